@@ -1,0 +1,173 @@
+// A checkpointer as CRS sees it: a component that is asked whether it can work here, and the module it then hands out.
+//
+// The command line and the library never know which checkpointer they call: they select a component through the framework and use
+// the operations of its module. C++17. A module is used by one thread at a time unless an operation says otherwise. Every operation
+// reports failure by throwing crs::Error; the program that was to be checkpointed is then unharmed.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "crs/error.hpp"
+#include "crs/state.hpp"
+
+namespace crs {
+
+// The version of this interface. A component built for another major version is refused.
+struct InterfaceVersion {
+  int major = 2;
+  int minor = 0;
+  int patch = 0;
+};
+inline constexpr InterfaceVersion kInterfaceVersion{};
+
+// Names one snapshot to a component.
+struct Snapshot {
+  std::string component;        // which component wrote it
+  std::string reference;        // JOB@SEQ
+  std::string location;         // absolute path of the snapshot's directory
+  std::string remote_location;  // a copy elsewhere, or empty
+  bool cold_start = false;      // "you have only the location": set by the restart tool, cleared by the component
+};
+
+// One pass of an operation and how long it took.
+struct Pass {
+  std::string name;
+  std::uint64_t nanoseconds = 0;
+};
+
+// What a component hands to the framework when everything of the snapshot is written and before the program is released.
+struct SnapshotContents {
+  std::vector<Pass> passes;              // in order
+  std::uint64_t pause_nanoseconds = 0;   // how long the program was stopped so far
+  std::uint64_t memory_bytes = 0;        // of memory that the snapshot holds, uncompressed
+  std::vector<std::string> warnings;     // what could not be kept exactly and why, one sentence each
+  // What the manifest says of the program.
+  pid_t pid = 0;                         // as the program sees itself
+  std::uint32_t threads = 0;
+  std::string executable;
+  std::vector<std::string> command_line;
+  std::string working_directory;
+  std::vector<std::string> cpu_features;  // that the restart's processor must have
+};
+
+// A snapshot in the making: a private directory that becomes visible only by commit().
+class SnapshotSink {
+ public:
+  virtual ~SnapshotSink() = default;
+  // Where the component writes its files (absolute; exists, mode 0700, empty at first). Files named "manifest" are the framework's.
+  virtual const std::string& location() const = 0;
+  // Syncs and checksums every file in location(), writes the manifest and makes the snapshot appear under its reference, atomically.
+  // Throws if that fails; then there is no snapshot. To be called once, with the program still in the component's hands where it is to
+  // be stopped or killed after the checkpoint.
+  virtual void commit(const SnapshotContents& contents) = 0;
+};
+
+enum class AfterCheckpoint { Continue, Stop, Kill };
+
+struct CheckpointOptions {
+  AfterCheckpoint after = AfterCheckpoint::Continue;
+  // Exceptions the user made, as given ("fd=7"): what is named may be left out of the snapshot.
+  std::vector<std::string> leave_out;
+  // Called with one line for the person who asked ("delayed by ..."); may be empty.
+  std::function<void(const std::string&)> progress;
+};
+
+struct CheckpointOutcome {
+  State state = State::Continue;        // Continue, or Term after Kill
+  std::uint64_t pause_nanoseconds = 0;  // how long the program did not run; with Stop and Kill until the commit
+};
+
+enum class Ids { Automatic, Keep, Namespace, New };
+enum class ChangedFiles { Refuse, Accept };
+
+struct RestartOptions {
+  Ids ids = Ids::Automatic;
+  ChangedFiles changed_files = ChangedFiles::Refuse;
+  bool detach = false;                 // the program must outlive the caller
+  // An existing directory, mode 0700, where the component keeps what it takes out of the user's files (tails cut off).
+  std::string set_aside_directory;
+  std::function<void(const std::string&)> progress;  // one line for a person; may be empty
+};
+
+// A restarted program. It is running when this is returned.
+struct RestartedProgram {
+  pid_t pid = 0;       // as the caller sees it
+  pid_t wait_pid = 0;  // the caller's child to wait for; its exit status is the program's, or 128+N after signal N. Signals sent to
+                       // `pid` reach the program. Equals `pid` unless the component put a process between
+  std::vector<std::string> notes;  // what the user should know: set-aside files and their places, warnings
+  std::vector<Pass> passes;
+};
+
+// A command about to be started by `crs run` or a launcher; prelaunch may change every part.
+struct LaunchPlan {
+  int rank = 0;
+  std::string base_directory;            // where snapshots go
+  std::string application;               // path or name of the executable
+  std::string working_directory;
+  std::vector<std::string> arguments;    // argv, [0] included
+  std::vector<std::string> environment;  // NAME=VALUE
+};
+
+// The eight operations of a checkpointer.
+class Module {
+ public:
+  virtual ~Module() = default;
+
+  // Once, on the selected module only. A failing init aborts the selection with the reason.
+  virtual void init() {}
+  virtual void finalize() {}
+
+  // Takes a snapshot of process `pid` (0: the caller) into `sink`. On an Error nothing was committed and the program goes on.
+  virtual CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOptions& options) = 0;
+
+  // Starts the program of a committed snapshot again. Everything is validated before the program runs; on an Error nothing is left.
+  virtual RestartedProgram restart(const Snapshot& snapshot, const RestartOptions& options) = 0;
+
+  // Critical sections. They nest, per registered thread.
+  virtual void disable_checkpoint() {}
+  virtual void enable_checkpoint() {}
+
+  // Before a program is started under CRS.
+  virtual void prelaunch(LaunchPlan& plan) { static_cast<void>(plan); }
+
+  // Announces the calling thread as one that enters critical sections or calls the service.
+  virtual void register_thread() {}
+};
+
+// What a module brings back in a restarted program.
+struct Capabilities {
+  bool process_ids = false;
+  bool threads = false;
+  bool pipes = false;
+  bool files = false;
+  bool local_sockets = false;
+  bool outside_connections = false;
+  bool other_processes = false;  // can checkpoint a process other than the caller
+};
+
+// The answer to "can you work here?": a module with a priority, or why not.
+struct QueryResult {
+  std::unique_ptr<Module> module;  // null: declined
+  int priority = 0;
+  std::string reason;  // why declined, or a remark
+};
+
+class Component {
+ public:
+  virtual ~Component() = default;
+  virtual std::string name() const = 0;
+  virtual std::string version() const = 0;
+  virtual InterfaceVersion interface_version() const { return kInterfaceVersion; }
+  virtual std::string description() const = 0;
+  virtual Capabilities capabilities() const = 0;
+  // Must not throw for "not here": that is a declined result with a reason.
+  virtual QueryResult query() = 0;
+};
+
+}  // namespace crs

@@ -1,0 +1,92 @@
+#include "crs/error.hpp"
+
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+
+namespace crs {
+namespace {
+
+constexpr char kFieldSeparator = '\x1f';
+
+}  // namespace
+
+Error::Error(ErrorKind kind, std::string cause) : kind_(kind) {
+  chain_.push_back(std::move(cause));
+  compose();
+}
+
+Error Error::from_errno(std::string_view what, int error_number) {
+  char words[256];
+  // The GNU strerror_r returns the text, which may or may not lie in the buffer.
+  Error error(ErrorKind::Failed, fmt::format("{}: {}", what, ::strerror_r(error_number, words, sizeof words)));
+  error.error_number_ = error_number;
+  return error;
+}
+
+Error& Error::add_context(std::string circumstance) {
+  chain_.push_back(std::move(circumstance));
+  compose();
+  return *this;
+}
+
+Error& Error::advise(std::string advice) {
+  if (advice_.empty()) advice_ = std::move(advice);
+  compose();
+  return *this;
+}
+
+void Error::compose() {
+  text_ = chain_.front();
+  for (std::size_t i = 1; i < chain_.size(); ++i) {
+    text_ += i == 1 ? " (" : "; ";
+    text_ += chain_[i];
+  }
+  if (chain_.size() > 1) text_ += ")";
+  if (!advice_.empty()) text_ += ". " + advice_;
+}
+
+std::string Error::encode() const {
+  std::string bytes = fmt::format("{}{}{}{}{}", static_cast<int>(kind_), kFieldSeparator, error_number_, kFieldSeparator, advice_);
+  for (const std::string& link : chain_) bytes += kFieldSeparator + link;
+  return bytes;
+}
+
+Error Error::decode(std::string_view bytes) {
+  std::vector<std::string> fields;
+  while (true) {
+    const std::size_t end = bytes.find(kFieldSeparator);
+    fields.emplace_back(bytes.substr(0, end));
+    if (end == std::string_view::npos) break;
+    bytes.remove_prefix(end + 1);
+  }
+  const bool well_formed = fields.size() >= 4 && fields[0].size() == 1 && fields[0][0] >= '0' &&
+                           fields[0][0] <= '0' + static_cast<int>(ErrorKind::ProgramGone);
+  if (!well_formed) return {ErrorKind::Failed, "another process failed with an unreadable message"};
+  Error error(static_cast<ErrorKind>(fields[0][0] - '0'), fields[3]);
+  error.error_number_ = std::atoi(fields[1].c_str());
+  error.chain_.assign(fields.begin() + 3, fields.end());
+  error.advice_ = fields[2];
+  error.compose();
+  return error;
+}
+
+int exit_status_of(ErrorKind kind) noexcept {
+  switch (kind) {
+    case ErrorKind::Usage:
+      return 2;
+    case ErrorKind::NotFound:
+      return 3;
+    case ErrorKind::Damaged:
+      return 4;
+    case ErrorKind::Failed:
+    case ErrorKind::Refused:
+    case ErrorKind::ProgramGone:
+      return 1;
+  }
+  return 1;
+}
+
+}  // namespace crs

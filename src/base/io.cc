@@ -1,0 +1,80 @@
+#include "base/io.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+#include "base/error.h"
+
+namespace crs {
+
+FileDescriptor open_file(const std::filesystem::path& path, int flags, mode_t mode, int directory) {
+  const int number = ::openat(directory, path.c_str(), flags | O_CLOEXEC, mode);
+  if (number < 0) fail_errno(errno, "cannot open {}", path.native());
+  return FileDescriptor(number);
+}
+
+std::string read_file(int descriptor, std::string_view name, std::size_t limit) {
+  std::string content;
+  std::array<char, 65536> piece;
+  while (true) {
+    const ssize_t got = ::read(descriptor, piece.data(), piece.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) fail_errno(errno, "cannot read {}", name);
+    if (got == 0) return content;
+    content.append(piece.data(), static_cast<std::size_t>(got));
+    if (content.size() > limit) fail(ErrorKind::Failed, "{} is larger than {} bytes", name, limit);
+  }
+}
+
+std::string read_file(const std::filesystem::path& path, std::size_t limit) {
+  const FileDescriptor file = open_file(path, O_RDONLY);
+  return read_file(file.get(), path.native(), limit);
+}
+
+void write_all(int descriptor, std::string_view name, std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t put = ::write(descriptor, bytes.data(), bytes.size());
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) fail_errno(errno, "cannot write {}", name);
+    bytes = bytes.subspan(static_cast<std::size_t>(put));
+  }
+}
+
+void pwrite_all(int descriptor, std::string_view name, std::span<const std::byte> bytes, std::uint64_t offset) {
+  while (!bytes.empty()) {
+    const ssize_t put = ::pwrite(descriptor, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) fail_errno(errno, "cannot write {} at {}", name, offset);
+    bytes = bytes.subspan(static_cast<std::size_t>(put));
+    offset += static_cast<std::uint64_t>(put);
+  }
+}
+
+void pread_exact(int descriptor, std::string_view name, std::span<std::byte> bytes, std::uint64_t offset) {
+  while (!bytes.empty()) {
+    const ssize_t got = ::pread(descriptor, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) fail_errno(errno, "cannot read {} at {}", name, offset);
+    if (got == 0) fail(ErrorKind::Damaged, "{} ends at {}, {} bytes early", name, offset, bytes.size());
+    bytes = bytes.subspan(static_cast<std::size_t>(got));
+    offset += static_cast<std::uint64_t>(got);
+  }
+}
+
+std::string read_link(const std::filesystem::path& path) {
+  std::string target(256, '\0');
+  while (true) {
+    const ssize_t length = ::readlink(path.c_str(), target.data(), target.size());
+    if (length < 0) fail_errno(errno, "cannot read the link {}", path.native());
+    if (static_cast<std::size_t>(length) < target.size()) {
+      target.resize(static_cast<std::size_t>(length));
+      return target;
+    }
+    target.resize(target.size() * 2);
+  }
+}
+
+}  // namespace crs

@@ -1,0 +1,36 @@
+// Whole reads and writes: every function either transfers all it was asked for or throws an Error that names the file.
+#pragma once
+
+#include <fcntl.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/file_descriptor.h"
+
+namespace crs {
+
+// open(2) with O_CLOEXEC added. `directory` is a descriptor or AT_FDCWD.
+FileDescriptor open_file(const std::filesystem::path& path, int flags, mode_t mode = 0600, int directory = AT_FDCWD);
+
+// The whole content; also of files whose size is not known before (/proc). Throws if it exceeds `limit` bytes.
+std::string read_file(const std::filesystem::path& path, std::size_t limit = std::size_t{1} << 30);
+std::string read_file(int descriptor, std::string_view name, std::size_t limit = std::size_t{1} << 30);
+
+void write_all(int descriptor, std::string_view name, std::span<const std::byte> bytes);
+void pwrite_all(int descriptor, std::string_view name, std::span<const std::byte> bytes, std::uint64_t offset);
+// Throws an Error of kind Damaged if the file ends before `bytes` is full.
+void pread_exact(int descriptor, std::string_view name, std::span<std::byte> bytes, std::uint64_t offset);
+
+inline std::span<const std::byte> as_byte_span(std::string_view text) {
+  return std::as_bytes(std::span(text.data(), text.size()));
+}
+
+// readlink(2), of any length.
+std::string read_link(const std::filesystem::path& path);
+
+}  // namespace crs

@@ -1,0 +1,114 @@
+// What a room of resources/ is handed to do its part.
+//
+// Each room is a folder with its message of the image schema (ROOM.proto) and up to four functions side by side:
+//
+//   capture_ROOM(CaptureContext&, image::ROOM&)            the program is frozen; look and ask, write nothing outside the snapshot
+//   check_ROOM(CheckContext&, const image::ROOM&)          before anything is started: can this be restored here? Throws what is wrong
+//   restore_ROOM_inside(NewbornContext&, const image::ROOM&)  runs in the newborn process, as ordinary code, before its memory is replaced
+//   restore_ROOM(RestoreContext&, const image::ROOM&)      from outside: the newborn is stopped, remote calls only
+#pragma once
+
+#include <sys/types.h>
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/file_descriptor.h"
+#include "crs/component.hpp"
+#include "engine/tracee/remote_caller.h"
+
+namespace crs::engine {
+
+// Collects everything that stands in the way, so that the user sees it all at once.
+class Refusals {
+ public:
+  // `what` names process, descriptor or address and what it is: "descriptor 7 of process 4711 is an io_uring"; `advice` what to do.
+  void add(std::string what, std::string advice);
+  bool empty() const noexcept { return entries_.empty(); }
+  // Throws one Error of kind Refused that lists all, if there are any.
+  void throw_if_any() const;
+
+ private:
+  struct Entry {
+    std::string what;
+    std::string advice;
+  };
+  std::vector<Entry> entries_;
+};
+
+// What the user allowed to be left out ("fd=7"), parsed and checked.
+class LeaveOut {
+ public:
+  LeaveOut() = default;
+  // Throws an Error of kind Usage for anything that is not "fd=N".
+  explicit LeaveOut(const std::vector<std::string>& exceptions);
+  bool descriptor(int number) const;
+
+ private:
+  std::vector<int> descriptors_;
+};
+
+// The directory of a snapshot, for content that no path reaches any more (unlinked files, memfds).
+class ContentStore {
+ public:
+  explicit ContentStore(std::string directory) : directory_(std::move(directory)) {}
+  // Creates DIRECTORY/files/N and returns the name "files/N" to record in the image, with the descriptor to write to. After writing
+  // nothing more needs to be done: the store syncs and checksums it at the commit.
+  std::pair<std::string, FileDescriptor> create();
+  // Opens such a file for reading. Throws Damaged if `name` is not of that form. Its checksum was verified before the restart began.
+  FileDescriptor open(const std::string& name) const;
+  const std::string& directory() const noexcept { return directory_; }
+
+ private:
+  std::string directory_;
+  unsigned next_ = 0;
+};
+
+struct CaptureContext {
+  pid_t pid;      // as CRS sees it: for /proc, kcmp, pidfd_getfd, prlimit
+  pid_t own_pid;  // as the program sees itself: for messages and for what it will be restored as
+  int pidfd;
+  RemoteCaller& remote;        // the main thread, borrowed
+  const RemoteMemory& memory;
+  const std::vector<pid_t>& threads;  // as CRS sees them, main thread first
+  Refusals& refusals;
+  std::vector<std::string>& warnings;
+  ContentStore& content;
+  const LeaveOut& leave_out;
+};
+
+struct CheckContext {
+  const RestartOptions& options;
+  const ContentStore& content;
+  std::vector<std::string>& notes;  // for the user
+};
+
+struct NewbornContext {
+  const RestartOptions& options;
+  const ContentStore& content;
+  std::vector<std::string>& notes;
+  // The restart command's own standard streams; -1 where it has none.
+  std::array<int, 3> standard_streams;
+  // The newborn's channel to the restart command and every other descriptor that must stay open until its memory is replaced lie at or
+  // above this number; all descriptors of the image lie below it. RLIMIT_NOFILE is raised to allow that.
+  int first_private_descriptor;
+};
+
+struct RestoreContext {
+  pid_t pid;             // as CRS sees it
+  RemoteCaller& remote;  // the main thread
+  const RemoteMemory& memory;
+  const RestartOptions& options;
+  const ContentStore& content;
+  std::vector<std::string>& notes;
+  int first_private_descriptor;  // as in NewbornContext
+  // Threads by their id in the image, once they exist. With fresh ids the values' tids differ from the keys.
+  std::map<pid_t, RemoteCaller*> threads;
+  std::map<pid_t, pid_t> new_ids;  // image thread id -> the id that the restarted program sees
+};
+
+}  // namespace crs::engine
