@@ -106,6 +106,9 @@ struct RestoreContext {
   const ContentStore& content;
   std::vector<std::string>& notes;
   int first_private_descriptor;  // as in NewbornContext
+  // Where the remote caller lives in the newborn: its code and its scratch memory. Chosen so that it overlaps no area of the image
+  // (occupied_ranges() of the memory room); it is never to be unmapped or mapped over and disappears just before the program runs.
+  RemoteRange reserved;
   // Threads by their id in the image, once they exist. With fresh ids the values' tids differ from the keys.
   std::map<pid_t, RemoteCaller*> threads;
   std::map<pid_t, pid_t> new_ids;  // image thread id -> the id that the restarted program sees

@@ -16,6 +16,15 @@ struct RemoteAddress {
   friend constexpr std::uint64_t operator-(RemoteAddress end, RemoteAddress start) { return end.value - start.value; }
 };
 
+struct RemoteRange {
+  RemoteAddress start;
+  RemoteAddress end;  // exclusive
+
+  constexpr std::uint64_t size() const { return end - start; }
+  constexpr bool contains(RemoteAddress address) const { return start <= address && address < end; }
+  constexpr bool overlaps(const RemoteRange& other) const { return start < other.end && other.start < end; }
+};
+
 inline constexpr std::uint64_t kPageSize = 4096;
 
 }  // namespace crs::engine
