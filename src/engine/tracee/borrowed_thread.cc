@@ -1,0 +1,98 @@
+#include "engine/tracee/borrowed_thread.h"
+
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+
+#include <cerrno>
+#include <fstream>
+
+#include "base/error.h"
+#include "base/io.h"
+#include "engine/tracee/interruption.h"
+#include "engine/tracee/signal_frame.h"
+
+namespace crs::engine {
+namespace {
+
+constexpr std::uint64_t kAllSignals = ~std::uint64_t{0};
+constexpr std::uint64_t kRedZone = 128;  // below the stack pointer, System V ABI for x86-64
+constexpr std::size_t kAlignment = 64;
+
+RemoteAddress aligned_down(RemoteAddress address) { return {address.value / kAlignment * kAlignment}; }
+
+// Whether none of the pages was ever written (Documentation/admin-guide/mm/pagemap.rst: bits 63 and 62 are present and swapped).
+bool untouched(pid_t pid, RemoteRange range) {
+  const FileDescriptor pagemap = open_file(fmt::format("/proc/{}/pagemap", pid), O_RDONLY);
+  std::vector<std::uint64_t> entries((range.size() + kPageSize - 1) / kPageSize + 1);
+  const std::uint64_t offset = range.start.value / kPageSize * sizeof(std::uint64_t);
+  pread_exact(pagemap.get(), "pagemap", std::as_writable_bytes(std::span(entries)), offset);
+  for (const std::uint64_t entry : entries) {
+    if ((entry >> 62) != 0) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+// The kernel lays the main thread's stack out with far more room than a program starts with. Its lowest pages are free as long as they
+// were never written, whatever stack the threads are on; and all below the red zone is free while the main thread stands on it.
+ScratchPlaces::ScratchPlaces(const StoppedProcess& process) {
+  constexpr std::uint64_t kNeeded = 2 * kPlaceBytes;
+  const std::vector<Mapping> mappings = read_mappings(process.pid());
+  const RemoteAddress stack_pointer{process.threads().front().registers.rsp};
+  auto stack = find_mapping(mappings, "[stack]");
+  if (!stack) stack = find_mapping(mappings, stack_pointer);
+  if (stack && stack->writable && stack->range.size() > kNeeded + kPageSize) {
+    start_ = stack->range.start;
+    if (untouched(process.pid(), {start_, start_ + kNeeded})) return;
+    if (stack->range.contains(stack_pointer) && stack_pointer - stack->range.start > kNeeded + kRedZone + kAlignment) {
+      start_ = aligned_down(stack_pointer - (kNeeded + kRedZone));
+      return;
+    }
+  }
+  fail(ErrorKind::Refused, "process {} has no free room on its main stack to make system calls from", process.pid());
+}
+
+BorrowedThread::BorrowedThread(const StoppedProcess& process, const StoppedThread& thread, const Gadgets& gadgets, RemoteAddress place)
+    : thread_(thread), memory_(process.memory()), gadgets_(gadgets), frame_(place) {
+  const std::vector<std::byte> frame = make_signal_frame(frame_, gadgets.signal_return, with_call_restarted(thread.registers),
+                                                         thread.extended_state, thread.signal_mask);
+  scratch_ = frame_ + (frame.size() + kAlignment - 1) / kAlignment * kAlignment;
+  const std::size_t bytes = (scratch_ - frame_) + kScratchSize;
+  if (bytes > ScratchPlaces::kPlaceBytes) fail(ErrorKind::Failed, "the registers of thread {} need {} bytes", thread.tid, bytes);
+  original_.resize(bytes);
+  memory_.read(frame_, original_);
+  memory_.write(frame_, frame);
+  // From here on the thread heals itself if this process dies: first the registers, whose way leads through the frame, and only then
+  // the mask, which the frame restores.
+  try {
+    user_regs_struct registers = thread.registers;
+    registers.rip = gadgets.syscall_return.value;
+    registers.rsp = frame_.value;
+    registers.rax = SYS_getpid;
+    registers.orig_rax = ~std::uint64_t{0};
+    ptrace::set_registers(thread.tid, registers);
+    ptrace::set_signal_mask(thread.tid, kAllSignals);
+  } catch (...) {
+    memory_.write(frame_, original_);
+    throw;
+  }
+}
+
+BorrowedThread::~BorrowedThread() {
+  try {
+    ptrace::set_signal_mask(thread_.tid, thread_.signal_mask);
+    ptrace::set_registers(thread_.tid, thread_.registers);
+    memory_.write(frame_, original_);
+  } catch (const Error&) {  // the thread is gone
+  }
+}
+
+std::int64_t BorrowedThread::raw_call(long number, const std::array<std::uint64_t, 6>& arguments) {
+  user_regs_struct at = thread_.registers;
+  at.rip = gadgets_.syscall_return.value;
+  at.rsp = frame_.value;
+  return ptrace::make_system_call(tid(), at, number, arguments).value;
+}
+
+}  // namespace crs::engine

@@ -1,0 +1,55 @@
+// A stopped thread of a living program, borrowed for remote system calls and given back exactly as it was.
+//
+// The borrowed thread survives the death of the tracer at any instant: its stack pointer stands on a complete signal frame, every
+// call is made at a `syscall; ret`, and the return address leads to rt_sigreturn(2) on that frame. If the tracer disappears, the
+// kernel detaches it, the thread finishes the call in progress, returns through the frame and goes on where it was.
+#pragma once
+
+#include <vector>
+
+#include "engine/tracee/gadgets.h"
+#include "engine/tracee/remote_caller.h"
+#include "engine/tracee/stopped_process.h"
+
+namespace crs::engine {
+
+// Memory of the program in which nothing of value stands, for frames and arguments: the far end of the main thread's stack.
+class ScratchPlaces {
+ public:
+  // Throws an Error of kind Refused if the program has no such place.
+  explicit ScratchPlaces(const StoppedProcess& process);
+
+  // For the main thread, and for one further thread at a time; each kPlaceBytes long, aligned to 64.
+  RemoteAddress main() const noexcept { return start_; }
+  RemoteAddress other() const noexcept { return start_ + kPlaceBytes; }
+
+  static constexpr std::size_t kPlaceBytes = 20480;  // an AMX frame takes 12 KiB
+
+ private:
+  RemoteAddress start_;
+};
+
+class BorrowedThread final : public RemoteCaller {
+ public:
+  // `thread` belongs to `process`; both must outlive this. `place` is one of ScratchPlaces.
+  BorrowedThread(const StoppedProcess& process, const StoppedThread& thread, const Gadgets& gadgets, RemoteAddress place);
+  // Gives the thread back. Cannot fail: a thread that is gone needs nothing.
+  ~BorrowedThread() override;
+  BorrowedThread(const BorrowedThread&) = delete;
+  BorrowedThread& operator=(const BorrowedThread&) = delete;
+
+  pid_t tid() const override { return thread_.tid; }
+  std::int64_t raw_call(long number, const std::array<std::uint64_t, 6>& arguments) override;
+  RemoteAddress scratch() const override { return scratch_; }
+  const RemoteMemory& memory() const override { return memory_; }
+
+ private:
+  const StoppedThread& thread_;
+  const RemoteMemory& memory_;
+  Gadgets gadgets_;
+  RemoteAddress frame_;
+  RemoteAddress scratch_;
+  std::vector<std::byte> original_;  // what stood at `frame_` before
+};
+
+}  // namespace crs::engine

@@ -1,0 +1,64 @@
+#include "engine/tracee/gadgets.h"
+
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <string_view>
+
+#include "base/error.h"
+
+namespace crs::engine {
+namespace {
+
+using Code = std::string_view;
+constexpr Code kSyscallReturn{"\x0f\x05\xc3", 3};
+// C libraries and the Go runtime use the first form; a compiler may choose the second.
+constexpr std::array<Code, 2> kSignalReturn{Code{"\x48\xc7\xc0\x0f\x00\x00\x00\x0f\x05", 9}, Code{"\xb8\x0f\x00\x00\x00\x0f\x05", 7}};
+
+bool code_at(const RemoteMemory& memory, RemoteAddress address, Code code) {
+  std::array<char, 16> bytes{};
+  const auto span = std::as_writable_bytes(std::span(bytes).first(code.size()));
+  return memory.read_some(address, span) == span.size() && Code(bytes.data(), code.size()) == code;
+}
+
+void look_for(RemoteAddress& place, Code code, std::string_view text, RemoteAddress start) {
+  if (place.value != 0) return;
+  const std::size_t found = text.find(code);
+  if (found != std::string_view::npos) place = start + found;
+}
+
+// In pieces that overlap by the length of the longest pattern.
+void search(const Mapping& mapping, const RemoteMemory& memory, Gadgets& gadgets) {
+  constexpr std::size_t kPiece = std::size_t{1} << 20;
+  constexpr std::size_t kOverlap = 16;
+  std::vector<char> piece(kPiece);
+  for (RemoteAddress start = mapping.range.start; start < mapping.range.end && !gadgets.complete(); start = start + (kPiece - kOverlap)) {
+    const std::size_t wanted = std::min<std::uint64_t>(kPiece, mapping.range.end - start);
+    const std::size_t got = memory.read_some(start, std::as_writable_bytes(std::span(piece).first(wanted)));
+    const std::string_view text(piece.data(), got);
+    look_for(gadgets.syscall_return, kSyscallReturn, text, start);
+    for (const Code code : kSignalReturn) look_for(gadgets.signal_return, code, text, start);
+    if (got < wanted) return;
+  }
+}
+
+}  // namespace
+
+bool Gadgets::present_in(const RemoteMemory& memory) const {
+  return complete() && code_at(memory, syscall_return, kSyscallReturn) &&
+         std::ranges::any_of(kSignalReturn, [&](Code code) { return code_at(memory, signal_return, code); });
+}
+
+Gadgets find_gadgets(pid_t pid, const RemoteMemory& memory) {
+  std::vector<Mapping> mappings = read_mappings(pid);
+  std::erase_if(mappings, [](const Mapping& mapping) { return !mapping.executable || !mapping.readable || mapping.name == "[vsyscall]"; });
+  std::ranges::stable_partition(mappings, [](const Mapping& mapping) { return mapping.name.find("/libc") != std::string::npos; });
+  Gadgets gadgets;
+  for (const Mapping& mapping : mappings) {
+    search(mapping, memory, gadgets);
+    if (gadgets.complete()) return gadgets;
+  }
+  fail(ErrorKind::Refused, "process {} has no code that returns from a signal handler (it was built without a C library)", pid);
+}
+
+}  // namespace crs::engine

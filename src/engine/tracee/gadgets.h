@@ -1,0 +1,22 @@
+// The two pieces of code, already mapped in every program, that a borrowed thread is led through.
+#pragma once
+
+#include "engine/tracee/mappings.h"
+#include "engine/tracee/remote_memory.h"
+
+namespace crs::engine {
+
+struct Gadgets {
+  RemoteAddress syscall_return;  // `syscall; ret`
+  RemoteAddress signal_return;   // `mov $15, %rax; syscall`: rt_sigreturn(2)
+
+  bool complete() const { return syscall_return.value != 0 && signal_return.value != 0; }
+  // Whether the code is (still) there.
+  bool present_in(const RemoteMemory& memory) const;
+};
+
+// Looks through the executable areas, the C library's first. May be called while the program runs; what it found is then to be
+// checked with present_in() once it is stopped. Throws an Error of kind Refused if the program carries no such code.
+Gadgets find_gadgets(pid_t pid, const RemoteMemory& memory);
+
+}  // namespace crs::engine

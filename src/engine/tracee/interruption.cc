@@ -1,0 +1,92 @@
+#include "engine/tracee/interruption.h"
+
+#include <fmt/format.h>
+#include <sys/syscall.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+
+#include "base/io.h"
+
+namespace crs::engine {
+namespace {
+
+constexpr std::uint64_t kSyscallBytes = 2;  // of the instruction
+
+bool is_restarted_after_stop(std::uint64_t call) {
+  constexpr std::array<std::uint64_t, 6> kCalls{SYS_epoll_wait, SYS_epoll_pwait, SYS_epoll_pwait2,
+                                                SYS_semop,      SYS_semtimedop,  SYS_rt_sigtimedwait};
+  return std::ranges::find(kCalls, call) != kCalls.end();
+}
+
+std::uint64_t hexadecimal_field(const std::string& status, std::string_view name) {
+  const std::size_t start = status.find(name);
+  if (start == std::string::npos) return 0;
+  std::uint64_t value = 0;
+  const char* const digits = status.data() + start + name.size();
+  std::from_chars(digits, status.data() + status.size(), value, 16);
+  return value;
+}
+
+bool signal_waits_for(pid_t tid) {
+  const std::string status = read_file(fmt::format("/proc/{}/status", tid));
+  const std::uint64_t pending = hexadecimal_field(status, "\nSigPnd:\t") | hexadecimal_field(status, "\nShdPnd:\t");
+  return (pending & ~hexadecimal_field(status, "\nSigBlk:\t")) != 0;
+}
+
+// struct rseq_cs and the beginning of struct rseq (linux/rseq.h).
+struct RestartableSequence {
+  std::uint32_t version;
+  std::uint32_t flags;
+  std::uint64_t start;
+  std::uint64_t bytes;
+  std::uint64_t abort_handler;
+};
+constexpr std::uint64_t kSequencePointerOffset = 8;
+
+}  // namespace
+
+void hide_interrupted_call(StoppedThread& thread) {
+  user_regs_struct& registers = thread.registers;
+  if (static_cast<long>(registers.rax) != -EINTR || !is_restarted_after_stop(registers.orig_rax)) return;
+  if (signal_waits_for(thread.tid)) return;
+  registers.rax = registers.orig_rax;
+  registers.rip -= kSyscallBytes;
+  registers.orig_rax = ~std::uint64_t{0};
+}
+
+void abort_restartable_sequence(StoppedThread& thread, const RemoteMemory& memory) {
+  if (thread.rseq.address == 0) return;
+  const RemoteAddress area{thread.rseq.address};
+  const RemoteAddress descriptor{memory.read_value<std::uint64_t>(area + kSequencePointerOffset)};
+  if (descriptor.value == 0) return;
+  RestartableSequence sequence{};
+  const auto bytes = std::as_writable_bytes(std::span(&sequence, 1));
+  if (memory.read_some(descriptor, bytes) != bytes.size()) return;
+  if (thread.registers.rip - sequence.start >= sequence.bytes) return;
+  thread.registers.rip = sequence.abort_handler;
+  thread.registers.orig_rax = ~std::uint64_t{0};
+}
+
+user_regs_struct with_call_restarted(user_regs_struct registers) {
+  if (static_cast<long>(registers.orig_rax) < 0) return registers;
+  switch (-static_cast<long>(registers.rax)) {
+    case kRestartSystemCall:
+    case kRestartNoInterrupt:
+    case kRestartNoHandler:
+      registers.rax = registers.orig_rax;
+      registers.rip -= kSyscallBytes;
+      break;
+    case kRestartBlock:
+      registers.rax = static_cast<std::uint64_t>(-EINTR);
+      break;
+    default:
+      break;
+  }
+  registers.orig_rax = ~std::uint64_t{0};
+  return registers;
+}
+
+}  // namespace crs::engine

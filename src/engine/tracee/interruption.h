@@ -1,0 +1,27 @@
+// What being stopped does to a thread, and how it is hidden from the program.
+#pragma once
+
+#include "engine/tracee/remote_memory.h"
+#include "engine/tracee/stopped_process.h"
+
+namespace crs::engine {
+
+// Some calls answer EINTR whenever a thread is stopped, even without a signal (signal(7), "Interruption of system calls and library
+// functions by stop signals"). If `thread` was caught in one of them and no signal waits for it, lets it make the call again.
+void hide_interrupted_call(StoppedThread& thread);
+
+// A thread stopped inside a restartable sequence must go on at the sequence's abort handler. The kernel sees to that only as long as
+// the thread executes nothing else first, which remote calls do; so it is done here, in `thread.registers`.
+void abort_restartable_sequence(StoppedThread& thread, const RemoteMemory& memory);
+
+// The kernel's codes for "this call is to be made again" (include/linux/errno.h of the kernel).
+inline constexpr long kRestartSystemCall = 512;
+inline constexpr long kRestartNoInterrupt = 513;
+inline constexpr long kRestartNoHandler = 514;
+inline constexpr long kRestartBlock = 516;
+
+// `registers` as they must be in a frame for rt_sigreturn(2), which does not restart calls by itself: the correction that the kernel
+// makes when it lets a thread go on after an interrupted call. A relative wait cannot be continued this way and answers EINTR.
+user_regs_struct with_call_restarted(user_regs_struct registers);
+
+}  // namespace crs::engine

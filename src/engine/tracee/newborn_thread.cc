@@ -1,0 +1,42 @@
+#include "engine/tracee/newborn_thread.h"
+
+#include <linux/sched.h>
+#include <sched.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+
+#include "base/error.h"
+
+namespace crs::engine {
+
+NewbornThread::NewbornThread(pid_t tid, const RemoteMemory& memory) : tid_(tid), memory_(memory), at_(ptrace::registers(tid)) {}
+
+void NewbornThread::settle(RemoteAddress instruction, RemoteAddress scratch) {
+  at_.rip = instruction.value;
+  scratch_ = scratch;
+}
+
+std::int64_t NewbornThread::raw_call(long number, const std::array<std::uint64_t, 6>& arguments) {
+  const ptrace::SystemCallResult result = ptrace::make_system_call(tid_, at_, number, arguments);
+  created_ = result.created_thread;
+  return result.value;
+}
+
+pid_t NewbornThread::clone(pid_t wanted, RemoteAddress cleared_at) {
+  constexpr std::size_t kIdOffset = 512;
+  clone_args arguments{};
+  arguments.flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
+  if (cleared_at.value != 0) {
+    arguments.flags |= CLONE_CHILD_CLEARTID;
+    arguments.child_tid = cleared_at.value;
+  }
+  if (wanted != 0) {
+    arguments.set_tid = put(wanted, kIdOffset).value;
+    arguments.set_tid_size = 1;
+  }
+  call("clone3", SYS_clone3, put(arguments), sizeof arguments);
+  ptrace::wait_for_stop(created_);
+  return created_;
+}
+
+}  // namespace crs::engine

@@ -1,0 +1,34 @@
+// A thread of the process that a restart is building. It has nothing to lose: it dies with its tracer (PTRACE_O_EXITKILL).
+#pragma once
+
+#include "engine/tracee/ptrace.h"
+#include "engine/tracee/remote_caller.h"
+
+namespace crs::engine {
+
+class NewbornThread final : public RemoteCaller {
+ public:
+  // `tid` is stopped and all its signals are blocked. `memory` must outlive this.
+  NewbornThread(pid_t tid, const RemoteMemory& memory);
+
+  // From now on calls are made at the `syscall` instruction at `instruction`, with `scratch` for arguments.
+  void settle(RemoteAddress instruction, RemoteAddress scratch);
+
+  pid_t tid() const override { return tid_; }
+  std::int64_t raw_call(long number, const std::array<std::uint64_t, 6>& arguments) override;
+  RemoteAddress scratch() const override { return scratch_; }
+  const RemoteMemory& memory() const override { return memory_; }
+
+  // Makes a further thread with clone3(2) and waits until it is stopped. With `wanted` not 0 it gets that id in the innermost process id
+  // namespace. `cleared_at` is where the kernel writes 0 when the thread ends, or 0. Returns its id as the caller sees it.
+  pid_t clone(pid_t wanted, RemoteAddress cleared_at);
+
+ private:
+  pid_t tid_;
+  const RemoteMemory& memory_;
+  user_regs_struct at_;
+  RemoteAddress scratch_;
+  pid_t created_ = 0;  // the thread that the last call made, or 0
+};
+
+}  // namespace crs::engine

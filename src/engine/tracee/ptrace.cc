@@ -1,0 +1,148 @@
+#include "engine/tracee/ptrace.h"
+
+#include <elf.h>
+#include <sys/ptrace.h>
+#include <sys/uio.h>
+
+#include <cerrno>
+#include <csignal>
+
+#include "base/error.h"
+
+namespace crs::engine::ptrace {
+namespace {
+
+// The C library's wrapper takes pointers for what are numbers in many requests.
+void* as_pointer(unsigned long value) { return reinterpret_cast<void*>(value); }  // NOLINT(performance-no-int-to-ptr)
+
+long request(int number, const char* name, pid_t tid, void* address, void* data) {
+  const long result = ::ptrace(static_cast<__ptrace_request>(number), tid, address, data);
+  if (result >= 0) return result;
+  if (errno == ESRCH) fail(ErrorKind::ProgramGone, "thread {} ended or was killed meanwhile", tid);
+  fail_errno(errno, "{} of thread {}", name, tid);
+}
+
+constexpr std::size_t kSignalSetBytes = 8;       // of the kernel's sigset_t
+constexpr std::size_t kLargestExtendedState = 65536;  // AMX needs about 11 KiB today
+
+}  // namespace
+
+void seize(pid_t tid, unsigned long options) { request(PTRACE_SEIZE, "PTRACE_SEIZE", tid, nullptr, as_pointer(options)); }
+
+void interrupt(pid_t tid) { request(PTRACE_INTERRUPT, "PTRACE_INTERRUPT", tid, nullptr, nullptr); }
+
+void set_options(pid_t tid, unsigned long options) {
+  request(PTRACE_SETOPTIONS, "PTRACE_SETOPTIONS", tid, nullptr, as_pointer(options));
+}
+
+void resume(int number, pid_t tid, int signal) {
+  request(number, "continuing", tid, nullptr, as_pointer(static_cast<unsigned long>(signal)));
+}
+
+SystemCallResult make_system_call(pid_t tid, const user_regs_struct& at, long number, const std::array<std::uint64_t, 6>& arguments) {
+  user_regs_struct registers = at;
+  registers.rax = static_cast<std::uint64_t>(number);
+  registers.orig_rax = ~std::uint64_t{0};  // this thread is not inside a call that would have to be restarted
+  registers.rdi = arguments[0];
+  registers.rsi = arguments[1];
+  registers.rdx = arguments[2];
+  registers.r10 = arguments[3];
+  registers.r8 = arguments[4];
+  registers.r9 = arguments[5];
+  set_registers(tid, registers);
+  run_to_system_call_stop(tid);
+  const pid_t created = run_to_system_call_stop(tid);
+  return {static_cast<std::int64_t>(ptrace::registers(tid).rax), created};
+}
+
+pid_t run_to_system_call_stop(pid_t tid) {
+  int signal = 0;
+  pid_t created = 0;
+  while (true) {
+    resume(PTRACE_SYSCALL, tid, signal);
+    const WaitStatus status = wait_for_stop(tid);
+    if (status.syscall_stop()) return created;
+    if (status.event() == PTRACE_EVENT_CLONE) created = static_cast<pid_t>(event_message(tid));
+    signal = status.signal_delivery_stop() ? status.signal() : 0;
+    // All signals that can be are blocked; what remains beside SIGSTOP are faults, which would be this program's own mistake.
+    if (signal != 0 && signal != SIGSTOP) fail(ErrorKind::Failed, "a remote call in thread {} ended in signal {}", tid, signal);
+  }
+}
+
+void detach(pid_t tid, int signal) noexcept {
+  ::ptrace(PTRACE_DETACH, tid, nullptr, as_pointer(static_cast<unsigned long>(signal)));
+}
+
+user_regs_struct registers(pid_t tid) {
+  user_regs_struct result{};
+  request(PTRACE_GETREGS, "PTRACE_GETREGS", tid, nullptr, &result);
+  return result;
+}
+
+void set_registers(pid_t tid, const user_regs_struct& registers) {
+  request(PTRACE_SETREGS, "PTRACE_SETREGS", tid, nullptr, const_cast<user_regs_struct*>(&registers));
+}
+
+std::vector<std::byte> extended_state(pid_t tid) {
+  std::vector<std::byte> state(kLargestExtendedState);
+  iovec vector{state.data(), state.size()};
+  request(PTRACE_GETREGSET, "PTRACE_GETREGSET", tid, as_pointer(NT_X86_XSTATE), &vector);
+  state.resize(vector.iov_len);
+  return state;
+}
+
+void set_extended_state(pid_t tid, const std::vector<std::byte>& state) {
+  iovec vector{const_cast<std::byte*>(state.data()), state.size()};
+  request(PTRACE_SETREGSET, "PTRACE_SETREGSET", tid, as_pointer(NT_X86_XSTATE), &vector);
+}
+
+std::uint64_t signal_mask(pid_t tid) {
+  std::uint64_t mask = 0;
+  request(PTRACE_GETSIGMASK, "PTRACE_GETSIGMASK", tid, as_pointer(kSignalSetBytes), &mask);
+  return mask;
+}
+
+void set_signal_mask(pid_t tid, std::uint64_t mask) {
+  request(PTRACE_SETSIGMASK, "PTRACE_SETSIGMASK", tid, as_pointer(kSignalSetBytes), &mask);
+}
+
+unsigned long event_message(pid_t tid) {
+  unsigned long message = 0;
+  request(PTRACE_GETEVENTMSG, "PTRACE_GETEVENTMSG", tid, nullptr, &message);
+  return message;
+}
+
+RseqConfiguration rseq_configuration(pid_t tid) {
+  __ptrace_rseq_configuration raw{};
+  request(PTRACE_GET_RSEQ_CONFIGURATION, "PTRACE_GET_RSEQ_CONFIGURATION", tid, as_pointer(sizeof raw), &raw);
+  return {raw.rseq_abi_pointer, raw.rseq_abi_size, raw.signature};
+}
+
+WaitStatus wait(pid_t tid) {
+  sigset_t child;
+  ::sigemptyset(&child);
+  ::sigaddset(&child, SIGCHLD);
+  const auto deadline = std::chrono::steady_clock::now() + kStopTimeLimit;
+  while (true) {
+    int raw = 0;
+    const pid_t got = ::waitpid(tid, &raw, WNOHANG | __WALL);
+    if (got == tid) return WaitStatus(raw);
+    if (got < 0 && errno == ECHILD) fail(ErrorKind::ProgramGone, "thread {} ended or was killed meanwhile", tid);
+    if (got < 0) fail_errno(errno, "waiting for thread {}", tid);
+    const auto left = std::chrono::duration_cast<std::chrono::nanoseconds>(deadline - std::chrono::steady_clock::now()).count();
+    if (left <= 0) {
+      throw Error(ErrorKind::Failed, fmt::format("thread {} did not stop within {} s", tid, kStopTimeLimit.count()))
+          .advise("It is in an uninterruptible wait (a disk, a network file system, a child of vfork); try again later");
+    }
+    const timespec limit{static_cast<time_t>(left / 1000000000), static_cast<long>(left % 1000000000)};
+    ::sigtimedwait(&child, nullptr, &limit);
+  }
+}
+
+WaitStatus wait_for_stop(pid_t tid) {
+  const WaitStatus status = wait(tid);
+  if (status.ended()) fail(ErrorKind::ProgramGone, "thread {} {} meanwhile", tid, status.to_string());
+  return status;
+}
+
+}  // namespace crs::engine::ptrace

@@ -1,0 +1,62 @@
+// ptrace(2) with errors as exceptions: ESRCH is an Error of kind ProgramGone, everything else one of kind Failed that names the thread.
+//
+// Only the thread that attached may make requests.
+#pragma once
+
+#include <sys/types.h>
+#include <sys/user.h>
+
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "engine/tracee/wait_status.h"
+
+namespace crs::engine::ptrace {
+
+// A thread that does not stop within this time is in an uninterruptible sleep: the operation fails and gives it back.
+inline constexpr std::chrono::seconds kStopTimeLimit{10};
+
+void seize(pid_t tid, unsigned long options);
+void interrupt(pid_t tid);
+void set_options(pid_t tid, unsigned long options);
+// Continues with `request` (PTRACE_CONT, PTRACE_SYSCALL, PTRACE_SINGLESTEP), delivering `signal` if it is not 0.
+void resume(int request, pid_t tid, int signal = 0);
+// Never throws: a thread that is gone needs no detaching.
+void detach(pid_t tid, int signal = 0) noexcept;
+
+user_regs_struct registers(pid_t tid);
+void set_registers(pid_t tid, const user_regs_struct& registers);
+// NT_X86_XSTATE: the XSAVE area in its standard format.
+std::vector<std::byte> extended_state(pid_t tid);
+void set_extended_state(pid_t tid, const std::vector<std::byte>& state);
+std::uint64_t signal_mask(pid_t tid);
+void set_signal_mask(pid_t tid, std::uint64_t mask);
+unsigned long event_message(pid_t tid);
+
+// Makes a stopped thread, whose signals are all blocked, execute one system call at the `syscall` instruction at `at.rip`, with the other
+// registers of `at`. The thread is then in a system-call-exit stop.
+struct SystemCallResult {
+  std::int64_t value = 0;       // a result, or -errno
+  pid_t created_thread = 0;     // with PTRACE_O_TRACECLONE: the thread that the call made, as the caller sees it
+};
+SystemCallResult make_system_call(pid_t tid, const user_regs_struct& at, long number, const std::array<std::uint64_t, 6>& arguments);
+// One half of that: lets the thread run until it enters or leaves a system call; returns the thread that it made meanwhile, or 0.
+pid_t run_to_system_call_stop(pid_t tid);
+
+struct RseqConfiguration {
+  std::uint64_t address = 0;  // 0: not registered
+  std::uint32_t size = 0;
+  std::uint32_t signature = 0;
+};
+RseqConfiguration rseq_configuration(pid_t tid);
+
+// Waits for the next stop or end of a traced thread. SIGCHLD must be blocked in the whole calling process, with its default action:
+// it is what wakes the wait. Throws if kStopTimeLimit passes.
+WaitStatus wait(pid_t tid);
+// As wait(), but a thread that has ended is an Error of kind ProgramGone.
+WaitStatus wait_for_stop(pid_t tid);
+
+}  // namespace crs::engine::ptrace

@@ -1,0 +1,175 @@
+#include "engine/tracee/stopped_process.h"
+
+#include <fmt/format.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <csignal>
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/io.h"
+#include "engine/tracee/interruption.h"
+#include "engine/tracee/mappings.h"
+
+namespace crs::engine {
+namespace {
+
+std::vector<pid_t> threads_of(pid_t pid) {
+  std::vector<pid_t> tids;
+  std::error_code problem;
+  for (const auto& entry : std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid), problem)) {
+    const std::string name = entry.path().filename();
+    pid_t tid = 0;
+    std::from_chars(name.data(), name.data() + name.size(), tid);
+    tids.push_back(tid);
+  }
+  if (problem) fail(ErrorKind::ProgramGone, "process {} ended meanwhile", pid);
+  // The main thread has the lowest position, whatever the other ids are.
+  std::ranges::sort(tids, [pid](pid_t left, pid_t right) { return (left != pid) < (right != pid) || ((left == pid) == (right == pid) && left < right); });
+  return tids;
+}
+
+std::string status_field(pid_t tid, std::string_view name) {
+  const std::string status = read_file(fmt::format("/proc/{}/status", tid));
+  const std::size_t start = status.find(fmt::format("\n{}:\t", name));
+  if (start == std::string::npos) return {};
+  const std::size_t value = start + name.size() + 3;
+  return status.substr(value, status.find('\n', value) - value);
+}
+
+[[noreturn]] void explain_failed_seize(pid_t tid, Error& error) {
+  if (error.error_number() != EPERM) throw error;
+  if (status_field(tid, "State").starts_with("Z")) {
+    fail(ErrorKind::Refused, "thread {} has ended but its process goes on (a main thread that left with pthread_exit)", tid);
+  }
+  const std::string tracer = status_field(tid, "TracerPid");
+  if (!tracer.empty() && tracer != "0") {
+    throw Error(ErrorKind::Refused, fmt::format("process {} is being traced by process {} (a debugger or another checkpoint)", tid, tracer))
+        .advise("End that one first");
+  }
+  throw Error(ErrorKind::Failed, fmt::format("process {} may not be traced by this user: {}", tid, error.what()))
+      .advise("It belongs to another user, gave up that right (prctl PR_SET_DUMPABLE), or kernel.yama.ptrace_scope forbids it; see `crs check`");
+}
+
+}  // namespace
+
+StoppedProcess::StoppedProcess(pid_t pid) : pid_(pid), memory_(pid), since_(std::chrono::steady_clock::now()) {
+  try {
+    seize_all();
+    const auto vdso = find_mapping(read_mappings(pid), "[vdso]");
+    for (StoppedThread& thread : threads_) {
+      if (vdso) leave_vdso(thread, vdso->range);
+      hide_interrupted_call(thread);
+      abort_restartable_sequence(thread, memory_);
+    }
+  } catch (...) {
+    release();
+    throw;
+  }
+}
+
+StoppedProcess::~StoppedProcess() { release(); }
+
+// New threads may come while the first are being stopped, but only from threads that still run: repeat until none is left.
+void StoppedProcess::seize_all() {
+  bool found_new = true;
+  while (found_new) {
+    found_new = false;
+    const std::size_t first = threads_.size();
+    for (const pid_t tid : threads_of(pid_)) {
+      if (std::ranges::find(threads_, tid, &StoppedThread::tid) != threads_.end()) continue;
+      try {
+        ptrace::seize(tid, PTRACE_O_TRACESYSGOOD);
+      } catch (Error& error) {
+        if (error.kind() == ErrorKind::ProgramGone && tid != pid_) continue;
+        explain_failed_seize(tid, error);
+      }
+      threads_.emplace_back().tid = tid;
+      ptrace::interrupt(tid);
+      found_new = true;
+    }
+    wait_for_threads(first);
+  }
+}
+
+// A thread that ends instead of stopping is none of the process any more; the main thread's end is the process's.
+void StoppedProcess::wait_for_threads(std::size_t first) {
+  for (std::size_t i = first; i < threads_.size();) {
+    try {
+      stop(threads_[i]);
+      read_state(threads_[i]);
+      ++i;
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::ProgramGone || threads_[i].tid == pid_) throw;
+      threads_.erase(threads_.begin() + static_cast<std::ptrdiff_t>(i));
+    }
+  }
+}
+
+// Waits for the stop that PTRACE_INTERRUPT asked for. A signal that is being delivered just then is let through: the thread stops
+// before it executes the first instruction of the handler.
+void StoppedProcess::stop(StoppedThread& thread) {
+  while (true) {
+    const WaitStatus status = ptrace::wait_for_stop(thread.tid);
+    if (status.event_stop()) {
+      thread.group_stopped = status.group_stop();
+      return;
+    }
+    ptrace::resume(PTRACE_CONT, thread.tid, status.signal_delivery_stop() ? status.signal() : 0);
+  }
+}
+
+void StoppedProcess::read_state(StoppedThread& thread) {
+  thread.registers = ptrace::registers(thread.tid);
+  thread.extended_state = ptrace::extended_state(thread.tid);
+  thread.signal_mask = ptrace::signal_mask(thread.tid);
+  thread.rseq = ptrace::rseq_configuration(thread.tid);
+}
+
+// A thread inside the vDSO may hold half of a clock reading, which is worth nothing under another kernel or after another boot. These
+// functions are short: let it run out of them.
+void StoppedProcess::leave_vdso(StoppedThread& thread, const RemoteRange& vdso) {
+  constexpr int kAttempts = 1000;
+  for (int attempt = 0; attempt < kAttempts && vdso.contains({thread.registers.rip}) && !thread.group_stopped; ++attempt) {
+    ptrace::resume(PTRACE_CONT, thread.tid);
+    ptrace::interrupt(thread.tid);
+    stop(thread);
+    read_state(thread);
+  }
+}
+
+void StoppedProcess::release() noexcept {
+  for (const StoppedThread& thread : threads_) {
+    // hide_interrupted_call and abort_restartable_sequence may have changed them.
+    if (!thread.extended_state.empty()) {
+      try {
+        ptrace::set_registers(thread.tid, thread.registers);
+      } catch (const Error&) {  // it is gone: nothing to give back
+      }
+    }
+    ptrace::detach(thread.tid);
+  }
+  threads_.clear();
+}
+
+void StoppedProcess::release_stopped() noexcept {
+  ::kill(pid_, SIGSTOP);
+  release();
+}
+
+void StoppedProcess::kill() noexcept {
+  ::kill(pid_, SIGKILL);
+  // The main thread's end is reported only after that of all others (ptrace(2), "Death under ptrace").
+  for (auto thread = threads_.rbegin(); thread != threads_.rend(); ++thread) {
+    int status = 0;
+    while (::waitpid(thread->tid, &status, __WALL) >= 0 && !WIFEXITED(status) && !WIFSIGNALED(status)) {
+    }
+  }
+  threads_.clear();
+}
+
+}  // namespace crs::engine

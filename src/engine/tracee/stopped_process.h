@@ -1,0 +1,66 @@
+// All threads of a living process, stopped as a debugger stops them, and given back at the end of the scope.
+//
+// If this process dies meanwhile, the kernel lets the threads go on by itself: nothing was changed in them.
+#pragma once
+
+#include <sys/types.h>
+#include <sys/user.h>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "engine/tracee/ptrace.h"
+#include "engine/tracee/remote_memory.h"
+
+namespace crs::engine {
+
+struct StoppedThread {
+  pid_t tid = 0;  // as the caller sees it
+  // What the thread goes on with, here and in a restarted copy. Inside a system call, `orig_rax` is its number and `rax` may be one of
+  // the kernel's -ERESTART codes: the kernel restarts the call when the thread is let go.
+  user_regs_struct registers{};
+  std::vector<std::byte> extended_state;  // as ptrace::extended_state
+  std::uint64_t signal_mask = 0;
+  ptrace::RseqConfiguration rseq;
+  bool group_stopped = false;  // by job control
+};
+
+class StoppedProcess {
+ public:
+  // Stops every thread of `pid`, also those created meanwhile. Throws what stands in the way (no such process, permission, a debugger);
+  // every thread stopped so far is then let go.
+  explicit StoppedProcess(pid_t pid);
+  ~StoppedProcess();
+  StoppedProcess(const StoppedProcess&) = delete;
+  StoppedProcess& operator=(const StoppedProcess&) = delete;
+
+  pid_t pid() const noexcept { return pid_; }
+  // Main thread first.
+  const std::vector<StoppedThread>& threads() const noexcept { return threads_; }
+  const RemoteMemory& memory() const noexcept { return memory_; }
+  // When the first thread was about to be stopped.
+  std::chrono::steady_clock::time_point since() const noexcept { return since_; }
+
+  // Lets every thread go on; the destructor does the same.
+  void release() noexcept;
+  // Lets every thread go, into a stop by job control (SIGSTOP).
+  void release_stopped() noexcept;
+  // Ends the process with SIGKILL and waits until it is gone.
+  void kill() noexcept;
+
+ private:
+  void seize_all();
+  void wait_for_threads(std::size_t first);
+  void stop(StoppedThread& thread);
+  void read_state(StoppedThread& thread);
+  void leave_vdso(StoppedThread& thread, const RemoteRange& vdso);
+
+  pid_t pid_;
+  RemoteMemory memory_;
+  std::chrono::steady_clock::time_point since_;
+  std::vector<StoppedThread> threads_;
+};
+
+}  // namespace crs::engine
