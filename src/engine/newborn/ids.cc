@@ -1,0 +1,94 @@
+#include "engine/newborn/ids.h"
+
+#include <fmt/format.h>
+#include <linux/capability.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <csignal>
+#include <filesystem>
+#include <optional>
+
+#include "base/error.h"
+#include "base/io.h"
+
+namespace crs::engine {
+namespace {
+
+// CAP_CHECKPOINT_RESTORE is younger than this distribution's headers of some users; its number is fixed (capabilities(7)).
+constexpr unsigned kCheckpointRestore = 40;
+
+bool has_capability(unsigned capability) {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  std::array<__user_cap_data_struct, 2> data{};
+  if (::syscall(SYS_capget, &header, data.data()) != 0) return false;
+  return (data[capability / 32].effective >> (capability % 32) & 1) != 0;
+}
+
+bool may_choose_ids() { return has_capability(kCheckpointRestore) || has_capability(CAP_SYS_ADMIN); }
+
+// Threads too have a folder in /proc, though it is not listed.
+std::optional<pid_t> taken_id(const std::vector<pid_t>& ids) {
+  for (const pid_t id : ids) {
+    if (std::filesystem::exists(fmt::format("/proc/{}", id)) || ::kill(id, 0) == 0 || errno == EPERM) return id;
+  }
+  return std::nullopt;
+}
+
+// Tried for real in a child: limits, kernel settings and security modules all have a say.
+bool can_make_user_namespace() {
+  const pid_t child = ::fork();
+  if (child < 0) return false;
+  if (child == 0) ::_exit(::unshare(CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS) == 0 ? 0 : 1);
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+std::string name_of_process(pid_t pid) {
+  try {
+    std::string name = read_file(fmt::format("/proc/{}/comm", pid));
+    while (!name.empty() && name.back() == '\n') name.pop_back();
+    return name;
+  } catch (const Error&) {
+    return "another process";
+  }
+}
+
+IdPlan namespace_plan(std::string note) {
+  if (has_capability(CAP_SYS_ADMIN)) return {IdPlan::Way::ProcessNamespace, std::move(note)};
+  if (can_make_user_namespace()) return {IdPlan::Way::UserNamespace, std::move(note)};
+  throw Error(ErrorKind::Failed, "this user may not make user namespaces here")
+      .advise("Use --ids new, or have user.max_user_namespaces raised; see `crs check`");
+}
+
+}  // namespace
+
+IdPlan plan_ids(Ids wanted, const std::vector<pid_t>& ids) {
+  if (wanted == Ids::New) return {IdPlan::Way::Fresh, {}};
+  if (wanted == Ids::Namespace) return namespace_plan({});
+  const std::optional<pid_t> taken = taken_id(ids);
+  if (wanted == Ids::Keep) {
+    if (!may_choose_ids()) {
+      throw Error(ErrorKind::Failed, "this user may not choose process ids (CAP_CHECKPOINT_RESTORE)").advise("Use --ids namespace or --ids new");
+    }
+    if (taken) {
+      throw Error(ErrorKind::Failed, fmt::format("process id {} is in use by '{}'", *taken, name_of_process(*taken)))
+          .advise("Use --ids namespace, or wait until it is free");
+    }
+    return {IdPlan::Way::InPlace, {}};
+  }
+  if (may_choose_ids() && !taken) return {IdPlan::Way::InPlace, {}};
+  try {
+    return namespace_plan(may_choose_ids() ? fmt::format("process id {} is in use here: the program runs in a private process id namespace", *taken)
+                                           : std::string());
+  } catch (const Error&) {
+    return {IdPlan::Way::Fresh, "user namespaces cannot be had here: the program runs under new process and thread ids"};
+  }
+}
+
+}  // namespace crs::engine

@@ -1,0 +1,27 @@
+// Which process and thread ids a restarted program gets, and by which means.
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+#include <vector>
+
+#include "crs/component.hpp"
+
+namespace crs::engine {
+
+struct IdPlan {
+  enum class Way {
+    InPlace,           // clone3(2) with set_tid in this process id namespace
+    UserNamespace,     // the same in a private user, process id and mount namespace
+    ProcessNamespace,  // the same in a private process id and mount namespace (the caller may make one without a user namespace)
+    Fresh,             // whatever ids the kernel gives
+  };
+  Way way = Way::InPlace;
+  std::string note;  // for the user, if the way is not what they would expect; or empty
+};
+
+// Decides for the process `ids.front()` with threads `ids`. Throws if what `wanted` names is impossible here.
+IdPlan plan_ids(Ids wanted, const std::vector<pid_t>& ids);
+
+}  // namespace crs::engine
