@@ -1,0 +1,68 @@
+#include "base/parallel.h"
+
+#include <pthread.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+namespace crs {
+namespace {
+
+// A signal meant for the process is to be handled where its handler expects it: in a thread that was there before.
+class SignalsBlocked {
+ public:
+  SignalsBlocked() {
+    sigset_t all;
+    ::sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~SignalsBlocked() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+
+ private:
+  sigset_t before_{};
+};
+
+class FirstFailure {
+ public:
+  void run(const std::function<void()>& worker) noexcept {
+    try {
+      worker();
+    } catch (...) {
+      const std::scoped_lock lock(mutex_);
+      if (!failure_) failure_ = std::current_exception();
+    }
+  }
+  void rethrow_if_any() const {
+    if (failure_) std::rethrow_exception(failure_);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::exception_ptr failure_;
+};
+
+}  // namespace
+
+void run_in_parallel(const std::function<void()>& worker, unsigned threads) {
+  if (threads == 0) threads = std::max(1U, std::thread::hardware_concurrency());
+  FirstFailure failure;
+  {
+    std::vector<std::jthread> others;
+    others.reserve(threads - 1);
+    try {
+      const SignalsBlocked blocked;
+      for (unsigned i = 1; i < threads; ++i) others.emplace_back([&] { failure.run(worker); });
+    } catch (const std::system_error&) {
+      // No more threads may be had: those that there are do the work.
+    }
+    failure.run(worker);
+  }
+  failure.rethrow_if_any();
+}
+
+}  // namespace crs

@@ -1,0 +1,34 @@
+// Spreading independent pieces of work over all cores.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <exception>
+#include <functional>
+#include <mutex>
+
+namespace crs {
+
+// Runs `worker` in `threads` threads at once, the calling one included (0: as many as there are cores), and waits for all of them. The
+// first exception that leaves one is rethrown. Signals are blocked in the threads it starts.
+void run_in_parallel(const std::function<void()>& worker, unsigned threads = 0);
+
+// Calls `action` once for every number below `count`, in no particular order and from several threads. After the first exception no
+// further number is begun; it is rethrown.
+template <typename Action>
+void for_each_in_parallel(std::size_t count, const Action& action, unsigned threads = 0) {
+  std::atomic<std::size_t> next = 0;
+  std::atomic<bool> failed = false;
+  run_in_parallel(
+      [&] {
+        try {
+          for (std::size_t number = next++; number < count && !failed; number = next++) action(number);
+        } catch (...) {
+          failed = true;
+          throw;
+        }
+      },
+      threads);
+}
+
+}  // namespace crs
