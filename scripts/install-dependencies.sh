@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Installs the Debian 12 packages that building CRS needs and, unless --build-only is given, those its tests need. Nothing else.
+# Works as root or through sudo; does nothing at all when everything is there.
+set -euo pipefail
+
+build_packages=(
+  cmake ninja-build g++ pkg-config
+  protobuf-compiler libprotobuf-dev libzstd-dev libxxhash-dev
+  libcli11-dev libfmt-dev libspdlog-dev libtomlplusplus-dev nlohmann-json3-dev
+  python3
+)
+test_packages=(
+  libgtest-dev libgmock-dev clang-19 libclang-rt-19-dev golang-go
+  perl gawk gzip xz-utils sqlite3 lua5.4
+  strace gdb util-linux libcap2-bin
+)
+
+usage() {
+  echo "Usage: $0 [--build-only]"
+  echo "Installs the Debian packages that CRS needs: to build it and run its demonstration (--build-only), and to test it."
+}
+
+packages=("${build_packages[@]}" "${test_packages[@]}")
+case "${1-}" in
+  "") ;;
+  --build-only) packages=("${build_packages[@]}") ;;
+  -h | --help) usage; exit 0 ;;
+  *) usage >&2; exit 2 ;;
+esac
+
+if ! command -v dpkg-query >/dev/null; then
+  echo "$0: this is not a Debian system; install by hand: ${packages[*]}" >&2
+  exit 1
+fi
+
+missing=()
+for package in "${packages[@]}"; do
+  status=$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null || true)
+  [[ $status == *installed* && $status != *not-installed* ]] || missing+=("$package")
+done
+if ((${#missing[@]} == 0)); then
+  exit 0
+fi
+
+as_root=()
+if ((EUID != 0)); then
+  if ! command -v sudo >/dev/null; then
+    echo "$0: ${missing[*]} must be installed, which takes root or sudo" >&2
+    exit 1
+  fi
+  as_root=(sudo)
+fi
+
+echo "Installing: ${missing[*]}" >&2
+"${as_root[@]}" apt-get update --quiet --quiet >&2
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install --quiet --quiet --yes --no-install-recommends "${missing[@]}" >&2

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds CRS (release) and runs every test. Arguments go to ctest, e.g. `./test.sh -R subject.sleep`.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+scripts/install-dependencies.sh
+cmake --preset release
+cmake --build --preset release
+exec ctest --preset release --parallel "$(nproc)" "$@"
