@@ -68,6 +68,8 @@ class ContentStore {
   unsigned next_ = 0;
 };
 
+class ContentObjects;
+
 struct CaptureContext {
   pid_t pid;      // as CRS sees it: for /proc, kcmp, pidfd_getfd, prlimit
   pid_t own_pid;  // as the program sees itself: for messages and for what it will be restored as
@@ -79,6 +81,7 @@ struct CaptureContext {
   std::vector<std::string>& warnings;
   ContentStore& content;
   const LeaveOut& leave_out;
+  ContentObjects& objects;  // unlinked files and memfds (resources/descriptors/content_objects.h)
 };
 
 struct CheckContext {

@@ -1,0 +1,24 @@
+// Copying file content with its holes kept.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "engine/resources/descriptors/content_objects.pb.h"
+
+namespace crs::engine {
+
+// Copies `bytes` bytes between regular files, by reflink or inside the kernel where the file systems allow it. Both
+// offsets are given; the descriptors' own offsets do not move. Throws; Damaged if the source ends early.
+void copy_range(int from, std::uint64_t from_offset, int to, std::uint64_t to_offset, std::uint64_t bytes,
+                std::string_view what);
+
+// Writes the data of `from` (size bytes) without its holes to the start of `to` and records the extents in `object`.
+// Returns the bytes written.
+std::uint64_t pack_content(int from, std::uint64_t size, int to, image::ContentObject& object, std::string_view what);
+
+// The inverse: puts the data where it belongs in `to` and gives `to` the object's size. `object` must have been
+// checked.
+void unpack_content(int from, int to, const image::ContentObject& object, std::string_view what);
+
+}  // namespace crs::engine

@@ -1,0 +1,181 @@
+#include "engine/resources/descriptors/content_objects.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <memory>
+#include <vector>
+
+#include "base/error.h"
+#include "base/io.h"
+#include "engine/resources/descriptors/content_copy.h"
+
+namespace crs::engine {
+namespace {
+
+constexpr std::string_view kMemfdPrefix = "/memfd:";
+constexpr std::string_view kDeletedSuffix = " (deleted)";
+
+struct stat status_of(int descriptor, std::string_view name) {
+  struct stat status{};
+  if (::fstat(descriptor, &status) != 0) fail_errno(errno, "cannot look at {}", name);
+  return status;
+}
+
+std::string name_of(std::string_view shown_path) {
+  if (shown_path.ends_with(kDeletedSuffix)) shown_path.remove_suffix(kDeletedSuffix.size());
+  if (shown_path.starts_with(kMemfdPrefix)) shown_path.remove_prefix(kMemfdPrefix.size());
+  return std::string(shown_path);
+}
+
+// A descriptor of the process that is open on the inode, opened anew for reading; nothing if there is none that can be.
+FileDescriptor open_through_process(pid_t pid, dev_t device, ino_t inode) {
+  const std::string folder = fmt::format("/proc/{}/fd", pid);
+  const std::unique_ptr<DIR, int (*)(DIR*)> directory(::opendir(folder.c_str()), ::closedir);
+  if (!directory) return {};
+  while (const dirent* entry = ::readdir(directory.get())) {
+    if (entry->d_name[0] == '.') continue;
+    struct stat status{};
+    if (::fstatat(::dirfd(directory.get()), entry->d_name, &status, 0) != 0) continue;
+    if (status.st_ino != inode || status.st_dev != device || !S_ISREG(status.st_mode)) continue;
+    FileDescriptor file(::openat(::dirfd(directory.get()), entry->d_name, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    if (file) return file;
+  }
+  return {};
+}
+
+FileDescriptor open_through_mapping(pid_t pid, const MappedPiece& piece) {
+  const std::string path = fmt::format("/proc/{}/map_files/{:x}-{:x}", pid, piece.start.value, piece.end.value);
+  return FileDescriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+}
+
+bool is_zero(std::span<const std::byte> bytes) {
+  return std::ranges::all_of(bytes, [](std::byte byte) { return byte == std::byte{0}; });
+}
+
+void append_extent(image::ContentObject& object, std::uint64_t offset, std::uint64_t bytes) {
+  if (object.data_size() > 0) {
+    image::ContentObject::Extent& last = *object.mutable_data(object.data_size() - 1);
+    if (last.offset() + last.bytes() == offset) return last.set_bytes(last.bytes() + bytes);
+  }
+  image::ContentObject::Extent& extent = *object.add_data();
+  extent.set_offset(offset);
+  extent.set_bytes(bytes);
+}
+
+}  // namespace
+
+bool is_memfd_path(std::string_view shown_path) { return shown_path.starts_with(kMemfdPrefix); }
+
+std::optional<std::string> content_cannot_be_kept(int descriptor, std::string_view shown_path) {
+  struct statfs file_system{};
+  if (::fstatfs(descriptor, &file_system) != 0) fail_errno(errno, "cannot look at {}", shown_path);
+  const auto type = static_cast<std::uint64_t>(file_system.f_type);
+  if (type == HUGETLBFS_MAGIC) return "a file of huge pages";
+  if (type == SECRETMEM_MAGIC) return "secret memory (memfd_secret)";
+  if (!S_ISREG(status_of(descriptor, shown_path).st_mode)) return "not a regular file";
+  if (type == DMA_BUF_MAGIC) return "a dma-buf";
+  return std::nullopt;
+}
+
+std::optional<std::uint32_t> ContentObjects::find(dev_t device, ino_t inode) const {
+  const auto found = known_.find({device, inode});
+  if (found == known_.end()) return std::nullopt;
+  return found->second;
+}
+
+std::uint32_t ContentObjects::add(const struct stat& status, std::string_view shown_path) {
+  const auto index = static_cast<std::uint32_t>(image_.objects_size());
+  image::ContentObject& object = *image_.add_objects();
+  object.set_origin(is_memfd_path(shown_path) ? image::ContentObject::MEMFD : image::ContentObject::UNLINKED);
+  object.set_device(status.st_dev);
+  object.set_inode(status.st_ino);
+  object.set_name(name_of(shown_path));
+  object.set_size(static_cast<std::uint64_t>(status.st_size));
+  object.set_mode(status.st_mode & 07777);
+  object.set_owner(status.st_uid);
+  object.set_group(status.st_gid);
+  object.set_modified_seconds(status.st_mtim.tv_sec);
+  object.set_modified_nanoseconds(static_cast<std::uint32_t>(status.st_mtim.tv_nsec));
+  known_[{status.st_dev, status.st_ino}] = index;
+  return index;
+}
+
+std::uint32_t ContentObjects::keep(int descriptor, std::string_view shown_path) {
+  const struct stat status = status_of(descriptor, shown_path);
+  if (const auto known = find(status.st_dev, status.st_ino)) return *known;
+  // An open description of its own: one that reads, and whose offset nobody else sees move.
+  const FileDescriptor source = open_file(fmt::format("/proc/self/fd/{}", descriptor), O_RDONLY | O_NONBLOCK);
+  const std::uint32_t index = add(status, shown_path);
+  image::ContentObject& object = *image_.mutable_objects(static_cast<int>(index));
+  if (object.origin() == image::ContentObject::MEMFD) {
+    const int seals = ::fcntl(source.get(), F_GET_SEALS);
+    if (seals < 0) fail_errno(errno, "cannot read the seals of {}", shown_path);
+    object.set_seals(static_cast<std::uint32_t>(seals));
+  }
+  if (object.size() == 0) return index;
+  auto [name, file] = store_.create();
+  if (pack_content(source.get(), object.size(), file.get(), object, shown_path) > 0) object.set_content(name);
+  return index;
+}
+
+std::optional<std::uint32_t> ContentObjects::keep_mapped(CaptureContext& context, dev_t device, ino_t inode,
+                                                         std::string_view shown_path,
+                                                         std::span<const MappedPiece> pieces) {
+  if (const auto known = find(device, inode)) return known;
+  FileDescriptor file = open_through_process(context.pid, device, inode);
+  if (!file && !pieces.empty()) file = open_through_mapping(context.pid, pieces.front());
+  if (!file) return keep_from_memory(context, device, inode, shown_path, pieces);
+  if (const auto reason = content_cannot_be_kept(file.get(), shown_path)) {
+    context.refusals.add(
+        fmt::format("the memory of process {} maps {}, which is {}", context.own_pid, shown_path, *reason),
+        "end the program's use of it before the checkpoint");
+    return std::nullopt;
+  }
+  const std::uint32_t index = keep(file.get(), shown_path);
+  known_[{device, inode}] = index;  // on some file systems stat(2) gives another device than maps
+  return index;
+}
+
+std::uint32_t ContentObjects::keep_from_memory(const CaptureContext& context, dev_t device, ino_t inode,
+                                               std::string_view shown_path, std::span<const MappedPiece> pieces) {
+  struct stat status{};
+  status.st_dev = device;
+  status.st_ino = inode;
+  status.st_mode = S_IFREG | (is_memfd_path(shown_path) ? 0777 : 0600);
+  status.st_uid = ::geteuid();
+  status.st_gid = ::getegid();
+  ::clock_gettime(CLOCK_REALTIME, &status.st_mtim);
+  std::vector<MappedPiece> ordered(pieces.begin(), pieces.end());
+  std::ranges::sort(ordered, {}, &MappedPiece::file_offset);
+  auto [name, file] = store_.create();
+  const std::uint32_t index = add(status, shown_path);
+  image::ContentObject& object = *image_.mutable_objects(static_cast<int>(index));
+  std::vector<std::byte> page(kPageSize);
+  std::uint64_t packed = 0;
+  std::uint64_t end = 0;
+  for (const MappedPiece& piece : ordered) {
+    const std::uint64_t piece_end = piece.file_offset + (piece.end - piece.start);
+    for (std::uint64_t offset = std::max(end, piece.file_offset); offset < piece_end; offset += kPageSize) {
+      // Beyond the end of the file nothing can be read: that is where the file ends.
+      if (context.memory.read_some(piece.start + (offset - piece.file_offset), page) < page.size()) break;
+      end = offset + kPageSize;
+      if (is_zero(page)) continue;
+      pwrite_all(file.get(), name, page, packed);
+      append_extent(object, offset, page.size());
+      packed += page.size();
+    }
+  }
+  object.set_size(end);
+  if (packed > 0) object.set_content(name);
+  return index;
+}
+
+}  // namespace crs::engine

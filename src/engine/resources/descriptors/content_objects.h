@@ -1,0 +1,83 @@
+// Files that no path reaches any more (unlinked files, O_TMPFILE, memfds), shared by descriptors and memory areas.
+//
+// Checkpoint: whoever meets such an inode first, the descriptor table or the address space, has its content copied into
+// the snapshot and gets an index in image::Descriptors::objects; everybody after that gets the same index. An index
+// once given stays valid.
+//
+// Restart: restore_descriptors_inside() makes all of them in the newborn and leaves each open for reading and writing
+// (close-on-exec) at content_object_descriptor(first_private_descriptor, index), with its content and size, without its
+// seals. There a shared (or private) mapping takes it, by mmap called remotely with that number. activate_descriptors()
+// seals the memfds and closes these numbers: so mappings are made before it.
+#pragma once
+
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "base/file_descriptor.h"
+#include "engine/resources/context.h"
+#include "engine/resources/descriptors/descriptors.pb.h"
+
+namespace crs::engine {
+
+// How many numbers from first_private_descriptor on are left to others (the newborn's channel and the like).
+inline constexpr int kOtherPrivateDescriptors = 64;
+
+// The number at which the newborn holds object `index` until activate_descriptors().
+constexpr int content_object_descriptor(int first_private_descriptor, std::uint32_t index) {
+  return first_private_descriptor + kOtherPrivateDescriptors + static_cast<int>(index);
+}
+
+// One memory area that maps a file.
+struct MappedPiece {
+  RemoteAddress start;  // start and end of the area exactly as /proc/PID/maps has them
+  RemoteAddress end;
+  std::uint64_t file_offset;  // bytes
+};
+
+// The capturing side. One for each captured process; not thread-safe.
+class ContentObjects {
+ public:
+  // `image` receives the objects. All must outlive this.
+  ContentObjects(ContentStore& store, image::Descriptors& image) : store_(store), image_(image) {}
+
+  // The object of this inode if it has been kept already.
+  std::optional<std::uint32_t> find(dev_t device, ino_t inode) const;
+
+  // Keeps what `descriptor` (this process's own; not O_PATH) is open on. `shown_path` is what /proc/PID/fd or maps
+  // show, " (deleted)" included. Throws if the content cannot be read or written to the snapshot.
+  std::uint32_t keep(int descriptor, std::string_view shown_path);
+
+  // Keeps the file behind memory areas: all areas of the process that map this inode (device and inode as
+  // /proc/PID/maps has them). The content comes from an open descriptor of the process, else from /proc/PID/map_files
+  // (needs CAP_CHECKPOINT_RESTORE), else from the mapped memory itself; then what no area maps is not known and comes
+  // back as a hole. Adds to context.refusals and returns nothing where the file cannot be kept (hugetlbfs, secret
+  // memory).
+  std::optional<std::uint32_t> keep_mapped(CaptureContext& context, dev_t device, ino_t inode,
+                                           std::string_view shown_path, std::span<const MappedPiece> pieces);
+
+ private:
+  std::uint32_t add(const struct stat& status, std::string_view shown_path);
+  std::uint32_t keep_from_memory(const CaptureContext& context, dev_t device, ino_t inode, std::string_view shown_path,
+                                 std::span<const MappedPiece> pieces);
+
+  ContentStore& store_;
+  image::Descriptors& image_;
+  std::map<std::pair<dev_t, ino_t>, std::uint32_t> known_;
+};
+
+// Whether the content of this open file can be kept at all: a regular file, and neither huge pages nor secret memory
+// nor a dma-buf. Gives the reason if not.
+std::optional<std::string> content_cannot_be_kept(int descriptor, std::string_view shown_path);
+
+// "/memfd:" starts what /proc shows for a memfd.
+bool is_memfd_path(std::string_view shown_path);
+
+}  // namespace crs::engine

@@ -1,0 +1,48 @@
+// The descriptor table of a process: capture, check, restore.
+//
+// Numbers that share one open file description share it again. Each kind of description has a folder of its own (files,
+// pipes, epolls,
+// ...) with its message, its capture and its restore; kinds.cc lists them.
+//
+// The order of a restart: check_descriptors in the restart command; restore_descriptors_inside in the newborn; mappings
+// of content objects (content_objects.h); activate_descriptors from outside; commit_set_aside in the restart command,
+// last of all.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "engine/resources/context.h"
+#include "engine/resources/descriptors/content_objects.h"
+#include "engine/resources/descriptors/descriptors.pb.h"
+
+namespace crs::engine {
+
+// Captures every descriptor. What cannot be kept is added to context.refusals. Reads only; the program notices nothing.
+void capture_descriptors(CaptureContext& context, image::Descriptors& image);
+
+// Before anything is started. Throws Damaged for an image that cannot be, Failed with what is wrong for files that are
+// missing, replaced, shorter or changed, or that cannot be opened. Opens files and closes them again, changes nothing.
+void check_descriptors(CheckContext& context, const image::Descriptors& image);
+
+// In the newborn: closes every descriptor below first_private_descriptor that the image does not have and opens those
+// that it has. Timers are not running and locks not taken yet. All signals must be blocked.
+void restore_descriptors_inside(NewbornContext& context, const image::Descriptors& image);
+
+// From outside, after the memory is in place: seals memfds, closes the content objects' private numbers, takes file
+// locks, starts timerfds.
+void activate_descriptors(RestoreContext& context, const image::Descriptors& image);
+
+// In the restart command, when everything else has succeeded and the program is about to run: files that the program
+// had open for writing and that have grown since are cut back to their length at the checkpoint. First every tail is
+// written to a file of its own in options.set_aside_directory and synced; only when all are safe the files are cut.
+// Adds a note for each.
+void commit_set_aside(const RestartOptions& options, const image::Descriptors& image, std::vector<std::string>& notes);
+
+// The highest number of the image, or 2 if there is none above: first_private_descriptor must be greater.
+int highest_descriptor(const image::Descriptors& image);
+
+// How many numbers from first_private_descriptor on the newborn's RLIMIT_NOFILE must leave room for.
+int private_descriptors_needed(const image::Descriptors& image);
+
+}  // namespace crs::engine
