@@ -1,0 +1,137 @@
+#include "engine/pages/page_scan.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+#include "base/error.h"
+#include "base/io.h"
+
+namespace crs::engine {
+namespace {
+
+// linux/fs.h of Linux 6.7 (the guard bit: 6.15), which the headers at hand may not have yet.
+constexpr std::uint64_t kIsFile = 1 << 2;
+constexpr std::uint64_t kIsPresent = 1 << 3;
+constexpr std::uint64_t kIsSwapped = 1 << 4;
+constexpr std::uint64_t kIsZeroPage = 1 << 5;
+constexpr std::uint64_t kIsGuard = 1 << 8;
+
+struct ScanRegion {
+  std::uint64_t start;
+  std::uint64_t end;
+  std::uint64_t categories;
+};
+
+struct ScanArguments {
+  std::uint64_t size = sizeof(ScanArguments);
+  std::uint64_t flags = 0;
+  std::uint64_t start = 0;
+  std::uint64_t end = 0;
+  std::uint64_t walk_end = 0;  // out: how far it came
+  std::uint64_t regions = 0;
+  std::uint64_t region_count = 0;
+  std::uint64_t max_pages = 0;  // no limit
+  std::uint64_t inverted = 0;
+  std::uint64_t all_of = 0;
+  std::uint64_t any_of = 0;
+  std::uint64_t returned = 0;
+};
+
+constexpr auto kScanRequest = _IOWR('f', 16, ScanArguments);
+
+// An entry of /proc/PID/pagemap.
+constexpr std::uint64_t kEntryPresent = std::uint64_t{1} << 63;
+constexpr std::uint64_t kEntrySwapped = std::uint64_t{1} << 62;
+constexpr std::uint64_t kEntryFile = std::uint64_t{1} << 61;
+constexpr std::uint64_t kEntryGuard = std::uint64_t{1} << 58;
+
+ScanArguments own_pages(RemoteRange range, bool sees_guards) {
+  ScanArguments arguments;
+  arguments.start = range.start.value;
+  arguments.end = range.end.value;
+  arguments.inverted = arguments.all_of = kIsFile | kIsZeroPage;
+  arguments.any_of = kIsPresent | kIsSwapped;
+  arguments.returned = kIsPresent | kIsSwapped;
+  if (sees_guards) {
+    arguments.any_of |= kIsGuard;
+    arguments.returned |= kIsGuard;
+  }
+  return arguments;
+}
+
+bool accepts(int pagemap, bool with_guards) {
+  ScanArguments arguments = own_pages({{0}, {0}}, with_guards);
+  return ::ioctl(pagemap, kScanRequest, &arguments) >= 0;
+}
+
+}  // namespace
+
+Pagemap::Pagemap(pid_t pid, bool use_scan)
+    : pid_(pid),
+      file_(open_file(fmt::format("/proc/{}/pagemap", pid), O_RDONLY)),
+      scans_(use_scan && accepts(file_.get(), false)),
+      sees_guards_(scans_ && accepts(file_.get(), true)) {}
+
+bool PageScan::next(PageRange& found) {
+  while (given_ == found_.size()) {
+    if (position_ >= end_) return false;
+    refill();
+  }
+  found = found_[given_++];
+  return true;
+}
+
+void PageScan::refill() {
+  found_.clear();
+  given_ = 0;
+  if (pagemap_->scans_) {
+    refill_by_scan();
+  } else {
+    refill_by_reading();
+  }
+}
+
+void PageScan::refill_by_scan() {
+  std::array<ScanRegion, 512> regions;
+  ScanArguments arguments = own_pages({position_, end_}, pagemap_->sees_guards_);
+  arguments.regions = reinterpret_cast<std::uint64_t>(regions.data());
+  arguments.region_count = regions.size();
+  const int count = ::ioctl(pagemap_->file_.get(), kScanRequest, &arguments);
+  if (count < 0) fail_errno(errno, "cannot scan the pages of process {} at {:#x}", pagemap_->pid_, position_.value);
+  for (const ScanRegion& region : std::span(regions).first(static_cast<std::size_t>(count))) {
+    const PageKind kind = (region.categories & kIsGuard) != 0 ? PageKind::Guard : PageKind::Own;
+    found_.push_back({{{region.start}, {region.end}}, kind});
+  }
+  if (arguments.walk_end <= position_.value) {
+    fail(ErrorKind::Failed, "the scan of the pages of process {} does not get beyond {:#x}", pagemap_->pid_, position_.value);
+  }
+  position_ = {std::min(arguments.walk_end, end_.value)};
+}
+
+void PageScan::refill_by_reading() {
+  std::array<std::uint64_t, 4096> entries;
+  const std::uint64_t wanted = std::min<std::uint64_t>(entries.size(), (end_ - position_) / kPageSize);
+  const ssize_t got = ::pread(pagemap_->file_.get(), entries.data(), wanted * sizeof(std::uint64_t),
+                              static_cast<off_t>(position_.value / kPageSize * sizeof(std::uint64_t)));
+  if (got < 0) fail_errno(errno, "cannot read the page map of process {} at {:#x}", pagemap_->pid_, position_.value);
+  if (got == 0) fail(ErrorKind::ProgramGone, "process {} has no page map at {:#x}: it ended meanwhile", pagemap_->pid_, position_.value);
+  for (std::size_t i = 0; i < static_cast<std::size_t>(got) / sizeof(std::uint64_t); ++i, position_ = position_ + kPageSize) {
+    const bool exists = (entries[i] & (kEntryPresent | kEntrySwapped)) != 0 && (entries[i] & kEntryFile) == 0;
+    const bool guard = (entries[i] & kEntryGuard) != 0;
+    if (!exists && !guard) continue;
+    const PageKind kind = guard ? PageKind::Guard : PageKind::Own;
+    if (!found_.empty() && found_.back().range.end == position_ && found_.back().kind == kind) {
+      found_.back().range.end = position_ + kPageSize;
+    } else {
+      found_.push_back({{position_, position_ + kPageSize}, kind});
+    }
+  }
+}
+
+}  // namespace crs::engine

@@ -1,0 +1,22 @@
+// Moving many runs of pages between this process and another one with few system calls. Safe from several threads at once.
+#pragma once
+
+#include <cstddef>
+#include <span>
+
+#include "engine/pages/page_runs.h"
+#include "engine/tracee/remote_memory.h"
+
+namespace crs::engine {
+
+// `bytes` has the total size of `runs`, which lie in it one behind the other. Both throw an Error that names the address.
+void read_runs(const RemoteMemory& memory, std::span<const RemoteRange> runs, std::span<std::byte> bytes);
+void write_runs(const RemoteMemory& memory, std::span<const RemoteRange> runs, std::span<const std::byte> bytes);
+
+// Also where the program itself may not read.
+void read_runs_protected(const RemoteMemory& memory, std::span<const RemoteRange> runs, std::span<std::byte> bytes);
+
+// Pages that cannot be read come as zeros.
+void read_runs_as_far_as_possible(const RemoteMemory& memory, std::span<const RemoteRange> runs, std::span<std::byte> bytes);
+
+}  // namespace crs::engine
