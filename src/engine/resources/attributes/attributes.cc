@@ -1,0 +1,249 @@
+#include "engine/resources/attributes/attributes.h"
+
+#include <fcntl.h>
+#include <linux/kcmp.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <optional>
+#include <string>
+
+#include "base/error.h"
+#include "base/file_descriptor.h"
+#include "base/io.h"
+#include "engine/resources/attributes/limits.h"
+#include "engine/resources/process_status.h"
+
+namespace crs::engine {
+namespace {
+
+// prctl(2) and arch_prctl(2) settings that older headers lack, and the kernel that has them first.
+constexpr int kSetMdwe = 65;  // 6.3
+constexpr int kGetMdwe = 66;
+constexpr int kSetMemoryMerge = 67;  // 6.4
+constexpr int kGetMemoryMerge = 68;
+constexpr int kGetComponentPermission = 0x1022;  // ARCH_GET_XCOMP_PERM, 5.16
+constexpr int kRequestComponentPermission = 0x1023;
+constexpr int kGetCpuid = 0x1011;  // ARCH_GET_CPUID, 4.12
+constexpr int kSetCpuid = 0x1012;
+constexpr int kSchedulingCore = 62;  // PR_SCHED_CORE, 5.14
+
+constexpr std::uint64_t kNoTaggedAddresses = ~std::uint64_t{0};
+// Components 17 and 18, the tiles of AMX, are the only ones that a program must ask for
+// (Documentation/arch/x86/xstate.rst).
+constexpr std::uint64_t kComponentsOnRequest = 0x60000;
+constexpr int kTileComponent = 18;
+
+std::int64_t query(RemoteCaller& remote, int option) {
+  return remote.raw_call(SYS_prctl, {static_cast<std::uint64_t>(option), 0, 0, 0, 0, 0});
+}
+
+// A setting that this kernel may not have: then it is at its default, 0.
+std::uint32_t query_or_none(RemoteCaller& remote, int option) {
+  const std::int64_t value = query(remote, option);
+  return value < 0 ? 0 : static_cast<std::uint32_t>(value);
+}
+
+// Where /proc/PID/NAME leads, or nothing if no path leads there any more.
+std::optional<std::string> reachable_path(pid_t pid, std::string_view name) {
+  const std::string link = fmt::format("/proc/{}/{}", pid, name);
+  std::string path = read_link(link);
+  struct stat there{};
+  struct stat here{};
+  if (::stat(link.c_str(), &there) != 0) fail_errno(errno, "cannot look at {}", link);
+  const bool reached = ::stat(path.c_str(), &here) == 0 && there.st_dev == here.st_dev && there.st_ino == here.st_ino;
+  if (!reached) return std::nullopt;
+  return path;
+}
+
+void capture_directory(CaptureContext& context, std::string_view name, std::string_view what, std::string& kept) {
+  if (auto path = reachable_path(context.pid, name)) {
+    kept = std::move(*path);
+    return;
+  }
+  context.refusals.add(
+      fmt::format("the {} of process {}, {}, cannot be reached by that path (deleted, or covered by a mount)", what,
+                  context.own_pid, read_link(fmt::format("/proc/{}/{}", context.pid, name))),
+      "change to another directory, or make that one again");
+}
+
+// unshare(CLONE_FS) gives a thread a working directory, root and umask of its own.
+void refuse_divided_directories(CaptureContext& context) {
+  for (const pid_t tid : context.threads) {
+    if (tid == context.pid || ::syscall(SYS_kcmp, context.pid, tid, KCMP_FS, 0, 0) == 0) continue;
+    if (errno == ENOSYS) return;
+    context.refusals.add(
+        fmt::format("thread {} of process {} has a working directory of its own", innermost_id(tid), context.own_pid),
+        "CRS keeps one working directory for a process");
+  }
+}
+
+void refuse_processor_extensions(CaptureContext& context, const ProcessStatus& status) {
+  if (status.field("untag_mask") && status.hexadecimal("untag_mask") != kNoTaggedAddresses) {
+    context.refusals.add(fmt::format("process {} uses tagged addresses (linear address masking)", context.own_pid),
+                         "start it without them");
+  }
+  const std::string_view features = status.field("x86_Thread_features").value_or("");
+  if (features.find("shstk") != std::string_view::npos) {
+    context.refusals.add(fmt::format("process {} uses a shadow stack", context.own_pid),
+                         "start it with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off");
+  }
+}
+
+void warn_of_core_scheduling(CaptureContext& context) {
+  constexpr int kGet = 0;
+  std::uint64_t cookie = 0;
+  if (::prctl(kSchedulingCore, kGet, context.pid, 0, &cookie) != 0 || cookie == 0) return;
+  context.warnings.emplace_back("the program is in a core scheduling group, which is not part of the snapshot");
+}
+
+std::uint64_t requested_components(RemoteCaller& remote) {
+  const std::int64_t result =
+      remote.raw_call(SYS_arch_prctl, {kGetComponentPermission, remote.scratch().value, 0, 0, 0, 0});
+  return result < 0 ? 0 : remote.get<std::uint64_t>() & kComponentsOnRequest;
+}
+
+int parse_integer(std::string_view text, int base, std::string_view what) {
+  int value = 0;
+  const auto [stop, problem] = std::from_chars(text.data(), text.data() + text.size(), value, base);
+  if (problem != std::errc{}) fail(ErrorKind::Failed, "cannot read {}: '{}'", what, text);
+  return value;
+}
+
+void check_directory(const std::string& path, std::string_view what) {
+  if (!path.starts_with('/') || path.find('\0') != std::string::npos)
+    fail(ErrorKind::Damaged, "the {} '{}' is no absolute path", what, path);
+  struct stat status{};
+  int problem = ::stat(path.c_str(), &status) == 0 ? 0 : errno;
+  if (problem == 0 && !S_ISDIR(status.st_mode)) problem = ENOTDIR;
+  if (problem == 0) return;
+  Error error = Error::from_errno(fmt::format("the {} of the program, {}, cannot be reached", what, path), problem);
+  throw error.advise("Make the directory again");
+}
+
+void enter_directories_inside(const image::Attributes& attributes) {
+  const FileDescriptor directory = open_file(attributes.working_directory(), O_PATH | O_DIRECTORY);
+  if (attributes.root() != "/" && ::chroot(attributes.root().c_str()) != 0) {
+    fail_errno(errno, "cannot change the root directory to {}", attributes.root());
+  }
+  if (::fchdir(directory.get()) != 0)
+    fail_errno(errno, "cannot enter the working directory {}", attributes.working_directory());
+}
+
+// False if it is not permitted. Other failures are an Error.
+bool write_task_file(pid_t pid, std::string_view name, const std::string& text) {
+  const std::string path = fmt::format("/proc/{}/{}", pid, name);
+  try {
+    const FileDescriptor file = open_file(path, O_WRONLY);
+    write_all(file.get(), path, as_byte_span(text));
+    return true;
+  } catch (const Error& error) {
+    if (error.error_number() == EACCES || error.error_number() == EPERM) return false;
+    throw;
+  }
+}
+
+void restore_oom_score_adjustment(RestoreContext& context, int wanted) {
+  const int now = parse_integer(read_task_file(context.pid, "oom_score_adj"), 10, "oom_score_adj");
+  if (now == wanted || write_task_file(context.pid, "oom_score_adj", std::to_string(wanted))) return;
+  context.notes.push_back(
+      fmt::format("oom_score_adj stays at {}: lowering it to {} takes CAP_SYS_RESOURCE", now, wanted));
+}
+
+void restore_core_dump_filter(RestoreContext& context, std::uint64_t wanted) {
+  const auto now =
+      static_cast<std::uint64_t>(parse_integer(read_task_file(context.pid, "coredump_filter"), 16, "coredump_filter"));
+  if (now == wanted || write_task_file(context.pid, "coredump_filter", fmt::format("{:#x}", wanted))) return;
+  context.notes.emplace_back("the core dump filter could not be set");
+}
+
+}  // namespace
+
+void capture_attributes(CaptureContext& context, image::Attributes& attributes) {
+  const ProcessStatus status = ProcessStatus::of(context.pid);
+  refuse_processor_extensions(context, status);
+  refuse_divided_directories(context);
+  warn_of_core_scheduling(context);
+
+  capture_directory(context, "cwd", "working directory", *attributes.mutable_working_directory());
+  capture_directory(context, "root", "root directory", *attributes.mutable_root());
+  attributes.set_umask(static_cast<std::uint32_t>(status.number("Umask", 8)));
+  for (const ResourceLimit& limit : limits_of(context.pid)) {
+    image::Limit& kept = *attributes.add_limits();
+    kept.set_soft(limit.soft);
+    kept.set_hard(limit.hard);
+  }
+  attributes.set_oom_score_adjustment(parse_integer(read_task_file(context.pid, "oom_score_adj"), 10, "oom_score_adj"));
+  attributes.set_core_dump_filter(
+      static_cast<std::uint64_t>(parse_integer(read_task_file(context.pid, "coredump_filter"), 16, "coredump_filter")));
+
+  RemoteCaller& remote = context.remote;
+  attributes.set_dumpable(
+      static_cast<std::uint32_t>(remote.call("prctl(PR_GET_DUMPABLE)", SYS_prctl, PR_GET_DUMPABLE)));
+  remote.call("prctl(PR_GET_CHILD_SUBREAPER)", SYS_prctl, PR_GET_CHILD_SUBREAPER, remote.scratch());
+  attributes.set_child_subreaper(remote.get<int>() != 0);
+  attributes.set_huge_pages_disabled(query_or_none(remote, PR_GET_THP_DISABLE));
+  attributes.set_deny_write_execute(query_or_none(remote, kGetMdwe));
+  attributes.set_memory_merge(query_or_none(remote, kGetMemoryMerge) != 0);
+  attributes.set_state_components(requested_components(remote));
+  remote.call("prctl(PR_GET_TSC)", SYS_prctl, PR_GET_TSC, remote.scratch());
+  attributes.set_time_stamp_faults(remote.get<int>() == PR_TSC_SIGSEGV);
+  attributes.set_cpuid_faults(remote.raw_call(SYS_arch_prctl, {kGetCpuid, 0, 0, 0, 0, 0}) == 0);
+}
+
+void check_attributes(CheckContext&, const image::Attributes& attributes) {
+  if (attributes.limits_size() != static_cast<int>(RLIM_NLIMITS)) {
+    fail(ErrorKind::Damaged, "the snapshot has {} resource limits instead of {}", attributes.limits_size(),
+         static_cast<int>(RLIM_NLIMITS));
+  }
+  check_directory(attributes.root(), "root directory");
+  check_directory(attributes.working_directory(), "working directory");
+}
+
+void restore_attributes_inside(NewbornContext&, const image::Attributes& attributes) {
+  lift_soft_limits_inside();
+  const std::uint32_t huge_pages = attributes.huge_pages_disabled();
+  if (huge_pages != 0 && ::prctl(PR_SET_THP_DISABLE, 1, huge_pages & ~1U, 0, 0) != 0) {
+    fail_errno(errno, "cannot turn huge pages off");
+  }
+  if (::prctl(PR_SET_CHILD_SUBREAPER, attributes.child_subreaper() ? 1 : 0, 0, 0, 0) != 0) {
+    fail_errno(errno, "cannot set the child subreaper attribute");
+  }
+  enter_directories_inside(attributes);
+  ::umask(attributes.umask());
+}
+
+void restore_attributes(RestoreContext& context, const image::Attributes& attributes) {
+  restore_oom_score_adjustment(context, attributes.oom_score_adjustment());
+  restore_core_dump_filter(context, attributes.core_dump_filter());
+  if (attributes.memory_merge())
+    context.remote.call("prctl(PR_SET_MEMORY_MERGE)", SYS_prctl, kSetMemoryMerge, 1, 0, 0, 0);
+  restore_limits(context, attributes.limits());
+}
+
+void restore_state_components(RestoreContext& context, const image::Attributes& attributes) {
+  if ((attributes.state_components() & kComponentsOnRequest) == 0) return;
+  context.remote.call("arch_prctl(ARCH_REQ_XCOMP_PERM)", SYS_arch_prctl, kRequestComponentPermission, kTileComponent);
+}
+
+void finish_attributes(RestoreContext& context, const image::Attributes& attributes) {
+  RemoteCaller& remote = context.remote;
+  if (attributes.deny_write_execute() != 0) {
+    remote.call("prctl(PR_SET_MDWE)", SYS_prctl, kSetMdwe, attributes.deny_write_execute(), 0, 0, 0);
+  }
+  for (const auto& [tid, thread] : context.threads) {
+    if (attributes.time_stamp_faults()) thread->call("prctl(PR_SET_TSC)", SYS_prctl, PR_SET_TSC, PR_TSC_SIGSEGV);
+    if (attributes.cpuid_faults()) thread->call("arch_prctl(ARCH_SET_CPUID)", SYS_arch_prctl, kSetCpuid, 0);
+  }
+  // 2, "readable by root only", can be had by executing a file alone (proc_sys_fs(5), suid_dumpable); 0 is as closed.
+  const std::uint32_t dumpable = attributes.dumpable() == 1 ? 1 : 0;
+  remote.call("prctl(PR_SET_DUMPABLE)", SYS_prctl, PR_SET_DUMPABLE, dumpable);
+}
+
+}  // namespace crs::engine

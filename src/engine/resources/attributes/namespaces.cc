@@ -1,0 +1,71 @@
+#include "engine/resources/attributes/namespaces.h"
+
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <string>
+
+#include "base/error.h"
+#include "base/io.h"
+#include "engine/resources/process_status.h"
+
+namespace crs::engine {
+namespace {
+
+struct Kind {
+  std::string_view file;  // in /proc/PID/ns
+  std::string_view name;  // for people
+};
+
+constexpr std::array<Kind, 9> kKinds{{{"user", "user"},
+                                      {"pid", "process id"},
+                                      {"pid_for_children", "process id (for children)"},
+                                      {"mnt", "mount"},
+                                      {"net", "network"},
+                                      {"ipc", "IPC"},
+                                      {"uts", "host name (UTS)"},
+                                      {"time", "time"},
+                                      {"time_for_children", "time (for children)"}}};
+// A thread can change to another one of these without its process: setns(2), unshare(2).
+constexpr std::array<std::string_view, 4> kOfThreads{"mnt", "net", "ipc", "uts"};
+
+// Empty where this kernel does not have that kind.
+std::string namespace_of(pid_t id, std::string_view file) {
+  try {
+    return read_link(fmt::format("/proc/{}/ns/{}", id, file));
+  } catch (const Error& error) {
+    if (error.error_number() != ENOENT || ::access(fmt::format("/proc/{}/ns", id).c_str(), F_OK) != 0) throw;
+    return {};
+  }
+}
+
+void check_threads(CaptureContext& context, std::string_view file) {
+  const std::string of_process = namespace_of(context.pid, file);
+  for (const pid_t tid : context.threads) {
+    if (tid == context.pid || namespace_of(tid, file) == of_process) continue;
+    context.refusals.add(fmt::format("thread {} of process {} is in another {} namespace than its process",
+                                     innermost_id(tid), context.own_pid, file),
+                         "it cannot be kept");
+  }
+}
+
+}  // namespace
+
+void check_namespaces(CaptureContext& context, const std::function<bool(std::string_view kind)>& made_by_restart) {
+  const pid_t own = ::getpid();
+  for (const Kind& kind : kKinds) {
+    if (namespace_of(context.pid, kind.file) == namespace_of(own, kind.file)) continue;
+    const std::string_view base = kind.file.substr(0, kind.file.find('_'));
+    if (made_by_restart && made_by_restart(base)) continue;
+    context.refusals.add(fmt::format("process {} is in another {} namespace than crs", context.own_pid, kind.name),
+                         "run crs inside the same container");
+  }
+  for (const std::string_view file : kOfThreads) check_threads(context, file);
+  if (namespace_of(context.pid, "cgroup") != namespace_of(own, "cgroup")) {
+    context.warnings.emplace_back(
+        "the program is in a control group namespace of its own; a restarted one is in that of crs restart");
+  }
+}
+
+}  // namespace crs::engine

@@ -1,0 +1,196 @@
+#include "engine/resources/attributes/scheduling.h"
+
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+
+#include "base/error.h"
+#include "base/io.h"
+
+namespace crs::engine {
+namespace {
+
+constexpr int kOneThread = 1;                          // IOPRIO_WHO_PROCESS of ioprio_set(2), which means a thread
+constexpr std::size_t kMostProcessorBytes = 8192 / 8;  // the largest CONFIG_NR_CPUS of x86-64
+constexpr std::uint32_t kDeadline = 6;                 // SCHED_DEADLINE
+// Flags of sched_setattr(2): leave policy and parameters, set both utilization bounds.
+constexpr std::uint64_t kOnlyUtilization = 0x08 | 0x10 | 0x20 | 0x40;
+
+// struct sched_attr of sched_setattr(2), whose header does not go together with the C library's.
+struct KernelScheduling {
+  std::uint32_t size = 0;
+  std::uint32_t policy = 0;
+  std::uint64_t flags = 0;
+  std::int32_t nice = 0;
+  std::uint32_t priority = 0;
+  std::uint64_t runtime = 0;
+  std::uint64_t deadline = 0;
+  std::uint64_t period = 0;
+  std::uint32_t utilization_minimum = 0;
+  std::uint32_t utilization_maximum = 0;
+};
+
+using Processors = std::array<std::uint8_t, kMostProcessorBytes>;
+
+bool is_real_time(std::uint32_t policy) { return policy == SCHED_FIFO || policy == SCHED_RR || policy == kDeadline; }
+
+KernelScheduling scheduling_of(pid_t tid) {
+  KernelScheduling scheduling{};
+  if (::syscall(SYS_sched_getattr, tid, &scheduling, sizeof scheduling, 0) != 0) {
+    if (errno == ESRCH) fail(ErrorKind::ProgramGone, "thread {} ended meanwhile", tid);
+    fail_errno(errno, "cannot read how thread {} is scheduled", tid);
+  }
+  return scheduling;
+}
+
+// Since Linux 6.12 `sched_runtime` of an ordinary thread is its time slice: the system's unless it was set.
+std::uint64_t own_runtime(const KernelScheduling& scheduling) {
+  if (scheduling.policy == kDeadline) return scheduling.runtime;
+  const KernelScheduling own = scheduling_of(0);
+  return scheduling.runtime == own.runtime ? 0 : scheduling.runtime;
+}
+
+// Of the kernel's bytes only those are returned that hold a processor.
+std::string processors_of(pid_t tid) {
+  Processors set{};
+  const long bytes = ::syscall(SYS_sched_getaffinity, tid, set.size(), set.data());
+  if (bytes < 0 && errno == ESRCH) fail(ErrorKind::ProgramGone, "thread {} ended meanwhile", tid);
+  if (bytes < 0) fail_errno(errno, "cannot read the allowed processors of thread {}", tid);
+  std::string kept(reinterpret_cast<const char*>(set.data()), static_cast<std::size_t>(bytes));
+  kept.resize(kept.find_last_not_of('\0') + 1);
+  return kept;
+}
+
+int count(std::string_view processors) {
+  int total = 0;
+  for (const char byte : processors) total += __builtin_popcount(static_cast<unsigned char>(byte));
+  return total;
+}
+
+bool is_unrestricted(const std::string& processors) { return count(processors) >= ::sysconf(_SC_NPROCESSORS_ONLN); }
+
+std::uint32_t io_priority_of(pid_t tid) {
+  const long priority = ::syscall(SYS_ioprio_get, kOneThread, tid);
+  return priority < 0 ? 0 : static_cast<std::uint32_t>(priority);
+}
+
+bool same_scheduling(const image::Scheduling& wanted, const KernelScheduling& now) {
+  return wanted.policy() == now.policy && wanted.flags() == now.flags && wanted.nice() == now.nice &&
+         wanted.priority() == now.priority && wanted.runtime() == own_runtime(now) &&
+         wanted.deadline() == now.deadline && wanted.period() == now.period;
+}
+
+KernelScheduling kernel_scheduling(const image::Scheduling& kept) {
+  KernelScheduling scheduling{};
+  scheduling.size = sizeof scheduling;
+  scheduling.policy = kept.policy();
+  scheduling.flags = kept.flags();
+  scheduling.nice = kept.nice();
+  scheduling.priority = kept.priority();
+  scheduling.runtime = kept.runtime();
+  scheduling.deadline = kept.deadline();
+  scheduling.period = kept.period();
+  return scheduling;
+}
+
+int set_scheduling(pid_t tid, KernelScheduling& scheduling) {
+  return ::syscall(SYS_sched_setattr, tid, &scheduling, 0) == 0 ? 0 : errno;
+}
+
+void restore_policy(pid_t tid, const image::Scheduling& wanted, std::vector<std::string>& notes) {
+  const KernelScheduling now = scheduling_of(tid);
+  if (same_scheduling(wanted, now)) return;
+  KernelScheduling scheduling = kernel_scheduling(wanted);
+  const int problem = set_scheduling(tid, scheduling);
+  if (problem == 0) return;
+  if (is_real_time(wanted.policy()) || (problem != EPERM && problem != EACCES)) {
+    Error error = Error::from_errno(fmt::format("cannot give thread {} its scheduling policy {} and priority {} back",
+                                                tid, wanted.policy(), wanted.priority()),
+                                    problem);
+    throw error.advise("Restart it as root, or with a limit for real-time priorities (ulimit -r) that allows it");
+  }
+  add_once(notes,
+           fmt::format(
+               "the nice value stays at {} instead of {}, which crs restart, as the user that it runs as, may not set",
+               now.nice, wanted.nice()));
+}
+
+void restore_utilization(pid_t tid, const image::Scheduling& wanted, std::vector<std::string>& notes) {
+  KernelScheduling now = scheduling_of(tid);
+  if (wanted.utilization_minimum() == now.utilization_minimum &&
+      wanted.utilization_maximum() == now.utilization_maximum)
+    return;
+  now.flags |= kOnlyUtilization;
+  now.utilization_minimum = wanted.utilization_minimum();
+  now.utilization_maximum = wanted.utilization_maximum();
+  if (set_scheduling(tid, now) != 0) add_once(notes, "the utilization bounds of the scheduler could not be set");
+}
+
+void restore_processors(pid_t tid, const std::string& wanted, std::vector<std::string>& notes) {
+  if (wanted.empty() || processors_of(tid) == wanted) return;
+  // The kernel takes away what the machine or the control group does not have, and says EINVAL if nothing remains.
+  if (::syscall(SYS_sched_setaffinity, tid, wanted.size(), wanted.data()) != 0) {
+    if (errno != EINVAL) fail_errno(errno, "cannot set the allowed processors of thread {}", tid);
+    add_once(notes,
+             "none of the processors that a thread was bound to is here: it may use all that crs restart may use");
+    return;
+  }
+  const int here = count(processors_of(tid));
+  if (here < count(wanted)) {
+    add_once(notes, fmt::format("a thread was bound to {} processors, of which {} are here", count(wanted), here));
+  }
+}
+
+void restore_io_priority(pid_t tid, std::uint32_t wanted, std::vector<std::string>& notes) {
+  if (io_priority_of(tid) == wanted) return;
+  if (::syscall(SYS_ioprio_set, kOneThread, tid, wanted) == 0) return;
+  add_once(notes,
+           fmt::format("the I/O priority {:#x} could not be set: {}", wanted, std::string(::strerrordesc_np(errno))));
+}
+
+}  // namespace
+
+void add_once(std::vector<std::string>& notes, std::string note) {
+  if (std::ranges::find(notes, note) == notes.end()) notes.push_back(std::move(note));
+}
+
+void capture_scheduling(pid_t tid, image::ThreadAttributes& attributes) {
+  const KernelScheduling now = scheduling_of(tid);
+  image::Scheduling& kept = *attributes.mutable_scheduling();
+  kept.set_policy(now.policy);
+  kept.set_flags(now.flags);
+  kept.set_nice(now.nice);
+  kept.set_priority(now.priority);
+  kept.set_runtime(own_runtime(now));
+  kept.set_deadline(now.deadline);
+  kept.set_period(now.period);
+  kept.set_utilization_minimum(now.utilization_minimum);
+  kept.set_utilization_maximum(now.utilization_maximum);
+  std::string processors = processors_of(tid);
+  if (!is_unrestricted(processors)) attributes.set_processors(std::move(processors));
+  attributes.set_io_priority(io_priority_of(tid));
+}
+
+void check_scheduling(const image::ThreadAttributes& attributes) {
+  if (attributes.processors().size() > kMostProcessorBytes)
+    fail(ErrorKind::Damaged, "a thread's processors take {} bytes", attributes.processors().size());
+  if (attributes.scheduling().nice() < -20 || attributes.scheduling().nice() > 19) {
+    fail(ErrorKind::Damaged, "a thread has nice value {}, which cannot be", attributes.scheduling().nice());
+  }
+}
+
+void restore_scheduling(pid_t tid, const image::ThreadAttributes& attributes, std::vector<std::string>& notes) {
+  restore_processors(tid, attributes.processors(), notes);
+  restore_policy(tid, attributes.scheduling(), notes);
+  restore_utilization(tid, attributes.scheduling(), notes);
+  restore_io_priority(tid, attributes.io_priority(), notes);
+}
+
+}  // namespace crs::engine

@@ -1,0 +1,26 @@
+// How a thread is scheduled: policy, priority, allowed processors, I/O priority.
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+#include <vector>
+
+#include "engine/resources/attributes/attributes.pb.h"
+
+namespace crs::engine {
+
+// `tid` is a thread as the caller sees it.
+void capture_scheduling(pid_t tid, image::ThreadAttributes& attributes);
+
+// Throws an Error of kind Damaged for what no kernel can have said.
+void check_scheduling(const image::ThreadAttributes& attributes);
+
+// A nice value, I/O priority or utilization bound that the caller may not set stays as it is, with a note; a real-time
+// or deadline policy that may not be set is an Error. Processors that are missing here are left out, with a note.
+void restore_scheduling(pid_t tid, const image::ThreadAttributes& attributes, std::vector<std::string>& notes);
+
+// Adds `note` unless it is there: threads mostly have the same to say.
+void add_once(std::vector<std::string>& notes, std::string note);
+
+}  // namespace crs::engine

@@ -1,0 +1,135 @@
+#include "engine/resources/credentials/credentials.h"
+
+#include <linux/capability.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+
+#include "base/error.h"
+#include "engine/resources/credentials/thread_credentials.h"
+
+namespace crs::engine {
+namespace {
+
+constexpr std::string_view kNoSeccomp = "0";
+
+// Filters cannot be taken off, so a program that has as many as CRS can only have those that CRS has, if both run in
+// one container.
+void check_seccomp(CaptureContext& context, pid_t tid, const ProcessStatus& status, const ProcessStatus& own) {
+  const std::string_view mode = status.field("Seccomp").value_or(kNoSeccomp);
+  if (mode == kNoSeccomp) return;
+  const auto filters = status.field("Seccomp_filters");
+  const bool as_crs =
+      mode == own.field("Seccomp").value_or(kNoSeccomp) && filters && filters == own.field("Seccomp_filters");
+  if (!as_crs) {
+    context.refusals.add(
+        fmt::format("thread {} of process {} runs under seccomp (mode {}, {} filters)", innermost_id(tid),
+                    context.own_pid, mode, filters.value_or("unknown")),
+        "a filter cannot be read back from the kernel without CAP_SYS_ADMIN; start the program without it");
+  } else if (tid == context.pid) {
+    context.warnings.emplace_back(
+        "the program runs under as many seccomp filters as crs itself: they are taken to be the same, those of a "
+        "container, and are not part of the snapshot");
+  }
+}
+
+// The label of AppArmor, SELinux and the like; empty without a security module that has labels.
+std::string security_label(pid_t pid) {
+  try {
+    std::string label = read_task_file(pid, "attr/current");
+    label.erase(std::find_if(label.begin(), label.end(), [](char c) { return c == '\n' || c == '\0'; }), label.end());
+    return label;
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::ProgramGone) throw;
+    return {};
+  }
+}
+
+void warn_of_security_label(CaptureContext& context) {
+  const std::string label = security_label(context.pid);
+  if (label.empty() || label == security_label(::getpid())) return;
+  context.warnings.push_back(fmt::format(
+      "the program has the security label '{}', which is not part of the snapshot: a restarted one has that "
+      "of crs restart",
+      label));
+}
+
+bool is_one_of(std::uint32_t id, const UserIds& ids) {
+  return id == ids.real || id == ids.effective || id == ids.saved;
+}
+
+bool all_within(const UserIds& wanted, const UserIds& own) {
+  return std::ranges::all_of(wanted.list(), [&](std::uint32_t id) { return is_one_of(id, own); });
+}
+
+bool able_to(const ThreadCredentials& own, int capability) { return ((own.effective >> capability) & 1) != 0; }
+
+[[noreturn]] void fail_privilege(std::string what, const ThreadCredentials& wanted) {
+  Error error(ErrorKind::Failed, std::move(what));
+  throw error.advise(fmt::format("Restart it as user {} or as root", wanted.users.real));
+}
+
+void check_thread(const ThreadCredentials& wanted, const ThreadCredentials& own) {
+  if (!all_within(wanted.users, own.users) && !able_to(own, CAP_SETUID)) {
+    fail_privilege(fmt::format("the program ran as user {}, and user {} may not become that user",
+                               wanted.users.effective, own.users.effective),
+                   wanted);
+  }
+  if (!able_to(own, CAP_SETGID)) {
+    if (!all_within(wanted.groups, own.groups)) {
+      fail_privilege(fmt::format("the program ran with group {}, and the caller, with group {}, may not change to it",
+                                 wanted.groups.effective, own.groups.effective),
+                     wanted);
+    }
+    if (wanted.supplementary_groups != own.supplementary_groups) {
+      fail_privilege("the program ran with other supplementary groups than the caller has", wanted);
+    }
+  }
+  const std::uint64_t lacking = wanted.permitted & ~own.permitted;
+  if (lacking != 0)
+    fail_privilege(
+        fmt::format("the program had capabilities that the caller has not ({:#x}, as capsh --decode reads it)",
+                    lacking),
+        wanted);
+}
+
+}  // namespace
+
+void capture_credentials(CaptureContext& context, image::Credentials& credentials) {
+  const ProcessStatus own = ProcessStatus::of(::getpid());
+  const ThreadCredentials main = credentials_of(context.remote);
+  keep_credentials(main, *credentials.mutable_main());
+  credentials.mutable_main()->set_tid(context.own_pid);
+  for (const pid_t tid : context.threads) {
+    const ProcessStatus status = ProcessStatus::of(tid);
+    check_seccomp(context, tid, status, own);
+    ThreadCredentials thread = credentials_in(status);
+    thread.securebits = main.securebits;  // Inherited by every thread; to set them for one alone takes CAP_SETPCAP and
+                                          // no C library does it.
+    if (thread == main) continue;
+    image::ThreadCredentials& other = *credentials.add_others();
+    keep_credentials(thread, other);
+    other.set_tid(innermost_id(tid));
+  }
+  warn_of_security_label(context);
+}
+
+void check_credentials(CheckContext&, const image::Credentials& credentials) {
+  const ThreadCredentials own = credentials_in(ProcessStatus::of(::getpid()));
+  check_thread(credentials_from(credentials.main()), own);
+  for (const image::ThreadCredentials& other : credentials.others()) check_thread(credentials_from(other), own);
+}
+
+void restore_credentials(RestoreContext& context, const image::Credentials& credentials) {
+  const ThreadCredentials main = credentials_from(credentials.main());
+  std::map<pid_t, ThreadCredentials> others;
+  for (const image::ThreadCredentials& other : credentials.others()) others[other.tid()] = credentials_from(other);
+  for (const auto& [tid, thread] : context.threads) {
+    const auto own = others.find(tid);
+    change_credentials(*thread, own == others.end() ? main : own->second, context.notes);
+  }
+}
+
+}  // namespace crs::engine

@@ -1,0 +1,27 @@
+// Signals: the actions, what is pending for the process and for each thread, and the alternate signal stacks.
+//
+// A signal mask is a register of its thread and is kept by the room of threads. Restoring expects every thread of the
+// newborn to have all signals blocked until that mask is put in place.
+#pragma once
+
+#include "engine/resources/context.h"
+#include "engine/resources/signals/signals.pb.h"
+
+namespace crs::engine {
+
+void capture_signals(CaptureContext& context, image::Signals& signals);
+// `thread` is one of the frozen process's threads.
+void capture_thread_signals(CaptureContext& context, RemoteCaller& thread, image::ThreadSignals& signals);
+
+// Throw an Error of kind Damaged for what no kernel can have said.
+void check_signals(CheckContext& context, const image::Signals& signals);
+void check_thread_signals(CheckContext& context, const image::ThreadSignals& signals);
+
+// Sets all actions and the process's pending signals. Blocks all signals of the calling thread, which must be the
+// process's only one. From then on no code may run in the newborn that relies on signals of its own.
+void restore_signals_inside(NewbornContext& context, const image::Signals& signals);
+// Sets the alternate stack and what is pending for `thread` alone. The thread's stack pointer must not lie on an
+// alternate stack.
+void restore_thread_signals(RestoreContext& context, RemoteCaller& thread, const image::ThreadSignals& signals);
+
+}  // namespace crs::engine

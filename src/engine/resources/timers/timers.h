@@ -1,0 +1,23 @@
+// Timers: the three interval timers and the POSIX timers with their ids, notification, remaining time and interval.
+//
+// Remaining time is relative, so a timer goes on from where it was, however long the program lay in the snapshot. A
+// timer that was armed for a date (TIMER_ABSTIME) is kept by its remaining time too: the kernel does not tell the
+// difference. Processor time clocks count from zero in a restarted process; their timers also keep what remained. Not
+// kept: the count of expirations that no signal has reported yet (timer_getoverrun(2)), which the kernel shows to
+// nobody.
+#pragma once
+
+#include "engine/resources/context.h"
+#include "engine/resources/timers/timers.pb.h"
+
+namespace crs::engine {
+
+void capture_timers(CaptureContext& context, image::Timers& timers);
+// Throws an Error of kind Damaged for what no kernel can have said.
+void check_timers(CheckContext& context, const image::Timers& timers);
+// Creates the timers, disarmed. All threads must exist; credentials must still be the newborn's own.
+void restore_timers(RestoreContext& context, const image::Timers& timers);
+// Arms them: from here on time runs, so as late as possible.
+void activate_timers(RestoreContext& context, const image::Timers& timers);
+
+}  // namespace crs::engine
