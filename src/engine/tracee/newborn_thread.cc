@@ -22,6 +22,10 @@ std::int64_t NewbornThread::raw_call(long number, const std::array<std::uint64_t
   return result.value;
 }
 
+std::int64_t NewbornThread::interrupted_call(long number, const std::array<std::uint64_t, 6>& arguments) {
+  return ptrace::make_interrupted_call(tid_, at_, number, arguments);
+}
+
 pid_t NewbornThread::clone(pid_t wanted, RemoteAddress cleared_at) {
   constexpr std::size_t kIdOffset = 512;
   clone_args arguments{};

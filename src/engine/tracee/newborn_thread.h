@@ -19,6 +19,10 @@ class NewbornThread final : public RemoteCaller {
   RemoteAddress scratch() const override { return scratch_; }
   const RemoteMemory& memory() const override { return memory_; }
 
+  // As raw_call, but the call is interrupted as soon as it waits; the result may then be one of the kernel's -ERESTART codes. No call of
+  // relative time may follow in this thread: the kernel remembers only the last one.
+  std::int64_t interrupted_call(long number, const std::array<std::uint64_t, 6>& arguments);
+
   // Makes a further thread with clone3(2) and waits until it is stopped. With `wanted` not 0 it gets that id in the innermost process id
   // namespace. `cleared_at` is where the kernel writes 0 when the thread ends, or 0. Returns its id as the caller sees it.
   pid_t clone(pid_t wanted, RemoteAddress cleared_at);

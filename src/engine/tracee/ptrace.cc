@@ -39,7 +39,9 @@ void resume(int number, pid_t tid, int signal) {
   request(number, "continuing", tid, nullptr, as_pointer(static_cast<unsigned long>(signal)));
 }
 
-SystemCallResult make_system_call(pid_t tid, const user_regs_struct& at, long number, const std::array<std::uint64_t, 6>& arguments) {
+namespace {
+
+user_regs_struct with_call(const user_regs_struct& at, long number, const std::array<std::uint64_t, 6>& arguments) {
   user_regs_struct registers = at;
   registers.rax = static_cast<std::uint64_t>(number);
   registers.orig_rax = ~std::uint64_t{0};  // this thread is not inside a call that would have to be restarted
@@ -49,7 +51,21 @@ SystemCallResult make_system_call(pid_t tid, const user_regs_struct& at, long nu
   registers.r10 = arguments[3];
   registers.r8 = arguments[4];
   registers.r9 = arguments[5];
-  set_registers(tid, registers);
+  return registers;
+}
+
+}  // namespace
+
+std::int64_t make_interrupted_call(pid_t tid, const user_regs_struct& at, long number, const std::array<std::uint64_t, 6>& arguments) {
+  set_registers(tid, with_call(at, number, arguments));
+  run_to_system_call_stop(tid);
+  interrupt(tid);
+  run_to_system_call_stop(tid);
+  return static_cast<std::int64_t>(ptrace::registers(tid).rax);
+}
+
+SystemCallResult make_system_call(pid_t tid, const user_regs_struct& at, long number, const std::array<std::uint64_t, 6>& arguments) {
+  set_registers(tid, with_call(at, number, arguments));
   run_to_system_call_stop(tid);
   const pid_t created = run_to_system_call_stop(tid);
   return {static_cast<std::int64_t>(ptrace::registers(tid).rax), created};

@@ -43,6 +43,8 @@ struct SystemCallResult {
   pid_t created_thread = 0;     // with PTRACE_O_TRACECLONE: the thread that the call made, as the caller sees it
 };
 SystemCallResult make_system_call(pid_t tid, const user_regs_struct& at, long number, const std::array<std::uint64_t, 6>& arguments);
+// The same, but the call finds an interruption waiting when it begins to wait.
+std::int64_t make_interrupted_call(pid_t tid, const user_regs_struct& at, long number, const std::array<std::uint64_t, 6>& arguments);
 // One half of that: lets the thread run until it enters or leaves a system call; returns the thread that it made meanwhile, or 0.
 pid_t run_to_system_call_stop(pid_t tid);
 

@@ -1,0 +1,159 @@
+#include "engine/resources/threads/threads.h"
+
+#include <fmt/format.h>
+#include <linux/futex.h>
+#include <linux/rseq.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+#include <charconv>
+#include <cstring>
+#include <set>
+
+#include "base/error.h"
+#include "base/io.h"
+#include "engine/tracee/interruption.h"
+
+namespace crs::engine {
+namespace {
+
+constexpr std::size_t kLargestExtendedState = 65536;
+constexpr std::size_t kSmallestExtendedState = 576;  // legacy area and header
+constexpr std::uint64_t kUserSpaceEnd = std::uint64_t{1} << 47;
+
+// The last id of the NSpid line is the one in the innermost namespace (proc_pid_status(5)).
+pid_t own_id(pid_t tid) {
+  const std::string status = read_file(fmt::format("/proc/{}/status", tid));
+  const std::size_t line = status.find("\nNSpid:");
+  if (line == std::string::npos) return tid;
+  const std::string ids = status.substr(line + 7, status.find('\n', line + 1) - line - 7);
+  pid_t id = tid;
+  std::from_chars(ids.data() + ids.find_last_of("\t ") + 1, ids.data() + ids.size(), id);
+  return id;
+}
+
+user_regs_struct registers_of(const image::Thread& thread) {
+  user_regs_struct registers{};
+  std::memcpy(&registers, thread.registers().data(), sizeof registers);
+  return registers;
+}
+
+void check_thread(const image::Thread& thread) {
+  const auto complain = [&](std::string_view what) { fail(ErrorKind::Damaged, "thread {} of the image has {}", thread.tid(), what); };
+  if (thread.tid() <= 0) complain("an impossible id");
+  if (thread.registers().size() != sizeof(user_regs_struct)) complain("registers of a wrong size");
+  const std::size_t state = thread.extended_state().size();
+  if (state < kSmallestExtendedState || state > kLargestExtendedState) complain("an extended state of a wrong size");
+  for (const std::uint64_t address : {thread.cleared_at(), thread.robust_list(), thread.rseq_address()}) {
+    if (address >= kUserSpaceEnd) complain("an address outside the program's memory");
+  }
+}
+
+// What the kernel set up for the C library of the restart command and would go on writing to.
+void forget_rseq(NewbornThread& thread) {
+  const ptrace::RseqConfiguration rseq = ptrace::rseq_configuration(thread.tid());
+  if (rseq.address != 0) {
+    thread.call("rseq", SYS_rseq, rseq.address, rseq.size, RSEQ_FLAG_UNREGISTER, rseq.signature);
+  }
+}
+
+// C libraries keep a thread's id where the kernel clears it when the thread ends (set_tid_address(2)); glibc and musl use that copy.
+void correct_cached_id(const RemoteMemory& memory, const image::Thread& thread, pid_t fresh) {
+  if (thread.cleared_at() == 0) return;
+  const RemoteAddress place{thread.cleared_at()};
+  if (memory.read_value<pid_t>(place) == thread.tid()) memory.write_value(place, fresh);
+}
+
+}  // namespace
+
+void capture_thread(CaptureContext& context, const StoppedThread& thread, RemoteCaller& remote, const WaitsBefore& waits,
+                    image::Thread& image) {
+  image.set_tid(own_id(thread.tid));
+  image.set_registers(&thread.registers, sizeof thread.registers);
+  image.set_extended_state(thread.extended_state.data(), thread.extended_state.size());
+  image.set_signal_mask(thread.signal_mask);
+  image.set_rseq_address(thread.rseq.address);
+  image.set_rseq_bytes(thread.rseq.size);
+  image.set_rseq_signature(thread.rseq.signature);
+
+  remote.call("prctl PR_GET_TID_ADDRESS", SYS_prctl, PR_GET_TID_ADDRESS, remote.scratch());
+  image.set_cleared_at(remote.get<std::uint64_t>());
+
+  robust_list_head* head = nullptr;
+  std::size_t bytes = 0;
+  if (::syscall(SYS_get_robust_list, thread.tid, &head, &bytes) != 0) fail_errno(errno, "get_robust_list of thread {}", thread.tid);
+  image.set_robust_list(reinterpret_cast<std::uint64_t>(head));
+  image.set_robust_list_bytes(bytes);
+
+  if (const auto wait = find_timed_wait(thread, context.memory, waits)) *image.mutable_timed_wait() = *wait;
+}
+
+void check_threads(CheckContext&, const image::Threads& threads) {
+  if (threads.threads().empty()) fail(ErrorKind::Damaged, "the image has no threads");
+  std::set<pid_t> seen;
+  for (const image::Thread& thread : threads.threads()) {
+    check_thread(thread);
+    if (!seen.insert(thread.tid()).second) fail(ErrorKind::Damaged, "the image has thread {} twice", thread.tid());
+  }
+}
+
+ThreadRestart::ThreadRestart(NewbornThread& main, const image::Threads& image) : image_(image) {
+  forget_rseq(main);
+  entries_.push_back({&image.threads(0), &main, registers_of(image.threads(0))});
+}
+
+void ThreadRestart::create(RestoreContext& context, bool keep_ids) {
+  NewbornThread& main = *entries_.front().thread;
+  main.call("set_tid_address", SYS_set_tid_address, image_.threads(0).cleared_at());
+  for (int i = 1; i < image_.threads_size(); ++i) {
+    const image::Thread& image = image_.threads(i);
+    const pid_t tid = main.clone(keep_ids ? image.tid() : 0, {image.cleared_at()});
+    created_.push_back(std::make_unique<NewbornThread>(tid, context.memory));
+    NewbornThread& thread = *created_.back();
+    thread.settle(context.reserved.start, context.reserved.start + kPageSize);
+    entries_.push_back({&image, &thread, registers_of(image)});
+  }
+  for (const Entry& entry : entries_) {
+    const pid_t fresh = own_id(entry.thread->tid());
+    context.threads[entry.image->tid()] = entry.thread;
+    context.new_ids[entry.image->tid()] = fresh;
+    if (!keep_ids) correct_cached_id(context.memory, *entry.image, fresh);
+  }
+}
+
+void ThreadRestart::restore(RestoreContext&) {
+  for (const Entry& entry : entries_) {
+    const image::Thread& image = *entry.image;
+    if (image.robust_list() != 0) {
+      entry.thread->call("set_robust_list", SYS_set_robust_list, image.robust_list(), image.robust_list_bytes());
+    }
+    if (image.rseq_address() != 0) {
+      entry.thread->call("rseq", SYS_rseq, image.rseq_address(), image.rseq_bytes(), 0, image.rseq_signature());
+    }
+  }
+}
+
+void ThreadRestart::finish(RestoreContext& context) {
+  NewbornThread& main = *entries_.front().thread;
+  main.call("close_range", SYS_close_range, context.first_private_descriptor, ~0U, 0);
+  for (Entry& entry : entries_) {
+    if (entry.image->has_timed_wait()) {
+      entry.registers = continue_timed_wait(*entry.thread, entry.registers, entry.image->timed_wait());
+    } else if (static_cast<long>(entry.registers.rax) == -kRestartBlock && static_cast<long>(entry.registers.orig_rax) >= 0) {
+      entry.registers = with_call_restarted(entry.registers);
+    }
+  }
+  main.call("munmap", SYS_munmap, context.reserved.start, context.reserved.size());
+  for (const Entry& entry : entries_) {
+    const auto* const state = reinterpret_cast<const std::byte*>(entry.image->extended_state().data());
+    ptrace::set_extended_state(entry.thread->tid(), {state, state + entry.image->extended_state().size()});
+    ptrace::set_registers(entry.thread->tid(), entry.registers);
+    ptrace::set_signal_mask(entry.thread->tid(), entry.image->signal_mask());
+  }
+}
+
+void ThreadRestart::detach() noexcept {
+  for (const Entry& entry : entries_) ptrace::detach(entry.thread->tid());
+}
+
+}  // namespace crs::engine

@@ -1,0 +1,51 @@
+// The threads of a process: registers, thread-local bookkeeping of the kernel, and the waits they were caught in.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "engine/resources/context.h"
+#include "engine/resources/threads/threads.pb.h"
+#include "engine/resources/threads/timed_wait.h"
+#include "engine/tracee/newborn_thread.h"
+#include "engine/tracee/stopped_process.h"
+
+namespace crs::engine {
+
+// Captures what belongs to `thread`. `remote` is that thread, borrowed.
+void capture_thread(CaptureContext& context, const StoppedThread& thread, RemoteCaller& remote, const WaitsBefore& waits,
+                    image::Thread& image);
+
+// Throws an Error of kind Damaged if the image's threads cannot be.
+void check_threads(CheckContext& context, const image::Threads& threads);
+
+// Builds the threads of a restarted program, in the order of its functions.
+class ThreadRestart {
+ public:
+  // `main` is the newborn's main thread; `image` must outlive this and have passed check_threads().
+  ThreadRestart(NewbornThread& main, const image::Threads& image);
+
+  // Makes all further threads, with their ids if `keep_ids`, and fills context.threads and context.new_ids. To be called when the memory
+  // is complete: with fresh ids the ones that the C library caches are corrected in it.
+  void create(RestoreContext& context, bool keep_ids);
+  // Thread-local bookkeeping of the kernel: robust lists, rseq, where to clear the id.
+  void restore(RestoreContext& context);
+  // Continues the waits of limited length and gives every thread its registers and its signal mask. The newborn's home (its range
+  // `context.reserved`) and its private descriptors are gone afterwards: no remote call is possible any more.
+  void finish(RestoreContext& context);
+  // Lets all threads run.
+  void detach() noexcept;
+
+ private:
+  struct Entry {
+    const image::Thread* image;
+    NewbornThread* thread;
+    user_regs_struct registers;
+  };
+
+  const image::Threads& image_;
+  std::vector<std::unique_ptr<NewbornThread>> created_;
+  std::vector<Entry> entries_;
+};
+
+}  // namespace crs::engine

@@ -1,0 +1,184 @@
+#include "engine/resources/threads/timed_wait.h"
+
+#include <fmt/format.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/io.h"
+#include "engine/tracee/interruption.h"
+
+namespace crs::engine {
+namespace {
+
+constexpr std::uint64_t kSecond = 1000000000;
+constexpr std::uint64_t kMillisecond = 1000000;
+
+// The kernel functions that the calls wait in; they tell which one restart_syscall(2) continues.
+struct Channel {
+  std::string_view function;
+  int call;
+};
+constexpr std::array<Channel, 6> kChannels{{{"hrtimer_nanosleep", SYS_nanosleep},
+                                            {"do_nanosleep", SYS_nanosleep},
+                                            {"common_nsleep", SYS_clock_nanosleep},
+                                            {"do_sys_poll", SYS_poll},
+                                            {"poll_schedule_timeout", SYS_poll},
+                                            {"futex", SYS_futex}}};
+
+std::string first_word_after(const std::string& text, std::string_view name) {
+  const std::size_t line = text.find(name);
+  if (line == std::string::npos) return {};
+  const std::size_t colon = text.find(':', line);
+  const std::size_t start = text.find_first_not_of(" \t", colon + 1);
+  return text.substr(start, text.find_first_of(" \n", start) - start);
+}
+
+// The scheduler's clock at which a thread last began or ended to run (/proc/PID/task/TID/sched, in milliseconds).
+std::optional<std::uint64_t> last_ran(const std::string& task) {
+  const std::string field = first_word_after(read_file(task + "/sched"), "se.exec_start");
+  double milliseconds = 0;
+  const auto [end, problem] = std::from_chars(field.data(), field.data() + field.size(), milliseconds);
+  if (problem != std::errc{}) return std::nullopt;
+  return static_cast<std::uint64_t>(milliseconds * 1e6);
+}
+
+std::uint64_t nanoseconds_of(const timespec& time) {
+  if (time.tv_sec < 0) return 0;
+  return static_cast<std::uint64_t>(time.tv_sec) * kSecond + static_cast<std::uint64_t>(time.tv_nsec);
+}
+
+// Which call restart_syscall(2) continues is known to the kernel alone; the place it waits in tells.
+std::optional<int> call_of(const StoppedThread& thread, const WaitsBefore::Wait* wait) {
+  const auto call = static_cast<int>(thread.registers.orig_rax);
+  if (call != SYS_restart_syscall) return call;
+  if (wait == nullptr) return std::nullopt;
+  for (const Channel& channel : kChannels) {
+    if (wait->channel.find(channel.function) == std::string::npos) continue;
+    // nanosleep and clock_nanosleep wait in the same place; the clocks' numbers are far below any address.
+    if (channel.call == SYS_nanosleep && thread.registers.rdi < kPageSize) return SYS_clock_nanosleep;
+    return channel.call;
+  }
+  return std::nullopt;
+}
+
+bool is_continued_by_kernel(int call) {
+  return call == SYS_nanosleep || call == SYS_clock_nanosleep || call == SYS_poll || call == SYS_futex;
+}
+
+// The time limit as the call's arguments have it. Sleeps that ask for it were told by the kernel what remained when they were stopped.
+struct Limit {
+  std::uint64_t nanoseconds = 0;
+  bool is_remaining = false;
+};
+
+std::optional<Limit> limit_of(int call, const user_regs_struct& registers, const RemoteMemory& memory) {
+  const auto time_at = [&](std::uint64_t address) { return nanoseconds_of(memory.read_value<timespec>({address})); };
+  switch (call) {
+    case SYS_nanosleep:
+      if (registers.rsi != 0) return Limit{time_at(registers.rsi), true};
+      return Limit{time_at(registers.rdi), false};
+    case SYS_clock_nanosleep:
+      if (registers.r10 != 0) return Limit{time_at(registers.r10), true};
+      return Limit{time_at(registers.rdx), false};
+    case SYS_poll:
+      return Limit{static_cast<std::uint64_t>(std::max(0, static_cast<int>(registers.rdx))) * kMillisecond, false};
+    case SYS_futex:
+      if ((registers.rsi & FUTEX_CMD_MASK) != FUTEX_WAIT || registers.r10 == 0) return std::nullopt;
+      return Limit{time_at(registers.r10), false};
+    default:
+      return std::nullopt;
+  }
+}
+
+}  // namespace
+
+WaitsBefore::WaitsBefore(pid_t pid) noexcept {
+  try {
+    const std::optional<std::uint64_t> now = [] {
+      ::sched_yield();
+      return last_ran("/proc/thread-self");
+    }();
+    for (const auto& entry : std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid))) {
+      const std::string task = entry.path();
+      const std::string call = read_file(task + "/syscall");
+      Wait wait;
+      if (std::from_chars(call.data(), call.data() + call.size(), wait.call).ec != std::errc{}) continue;
+      wait.channel = read_file(task + "/wchan");
+      const std::optional<std::uint64_t> then = last_ran(task);
+      if (now && then && *now > *then) wait.elapsed = *now - *then;
+      const std::string name = entry.path().filename();
+      pid_t tid = 0;
+      std::from_chars(name.data(), name.data() + name.size(), tid);
+      waits_.emplace(tid, std::move(wait));
+    }
+  } catch (const std::exception&) {  // the process changes or hides: the freeze will tell
+  }
+}
+
+const WaitsBefore::Wait* WaitsBefore::find(pid_t tid) const {
+  const auto found = waits_.find(tid);
+  return found == waits_.end() ? nullptr : &found->second;
+}
+
+std::optional<image::TimedWait> find_timed_wait(const StoppedThread& thread, const RemoteMemory& memory, const WaitsBefore& waits) {
+  if (static_cast<long>(thread.registers.rax) != -kRestartBlock) return std::nullopt;
+  const WaitsBefore::Wait* const wait = waits.find(thread.tid);
+  const std::optional<int> call = call_of(thread, wait);
+  if (!call || !is_continued_by_kernel(*call)) return std::nullopt;
+  const std::optional<Limit> limit = limit_of(*call, thread.registers, memory);
+  image::TimedWait image;
+  image.set_call(*call);
+  if (limit) {
+    const bool same_wait = wait != nullptr && wait->call == static_cast<int>(thread.registers.orig_rax) && wait->elapsed;
+    const std::uint64_t elapsed = limit->is_remaining || !same_wait ? 0 : *wait->elapsed;
+    image.set_remaining_nanoseconds(limit->nanoseconds > elapsed ? limit->nanoseconds - elapsed : 1);
+  }
+  return image;
+}
+
+user_regs_struct continue_timed_wait(NewbornThread& thread, user_regs_struct registers, const image::TimedWait& wait) {
+  std::array<std::uint64_t, 6> arguments{registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9};
+  const std::uint64_t remaining = wait.remaining_nanoseconds();
+  const auto time = [&] {
+    const timespec value{static_cast<time_t>(remaining / kSecond), static_cast<long>(remaining % kSecond)};
+    return thread.put(value).value;
+  };
+  if (!is_continued_by_kernel(wait.call())) {
+    fail(ErrorKind::Damaged, "the image has a thread in a timed wait of system call {}, which has none", wait.call());
+  }
+  switch (wait.call()) {
+    case SYS_nanosleep:
+      arguments[0] = time();
+      break;
+    case SYS_clock_nanosleep:
+      arguments[2] = time();
+      break;
+    case SYS_poll:
+      if (static_cast<int>(arguments[2]) >= 0) arguments[2] = (remaining + kMillisecond - 1) / kMillisecond;
+      break;
+    case SYS_futex:
+      if ((arguments[1] & FUTEX_CMD_MASK) == FUTEX_WAIT) arguments[3] = time();
+      break;
+    default:
+      break;
+  }
+  const std::int64_t result = thread.interrupted_call(wait.call(), arguments);
+  if (result == -kRestartBlock) return registers;
+  if (result == -kRestartSystemCall || result == -kRestartNoHandler || result == -kRestartNoInterrupt) {
+    // An absolute time limit needs no help: the kernel makes the call again as it was.
+    registers.orig_rax = static_cast<std::uint64_t>(wait.call());
+    registers.rax = static_cast<std::uint64_t>(result);
+    return registers;
+  }
+  registers.rax = static_cast<std::uint64_t>(result);
+  registers.orig_rax = ~std::uint64_t{0};
+  return registers;
+}
+
+}  // namespace crs::engine

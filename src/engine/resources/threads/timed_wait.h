@@ -1,0 +1,46 @@
+// Waits of limited length that the kernel continues by itself (restart_syscall(2)) as long as the process lives. In a restarted copy the
+// call is made again with the time that remained.
+#pragma once
+
+#include <sys/types.h>
+#include <sys/user.h>
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <vector>
+
+#include "engine/resources/threads/threads.pb.h"
+#include "engine/tracee/newborn_thread.h"
+#include "engine/tracee/remote_memory.h"
+#include "engine/tracee/stopped_process.h"
+
+namespace crs::engine {
+
+// What could be seen of the threads' waits while they were still undisturbed.
+class WaitsBefore {
+ public:
+  WaitsBefore() = default;
+  // Looks at every thread of the running process `pid`. Never throws: what cannot be seen is missing.
+  explicit WaitsBefore(pid_t pid) noexcept;
+
+  struct Wait {
+    int call = 0;                           // the system call's number, or that of restart_syscall(2)
+    std::string channel;                    // the kernel function it waits in (/proc/PID/wchan), or empty
+    std::optional<std::uint64_t> elapsed;   // nanoseconds since the thread last ran
+  };
+  const Wait* find(pid_t tid) const;
+
+ private:
+  std::map<pid_t, Wait> waits_;
+};
+
+// The wait that `thread` was caught in, if it is one that only the kernel can continue.
+std::optional<image::TimedWait> find_timed_wait(const StoppedThread& thread, const RemoteMemory& memory, const WaitsBefore& waits);
+
+// Makes the call again in `thread`, which is to have registers `registers` afterwards, until it waits; then the kernel holds what it needs
+// to continue it. Returns the registers to give the thread: the given ones if it waits, or with the call's result if it came at once.
+user_regs_struct continue_timed_wait(NewbornThread& thread, user_regs_struct registers, const image::TimedWait& wait);
+
+}  // namespace crs::engine
