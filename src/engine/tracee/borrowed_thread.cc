@@ -3,8 +3,8 @@
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 
-#include <cerrno>
-#include <fstream>
+#include <algorithm>
+#include <string_view>
 
 #include "base/error.h"
 #include "base/io.h"
@@ -17,40 +17,59 @@ namespace {
 constexpr std::uint64_t kAllSignals = ~std::uint64_t{0};
 constexpr std::uint64_t kRedZone = 128;  // below the stack pointer, System V ABI for x86-64
 constexpr std::size_t kAlignment = 64;
+constexpr std::string_view kMark = "\x7f CRS checkpoint scratch\n";
 
 RemoteAddress aligned_down(RemoteAddress address) { return {address.value / kAlignment * kAlignment}; }
 
-// Whether none of the pages was ever written (Documentation/admin-guide/mm/pagemap.rst: bits 63 and 62 are present and swapped).
-bool untouched(pid_t pid, RemoteRange range) {
-  const FileDescriptor pagemap = open_file(fmt::format("/proc/{}/pagemap", pid), O_RDONLY);
-  std::vector<std::uint64_t> entries((range.size() + kPageSize - 1) / kPageSize + 1);
-  const std::uint64_t offset = range.start.value / kPageSize * sizeof(std::uint64_t);
-  pread_exact(pagemap.get(), "pagemap", std::as_writable_bytes(std::span(entries)), offset);
-  for (const std::uint64_t entry : entries) {
-    if ((entry >> 62) != 0) return false;
-  }
-  return true;
+bool is_blank(const RemoteMemory& memory, RemoteRange range) {
+  std::vector<std::byte> bytes(range.size());
+  memory.read(range.start, bytes);
+  return std::ranges::all_of(bytes, [](std::byte byte) { return byte == std::byte{0}; });
 }
 
 }  // namespace
 
-// The kernel lays the main thread's stack out with far more room than a program starts with. Its lowest pages are free as long as they
-// were never written, whatever stack the threads are on; and all below the red zone is free while the main thread stands on it.
-ScratchPlaces::ScratchPlaces(const StoppedProcess& process) {
-  constexpr std::uint64_t kNeeded = 2 * kPlaceBytes;
+// The kernel lays the main thread's stack out with far more room than a program starts with. Its lowest pages are free as long as
+// nothing was ever written there, whatever stack the threads are on; and all below the red zone is free while the main thread stands on it.
+ScratchPlaces::ScratchPlaces(const StoppedProcess& process) : memory_(process.memory()) {
   const std::vector<Mapping> mappings = read_mappings(process.pid());
   const RemoteAddress stack_pointer{process.threads().front().registers.rsp};
   auto stack = find_mapping(mappings, "[stack]");
   if (!stack) stack = find_mapping(mappings, stack_pointer);
-  if (stack && stack->writable && stack->range.size() > kNeeded + kPageSize) {
+  if (stack && stack->writable && stack->range.size() > kBytes + kPageSize) {
     start_ = stack->range.start;
-    if (untouched(process.pid(), {start_, start_ + kNeeded})) return;
-    if (stack->range.contains(stack_pointer) && stack_pointer - stack->range.start > kNeeded + kRedZone + kAlignment) {
-      start_ = aligned_down(stack_pointer - (kNeeded + kRedZone));
+    if (is_blank(memory_, {start_, start_ + kBytes}) || is_marked()) {
+      mark();
+      return;
+    }
+    if (stack->range.contains(stack_pointer) && stack_pointer - stack->range.start > kBytes + kRedZone + kAlignment) {
+      start_ = aligned_down(stack_pointer - (kBytes + kRedZone));
+      mark();
       return;
     }
   }
   fail(ErrorKind::Refused, "process {} has no free room on its main stack to make system calls from", process.pid());
+}
+
+ScratchPlaces::~ScratchPlaces() {
+  try {
+    memory_.write(start_, original_);
+  } catch (const Error&) {  // the program is gone
+  }
+}
+
+bool ScratchPlaces::is_marked() const {
+  std::array<std::byte, kMark.size()> bytes{};
+  return memory_.read_some(start_, bytes) == bytes.size() && std::ranges::equal(bytes, as_byte_span(kMark));
+}
+
+void ScratchPlaces::mark() {
+  if (is_marked()) {
+    memory_.write(start_, std::vector<std::byte>(kBytes));
+  } else {
+    memory_.read(start_, original_);
+  }
+  memory_.write(start_, as_byte_span(kMark));
 }
 
 BorrowedThread::BorrowedThread(const StoppedProcess& process, const StoppedThread& thread, const Gadgets& gadgets, RemoteAddress place)

@@ -18,15 +18,26 @@ class ScratchPlaces {
  public:
   // Throws an Error of kind Refused if the program has no such place.
   explicit ScratchPlaces(const StoppedProcess& process);
+  ~ScratchPlaces();
+  ScratchPlaces(const ScratchPlaces&) = delete;
+  ScratchPlaces& operator=(const ScratchPlaces&) = delete;
 
   // For the main thread, and for one further thread at a time; each kPlaceBytes long, aligned to 64.
-  RemoteAddress main() const noexcept { return start_; }
-  RemoteAddress other() const noexcept { return start_ + kPlaceBytes; }
+  RemoteAddress main() const noexcept { return start_ + kMarkBytes; }
+  RemoteAddress other() const noexcept { return main() + kPlaceBytes; }
 
   static constexpr std::size_t kPlaceBytes = 20480;  // an AMX frame takes 12 KiB
 
  private:
+  // What a tracer that died left here is known by a mark in front of it, and free to be used again.
+  static constexpr std::size_t kMarkBytes = 64;
+  static constexpr std::size_t kBytes = kMarkBytes + 2 * kPlaceBytes;
+  bool is_marked() const;
+  void mark();
+
+  const RemoteMemory& memory_;
   RemoteAddress start_;
+  std::array<std::byte, kMarkBytes> original_{};
 };
 
 class BorrowedThread final : public RemoteCaller {

@@ -21,6 +21,10 @@ bool code_at(const RemoteMemory& memory, RemoteAddress address, Code code) {
   return memory.read_some(address, span) == span.size() && Code(bytes.data(), code.size()) == code;
 }
 
+bool returns_from_signal(const RemoteMemory& memory, RemoteAddress address) {
+  return std::ranges::any_of(kSignalReturn, [&](Code code) { return code_at(memory, address, code); });
+}
+
 void look_for(RemoteAddress& place, Code code, std::string_view text, RemoteAddress start) {
   if (place.value != 0) return;
   const std::size_t found = text.find(code);
@@ -45,8 +49,22 @@ void search(const Mapping& mapping, const RemoteMemory& memory, Gadgets& gadgets
 }  // namespace
 
 bool Gadgets::present_in(const RemoteMemory& memory) const {
-  return complete() && code_at(memory, syscall_return, kSyscallReturn) &&
-         std::ranges::any_of(kSignalReturn, [&](Code code) { return code_at(memory, signal_return, code); });
+  return complete() && code_at(memory, syscall_return, kSyscallReturn) && returns_from_signal(memory, signal_return);
+}
+
+bool is_on_way_back(const user_regs_struct& registers, const RemoteMemory& memory) {
+  const RemoteAddress here{registers.rip};
+  if (returns_from_signal(memory, here)) return true;
+  // Inside rt_sigreturn's code, behind its first instruction.
+  for (const Code code : kSignalReturn) {
+    const std::size_t move = code.size() - 2;
+    if (code_at(memory, here - move, code)) return true;
+  }
+  const bool at_call = code_at(memory, here, kSyscallReturn) || code_at(memory, here - 2, kSyscallReturn);
+  if (!at_call) return false;
+  std::uint64_t return_address = 0;
+  const auto bytes = std::as_writable_bytes(std::span(&return_address, 1));
+  return memory.read_some({registers.rsp}, bytes) == bytes.size() && returns_from_signal(memory, {return_address});
 }
 
 Gadgets find_gadgets(pid_t pid, const RemoteMemory& memory) {

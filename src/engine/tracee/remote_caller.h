@@ -20,7 +20,7 @@ namespace crs::engine {
 struct RemoteArgument {
   std::uint64_t value = 0;
   template <typename Integer>
-    requires std::is_integral_v<Integer>
+    requires(std::is_integral_v<Integer> || std::is_enum_v<Integer>)
   constexpr RemoteArgument(Integer number) : value(static_cast<std::uint64_t>(number)) {}
   constexpr RemoteArgument(RemoteAddress address) : value(address.value) {}
 };

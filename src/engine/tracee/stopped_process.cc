@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "engine/tracee/gadgets.h"
 #include "engine/tracee/interruption.h"
 #include "engine/tracee/mappings.h"
 
@@ -60,9 +61,9 @@ std::string status_field(pid_t tid, std::string_view name) {
 StoppedProcess::StoppedProcess(pid_t pid) : pid_(pid), memory_(pid), since_(std::chrono::steady_clock::now()) {
   try {
     seize_all();
-    const auto vdso = find_mapping(read_mappings(pid), "[vdso]");
+    const RemoteRange vdso = find_mapping(read_mappings(pid), "[vdso]").value_or(Mapping{}).range;
     for (StoppedThread& thread : threads_) {
-      if (vdso) leave_vdso(thread, vdso->range);
+      leave_passing_places(thread, vdso);
       hide_interrupted_call(thread);
       abort_restartable_sequence(thread, memory_);
     }
@@ -130,11 +131,15 @@ void StoppedProcess::read_state(StoppedThread& thread) {
   thread.rseq = ptrace::rseq_configuration(thread.tid);
 }
 
-// A thread inside the vDSO may hold half of a clock reading, which is worth nothing under another kernel or after another boot. These
-// functions are short: let it run out of them.
-void StoppedProcess::leave_vdso(StoppedThread& thread, const RemoteRange& vdso) {
+// Two places are better left before a thread is looked at; both are short. Inside the vDSO it may hold half of a clock reading, which is
+// worth nothing under another kernel or after another boot. And on its way back from a tracer that died, its true registers are still in
+// the signal frame.
+void StoppedProcess::leave_passing_places(StoppedThread& thread, const RemoteRange& vdso) {
   constexpr int kAttempts = 1000;
-  for (int attempt = 0; attempt < kAttempts && vdso.contains({thread.registers.rip}) && !thread.group_stopped; ++attempt) {
+  const auto passing = [&] {
+    return !thread.group_stopped && (vdso.contains({thread.registers.rip}) || is_on_way_back(thread.registers, memory_));
+  };
+  for (int attempt = 0; attempt < kAttempts && passing(); ++attempt) {
     ptrace::resume(PTRACE_CONT, thread.tid);
     ptrace::interrupt(thread.tid);
     stop(thread);

@@ -55,7 +55,7 @@ class StoppedProcess {
   void wait_for_threads(std::size_t first);
   void stop(StoppedThread& thread);
   void read_state(StoppedThread& thread);
-  void leave_vdso(StoppedThread& thread, const RemoteRange& vdso);
+  void leave_passing_places(StoppedThread& thread, const RemoteRange& vdso);
 
   pid_t pid_;
   RemoteMemory memory_;

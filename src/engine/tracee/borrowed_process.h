@@ -1,0 +1,43 @@
+// A living program in the hands of a checkpoint: stopped, its main thread borrowed, the others to be borrowed one at a time.
+#pragma once
+
+#include <memory>
+
+#include "engine/tracee/borrowed_thread.h"
+#include "engine/tracee/gadgets.h"
+#include "engine/tracee/stopped_process.h"
+
+namespace crs::engine {
+
+class BorrowedProcess {
+ public:
+  // `gadgets` as find_gadgets() found them while the program still ran; they are looked for again if they have moved.
+  BorrowedProcess(const StoppedProcess& process, const Gadgets& gadgets)
+      : process_(process),
+        gadgets_(gadgets.present_in(process.memory()) ? gadgets : find_gadgets(process.pid(), process.memory())),
+        places_(process),
+        main_(process, process.threads().front(), gadgets_, places_.main()) {}
+
+  RemoteCaller& main() noexcept { return main_; }
+
+  // Calls `action(thread, remote)` for every thread, main thread first, each borrowed meanwhile.
+  template <typename Action>
+  void for_each_thread(Action&& action) {
+    for (const StoppedThread& thread : process_.threads()) {
+      if (thread.tid == main_.tid()) {
+        action(thread, static_cast<RemoteCaller&>(main_));
+        continue;
+      }
+      BorrowedThread borrowed(process_, thread, gadgets_, places_.other());
+      action(thread, static_cast<RemoteCaller&>(borrowed));
+    }
+  }
+
+ private:
+  const StoppedProcess& process_;
+  Gadgets gadgets_;
+  ScratchPlaces places_;
+  BorrowedThread main_;
+};
+
+}  // namespace crs::engine

@@ -1,0 +1,31 @@
+// Tracing waits for SIGCHLD (see ptrace::wait): it must be blocked, with its default action, while an engine operation runs.
+#pragma once
+
+#include <csignal>
+
+namespace crs::engine {
+
+class ChildSignalBlocked {
+ public:
+  ChildSignalBlocked() {
+    struct sigaction standard {};
+    standard.sa_handler = SIG_DFL;
+    ::sigaction(SIGCHLD, &standard, &action_before_);
+    sigset_t child;
+    ::sigemptyset(&child);
+    ::sigaddset(&child, SIGCHLD);
+    ::pthread_sigmask(SIG_BLOCK, &child, &mask_before_);
+  }
+  ~ChildSignalBlocked() {
+    ::sigaction(SIGCHLD, &action_before_, nullptr);
+    ::pthread_sigmask(SIG_SETMASK, &mask_before_, nullptr);
+  }
+  ChildSignalBlocked(const ChildSignalBlocked&) = delete;
+  ChildSignalBlocked& operator=(const ChildSignalBlocked&) = delete;
+
+ private:
+  struct sigaction action_before_ {};
+  sigset_t mask_before_{};
+};
+
+}  // namespace crs::engine

@@ -1,0 +1,117 @@
+#include "engine/tracee/borrowed_thread.h"
+
+#include <gtest/gtest.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <fstream>
+#include <random>
+#include <string>
+#include <thread>
+
+#include "base/error.h"
+#include "engine/tracee/borrowed_process.h"
+#include "engine/tracee/child_signal.h"
+#include "test_program.h"
+
+namespace crs::engine {
+namespace {
+
+std::string state_of(pid_t tid) {
+  std::ifstream status("/proc/" + std::to_string(tid) + "/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("State:")) return line.substr(7, 1);
+  }
+  return "?";
+}
+
+// Borrows every thread of `pid` for ten calls each.
+void borrow_all(pid_t pid) {
+  StoppedProcess process(pid);
+  BorrowedProcess borrowed(process, find_gadgets(pid, process.memory()));
+  borrowed.for_each_thread([&](const StoppedThread&, RemoteCaller& remote) {
+    for (int i = 0; i < 10; ++i) ASSERT_EQ(remote.call("getpid", SYS_getpid), pid);
+  });
+}
+
+TEST(BorrowedThread, CallsInEveryThreadAndGivesThemBack) {
+  const ChildSignalBlocked child_signal;
+  test::TestProgram program(5);
+  for (int i = 0; i < 50; ++i) borrow_all(program.pid());
+  const unsigned long rounds = program.rounds();
+  while (program.rounds() < rounds + 100) std::this_thread::yield();
+  EXPECT_EQ(program.finish(), 0);
+}
+
+TEST(BorrowedThread, ScratchCarriesArgumentsAndIsGivenBack) {
+  const ChildSignalBlocked child_signal;
+  test::TestProgram program(1);
+  StoppedProcess process(program.pid());
+  const ScratchPlaces places(process);
+  const auto before = process.memory().read_value<std::array<std::uint64_t, 1024>>(places.main());
+  {
+    BorrowedThread thread(process, process.threads().front(), find_gadgets(program.pid(), process.memory()), places.main());
+    ASSERT_EQ(thread.call("prctl", SYS_prctl, PR_GET_NAME, thread.scratch()), 0);
+    EXPECT_FALSE((thread.memory().read_string(thread.scratch(), 16).empty()));
+    EXPECT_THROW(thread.call("close", SYS_close, -1), Error);
+  }
+  const auto after = process.memory().read_value<std::array<std::uint64_t, 1024>>(places.main());
+  EXPECT_EQ(before, after);
+}
+
+TEST(StoppedProcess, NamesTheDebugger) {
+  const ChildSignalBlocked child_signal;
+  test::TestProgram program(1);
+  const pid_t debugger = ::fork();
+  if (debugger == 0) {
+    ::ptrace(PTRACE_SEIZE, program.pid(), nullptr, nullptr);
+    ::pause();
+  }
+  while (true) {
+    std::ifstream status("/proc/" + std::to_string(program.pid()) + "/status");
+    const std::string text((std::istreambuf_iterator<char>(status)), {});
+    if (text.find("TracerPid:\t0\n") == std::string::npos) break;
+  }
+  try {
+    const StoppedProcess process(program.pid());
+    ADD_FAILURE() << "stopped a process that is traced by another";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::Refused);
+    EXPECT_NE(std::string(error.what()).find(std::to_string(debugger)), std::string::npos) << error.what();
+  }
+  ::kill(debugger, SIGKILL);
+  ::waitpid(debugger, nullptr, 0);
+}
+
+// A tracer that is killed at a random moment leaves a program that goes on as if nothing had happened.
+TEST(BorrowedThread, ProgramSurvivesTheDeathOfItsTracer) {
+  const ChildSignalBlocked child_signal;
+  test::TestProgram program(5);
+  const unsigned seed = std::random_device{}();
+  std::mt19937 random(seed);
+  for (int i = 0; i < 300; ++i) {
+    const pid_t tracer = ::fork();
+    if (tracer == 0) {
+      while (true) borrow_all(program.pid());
+    }
+    const timespec moment{0, static_cast<long>(random() % 8000000)};
+    ::nanosleep(&moment, nullptr);
+    ::kill(tracer, SIGKILL);
+    ::waitpid(tracer, nullptr, 0);
+    const unsigned long rounds = program.rounds();
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (program.rounds() < rounds + 10) {
+      ASSERT_NE(state_of(program.pid()), "Z") << "ended with " << program.finish() << " in round " << i << " of seed " << seed;
+      ASSERT_LT(std::chrono::steady_clock::now(), deadline) << "stuck (" << state_of(program.pid()) << ") in round " << i << " of seed " << seed;
+      std::this_thread::yield();
+    }
+  }
+  EXPECT_EQ(program.finish(), 0) << "seed " << seed;
+}
+
+}  // namespace
+}  // namespace crs::engine
