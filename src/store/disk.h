@@ -1,0 +1,36 @@
+// The seam between the store and the disk: what makes a snapshot durable and visible goes through it, so that a test
+// can lose writes, fill the disk or stop at any step.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "crs/error.hpp"
+
+namespace crs {
+
+// The real disk. Stateless; a test derives from it. Paths are for messages.
+class Disk {
+ public:
+  Disk() = default;
+  Disk(const Disk&) = delete;
+  Disk& operator=(const Disk&) = delete;
+  virtual ~Disk() = default;
+
+  // fsync(2) of a file or directory.
+  virtual void sync(int descriptor, const std::string& path);
+  virtual void write(int descriptor, const std::string& path, std::string_view bytes);
+  // Within `directory`. rename_new() fails with EEXIST if `to` exists; rename_over() replaces it.
+  virtual void rename_new(int directory, const std::string& from, const std::string& to, const std::string& path);
+  virtual void rename_over(int directory, const std::string& from, const std::string& to, const std::string& path);
+};
+
+// The Error for a failed write to the store, with the advice that fits: where a disk is full, over quota or read-only.
+Error disk_error(std::string_view what, int error_number);
+
+// Puts `content` in place of the file `name`, mode 0600, durably and in one step. One caller at a time for a name: a
+// file "NAME.new" lies beside it meanwhile.
+void replace_file(Disk& disk, int directory, const std::string& name, std::string_view content,
+                  const std::string& path);
+
+}  // namespace crs

@@ -1,0 +1,54 @@
+#include "store/file_lock.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <thread>
+
+#include "base/error.h"
+#include "store/disk.h"
+
+namespace crs {
+namespace {
+
+FileDescriptor open_lock_file(int directory, const std::string& name, const std::string& path) {
+  // For writing: network file systems grant an exclusive flock only on such a descriptor.
+  FileDescriptor file(::openat(directory, name.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (!file) throw disk_error(fmt::format("cannot open the lock file {}/{}", path, name), errno);
+  return file;
+}
+
+bool try_lock(int file, const std::string& name, const std::string& path) {
+  if (::flock(file, LOCK_EX | LOCK_NB) == 0) return true;
+  if (errno == EWOULDBLOCK || errno == EINTR) return false;
+  fail_errno(errno, "cannot lock {}/{}", path, name);
+}
+
+}  // namespace
+
+std::optional<FileLock> FileLock::try_acquire(int directory, const std::string& name, const std::string& path) {
+  FileDescriptor file = open_lock_file(directory, name, path);
+  if (!try_lock(file.get(), name, path)) return std::nullopt;
+  return FileLock(std::move(file));
+}
+
+std::optional<FileLock> FileLock::acquire(int directory, const std::string& name, const std::string& path,
+                                          std::chrono::milliseconds limit, const std::function<void()>& on_wait) {
+  using Clock = std::chrono::steady_clock;
+  constexpr std::chrono::milliseconds kLongestPause{50};
+  const Clock::time_point end = Clock::now() + limit;
+  FileDescriptor file = open_lock_file(directory, name, path);
+  if (try_lock(file.get(), name, path)) return FileLock(std::move(file));
+  on_wait();
+  // flock(2) has no time limit, and a signal to interrupt it would be the whole process's: so it is asked again at
+  // intervals.
+  for (std::chrono::milliseconds pause{1}; Clock::now() < end; pause = std::min(pause * 2, kLongestPause)) {
+    std::this_thread::sleep_until(std::min(Clock::now() + pause, end));
+    if (try_lock(file.get(), name, path)) return FileLock(std::move(file));
+  }
+  return std::nullopt;
+}
+
+}  // namespace crs

@@ -1,0 +1,68 @@
+// STORE/JOB: the directory that holds the snapshots of one job, and the rules for its entries.
+//
+//   N                    the snapshot JOB@N, complete
+//   .partial-N-XXXXXX    one in the making; a leftover if nobody holds the lock
+//   .removed-N-XXXXXX    one being removed
+//   lock                 held by whoever makes a snapshot of this job, from begin to commit
+//   sequence             the highest sequence number ever given to a snapshot
+//   running, running.lock   who runs the job now (running_jobs.h)
+//   set-aside/           what restarts took out of the user's files (set_aside.h)
+//
+// The directory itself stays when its last snapshot is removed, so that no number is given twice.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/file_descriptor.h"
+#include "store/disk.h"
+#include "store/file_lock.h"
+
+namespace crs {
+
+class JobDirectory {
+ public:
+  // Null if the job has no directory.
+  static std::optional<JobDirectory> open(int store, const std::string& store_path, const std::string& job);
+  // Creates it, durably, if it is not there.
+  static JobDirectory create(Disk& disk, int store, const std::string& store_path, const std::string& job);
+
+  int descriptor() const { return directory_.get(); }
+  const std::string& job() const { return job_; }
+  const std::string& path() const { return path_; }
+
+  // The sequence numbers of the complete snapshots, ascending.
+  std::vector<std::uint64_t> sequences() const;
+  // Higher than that of any snapshot this job has or had. The caller holds the lock.
+  std::uint64_t next_sequence() const;
+  // Makes `sequence` one that is never given again.
+  void record_sequence(Disk& disk, std::uint64_t sequence) const;
+
+  // Removes what interrupted checkpoints and removals left. The caller holds the lock.
+  void clean_leftovers() const;
+  // The same, unless a snapshot is being made just now or the store cannot be written; then leftovers wait for another
+  // time.
+  void clean_leftovers_if_idle() const;
+
+ private:
+  JobDirectory(FileDescriptor directory, std::string job, std::string path)
+      : directory_(std::move(directory)), job_(std::move(job)), path_(std::move(path)) {}
+
+  std::uint64_t recorded_sequence() const;
+
+  FileDescriptor directory_;
+  std::string job_;
+  std::string path_;
+};
+
+inline constexpr const char* kJobLockName = "lock";
+inline constexpr const char* kPartialPrefix = ".partial-";
+inline constexpr const char* kRemovedPrefix = ".removed-";
+
+// Creates a fresh directory PATH/PREFIXXXXXXX, mode 0700, and gives its name.
+std::string make_unique_directory(const std::string& path, const std::string& prefix);
+
+}  // namespace crs

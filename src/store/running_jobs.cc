@@ -1,0 +1,175 @@
+#include "store/running_jobs.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <chrono>
+#include <string_view>
+
+#include "base/error.h"
+#include "base/io.h"
+#include "store/directory_tree.h"
+#include "store/running_jobs.pb.h"
+
+namespace crs {
+namespace {
+
+constexpr const char* kRunningName = "running";
+constexpr const char* kRunningLockName = "running.lock";
+constexpr std::size_t kLongestRecord = 4096;
+
+// Which run of which machine, and which pid namespace, this process is in.
+store::RunningRecord describe_here() {
+  store::RunningRecord here;
+  std::string boot = read_file("/proc/sys/kernel/random/boot_id", 128);
+  while (boot.ends_with('\n')) boot.pop_back();
+  here.set_boot_id(boot);
+  struct stat status{};
+  if (::stat("/proc/self/ns/pid", &status) != 0) fail_errno(errno, "cannot look at /proc/self/ns/pid");
+  here.set_pid_namespace(status.st_ino);
+  struct utsname names{};
+  if (::uname(&names) != 0) fail_errno(errno, "cannot ask for the system's name");
+  here.set_host(names.nodename);
+  return here;
+}
+
+// The record of a job, if there is one that can be read. What cannot be parsed was not written by announce() and says
+// nothing.
+std::optional<store::RunningRecord> read_record(const JobDirectory& directory) {
+  const FileDescriptor file(
+      ::openat(directory.descriptor(), kRunningName, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  if (!file && (errno == ENOENT || errno == ELOOP)) return std::nullopt;
+  const std::string path = directory.path() + "/" + kRunningName;
+  if (!file) fail_errno(errno, "cannot open {}", path);
+  store::RunningRecord record;
+  if (!record.ParseFromString(read_file(file.get(), path, kLongestRecord))) return std::nullopt;
+  if (record.pid() <= 0) return std::nullopt;
+  return record;
+}
+
+enum class Standing { Runs, Ended, Elsewhere };
+
+Standing standing_of(const store::RunningRecord& record) {
+  const store::RunningRecord here = describe_here();
+  const bool same_boot = record.boot_id() == here.boot_id();
+  if (!same_boot) return record.host() == here.host() ? Standing::Ended : Standing::Elsewhere;
+  if (record.pid_namespace() != here.pid_namespace()) return Standing::Elsewhere;
+  return start_time_of(record.pid()) == record.start_time() ? Standing::Runs : Standing::Ended;
+}
+
+FileLock lock_record(const JobDirectory& directory) {
+  // Held for the few steps of an announcement or withdrawal.
+  constexpr std::chrono::seconds kLimit{30};
+  std::optional<FileLock> lock =
+      FileLock::acquire(directory.descriptor(), kRunningLockName, directory.path(), kLimit, [] {});
+  if (!lock) fail(ErrorKind::Failed, "{}/{} stays locked by another process", directory.path(), kRunningLockName);
+  return std::move(*lock);
+}
+
+void drop_record(const JobDirectory& directory) {
+  if (::unlinkat(directory.descriptor(), kRunningName, 0) != 0 && errno != ENOENT) {
+    throw disk_error(fmt::format("cannot remove {}/{}", directory.path(), kRunningName), errno);
+  }
+}
+
+// Drops an entry that has ended, unless it has been replaced meanwhile. A store that cannot be written keeps it; it is
+// then recognised anew each time.
+void drop_if_ended(const JobDirectory& directory) {
+  try {
+    const FileLock lock = lock_record(directory);
+    const std::optional<store::RunningRecord> record = read_record(directory);
+    if (record && standing_of(*record) == Standing::Ended) drop_record(directory);
+  } catch (const Error&) {
+    return;
+  }
+}
+
+[[noreturn]] void refuse_name(const std::string& job, pid_t pid) {
+  throw Error(ErrorKind::Failed, fmt::format("the job {} runs already, as process {}", job, pid))
+      .advise("Give another name with --name, or end that process first");
+}
+
+}  // namespace
+
+std::optional<std::uint64_t> parse_start_time(std::string_view stat) {
+  // The second field, the name in parentheses, may hold spaces and parentheses itself (proc(5)); field 3 is the state.
+  const std::size_t name_end = stat.rfind(')');
+  if (name_end == std::string_view::npos || stat.substr(name_end).size() < 3) return std::nullopt;
+  std::string_view rest = stat.substr(name_end + 2);
+  if (rest.front() == 'Z' || rest.front() == 'X') return std::nullopt;
+  constexpr int kFieldsBetween = 22 - 3;
+  for (int i = 0; i < kFieldsBetween; ++i) {
+    const std::size_t space = rest.find(' ');
+    if (space == std::string_view::npos) return std::nullopt;
+    rest.remove_prefix(space + 1);
+  }
+  std::uint64_t ticks = 0;
+  if (std::from_chars(rest.data(), rest.data() + rest.size(), ticks).ec != std::errc{}) return std::nullopt;
+  return ticks;
+}
+
+std::optional<std::uint64_t> start_time_of(pid_t pid) {
+  try {
+    return parse_start_time(read_file(fmt::format("/proc/{}/stat", pid), 65536));
+  } catch (const Error& error) {
+    if (error.error_number() == ENOENT || error.error_number() == ESRCH) return std::nullopt;
+    throw;
+  }
+}
+
+void RunningJobs::announce(const std::string& job, pid_t pid) {
+  const std::optional<std::uint64_t> start_time = start_time_of(pid);
+  if (!start_time) fail(ErrorKind::ProgramGone, "process {} of the job {} has ended", pid, job);
+  store::RunningRecord record = describe_here();
+  record.set_pid(pid);
+  record.set_start_time(*start_time);
+  const JobDirectory directory = store_.create_job(job);
+  const FileLock lock = lock_record(directory);
+  const std::optional<store::RunningRecord> present = read_record(directory);
+  if (present && present->pid() != pid && standing_of(*present) == Standing::Runs) refuse_name(job, present->pid());
+  replace_file(store_.disk(), directory.descriptor(), kRunningName, record.SerializeAsString(), directory.path());
+}
+
+void RunningJobs::withdraw(const std::string& job, pid_t pid) {
+  const std::optional<JobDirectory> directory = store_.open_job(job);
+  if (!directory) return;
+  const FileLock lock = lock_record(*directory);
+  const std::optional<store::RunningRecord> record = read_record(*directory);
+  if (record && record->pid() == pid && standing_of(*record) != Standing::Elsewhere) drop_record(*directory);
+}
+
+void RunningJobs::check_free(const std::string& job) const {
+  if (const std::optional<RunningJob> running = find(job)) refuse_name(job, running->pid);
+}
+
+std::optional<RunningJob> RunningJobs::find(const std::string& job) const {
+  const std::optional<JobDirectory> directory = store_.open_job(job);
+  if (!directory) return std::nullopt;
+  const std::optional<store::RunningRecord> record = read_record(*directory);
+  if (!record) return std::nullopt;
+  const Standing standing = standing_of(*record);
+  if (standing == Standing::Ended) drop_if_ended(*directory);
+  if (standing != Standing::Runs) return std::nullopt;
+  return RunningJob{job, record->pid()};
+}
+
+std::optional<RunningJob> RunningJobs::find_process(pid_t pid) const {
+  for (const RunningJob& running : list()) {
+    if (running.pid == pid) return running;
+  }
+  return std::nullopt;
+}
+
+std::vector<RunningJob> RunningJobs::list() const {
+  std::vector<RunningJob> running;
+  for (const std::string& job : store_.jobs()) {
+    if (const std::optional<RunningJob> found = find(job)) running.push_back(*found);
+  }
+  return running;
+}
+
+}  // namespace crs

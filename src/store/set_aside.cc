@@ -1,0 +1,50 @@
+#include "store/set_aside.h"
+
+#include <fcntl.h>
+#include <fmt/chrono.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <ctime>
+#include <utility>
+
+#include "base/error.h"
+#include "store/directory_tree.h"
+
+namespace crs {
+namespace {
+
+constexpr const char* kSetAsideName = "set-aside";
+
+std::string make_parent(const JobDirectory& job) {
+  std::string path = job.path() + "/" + kSetAsideName;
+  if (::mkdirat(job.descriptor(), kSetAsideName, 0700) != 0 && errno != EEXIST) {
+    throw disk_error(fmt::format("cannot create {}", path), errno);
+  }
+  // Throws if it is a symbolic link.
+  open_directory_if_present(job.descriptor(), kSetAsideName, path);
+  return path;
+}
+
+std::string timestamp() { return fmt::format("{:%Y%m%dT%H%M%SZ}", fmt::gmtime(std::time(nullptr))); }
+
+}  // namespace
+
+SetAside::SetAside(const JobDirectory& job, std::uint64_t sequence) : parent_(make_parent(job)) {
+  path_ = parent_ + "/" + make_unique_directory(parent_, fmt::format("{}-{}-", sequence, timestamp()));
+}
+
+SetAside::~SetAside() {
+  if (path_.empty()) return;
+  // Both fail with ENOTEMPTY where something was put.
+  if (::rmdir(path_.c_str()) == 0) ::rmdir(parent_.c_str());
+}
+
+std::string find_set_aside(const JobDirectory& job) {
+  const std::string path = job.path() + "/" + kSetAsideName;
+  const FileDescriptor directory = open_directory_if_present(job.descriptor(), kSetAsideName, path);
+  return directory && !names_in(directory.get(), path).empty() ? path : "";
+}
+
+}  // namespace crs

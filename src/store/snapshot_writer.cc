@@ -1,0 +1,206 @@
+#include "store/snapshot_writer.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <set>
+#include <utility>
+
+#include "base/error.h"
+#include "base/hash.h"
+#include "base/io.h"
+#include "store/directory_tree.h"
+
+namespace crs {
+namespace {
+
+constexpr std::string_view kIndexSuffix = ".index";
+constexpr mode_t kCommittedMode = 0400;
+
+std::int64_t nanoseconds_since_epoch() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+std::uint64_t nanoseconds_since(std::chrono::steady_clock::time_point begin) {
+  return static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - begin).count());
+}
+
+void describe_host(store::Manifest& manifest) {
+  struct utsname names{};
+  if (::uname(&names) != 0) fail_errno(errno, "cannot ask for the system's name");
+  manifest.set_host(names.nodename);
+  manifest.set_kernel(fmt::format("{} {} {} {}", names.sysname, names.release, names.version, names.machine));
+  manifest.set_user_id(::geteuid());
+}
+
+store::Manifest describe_request(const SnapshotRequest& request, std::uint64_t sequence) {
+  store::Manifest manifest;
+  manifest.set_format_version(kFormatVersion);
+  store::ComponentRecord& component = *manifest.mutable_component();
+  component.set_name(request.component);
+  component.set_version(request.component_version);
+  component.set_interface_major(static_cast<std::uint32_t>(request.interface_version.major));
+  component.set_interface_minor(static_cast<std::uint32_t>(request.interface_version.minor));
+  component.set_interface_patch(static_cast<std::uint32_t>(request.interface_version.patch));
+  manifest.set_job(request.job);
+  manifest.set_sequence(sequence);
+  if (request.parent_sequence) manifest.set_parent_sequence(*request.parent_sequence);
+  manifest.set_taken_at(nanoseconds_since_epoch());
+  describe_host(manifest);
+  return manifest;
+}
+
+void describe_program(store::Manifest& manifest, const SnapshotContents& contents) {
+  store::ProgramRecord& program = *manifest.mutable_program();
+  program.set_pid(contents.pid);
+  program.set_threads(contents.threads);
+  program.set_executable(contents.executable);
+  for (const std::string& argument : contents.command_line) program.add_command_line(argument);
+  program.set_working_directory(contents.working_directory);
+  for (const std::string& feature : contents.cpu_features) program.add_cpu_features(feature);
+}
+
+void add_pass(store::Manifest& manifest, const std::string& name, std::uint64_t nanoseconds) {
+  store::PassRecord& pass = *manifest.add_passes();
+  pass.set_name(name);
+  pass.set_nanoseconds(nanoseconds);
+}
+
+void describe_contents(store::Manifest& manifest, const SnapshotContents& contents) {
+  describe_program(manifest, contents);
+  for (const Pass& pass : contents.passes) add_pass(manifest, pass.name, pass.nanoseconds);
+  manifest.set_pause_nanoseconds(contents.pause_nanoseconds);
+  manifest.set_memory_bytes(contents.memory_bytes);
+  for (const std::string& warning : contents.warnings) manifest.add_warnings(warning);
+}
+
+}  // namespace
+
+SnapshotWriter::SnapshotWriter(std::shared_ptr<Disk> disk, JobDirectory directory, FileLock lock,
+                               const SnapshotRequest& request)
+    : disk_(std::move(disk)),
+      directory_(std::move(directory)),
+      lock_(std::move(lock)),
+      reference_{request.job, directory_.next_sequence()},
+      begun_(std::chrono::steady_clock::now()),
+      manifest_(describe_request(request, *reference_.sequence)),
+      owner_(::getpid()) {
+  partial_name_ = make_unique_directory(directory_.path(), fmt::format("{}{}-", kPartialPrefix, *reference_.sequence));
+  location_ = directory_.path() + "/" + partial_name_;
+}
+
+SnapshotWriter::~SnapshotWriter() {
+  // A forked copy of this process has a copy of this object, but the directory is not its own.
+  if (!committed_ && ::getpid() == owner_) remove_partial();
+}
+
+std::string SnapshotWriter::final_location() const {
+  return fmt::format("{}/{}", directory_.path(), *reference_.sequence);
+}
+
+void SnapshotWriter::commit(const SnapshotContents& contents) {
+  if (std::exchange(spent_, true))
+    fail(ErrorKind::Failed, "the snapshot {} was committed before", reference_.to_string());
+  try {
+    in_context(fmt::format("while storing the snapshot {}", reference_.to_string()), [&] {
+      write_snapshot(contents);
+      make_visible();
+    });
+  } catch (...) {
+    remove_partial();
+    throw;
+  }
+  committed_ = true;
+  lock_.reset();
+}
+
+void SnapshotWriter::write_snapshot(const SnapshotContents& contents) {
+  const auto begin = std::chrono::steady_clock::now();
+  const FileDescriptor directory = open_directory_if_present(directory_.descriptor(), partial_name_, location_);
+  if (!directory) fail(ErrorKind::Failed, "{} was removed while the snapshot was being made", location_);
+  describe_contents(manifest_, contents);
+  collect_files(directory.get());
+  sync_directories(directory.get());
+  add_pass(manifest_, "sync", nanoseconds_since(begin));
+  manifest_.set_total_nanoseconds(nanoseconds_since(begun_));
+  write_manifest(directory.get());
+  disk_->sync(directory.get(), location_);
+}
+
+void SnapshotWriter::collect_files(int directory) {
+  std::set<std::string> names;
+  for (const TreeEntry& entry : list_tree(directory, location_)) {
+    if (!S_ISREG(entry.status.st_mode)) fail(ErrorKind::Failed, "{}/{} is not a regular file", location_, entry.name);
+    if (entry.name == kManifestName)
+      fail(ErrorKind::Failed, "{}/{} is not the component's to write", location_, entry.name);
+    names.insert(entry.name);
+  }
+  for (const std::string& name : names) finish_file(directory, name, names.contains(name + std::string(kIndexSuffix)));
+}
+
+void SnapshotWriter::finish_file(int directory, const std::string& name, bool has_index) {
+  const std::string path = location_ + "/" + name;
+  const FileDescriptor file = open_file_beneath(directory, name, location_);
+  struct stat status{};
+  if (::fstat(file.get(), &status) != 0) fail_errno(errno, "cannot look at {}", path);
+  store::FileRecord& record = *manifest_.add_files();
+  record.set_name(name);
+  record.set_size(static_cast<std::uint64_t>(status.st_size));
+  if (has_index) {
+    record.set_verified_by(name + std::string(kIndexSuffix));
+  } else {
+    record.set_checksum(hash_file(file.get(), path, record.size()).to_bytes());
+  }
+  manifest_.set_stored_bytes(manifest_.stored_bytes() + record.size());
+  if (::fchmod(file.get(), kCommittedMode) != 0)
+    throw disk_error(fmt::format("cannot change the mode of {}", path), errno);
+  disk_->sync(file.get(), path);
+}
+
+void SnapshotWriter::sync_directories(int directory) const {
+  for (const std::string& name : list_directories(directory, location_)) {
+    const FileDescriptor inner = open_directory_beneath(directory, name, location_);
+    disk_->sync(inner.get(), location_ + "/" + name);
+  }
+}
+
+void SnapshotWriter::write_manifest(int directory) const {
+  const std::string name(kManifestName);
+  const std::string path = location_ + "/" + name;
+  const std::string bytes = encode_manifest(manifest_);
+  const FileDescriptor file(
+      ::openat(directory, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, kCommittedMode));
+  if (!file) throw disk_error(fmt::format("cannot create {}", path), errno);
+  disk_->write(file.get(), path, bytes);
+  disk_->sync(file.get(), path);
+}
+
+void SnapshotWriter::make_visible() {
+  const std::string name = std::to_string(*reference_.sequence);
+  // Before the snapshot can be seen, so that its number is spent even if it is removed at once.
+  directory_.record_sequence(*disk_, *reference_.sequence);
+  disk_->rename_new(directory_.descriptor(), partial_name_, name, directory_.path());
+  try {
+    disk_->sync(directory_.descriptor(), directory_.path());
+  } catch (const Error&) {
+    // Visible but perhaps not durable is not a snapshot: it goes back to what can be removed.
+    disk_->rename_new(directory_.descriptor(), name, partial_name_, directory_.path());
+    throw;
+  }
+}
+
+void SnapshotWriter::remove_partial() noexcept {
+  try {
+    remove_tree(directory_.descriptor(), partial_name_, directory_.path());
+  } catch (const std::exception&) {
+    // What stays is a leftover, which the next checkpoint or listing cleans.
+    return;
+  }
+}
+
+}  // namespace crs

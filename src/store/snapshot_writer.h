@@ -1,0 +1,76 @@
+// A snapshot in the making: a private directory in the store that becomes STORE/JOB/SEQ by commit() or vanishes.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "crs/component.hpp"
+#include "store/job_directory.h"
+#include "store/manifest.h"
+#include "store/reference.h"
+
+namespace crs {
+
+// What the asker of a checkpoint knows before it begins.
+struct SnapshotRequest {
+  std::string job;
+  std::string component;
+  std::string component_version;
+  InterfaceVersion interface_version;
+  // The earlier snapshot of the job that the new one will need.
+  std::optional<std::uint64_t> parent_sequence;
+  // How long to wait while another checkpoint of the job is going on.
+  std::chrono::milliseconds wait_limit = std::chrono::minutes(10);
+  // Called with one line for a person ("waiting for ..."); may be empty.
+  std::function<void(const std::string&)> progress;
+};
+
+// Holds the job's lock from construction on, so that one snapshot of a job is made at a time, until commit() has
+// succeeded or the object ends. Used by one thread at a time. If the process dies, the directory is a leftover: never
+// listed, cleaned later.
+class SnapshotWriter : public SnapshotSink {
+ public:
+  // Store::begin() makes them.
+  SnapshotWriter(std::shared_ptr<Disk> disk, JobDirectory directory, FileLock lock, const SnapshotRequest& request);
+  // Removes the directory unless it was committed.
+  ~SnapshotWriter() override;
+  SnapshotWriter(const SnapshotWriter&) = delete;
+  SnapshotWriter& operator=(const SnapshotWriter&) = delete;
+
+  const std::string& location() const override { return location_; }
+  void commit(const SnapshotContents& contents) override;
+
+  // JOB@SEQ, the name after the commit.
+  const Reference& reference() const { return reference_; }
+  // Where the snapshot is after the commit.
+  std::string final_location() const;
+  bool committed() const { return committed_; }
+  // Complete once committed.
+  const store::Manifest& manifest() const { return manifest_; }
+
+ private:
+  void write_snapshot(const SnapshotContents& contents);
+  void collect_files(int directory);
+  void finish_file(int directory, const std::string& name, bool has_index);
+  void sync_directories(int directory) const;
+  void write_manifest(int directory) const;
+  void make_visible();
+  void remove_partial() noexcept;
+
+  std::shared_ptr<Disk> disk_;
+  JobDirectory directory_;
+  std::optional<FileLock> lock_;
+  Reference reference_;
+  std::string partial_name_;
+  std::string location_;
+  std::chrono::steady_clock::time_point begun_;
+  store::Manifest manifest_;
+  pid_t owner_;
+  bool committed_ = false;
+  bool spent_ = false;
+};
+
+}  // namespace crs

@@ -1,0 +1,271 @@
+#include "store/store.h"
+
+#include <fcntl.h>
+#include <pwd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+#include <filesystem>
+
+#include "base/error.h"
+#include "store/directory_tree.h"
+
+namespace crs {
+namespace {
+
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): CRS never changes its environment.
+  return value == nullptr ? "" : value;
+}
+
+std::string home_directory() {
+  if (std::string home = environment("HOME"); home.starts_with('/')) return home;
+  struct passwd entry{};
+  struct passwd* found = nullptr;
+  std::array<char, 16384> buffer;
+  ::getpwuid_r(::geteuid(), &entry, buffer.data(), buffer.size(), &found);
+  if (found != nullptr && entry.pw_dir != nullptr && entry.pw_dir[0] == '/') return entry.pw_dir;
+  throw Error(ErrorKind::Failed, "there is no home directory to keep the store in")
+      .advise("Name a directory with CRS_STORE");
+}
+
+// Creates `path` and what is missing above it, each mode 0700 and durably.
+void create_directories(Disk& disk, const std::filesystem::path& path) {
+  if (path.empty() || path == path.root_path()) return;
+  struct stat status{};
+  if (::stat(path.c_str(), &status) == 0) return;
+  create_directories(disk, path.parent_path());
+  if (::mkdir(path.c_str(), 0700) != 0) {
+    if (errno == EEXIST) return;
+    throw disk_error(fmt::format("cannot create the store's directory {}", path.native()), errno);
+  }
+  const FileDescriptor parent(::open(path.parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  // A parent that may be written but not read cannot be opened to sync it (open(2)): the directory is there all the
+  // same.
+  if (parent) disk.sync(parent.get(), path.parent_path().native());
+}
+
+void check_owner(int directory, const std::string& path) {
+  struct stat status{};
+  if (::fstat(directory, &status) != 0) fail_errno(errno, "cannot look at {}", path);
+  if (status.st_uid != ::geteuid()) {
+    throw Error(ErrorKind::Failed,
+                fmt::format("the store {} belongs to user {} and you are user {}", path, status.st_uid, ::geteuid()))
+        .advise("Name a store of your own with CRS_STORE");
+  }
+  constexpr mode_t kOthers = 077;
+  if ((status.st_mode & kOthers) != 0) {
+    throw Error(ErrorKind::Failed,
+                fmt::format("the store {} is open to other users (mode {:03o})", path, status.st_mode & 0777))
+        .advise(fmt::format("A snapshot holds all of a program's memory: `chmod 700 {}`", path));
+  }
+}
+
+bool is_job_name(const std::string& name) {
+  try {
+    check_job_name(name);
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+[[noreturn]] void fail_not_found(const std::string& what, const std::string& store) {
+  throw Error(ErrorKind::NotFound, fmt::format("there is no {} in {}", what, store))
+      .advise("`crs list` shows the snapshots there are");
+}
+
+// A snapshot in the store must be the one its place says.
+void check_identity(const SnapshotInfo& info) {
+  const Reference recorded{info.manifest.job(), info.manifest.sequence()};
+  if (recorded.to_string() == info.reference.to_string()) return;
+  throw Error(ErrorKind::Damaged, fmt::format("{} holds the snapshot {} instead of {}", info.location,
+                                              recorded.to_string(), info.reference.to_string()))
+      .advise("Move it back to its place in the store");
+}
+
+}  // namespace
+
+Snapshot SnapshotInfo::to_snapshot() const {
+  Snapshot snapshot;
+  snapshot.component = manifest.component().name();
+  snapshot.reference = reference.to_string();
+  snapshot.location = location;
+  return snapshot;
+}
+
+std::string Store::default_location() {
+  if (const std::string store = environment("CRS_STORE"); !store.empty()) return store;
+  // A relative $XDG_STATE_HOME is to be ignored, says the XDG Base Directory Specification.
+  if (const std::string state = environment("XDG_STATE_HOME"); state.starts_with('/')) return state + "/crs";
+  return home_directory() + "/.local/state/crs";
+}
+
+Store::Store(std::string location, std::shared_ptr<Disk> disk) : disk_(std::move(disk)) {
+  const std::filesystem::path absolute = std::filesystem::absolute(location).lexically_normal();
+  location_ = absolute.has_filename() ? absolute.native() : absolute.parent_path().native();
+  open_root();
+}
+
+FileDescriptor Store::open_root() const {
+  FileDescriptor root(::open(location_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!root && errno == ENOENT) return {};
+  if (!root) throw disk_error(fmt::format("cannot open the store {}", location_), errno);
+  check_owner(root.get(), location_);
+  return root;
+}
+
+FileDescriptor Store::create_root() {
+  create_directories(*disk_, location_);
+  FileDescriptor root = open_root();
+  if (!root) fail(ErrorKind::Failed, "the store {} vanished as soon as it was created", location_);
+  return root;
+}
+
+std::vector<std::string> Store::jobs() const {
+  const FileDescriptor root = open_root();
+  if (!root) return {};
+  std::vector<std::string> jobs = names_in(root.get(), location_);
+  std::erase_if(jobs, [&](const std::string& name) {
+    struct stat status{};
+    return !is_job_name(name) || ::fstatat(root.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 ||
+           !S_ISDIR(status.st_mode);
+  });
+  return jobs;
+}
+
+std::optional<JobDirectory> Store::open_job(const std::string& job) const {
+  check_job_name(job);
+  const FileDescriptor root = open_root();
+  if (!root) return std::nullopt;
+  return JobDirectory::open(root.get(), location_, job);
+}
+
+JobDirectory Store::create_job(const std::string& job) {
+  check_job_name(job);
+  return JobDirectory::create(*disk_, create_root().get(), location_, job);
+}
+
+std::unique_ptr<SnapshotWriter> Store::begin(const SnapshotRequest& request) {
+  JobDirectory directory = create_job(request.job);
+  const auto report = [&] {
+    if (request.progress) request.progress(fmt::format("waiting for another checkpoint of {}", request.job));
+  };
+  std::optional<FileLock> lock =
+      FileLock::acquire(directory.descriptor(), kJobLockName, directory.path(), request.wait_limit, report);
+  if (!lock) {
+    throw Error(ErrorKind::Failed, fmt::format("another checkpoint of {} is still going on after {} ms", request.job,
+                                               request.wait_limit.count()))
+        .advise(
+            fmt::format("Try again later; `fuser {}/{}` tells which process it is", directory.path(), kJobLockName));
+  }
+  directory.clean_leftovers();
+  return std::make_unique<SnapshotWriter>(disk_, std::move(directory), std::move(*lock), request);
+}
+
+SnapshotInfo Store::inspect(const JobDirectory& directory, std::uint64_t sequence) const {
+  SnapshotInfo info{{directory.job(), sequence}, fmt::format("{}/{}", directory.path(), sequence), {}, {}};
+  info.manifest = SnapshotReader(info.location).manifest();
+  check_identity(info);
+  return info;
+}
+
+std::vector<SnapshotInfo> Store::list(const std::optional<std::string>& job) const {
+  std::vector<SnapshotInfo> snapshots;
+  for (const std::string& name : job ? std::vector{*job} : jobs()) {
+    const std::optional<JobDirectory> directory = open_job(name);
+    if (!directory) continue;
+    directory->clean_leftovers_if_idle();
+    for (const std::uint64_t sequence : directory->sequences()) {
+      try {
+        snapshots.push_back(inspect(*directory, sequence));
+      } catch (const Error& error) {
+        // Removed since the directory was read.
+        if (error.kind() == ErrorKind::NotFound) continue;
+        snapshots.push_back({{name, sequence}, fmt::format("{}/{}", directory->path(), sequence), {}, error});
+      }
+    }
+  }
+  return snapshots;
+}
+
+JobDirectory Store::open_job_of(const Reference& reference) const {
+  std::optional<JobDirectory> directory = open_job(reference.job);
+  if (!directory) fail_not_found(fmt::format("job {}", reference.job), location_);
+  return std::move(*directory);
+}
+
+SnapshotInfo Store::open(const Reference& reference) const {
+  const JobDirectory directory = open_job_of(reference);
+  const std::vector<std::uint64_t> sequences = directory.sequences();
+  if (sequences.empty()) fail_not_found(fmt::format("snapshot of {}", reference.job), location_);
+  const std::uint64_t sequence = reference.sequence.value_or(sequences.back());
+  if (!std::ranges::binary_search(sequences, sequence))
+    fail_not_found(fmt::format("snapshot {}", reference.to_string()), location_);
+  return inspect(directory, sequence);
+}
+
+SnapshotInfo Store::open_location(const std::string& location) {
+  const std::filesystem::path absolute = std::filesystem::absolute(location).lexically_normal();
+  const SnapshotReader reader(absolute.has_filename() ? absolute.native() : absolute.parent_path().native());
+  const store::Manifest& manifest = reader.manifest();
+  return {{manifest.job(), manifest.sequence()}, reader.location(), manifest, {}};
+}
+
+void Store::remove_sequence(const JobDirectory& directory, std::uint64_t sequence, RemovedSnapshots& removed) {
+  const std::string name = std::to_string(sequence);
+  const std::string path = directory.path() + "/" + name;
+  const FileDescriptor snapshot = open_directory_if_present(directory.descriptor(), name, path);
+  if (!snapshot) return;
+  std::uint64_t bytes = 0;
+  for (const TreeEntry& entry : list_tree(snapshot.get(), path))
+    bytes += static_cast<std::uint64_t>(entry.status.st_size);
+  // Out of sight in one step, so that an interrupted removal never leaves half a snapshot. rename(2) puts a directory
+  // in the place of an empty one.
+  const std::string doomed = make_unique_directory(directory.path(), fmt::format("{}{}-", kRemovedPrefix, sequence));
+  disk_->rename_over(directory.descriptor(), name, doomed, directory.path());
+  disk_->sync(directory.descriptor(), directory.path());
+  removed.references.push_back({directory.job(), sequence});
+  removed.bytes += bytes;
+  remove_tree(directory.descriptor(), doomed, directory.path());
+}
+
+RemovedSnapshots Store::remove(const Reference& reference) {
+  const JobDirectory directory = open_job_of(reference);
+  const std::vector<std::uint64_t> sequences = directory.sequences();
+  if (sequences.empty()) fail_not_found(fmt::format("snapshot of {}", reference.job), location_);
+  const std::uint64_t sequence = reference.sequence.value_or(sequences.back());
+  if (!std::ranges::binary_search(sequences, sequence))
+    fail_not_found(fmt::format("snapshot {}", reference.to_string()), location_);
+  for (const SnapshotInfo& other : list(reference.job)) {
+    if (!other.manifest.has_parent_sequence() || other.manifest.parent_sequence() != sequence) continue;
+    throw Error(ErrorKind::Failed,
+                fmt::format("the snapshot {}@{} is needed by {}", reference.job, sequence, other.reference.to_string()))
+        .advise(fmt::format("Remove {} first", other.reference.to_string()));
+  }
+  RemovedSnapshots removed;
+  remove_sequence(directory, sequence, removed);
+  return removed;
+}
+
+RemovedSnapshots Store::remove_job(const std::string& job) {
+  const JobDirectory directory = open_job_of({job, std::nullopt});
+  std::vector<std::uint64_t> sequences = directory.sequences();
+  if (sequences.empty()) fail_not_found(fmt::format("snapshot of {}", job), location_);
+  std::ranges::reverse(sequences);
+  RemovedSnapshots removed;
+  for (const std::uint64_t sequence : sequences) remove_sequence(directory, sequence, removed);
+  directory.clean_leftovers_if_idle();
+  removed.set_aside = find_set_aside(directory);
+  return removed;
+}
+
+SetAside Store::make_set_aside(const Reference& reference) {
+  return {create_job(reference.job), reference.sequence.value_or(0)};
+}
+
+}  // namespace crs
