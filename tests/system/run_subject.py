@@ -106,7 +106,7 @@ class Case:
 
     def let_run(self):
         if self.directives.has("keeps-running"):
-            time.sleep(0.1)
+            time.sleep(float(self.directives.text("keeps-running")))
 
     def take_checkpoint(self):
         self.let_run()
