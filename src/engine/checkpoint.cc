@@ -9,6 +9,7 @@
 #include "engine/image/process.pb.h"
 #include "engine/passes.h"
 #include "engine/resources/context.h"
+#include "engine/resources/descriptors/descriptors.h"
 #include "engine/resources/memory/memory.h"
 #include "engine/resources/threads/threads.h"
 #include "engine/suitability/suitability.h"
@@ -74,6 +75,7 @@ CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOpti
     BorrowedProcess borrowed(*process, survey.gadgets);
     std::vector<pid_t> threads;
     for (const StoppedThread& thread : process->threads()) threads.push_back(thread.tid);
+    ContentObjects objects(content, *image.mutable_descriptors());
     CaptureContext context{.pid = pid,
                            .own_pid = pid,
                            .pidfd = process_descriptor.get(),
@@ -83,7 +85,8 @@ CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOpti
                            .refusals = refusals,
                            .warnings = contents.warnings,
                            .content = content,
-                           .leave_out = leave_out};
+                           .leave_out = leave_out,
+                           .objects = objects};
     borrowed.for_each_thread([&](const StoppedThread& thread, RemoteCaller& remote) {
       image::Thread& thread_image = *image.mutable_threads()->add_threads();
       capture_thread(context, thread, remote, survey.waits, thread_image);
