@@ -158,9 +158,15 @@ struct QueryResult {
   std::string reason;  // why declined, or a remark
 };
 
+// Where a component says something to the person in charge: one line without a newline. Level 0 is always shown, a higher one from
+// that value of the parameter crs_NAME_verbose on.
+using ComponentOutput = std::function<void(int level, const std::string& line)>;
+
 class Component {
  public:
   virtual ~Component() = default;
+  // Called once, before anything else that may want to say something. Both the component and its module may keep it.
+  virtual void set_output(ComponentOutput output) { static_cast<void>(output); }
   virtual std::string name() const = 0;
   virtual std::string version() const = 0;
   virtual InterfaceVersion interface_version() const { return kInterfaceVersion; }

@@ -1,0 +1,145 @@
+#include "cli/command_line.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "cli/help.h"
+#include "cli/verb.h"
+#include "framework/nearest.h"
+
+namespace crs::cli {
+namespace {
+
+// CLI11 takes the arguments from the back.
+void parse(CLI::App& app, std::vector<std::string> arguments) {
+  std::ranges::reverse(arguments);
+  app.parse(std::move(arguments));
+}
+
+Error usage_error(const CLI::ParseError& problem, const std::string& help) {
+  std::string words = problem.what();
+  while (!words.empty() && (words.back() == '\n' || words.back() == '.')) words.pop_back();
+  return Error(ErrorKind::Usage, words).advise(fmt::format("See '{}'", help));
+}
+
+class CommandLine {
+ public:
+  explicit CommandLine(Context& context) : context_(context), verbs_(make_verbs()) {}
+
+  int run(const std::vector<std::string>& arguments);
+
+ private:
+  Verb& find(const std::string& name) const;
+  int dispatch(std::vector<std::string> words, const CLI::App& app);
+  int help(const std::vector<std::string>& topics, const CLI::App& app);
+  int print_help(Verb& verb);
+  int run_verb(Verb& verb, const std::vector<std::string>& arguments);
+  int execute(Verb& verb);
+
+  Context& context_;
+  std::vector<std::unique_ptr<Verb>> verbs_;
+};
+
+Verb& CommandLine::find(const std::string& name) const {
+  const auto found = std::ranges::find_if(verbs_, [&](const auto& verb) { return verb->name() == name; });
+  if (found != verbs_.end()) return **found;
+  std::vector<std::string> names{"help"};
+  for (const auto& verb : verbs_) names.push_back(verb->name());
+  Error error(ErrorKind::Usage, fmt::format("there is no verb '{}'", name));
+  const std::string nearest = nearest_name(name, names);
+  throw error.advise(nearest.empty() ? "'crs help' lists the verbs" : fmt::format("Did you mean '{}'?", nearest));
+}
+
+int CommandLine::print_help(Verb& verb) {
+  CLI::App app;
+  define_verb(app, verb, context_.options);
+  context_.print(app.help());
+  return kDone;
+}
+
+int CommandLine::help(const std::vector<std::string>& topics, const CLI::App& app) {
+  if (!topics.empty() && !topics[0].starts_with("-")) return print_help(find(topics[0]));
+  context_.print(app.help());
+  return kDone;
+}
+
+int CommandLine::execute(Verb& verb) {
+  try {
+    return verb.execute(context_);
+  } catch (const Error& error) {
+    return context_.report(error, verb.action());
+  } catch (const std::exception& problem) {
+    return context_.report(Error(ErrorKind::Failed, problem.what()), verb.action());
+  }
+}
+
+int CommandLine::run_verb(Verb& verb, const std::vector<std::string>& arguments) {
+  // Found before the parsing, so that an error in the parsing comes as JSON too.
+  if (verb.prints() && std::ranges::find(arguments, "--json") != arguments.end()) context_.options.json = true;
+  CLI::App app;
+  define_verb(app, verb, context_.options);
+  try {
+    parse(app, arguments);
+  } catch (const CLI::CallForHelp&) {
+    context_.print(app.help());
+    return kDone;
+  } catch (const CLI::ParseError& problem) {
+    return context_.report(usage_error(problem, fmt::format("crs {} --help", verb.name())), verb.name());
+  }
+  return execute(verb);
+}
+
+int CommandLine::dispatch(std::vector<std::string> words, const CLI::App& app) {
+  if (words.empty()) return help({}, app);
+  const std::string first = words.front();
+  words.erase(words.begin());
+  if (first.starts_with("-")) throw Error(ErrorKind::Usage, fmt::format("there is no option '{}'", first)).advise("See 'crs --help'");
+  if (first == "help") return help(words, app);
+  return run_verb(find(first), words);
+}
+
+int CommandLine::run(const std::vector<std::string>& arguments) {
+  CLI::App app;
+  define_main(app, verbs_, context_.options);
+  bool version = false;
+  app.add_flag("--version", version, "Print the version and end")->group("Options of all verbs");
+  app.prefix_command();  // what follows the verb is the verb's
+  try {
+    parse(app, arguments);
+  } catch (const CLI::CallForHelp&) {
+    return help({}, app);
+  } catch (const CLI::ParseError& problem) {
+    throw usage_error(problem, "crs --help");
+  }
+  if (!version) return dispatch(app.remaining(), app);
+  context_.print(fmt::format("crs {}\n", CRS_VERSION));
+  return kDone;
+}
+
+}  // namespace
+
+std::vector<std::unique_ptr<Verb>> make_verbs() {
+  std::vector<std::unique_ptr<Verb>> verbs;
+  verbs.push_back(make_run_verb());
+  verbs.push_back(make_components_verb());
+  verbs.push_back(make_params_verb());
+  verbs.push_back(make_check_verb());
+  return verbs;
+}
+
+int run_command_line(const std::vector<std::string>& arguments, std::ostream& output, std::ostream& errors,
+                     const char* const* environment) {
+  Context context(output, errors, environment);
+  constexpr const char* kAction = "understand the command line";
+  try {
+    return CommandLine(context).run(arguments);
+  } catch (const Error& error) {
+    return context.report(error, kAction);
+  } catch (const std::exception& problem) {
+    return context.report(Error(ErrorKind::Failed, problem.what()), kAction);
+  }
+}
+
+}  // namespace crs::cli

@@ -1,0 +1,116 @@
+#include "cli/context.h"
+
+#include <fmt/format.h>
+
+#include "base/error.h"
+#include "components/native/native.h"
+#include "components/none/none.h"
+
+namespace crs::cli {
+namespace {
+
+const char* name_of(ErrorKind kind) noexcept {
+  switch (kind) {
+    case ErrorKind::Failed:
+      return "failed";
+    case ErrorKind::Usage:
+      return "usage";
+    case ErrorKind::NotFound:
+      return "not found";
+    case ErrorKind::Damaged:
+      return "damaged";
+    case ErrorKind::Refused:
+      return "refused";
+    case ErrorKind::ProgramGone:
+      return "program gone";
+  }
+  return "failed";
+}
+
+Json json_of(const Error& error, std::string_view action) {
+  return {{"error",
+           {{"kind", name_of(error.kind())},
+            {"action", action},
+            {"message", error.what()},
+            {"chain", error.chain()},
+            {"advice", error.advice()},
+            {"exit_status", exit_status_of(error.kind())}}}};
+}
+
+}  // namespace
+
+std::string printable(std::string_view text) {
+  std::string shown;
+  for (const char c : text) {
+    if (c == '\n') {
+      shown += "; ";
+    } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
+      shown += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+    } else {
+      shown += c;
+    }
+  }
+  return shown;
+}
+
+Context::Context(std::ostream& output, std::ostream& errors, const char* const* environment)
+    : output_(output), errors_(errors), environment_(read_environment(environment)) {}
+
+void Context::prepare() {
+  if (components_ != nullptr) return;
+  auto parameters = std::make_unique<Parameters>();
+  parameters->read_standard_sources(environment_);
+  for (const std::string& assignment : options.parameters) parameters->read_option(assignment);
+  auto components = std::make_unique<ComponentRegistry>(*parameters, [this](const std::string& line) { say(line); });
+  components->add(make_none_component());
+  components->add(make_native_component());
+  parameters->reject_unknown();
+  parameters_ = std::move(parameters);
+  components_ = std::move(components);
+}
+
+Parameters& Context::parameters() {
+  prepare();
+  return *parameters_;
+}
+
+ComponentRegistry& Context::components() {
+  prepare();
+  return *components_;
+}
+
+std::filesystem::path Context::store_directory() const {
+  const auto variable = [this](std::string_view name) {
+    const auto found = environment_.find(name);
+    return found == environment_.end() ? std::string() : found->second;
+  };
+  if (!options.store.empty()) return std::filesystem::absolute(options.store);
+  if (const std::string named = variable("CRS_STORE"); !named.empty()) return std::filesystem::absolute(named);
+  if (const std::string state = variable("XDG_STATE_HOME"); !state.empty()) return std::filesystem::absolute(state) / "crs";
+  const std::string home = variable("HOME");
+  if (home.empty()) {
+    throw Error(ErrorKind::Usage, "there is no place for snapshots: $HOME is not set").advise("Name one with --store or $CRS_STORE");
+  }
+  return std::filesystem::absolute(home) / ".local" / "state" / "crs";
+}
+
+void Context::print(std::string_view text) {
+  output_ << text << std::flush;
+  if (!output_) fail(ErrorKind::Failed, "standard output cannot be written to");
+}
+
+void Context::print_json(const Json& json) { print(to_text(json)); }
+
+void Context::say(std::string_view line) { errors_ << "crs: " << printable(line) << "\n" << std::flush; }
+
+void Context::say_more(std::string_view line) {
+  if (options.verbose) say(line);
+}
+
+int Context::report(const Error& error, std::string_view action) {
+  say(fmt::format("cannot {}: {}", action, error.what()));
+  if (options.json) output_ << to_text(json_of(error, action)) << std::flush;
+  return exit_status_of(error.kind());
+}
+
+}  // namespace crs::cli

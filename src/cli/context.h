@@ -1,0 +1,64 @@
+// What every verb is handed: the options that all verbs share, the parameters and components, and the two streams.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <ostream>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cli/json.h"
+#include "crs/error.hpp"
+#include "framework/components.h"
+#include "framework/parameters.h"
+
+namespace crs::cli {
+
+struct SharedOptions {
+  std::string store;                    // --store, or empty
+  std::vector<std::string> parameters;  // --param, as given
+  bool verbose = false;
+  bool json = false;
+};
+
+class Context {
+ public:
+  // The streams must outlive the context. `environment` as in environ(7).
+  Context(std::ostream& output, std::ostream& errors, const char* const* environment);
+
+  SharedOptions options;
+
+  const Environment& environment() const noexcept { return environment_; }
+  // All sources read, all components known, nothing unknown set. Made at the first use; throws what is wrong with the sources.
+  Parameters& parameters();
+  ComponentRegistry& components();
+
+  // Where the snapshots are: --store, else $CRS_STORE, else $XDG_STATE_HOME/crs, else ~/.local/state/crs. Absolute; need not exist yet.
+  std::filesystem::path store_directory() const;
+
+  // To standard output: the result. Throws if it cannot be written.
+  void print(std::string_view text);
+  void print_json(const Json& json);
+  // One line for a person, to standard error, with "crs: " before it. Control characters in it are shown, not sent.
+  void say(std::string_view line);
+  // As say(), with --verbose only.
+  void say_more(std::string_view line);
+  // An error as a line on standard error: "crs: cannot ACTION: why. What to do"; with --json also as JSON on standard output. Returns
+  // the exit status that goes with it.
+  int report(const Error& error, std::string_view action);
+
+ private:
+  void prepare();
+
+  std::ostream& output_;
+  std::ostream& errors_;
+  Environment environment_;
+  std::unique_ptr<Parameters> parameters_;
+  std::unique_ptr<ComponentRegistry> components_;
+};
+
+// Makes `text` fit to be shown on a terminal in one line: newlines become "; ", other control characters \xNN.
+std::string printable(std::string_view text);
+
+}  // namespace crs::cli

@@ -1,0 +1,90 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "base/error.h"
+#include "cli/foreground_program.h"
+#include "cli/launch.h"
+#include "cli/signal_state.h"
+#include "cli/verb.h"
+
+namespace crs::cli {
+namespace {
+
+class RunVerb : public Verb {
+ public:
+  std::string name() const override { return "run"; }
+  std::string summary() const override { return "Start a program that is to be checkpointed"; }
+  std::string usage() const override { return "run [OPTIONS] [--] CMD [ARGUMENTS...]"; }
+  std::string description() const override {
+    return "Starts CMD with ARGUMENTS and waits for it. The program runs as it would without crs: nothing is loaded into it and it\n"
+           "costs it nothing. It can be checkpointed by its job's name from another terminal or script.";
+  }
+  std::string footer() const override {
+    return "\nSignals sent to crs go on to the program, and if the program is stopped in a shell, so is crs.\n"
+           "Where the system lets only its ancestors trace a process (Yama), the program allows its user to.\n\n"
+           "Example:\n  crs run --name sim -- python3 simulate.py --steps 1000000\n  crs run make -j4\n\n"
+           "Exit statuses: those of the program, 128+N if signal N ended it;\n"
+           "  1    failed: crs could not start it\n"
+           "  2    wrong usage\n"
+           "  126  CMD is there but cannot be executed\n"
+           "  127  there is no CMD\n";
+  }
+  bool prints() const override { return false; }
+  std::string action() const override { return command_.empty() ? "run" : "run " + command_[0]; }
+
+  void define(CLI::App& app) override {
+    app.prefix_command();
+    app.add_option("--name", job_, "Name of the job (default: base name of CMD, dash, process id)")->type_name("JOB");
+    app.add_option("--component", component_, "The checkpointer to prepare the program for")->type_name("NAME");
+    app.callback([this, &app] { command_ = app.remaining(); });
+  }
+
+  int execute(Context& context) override {
+    take_command();
+    if (!component_.empty()) context.options.parameters.push_back("crs=" + component_);
+    const Selection selection = context.components().select();
+    SignalState signals;
+    Launch start{.plan = make_plan(context), .allow_tracing = selection.capabilities().other_processes};
+    selection.module().prelaunch(start.plan);
+    signals.block_all();
+    try {
+      const pid_t pid = launch(start, signals, [](pid_t) {});
+      return ForegroundProgram(pid, pid).wait();
+    } catch (const ExecutionError& error) {
+      context.report(error, action());
+      return error.exit_status();
+    }
+  }
+
+ private:
+  // What CLI11 did not take: an option of ours that it does not know, or "--" and the command.
+  void take_command() {
+    const bool marked = !command_.empty() && command_[0] == "--";
+    if (!marked && !command_.empty() && command_[0].starts_with("-")) {
+      throw Error(ErrorKind::Usage, fmt::format("there is no option '{}'", command_[0])).advise("See 'crs run --help'");
+    }
+    if (marked) command_.erase(command_.begin());
+    if (command_.empty()) throw Error(ErrorKind::Usage, "the command to run is missing").advise("Write 'crs run -- CMD ARGUMENTS'");
+  }
+
+  LaunchPlan make_plan(Context& context) const {
+    LaunchPlan plan;
+    plan.base_directory = context.store_directory();
+    plan.application = command_[0];
+    plan.arguments = command_;
+    for (const char* const* entry = environ; *entry != nullptr; ++entry) plan.environment.emplace_back(*entry);
+    return plan;
+  }
+
+  std::string job_;
+  std::string component_;
+  std::vector<std::string> command_;
+};
+
+}  // namespace
+
+std::unique_ptr<Verb> make_run_verb() { return std::make_unique<RunVerb>(); }
+
+}  // namespace crs::cli

@@ -1,0 +1,23 @@
+#include "cli/signal_state.h"
+
+namespace crs::cli {
+
+SignalState::SignalState() {
+  ::sigprocmask(SIG_SETMASK, nullptr, &mask_);
+  struct sigaction ordinary {};
+  ordinary.sa_handler = SIG_DFL;
+  ::sigaction(SIGCHLD, &ordinary, &child_action_);
+}
+
+void SignalState::block_all() {
+  sigset_t all;
+  ::sigfillset(&all);
+  ::sigprocmask(SIG_SETMASK, &all, nullptr);
+}
+
+void SignalState::restore() const noexcept {
+  ::sigaction(SIGCHLD, &child_action_, nullptr);
+  ::sigprocmask(SIG_SETMASK, &mask_, nullptr);
+}
+
+}  // namespace crs::cli

@@ -1,0 +1,27 @@
+// The signal settings that crs was started with and that a program it starts must get unchanged.
+#pragma once
+
+#include <signal.h>
+
+namespace crs::cli {
+
+// Makes SIGCHLD wait for us (a caller may have ignored it, and then no child could be waited for) and remembers how everything was.
+// One object at a time; the thread that makes it is the process's only one.
+class SignalState {
+ public:
+  SignalState();
+  ~SignalState() { restore(); }
+  SignalState(const SignalState&) = delete;
+  SignalState& operator=(const SignalState&) = delete;
+
+  // From here on no signal interrupts this process: they wait until ForegroundProgram takes them one by one.
+  void block_all();
+  // How it was when this object was made. Async-signal-safe: for the child between fork(2) and execve(2), too.
+  void restore() const noexcept;
+
+ private:
+  sigset_t mask_;
+  struct sigaction child_action_ {};
+};
+
+}  // namespace crs::cli

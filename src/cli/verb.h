@@ -1,0 +1,52 @@
+// A verb of the command line. Each has a file of its own, named after it.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cli/context.h"
+
+namespace crs::cli {
+
+// Exit statuses of every verb that does not return a program's own.
+inline constexpr int kDone = 0;
+inline constexpr int kFailed = 1;
+inline constexpr int kWrongUsage = 2;
+inline constexpr int kNotFound = 3;
+inline constexpr int kDamaged = 4;
+
+class Verb {
+ public:
+  virtual ~Verb() = default;
+
+  virtual std::string name() const = 0;
+  // One line, as the list of verbs shows it.
+  virtual std::string summary() const = 0;
+  // What follows "Usage: crs ": "checkpoint [OPTIONS] JOB|PID".
+  virtual std::string usage() const = 0;
+  // A paragraph at the head of --help.
+  virtual std::string description() const = 0;
+  // What --help shows after the options: notes, an example or more, the exit statuses.
+  virtual std::string footer() const = 0;
+  // Whether it prints something that --json gives another form.
+  virtual bool prints() const { return true; }
+  // Adds its own options and arguments.
+  virtual void define(CLI::App& app) = 0;
+  // What an error says could not be done: "checkpoint sim". After the parsing.
+  virtual std::string action() const = 0;
+  // Returns the exit status; throws Error.
+  virtual int execute(Context& context) = 0;
+};
+
+std::unique_ptr<Verb> make_run_verb();
+std::unique_ptr<Verb> make_components_verb();
+std::unique_ptr<Verb> make_params_verb();
+std::unique_ptr<Verb> make_check_verb();
+
+// All of them, in the order in which a newcomer needs them.
+std::vector<std::unique_ptr<Verb>> make_verbs();
+
+}  // namespace crs::cli

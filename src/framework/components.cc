@@ -1,0 +1,169 @@
+#include "framework/components.h"
+
+#include <algorithm>
+#include <cctype>
+#include <limits>
+
+#include "base/error.h"
+#include "framework/nearest.h"
+
+namespace crs {
+namespace {
+
+constexpr std::int64_t kOwnPriority = -1;
+
+std::string parameter_name(std::string_view component, std::string_view what) {
+  return fmt::format("crs_{}_{}", component, what);
+}
+
+int narrowed(std::int64_t number) {
+  return static_cast<int>(std::clamp<std::int64_t>(number, std::numeric_limits<int>::min(), std::numeric_limits<int>::max()));
+}
+
+void check_component_name(const std::string& name) {
+  const auto allowed = [](unsigned char c) { return std::islower(c) != 0 || std::isdigit(c) != 0 || c == '_'; };
+  // "base" stands for the framework itself in the names of parameters.
+  if (name.empty() || name == "base" || !std::ranges::all_of(name, allowed)) {
+    fail(ErrorKind::Failed, "'{}' is not a name for a component", name);
+  }
+}
+
+bool preferred(const ComponentStatus& left, const ComponentStatus& right) {
+  if (left.usable != right.usable) return left.usable;
+  if (left.priority != right.priority) return left.priority > right.priority;
+  return left.name < right.name;
+}
+
+// "there are: native (priority 50), criu (cannot be used: no criu in PATH)".
+std::string listing(const std::vector<ComponentStatus>& statuses) {
+  std::string text;
+  for (const ComponentStatus& status : statuses) {
+    text += text.empty() ? "" : ", ";
+    text += status.usable ? fmt::format("{} (priority {})", status.name, status.priority)
+                          : fmt::format("{} (cannot be used: {})", status.name, status.reason);
+  }
+  return text.empty() ? "there are no components" : "there are: " + text;
+}
+
+}  // namespace
+
+std::string to_text(const InterfaceVersion& version) {
+  return fmt::format("{}.{}.{}", version.major, version.minor, version.patch);
+}
+
+Selection::Selection(std::string name, std::unique_ptr<Module> module, Capabilities capabilities, OutputLine output)
+    : name_(std::move(name)), capabilities_(capabilities), output_(std::move(output)) {
+  in_context(fmt::format("initialising component {}", name_), [&] { module->init(); });
+  module_ = std::move(module);
+}
+
+Selection::~Selection() {
+  if (module_ == nullptr) return;
+  try {
+    module_->finalize();
+  } catch (const std::exception& problem) {
+    if (output_) output_(fmt::format("component {} could not finish its work: {}", name_, problem.what()));
+  }
+}
+
+ComponentRegistry::ComponentRegistry(Parameters& parameters, OutputLine output)
+    : parameters_(parameters), output_(std::move(output)) {
+  parameters_.declare({"crs", std::string(), "The component to use; empty: the usable one with the highest priority."});
+  parameters_.declare({"crs_base_verbose", std::int64_t{0}, "How much the framework and every component say: 0 only what matters."});
+}
+
+void ComponentRegistry::add(std::unique_ptr<Component> component) {
+  if (component == nullptr) return;
+  const std::string name = component->name();
+  check_component_name(name);
+  if (std::ranges::any_of(components_, [&](const auto& known) { return known->name() == name; })) {
+    fail(ErrorKind::Failed, "there are two components named '{}'", name);
+  }
+  parameters_.declare({parameter_name(name, "priority"), kOwnPriority,
+                       fmt::format("Priority of component {} in the selection; -1: the component's own.", name)});
+  parameters_.declare({parameter_name(name, "verbose"), std::int64_t{0},
+                       fmt::format("How much component {} says: 0 only what matters.", name)});
+  component->set_output([output = output_, name, level = parameters_.integer(parameter_name(name, "verbose")),
+                         base = parameters_.integer("crs_base_verbose")](int wanted, const std::string& line) {
+    if (output && wanted <= std::max(level, base)) output(fmt::format("{}: {}", name, line));
+  });
+  components_.push_back(std::move(component));
+}
+
+ComponentRegistry::Answer ComponentRegistry::ask(Component& component) const {
+  Answer answer;
+  ComponentStatus& status = answer.status;
+  status.name = component.name();
+  status.interface_version = component.interface_version();
+  if (status.interface_version.major != kInterfaceVersion.major) {
+    // Nothing further may be called: what the rest of the interface means is exactly what another major version changes.
+    status.reason = fmt::format("it was built for version {} of the component interface, this is version {}",
+                                to_text(status.interface_version), to_text(kInterfaceVersion));
+    return answer;
+  }
+  try {
+    status.version = component.version();
+    status.description = component.description();
+    status.capabilities = component.capabilities();
+    QueryResult result = component.query();
+    answer.module = std::move(result.module);
+    status.usable = answer.module != nullptr;
+    status.reason = std::move(result.reason);
+    const std::int64_t wished = parameters_.integer(parameter_name(status.name, "priority"));
+    if (status.usable) status.priority = wished == kOwnPriority ? result.priority : narrowed(wished);
+    if (!status.usable && status.reason.empty()) status.reason = "it declined without a reason";
+  } catch (const std::exception& problem) {
+    answer.module.reset();
+    status.usable = false;
+    status.reason = fmt::format("its query failed: {}", problem.what());
+  } catch (...) {
+    answer.module.reset();
+    status.usable = false;
+    status.reason = "its query failed";
+  }
+  return answer;
+}
+
+std::vector<ComponentRegistry::Answer> ComponentRegistry::ask_all() const {
+  std::vector<Answer> answers;
+  for (const auto& component : components_) answers.push_back(ask(*component));
+  std::ranges::sort(answers, [](const Answer& left, const Answer& right) { return preferred(left.status, right.status); });
+  return answers;
+}
+
+std::vector<ComponentStatus> ComponentRegistry::statuses() {
+  std::vector<ComponentStatus> list;
+  for (Answer& answer : ask_all()) list.push_back(std::move(answer.status));
+  return list;
+}
+
+Selection ComponentRegistry::make_selection(Answer& answer) const {
+  return {answer.status.name, std::move(answer.module), answer.status.capabilities, output_};
+}
+
+Selection ComponentRegistry::select() {
+  const std::string& wished = parameters_.string("crs");
+  if (!wished.empty()) return select(wished);
+  std::vector<Answer> answers = ask_all();
+  if (answers.empty() || !answers.front().status.usable) {
+    throw Error(ErrorKind::Failed, fmt::format("no component can be used; {}", listing(statuses())))
+        .advise("'crs check' says what this machine lacks");
+  }
+  return make_selection(answers.front());
+}
+
+Selection ComponentRegistry::select(std::string_view name) {
+  for (const auto& component : components_) {
+    if (component->name() != name) continue;
+    Answer answer = ask(*component);
+    if (answer.status.usable) return make_selection(answer);
+    throw Error(ErrorKind::Failed, fmt::format("component {} cannot be used: {}; {}", name, answer.status.reason, listing(statuses())));
+  }
+  std::vector<std::string> known;
+  for (const auto& component : components_) known.push_back(component->name());
+  Error error(ErrorKind::Usage, fmt::format("there is no component '{}'; {}", name, listing(statuses())));
+  if (const std::string nearest = nearest_name(name, known); !nearest.empty()) error.advise(fmt::format("Did you mean '{}'?", nearest));
+  throw error;
+}
+
+}  // namespace crs

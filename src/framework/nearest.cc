@@ -1,0 +1,39 @@
+#include "framework/nearest.h"
+
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
+namespace crs {
+
+std::size_t edit_distance(std::string_view left, std::string_view right) {
+  // One row of the usual table at a time: row[j] is the distance between what was taken of `left` and the first j bytes of `right`.
+  std::vector<std::size_t> row(right.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 0; i < left.size(); ++i) {
+    std::size_t diagonal = row[0];
+    row[0] = i + 1;
+    for (std::size_t j = 0; j < right.size(); ++j) {
+      const std::size_t replaced = diagonal + (left[i] == right[j] ? 0U : 1U);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({replaced, row[j] + 1, diagonal + 1});
+    }
+  }
+  return row.back();
+}
+
+std::string nearest_name(std::string_view name, std::span<const std::string> candidates) {
+  std::string nearest;
+  std::size_t smallest = std::string_view::npos;
+  for (const std::string& candidate : candidates) {
+    const std::size_t distance = edit_distance(name, candidate);
+    const std::size_t tolerated = std::max<std::size_t>(2, std::max(name.size(), candidate.size()) / 2);
+    if (distance <= tolerated && distance < smallest) {
+      smallest = distance;
+      nearest = candidate;
+    }
+  }
+  return nearest;
+}
+
+}  // namespace crs

@@ -1,0 +1,1 @@
+target_link_libraries(unit_cli PRIVATE crs_cli)

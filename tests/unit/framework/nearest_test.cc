@@ -1,0 +1,28 @@
+#include "framework/nearest.h"
+
+#include <gtest/gtest.h>
+
+#include <vector>
+
+namespace crs {
+namespace {
+
+TEST(EditDistance, CountsInsertionsDeletionsAndReplacements) {
+  EXPECT_EQ(edit_distance("", ""), 0U);
+  EXPECT_EQ(edit_distance("", "abc"), 3U);
+  EXPECT_EQ(edit_distance("abc", ""), 3U);
+  EXPECT_EQ(edit_distance("kitten", "sitting"), 3U);
+  EXPECT_EQ(edit_distance("list", "list"), 0U);
+  EXPECT_EQ(edit_distance("flaw", "lawn"), 2U);
+}
+
+TEST(NearestName, FindsWhatWasMeant) {
+  const std::vector<std::string> verbs{"checkpoint", "restart", "list", "show"};
+  EXPECT_EQ(nearest_name("chekpoint", verbs), "checkpoint");
+  EXPECT_EQ(nearest_name("lsit", verbs), "list");
+  EXPECT_EQ(nearest_name("zzzzzzzzzz", verbs), "");
+  EXPECT_EQ(nearest_name("x", std::vector<std::string>{}), "");
+}
+
+}  // namespace
+}  // namespace crs
