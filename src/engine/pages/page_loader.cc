@@ -44,6 +44,17 @@ PageLoader::PageLoader(const ExtentReader& reader, const std::vector<RemoteRange
   }
 }
 
+std::vector<bool> PageLoader::touched(const std::vector<RemoteRange>& areas) const {
+  std::vector<bool> result(areas.size());
+  for (const PageRuns& runs : runs_) {
+    for (const RemoteRange& run : runs) {
+      auto area = std::ranges::upper_bound(areas, run.start, {}, &RemoteRange::end);
+      for (; area != areas.end() && area->overlaps(run); ++area) result[static_cast<std::size_t>(area - areas.begin())] = true;
+    }
+  }
+  return result;
+}
+
 void PageLoader::load(const RemoteMemory& target, unsigned threads) const {
   for_each_in_parallel(
       runs_.size(),

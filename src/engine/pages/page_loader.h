@@ -18,6 +18,9 @@ class PageLoader {
 
   std::uint64_t pages() const noexcept { return pages_; }
 
+  // Of each of `areas` (ascending, without overlaps): whether there is a page for it.
+  std::vector<bool> touched(const std::vector<RemoteRange>& areas) const;
+
   // Writes every page into `target`, whose areas must exist and be writable, on `threads` threads (0: as many as there are cores). Each
   // extent is verified before it is written. Throws.
   void load(const RemoteMemory& target, unsigned threads = 0) const;

@@ -50,7 +50,7 @@ class Batches {
   // Fills pending_ with pages of areas_[area_], going on to the next areas as needed.
   bool find_more() {
     for (; area_ < areas_.size(); ++area_, begun_ = false, scan_.reset()) {
-      if (areas_[area_].choice == PageChoice::All ? take_all() : take_own()) return true;
+      if (areas_[area_].choice == PageChoice::Own ? take_own() : take_all()) return true;
     }
     return false;
   }

@@ -15,8 +15,9 @@ namespace crs::engine {
 inline constexpr std::uint64_t kPagePayload = std::uint64_t{1} << 20;
 
 enum class PageChoice {
-  Own,  // the pages that PageScan calls Own
-  All,  // every page that can be read; those that cannot (beyond the end of a mapped file) count as zeros
+  Own,       // the pages that PageScan calls Own
+  Existing,  // every page; all can be read
+  All,       // every page that can be read; those that cannot (beyond the end of a mapped file) count as zeros
 };
 
 // A part of one area, and how it is to be saved.

@@ -1,15 +1,90 @@
-// The address space of a process: capture and restore.
+// The address space of a process: capture, page data, check and restore.
+//
+// A checkpoint: look_at_memory() while the program runs; frozen: capture_memory(), then save_memory_pages(), which completes the image.
+// A restart: check_memory() in the restart command; restore_memory_inside() in the newborn, after its descriptors; from outside
+// MemoryRestore, before the descriptors are activated.
+//
+// Not seen from outside and therefore not kept: mlockall(MCL_FUTURE) as far as it concerns areas made later, and protection keys that are
+// allocated but used by no area.
 #pragma once
 
+#include <cstdint>
+#include <memory>
+#include <string>
 #include <vector>
 
+#include "engine/pages/page_loader.h"
+#include "engine/pages/page_saver.h"
 #include "engine/resources/context.h"
+#include "engine/resources/memory/maps.h"
 #include "engine/resources/memory/memory.pb.h"
+#include "store/extents/extent_file.h"
 
 namespace crs::engine {
+
+// The names of the page data in a snapshot's directory: this, and the same with ".index".
+inline constexpr const char* kPagesName = "pages";
+
+// What is slow to find out (/proc/PID/smaps), before the program is stopped.
+struct MemorySurvey {
+  std::vector<MappedArea> areas;
+};
+
+// Throws if the process cannot be looked at.
+MemorySurvey look_at_memory(pid_t pid);
+
+// The program is frozen. Takes the survey's word for areas that are where they were, and asks again if any is not. (What changes nothing
+// in /proc/PID/maps, such as madvise on a whole area in the moment between survey and freeze, keeps the survey's value.)
+// Returns which pages are to be saved, for save_memory_pages(). Areas that cannot be kept are added to context.refusals.
+std::vector<PageArea> capture_memory(CaptureContext& context, const MemorySurvey& survey, image::Memory& image);
+
+// Writes the page data into `directory` and completes the image with what only the pages tell. `source` is the process that was captured,
+// not running meanwhile; needs no borrowed thread.
+void save_memory_pages(const RemoteMemory& source, const std::vector<PageArea>& pages, const std::string& directory,
+                       const ExtentWriterOptions& options, image::Memory& image);
 
 // Every range of addresses that the image's areas (vDSO and vvar included) will occupy, ascending. The restart command chooses the
 // newborn's reserved range (RestoreContext::reserved) outside them.
 std::vector<RemoteRange> occupied_ranges(const image::Memory& memory);
+
+// `content_objects`: how many there are in the image. Throws Damaged for an image that cannot be; otherwise what stands in the way:
+// files missing, replaced or shorter, limits, too little memory.
+void check_memory(CheckContext& context, const image::Memory& image, std::uint32_t content_objects);
+
+// How many descriptors restore_memory_inside() needs, from `first_number` on. These numbers must be free, above all of the image's, and
+// not below first_private_descriptor + private_descriptors_needed(image.descriptors()); RLIMIT_NOFILE must allow them.
+int memory_descriptors_needed(const image::Memory& image);
+
+// Opens the files to be mapped. After restore_descriptors_inside().
+void restore_memory_inside(NewbornContext& context, const image::Memory& image, int first_number);
+
+class AreaSettings;
+
+// The passes of the restore from outside, in this order, before activate_descriptors().
+class MemoryRestore {
+ public:
+  // Reads the index of the page data. `context` and `image` must outlive this.
+  MemoryRestore(RestoreContext& context, const image::Memory& image, int first_number);
+  ~MemoryRestore();
+
+  // Replaces all memory of the newborn but context.reserved by the image's areas, still empty. The newborn must have no rseq area
+  // registered any more (rseq(2)): its memory disappears.
+  void map_areas();
+  // Fills them, on all cores.
+  void load_pages();
+  // Final protections, names, guards, locks, seals, the kernel's bookkeeping, the executable link; closes the descriptors.
+  void finish();
+
+ private:
+  void set_layout();
+
+  RestoreContext& context_;
+  const image::Memory& image_;
+  int first_number_;
+  ExtentReader reader_;
+  PageLoader loader_;
+  std::vector<bool> filled_;  // of each area: there is page data for it
+  std::unique_ptr<AreaSettings> settings_;
+};
 
 }  // namespace crs::engine

@@ -1,0 +1,37 @@
+// What an area gets by calls of its own, beside being mapped.
+#pragma once
+
+#include <cstdint>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "engine/resources/context.h"
+#include "engine/resources/memory/memory.pb.h"
+
+namespace crs::engine {
+
+class AreaSettings {
+ public:
+  explicit AreaSettings(RestoreContext& context) : context_(context) {}
+
+  // madvise(2), as soon as the area is there: some advice matters for how it is filled.
+  void advise(const image::Area& area);
+  // When everything is filled: final protection, key and name of each area, `changed` saying which have another protection than the
+  // final one; then guard pages, locks and, last, seals.
+  void finish(const image::Memory& image, const std::vector<bool>& changed);
+
+ private:
+  void protect(const image::Area& area, bool changed);
+  void name(const image::Area& area);
+  void allocate_keys_up_to(unsigned key);
+  // A remote call over the whole area. Returns 0 or the errno.
+  int call(long number, const image::Area& area, std::uint64_t third = 0, std::uint64_t fourth = 0);
+  void note_once(std::string text);
+
+  RestoreContext& context_;
+  std::set<std::string> noted_;
+  int highest_key_ = 0;
+};
+
+}  // namespace crs::engine

@@ -1,0 +1,268 @@
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/sysinfo.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <optional>
+
+#include "base/error.h"
+#include "base/io.h"
+#include "engine/resources/descriptors/content_objects.h"
+#include "engine/resources/memory/area_properties.h"
+#include "engine/resources/memory/file_identity.h"
+#include "engine/resources/memory/layout.h"
+#include "engine/resources/memory/memory.h"
+#include "engine/resources/memory/shared_pages.h"
+
+namespace crs::engine {
+namespace {
+
+using image::Area;
+
+bool is_kernel_part(const MappedArea& area) { return area.name == "[vdso]" || area.name.starts_with("[vvar"); }
+
+// The survey's answers for the areas that there are now.
+std::vector<MappedArea> current_areas(pid_t pid, const MemorySurvey& survey) {
+  const std::vector<MapsLine> now = read_maps(pid);
+  const bool same = std::ranges::equal(now, survey.areas, [](const MapsLine& line, const MappedArea& area) {
+    return line == static_cast<const MapsLine&>(area);
+  });
+  // How much of shared memory is swapped changes without anyone's doing.
+  struct sysinfo system{};
+  const bool may_be_swapped = ::sysinfo(&system) != 0 || system.freeswap != system.totalswap;
+  const bool shares = std::ranges::any_of(now, [](const MapsLine& line) { return line.shared; });
+  return same && !(may_be_swapped && shares) ? survey.areas : read_smaps(pid);
+}
+
+// What an area is that cannot be kept, by its flags alone; or nothing.
+std::optional<std::pair<std::string_view, std::string_view>> refused_by_flags(const MappedArea& area) {
+  constexpr std::array<std::array<std::string_view, 3>, 8> kRefused{{
+      {"ht", "memory of huge pages (hugetlbfs)", "Let the program use transparent huge pages instead"},
+      {"ss", "a shadow stack", "Start the program without GLIBC_TUNABLES=glibc.cpu.x86_shstk=on"},
+      {"um", "registered with a userfaultfd", "Only the program itself knows what belongs there"},
+      {"uw", "registered with a userfaultfd", "Only the program itself knows what belongs there"},
+      {"ui", "registered with a userfaultfd", "Only the program itself knows what belongs there"},
+      {"io", "memory of a device", "Let the program release the device first"},
+      {"pf", "memory of a device or of the kernel", "Let the program release it first"},
+      {"mm", "memory of a device", "Let the program release the device first"},
+  }};
+  for (const auto& [flag, what, advice] : kRefused) {
+    if (area.has(flag)) return std::pair(what, advice);
+  }
+  return std::nullopt;
+}
+
+class MemoryCapture {
+ public:
+  MemoryCapture(CaptureContext& context, std::vector<MappedArea> areas, image::Memory& image)
+      : context_(context), areas_(std::move(areas)), image_(image) {}
+
+  std::vector<PageArea> run() {
+    for (const MappedArea& area : areas_) capture(area);
+    image_.mutable_kernel()->set_code(kernel_code());
+    capture_layout(context_.pid, context_.remote, *image_.mutable_layout());
+    capture_executable();
+    return std::move(pages_);
+  }
+
+ private:
+  void capture(const MappedArea& area) {
+    if (area.name == "[vsyscall]") return;
+    if (is_kernel_part(area)) {
+      image::KernelAreas::Part& part = *image_.mutable_kernel()->add_parts();
+      part.set_name(area.name);
+      part.set_start(area.range.start.value);
+      part.set_end(area.range.end.value);
+    } else if (const auto refused = refused_by_flags(area)) {
+      refuse(area, refused->first, refused->second);
+    } else if (area.inode != 0) {
+      capture_backed(area);
+    } else if (area.name.starts_with("anon_inode:") || area.name.starts_with("socket:")) {
+      refuse(area, area.name, "Let the program close it first");
+    } else {
+      save_own_pages(area, add(area, Area::ANONYMOUS));
+    }
+  }
+
+  void capture_backed(const MappedArea& area) {
+    const Backing& backing = backings_.of(area);
+    switch (backing.kind) {
+      case BackingKind::File:
+        return capture_file(area, backing.path);
+      case BackingKind::Gone:
+        return area.shared ? capture_content(area) : capture_lost_file(area);
+      case BackingKind::ZeroDevice:
+        return save_own_pages(area, add(area, Area::ANONYMOUS));
+      case BackingKind::SharedZero:
+        return capture_shared_memory(area);
+      case BackingKind::Unsupported:
+        return refuse(area, backing.path, "Let the program release it first");
+    }
+  }
+
+  void capture_file(const MappedArea& area, const std::string& path) {
+    Area& entry = add(area, area.shared ? Area::SHARED_FILE : Area::PRIVATE_FILE);
+    entry.set_backing(file_index(path));
+    entry.set_offset(area.offset);
+    image::MappedFile& file = *image_.mutable_files(static_cast<int>(entry.backing()));
+    if (area.shared) {
+      file.set_shared_areas(true);
+      if (area.has("mw")) file.set_writable(true);
+    } else {
+      file.set_private_areas(true);
+      PageArea pages{.range = area.range};
+      pages.readable = (area.protection & PROT_READ) != 0;
+      pages.starts_zero = false;
+      pages_.push_back(pages);
+    }
+  }
+
+  // A private mapping of a file that no path leads to: from now on anonymous memory with the same content.
+  void capture_lost_file(const MappedArea& area) {
+    Area& entry = add(area, Area::ANONYMOUS);
+    entry.set_former_file(area.name);
+    pages_.push_back({.range = area.range, .choice = PageChoice::All});
+  }
+
+  void capture_content(const MappedArea& area) {
+    std::vector<MappedPiece> pieces;
+    for (const MappedArea& other : areas_) {
+      if (other.device == area.device && other.inode == area.inode) pieces.push_back({other.range.start, other.range.end, other.offset});
+    }
+    const auto object = context_.objects.keep_mapped(context_, area.device, area.inode, area.name, pieces);
+    if (!object) return;  // refused there
+    Area& entry = add(area, Area::SHARED_CONTENT);
+    entry.set_backing(*object);
+    entry.set_offset(area.offset);
+  }
+
+  void capture_shared_memory(const MappedArea& area) {
+    const auto [known, is_new] =
+        shared_.try_emplace({area.device, area.inode}, static_cast<std::uint32_t>(image_.shared_size()));
+    image::SharedMemory& memory = is_new ? *image_.add_shared() : *image_.mutable_shared(static_cast<int>(known->second));
+    Area& entry = add(area, Area::SHARED_MEMORY);
+    entry.set_backing(known->second);
+    entry.set_offset(area.offset);
+    memory.set_size(std::max(memory.size(), area.offset + area.range.size()));
+    if (!area.has("nr")) memory.set_reserves(true);
+    const bool readable = (area.protection & PROT_READ) != 0;
+    for (const RemoteRange& run :
+         existing_shared_pages(context_.pid, context_.remote, area.range, area.offset, area.swapped_bytes > 0)) {
+      save_shared_run(run, area, readable, saved_parts_[known->second]);
+    }
+  }
+
+  // Saves the pages of `run` unless another area of the same memory has them already. `saved` are offsets in that memory.
+  void save_shared_run(RemoteRange run, const MappedArea& area, bool readable, std::map<std::uint64_t, std::uint64_t>& saved) {
+    const std::uint64_t first = area.offset + (run.start - area.range.start);
+    const std::uint64_t last = first + run.size();
+    for (std::uint64_t position = first; position < last;) {
+      auto next = saved.upper_bound(position);
+      if (next != saved.begin() && std::prev(next)->second > position) {
+        position = std::prev(next)->second;
+        continue;
+      }
+      const std::uint64_t end = next == saved.end() ? last : std::min(last, next->first);
+      const RemoteAddress start = area.range.start + (position - area.offset);
+      pages_.push_back({.range = {start, start + (end - position)}, .choice = PageChoice::Existing, .readable = readable});
+      saved[position] = end;
+      position = end;
+    }
+  }
+
+  void save_own_pages(const MappedArea& area, const Area& entry) {
+    // What the kernel may drop at any time is dropped now: vgetrandom(2) states must not run twice from one snapshot.
+    if (has_property(entry, Area::DROPPABLE)) return;
+    pages_.push_back({.range = area.range, .readable = (area.protection & PROT_READ) != 0});
+  }
+
+  Area& add(const MappedArea& area, Area::Kind kind) {
+    Area& entry = *image_.add_areas();
+    entry.set_start(area.range.start.value);
+    entry.set_end(area.range.end.value);
+    entry.set_kind(kind);
+    entry.set_protection(static_cast<std::uint32_t>(area.protection));
+    entry.set_protection_key(area.protection_key);
+    capture_properties(area, entry);
+    for (const std::string_view prefix : {"[anon:", "[anon_shmem:"}) {
+      if (area.name.starts_with(prefix) && area.name.ends_with(']')) {
+        entry.set_name(area.name.substr(prefix.size(), area.name.size() - prefix.size() - 1));
+      }
+    }
+    return entry;
+  }
+
+  std::uint32_t file_index(const std::string& path) {
+    const auto [known, is_new] = files_.try_emplace(path, static_cast<std::uint32_t>(image_.files_size()));
+    if (is_new && !record_file(path, *image_.add_files())) fail(ErrorKind::Failed, "{} disappeared just now", path);
+    return known->second;
+  }
+
+  std::string kernel_code() const {
+    std::string code;
+    for (const image::KernelAreas::Part& part : image_.kernel().parts()) {
+      if (part.name() != "[vdso]") continue;
+      code.resize(part.end() - part.start());
+      context_.memory.read({part.start()}, std::as_writable_bytes(std::span(code)));
+    }
+    return code;
+  }
+
+  void capture_executable() {
+    const std::string link = fmt::format("/proc/{}/exe", context_.pid);
+    const std::string path = read_link(link);
+    struct stat running{};
+    struct stat found{};
+    const bool reached = ::stat(link.c_str(), &running) == 0 && ::stat(path.c_str(), &found) == 0 &&
+                         running.st_dev == found.st_dev && running.st_ino == found.st_ino;
+    if (reached) {
+      image_.mutable_layout()->set_executable(path);
+      file_index(path);
+    } else {
+      context_.warnings.push_back(fmt::format(
+          "the executable {} is gone; the program keeps its code, but /proc/PID/exe will not show it after a restart", path));
+    }
+  }
+
+  void refuse(const MappedArea& area, std::string_view what, std::string_view advice) {
+    context_.refusals.add(fmt::format("the memory at {:#x}-{:#x} of process {} is {}", area.range.start.value, area.range.end.value,
+                                      context_.own_pid, what),
+                          std::string(advice));
+  }
+
+  CaptureContext& context_;
+  const std::vector<MappedArea> areas_;
+  image::Memory& image_;
+  Backings backings_;
+  std::vector<PageArea> pages_;
+  std::map<std::string, std::uint32_t> files_;
+  std::map<std::pair<dev_t, ino_t>, std::uint32_t> shared_;
+  std::map<std::uint32_t, std::map<std::uint64_t, std::uint64_t>> saved_parts_;  // of each shared memory: start -> end
+};
+
+}  // namespace
+
+MemorySurvey look_at_memory(pid_t pid) {
+  return in_context(fmt::format("looking at the memory of process {}", pid), [&] { return MemorySurvey{read_smaps(pid)}; });
+}
+
+std::vector<PageArea> capture_memory(CaptureContext& context, const MemorySurvey& survey, image::Memory& image) {
+  return MemoryCapture(context, current_areas(context.pid, survey), image).run();
+}
+
+void save_memory_pages(const RemoteMemory& source, const std::vector<PageArea>& pages, const std::string& directory,
+                       const ExtentWriterOptions& options, image::Memory& image) {
+  ExtentWriter writer(directory, kPagesName, options);
+  const SavedPages saved = save_page_areas(source, pages, writer);
+  writer.finish();
+  image.set_page_bytes(saved.pages * kPageSize);
+  for (const RemoteRange& guard : saved.guards) {
+    image::AddressRange& range = *image.add_guards();
+    range.set_start(guard.start.value);
+    range.set_end(guard.end.value);
+  }
+}
+
+}  // namespace crs::engine

@@ -1,0 +1,89 @@
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/io.h"
+#include "engine/pages/page_loader.h"
+#include "engine/resources/memory/address_space.h"
+#include "engine/resources/memory/area_properties.h"
+#include "engine/resources/memory/file_identity.h"
+#include "engine/resources/memory/memory.h"
+#include "engine/resources/memory/memory_supply.h"
+#include "engine/resources/memory/page_data.h"
+
+namespace crs::engine {
+namespace {
+
+using image::Area;
+
+bool has_page_data(const Area& area) {
+  return area.kind() == Area::ANONYMOUS || area.kind() == Area::PRIVATE_FILE || area.kind() == Area::SHARED_MEMORY;
+}
+
+void check_files(CheckContext& context, const image::Memory& image) {
+  std::string wrong;
+  for (const image::MappedFile& file : image.files()) {
+    const auto change = what_changed(file);
+    if (!change) {
+      const bool readable = ::eaccess(file.path().c_str(), file.writable() ? R_OK | W_OK : R_OK) == 0;
+      if (!readable) fail_errno(errno, "cannot open {}, which the program has mapped", file.path());
+    } else if (context.options.changed_files == ChangedFiles::Accept && ::access(file.path().c_str(), R_OK) == 0) {
+      context.notes.push_back(fmt::format("{}, which the program has mapped; restarted all the same", *change));
+    } else {
+      wrong += (wrong.empty() ? "" : "; ") + *change;
+    }
+  }
+  if (wrong.empty()) return;
+  throw Error(ErrorKind::Failed, fmt::format("files that the program has mapped are not as they were: {}", wrong))
+      .advise("Put them back as they were at the checkpoint");
+}
+
+MemoryDemand demand_of(const image::Memory& image, std::uint64_t page_data) {
+  MemoryDemand demand{.content = page_data};
+  for (const Area& area : image.areas()) {
+    const std::uint64_t bytes = area.end() - area.start();
+    demand.address_space += bytes;
+    const bool private_area = area.kind() == Area::ANONYMOUS || area.kind() == Area::PRIVATE_FILE;
+    if (private_area && (area.protection() & PROT_WRITE) != 0 && !has_property(area, Area::NO_RESERVE)) demand.committed += bytes;
+  }
+  for (const image::SharedMemory& shared : image.shared()) {
+    if (shared.reserves()) demand.committed += shared.size();
+  }
+  demand.areas = static_cast<std::uint64_t>(image.areas_size());
+  return demand;
+}
+
+// Documentation/admin-guide/sysctl/vm.rst: mmap_min_addr.
+void check_lowest_address(const image::Memory& image) {
+  if (image.areas().empty() || ::geteuid() == 0) return;
+  const std::uint64_t lowest = std::strtoull(read_file("/proc/sys/vm/mmap_min_addr").c_str(), nullptr, 10);
+  if (image.areas(0).start() >= lowest) return;
+  throw Error(ErrorKind::Failed, fmt::format("the program has memory at {:#x}, which only root may map here", image.areas(0).start()))
+      .advise("Lower the sysctl vm.mmap_min_addr");
+}
+
+}  // namespace
+
+std::vector<RemoteRange> page_data_ranges(const image::Memory& image) {
+  std::vector<RemoteRange> ranges;
+  for (const Area& area : image.areas()) {
+    if (has_page_data(area)) ranges.push_back(range_of(area));
+  }
+  return ranges;
+}
+
+void check_memory(CheckContext& context, const image::Memory& image, std::uint32_t content_objects) {
+  validate(image, content_objects);
+  const ExtentReader reader(context.content.directory(), kPagesName);
+  const PageLoader loader(reader, page_data_ranges(image));
+  if (loader.pages() * kPageSize != image.page_bytes()) {
+    fail(ErrorKind::Damaged, "the page data has {} bytes instead of {}", loader.pages() * kPageSize, image.page_bytes());
+  }
+  check_files(context, image);
+  check_lowest_address(image);
+  check_supply(demand_of(image, image.page_bytes()), memory_supply());
+}
+
+}  // namespace crs::engine

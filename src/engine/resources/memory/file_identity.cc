@@ -1,0 +1,129 @@
+#include "engine/resources/memory/file_identity.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <string_view>
+
+#include "base/file_descriptor.h"
+
+namespace crs::engine {
+namespace {
+
+constexpr std::string_view kDeleted = " (deleted)";
+
+// maps shows a newline in a path as \012 and nothing else so.
+std::string unescaped(std::string_view shown) {
+  constexpr std::string_view kNewline = "\\012";
+  std::string path;
+  while (!shown.empty()) {
+    if (shown.starts_with(kNewline)) {
+      path += '\n';
+      shown.remove_prefix(kNewline.size());
+    } else {
+      path += shown.front();
+      shown.remove_prefix(1);
+    }
+  }
+  return path;
+}
+
+// On file systems such as btrfs and overlayfs, maps shows another device (and inode) than stat(2). A mapping of our own shows how this
+// file is shown.
+bool shown_alike(const std::string& path, const MapsLine& line) {
+  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  if (!file) return false;
+  void* const place = ::mmap(nullptr, kPageSize, PROT_NONE, MAP_PRIVATE, file.get(), 0);
+  if (place == MAP_FAILED) return false;
+  const RemoteAddress address{reinterpret_cast<std::uint64_t>(place)};
+  const std::vector<MapsLine> own = read_maps(::getpid());
+  ::munmap(place, kPageSize);
+  return std::ranges::any_of(own, [&](const MapsLine& mine) {
+    return mine.range.contains(address) && mine.device == line.device && mine.inode == line.inode;
+  });
+}
+
+// Whether `path` leads to the file of `line`; `status` is then its.
+bool leads_to(const std::string& path, const MapsLine& line, struct stat& status) {
+  if (::stat(path.c_str(), &status) != 0) return false;
+  if (status.st_dev == line.device && status.st_ino == line.inode) return true;
+  return S_ISREG(status.st_mode) && shown_alike(path, line);
+}
+
+Backing of_path(const std::string& path, const MapsLine& line, const struct stat& status) {
+  if (S_ISREG(status.st_mode)) return {BackingKind::File, path};
+  const bool zero = S_ISCHR(status.st_mode) && status.st_rdev == makedev(1, 5);
+  if (zero && !line.shared) return {BackingKind::ZeroDevice, path};
+  return {BackingKind::Unsupported, fmt::format("the device {}", path)};
+}
+
+// Kernel objects that have a name like a path's.
+std::optional<Backing> special(const MapsLine& line) {
+  const std::string& name = line.name;
+  if (name == "/dev/zero (deleted)" || name.starts_with("[anon_shmem:")) {
+    return Backing{line.shared ? BackingKind::SharedZero : BackingKind::Gone, name};
+  }
+  if (name.starts_with("/SYSV") && name.ends_with(kDeleted)) return Backing{BackingKind::Unsupported, "System V shared memory"};
+  if (name.starts_with("/[aio]")) return Backing{BackingKind::Unsupported, "the ring of an asynchronous I/O context (io_setup)"};
+  if (name.starts_with("/memfd:")) return Backing{BackingKind::Gone, name};
+  if (name.starts_with("/secretmem")) return Backing{BackingKind::Unsupported, "secret memory (memfd_secret)"};
+  if (!name.starts_with("/")) return Backing{BackingKind::Unsupported, name};
+  return std::nullopt;
+}
+
+}  // namespace
+
+Backing backing_of(const MapsLine& line) {
+  if (const auto object = special(line)) return *object;
+  std::string_view shown = line.name;
+  struct stat status{};
+  for (const std::string& path : {std::string(shown), unescaped(shown)}) {
+    if (leads_to(path, line, status)) return of_path(path, line, status);
+  }
+  return {BackingKind::Gone, line.name};
+}
+
+const Backing& Backings::of(const MapsLine& line) {
+  const auto key = std::pair(std::pair(line.device, line.inode), std::pair(line.name, line.shared));
+  const auto [entry, is_new] = known_.try_emplace(key);
+  if (is_new) entry->second = backing_of(line);
+  return entry->second;
+}
+
+bool record_file(const std::string& path, image::MappedFile& file) {
+  struct stat status{};
+  if (::stat(path.c_str(), &status) != 0) return false;
+  file.set_path(path);
+  file.set_device(status.st_dev);
+  file.set_inode(status.st_ino);
+  file.set_size(static_cast<std::uint64_t>(status.st_size));
+  file.set_modified_seconds(status.st_mtim.tv_sec);
+  file.set_modified_nanoseconds(static_cast<std::uint32_t>(status.st_mtim.tv_nsec));
+  return true;
+}
+
+std::optional<std::string> what_changed(const image::MappedFile& file) {
+  struct stat now{};
+  if (::stat(file.path().c_str(), &now) != 0) {
+    if (errno == ENOENT || errno == ENOTDIR) return fmt::format("{} is missing", file.path());
+    return fmt::format("{} cannot be reached ({})", file.path(), ::strerrordesc_np(errno));
+  }
+  if (!S_ISREG(now.st_mode)) return fmt::format("{} is no regular file any more", file.path());
+  const auto size = static_cast<std::uint64_t>(now.st_size);
+  if (size < file.size()) return fmt::format("{} has {} bytes instead of {}: it is shorter", file.path(), size, file.size());
+  const bool same_time = now.st_mtim.tv_sec == file.modified_seconds() && now.st_mtim.tv_nsec == file.modified_nanoseconds();
+  const bool same_inode = now.st_dev == file.device() && now.st_ino == file.inode();
+  if (same_time && size == file.size()) return std::nullopt;
+  if (!same_inode) return fmt::format("{} was replaced by another file", file.path());
+  // A file that is mapped shared may be written by anyone who shares it.
+  if (!file.private_areas()) return std::nullopt;
+  if (size != file.size()) return fmt::format("{} has {} bytes instead of {}: it was changed", file.path(), size, file.size());
+  return fmt::format("{} was changed: its time of modification is another", file.path());
+}
+
+}  // namespace crs::engine

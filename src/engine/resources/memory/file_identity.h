@@ -1,0 +1,45 @@
+// Mapped files: which file a line of maps means, and whether a path still leads to a recorded one.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+
+#include "crs/component.hpp"
+#include "engine/resources/memory/maps.h"
+#include "engine/resources/memory/memory.pb.h"
+
+namespace crs::engine {
+
+enum class BackingKind {
+  File,         // a regular file that `path` reaches
+  Gone,         // unlinked, or another file is at its path now; also memfds
+  ZeroDevice,   // /dev/zero mapped privately: anonymous memory
+  SharedZero,   // shared anonymous memory
+  Unsupported,  // `path` says what it is
+};
+
+struct Backing {
+  BackingKind kind = BackingKind::Unsupported;
+  std::string path;  // File: absolute; Gone: as shown; Unsupported: what it is, in words
+};
+
+// What lies behind a line with an inode. Looks at the file system.
+Backing backing_of(const MapsLine& line);
+
+// As backing_of(), asking once for each file.
+class Backings {
+ public:
+  const Backing& of(const MapsLine& line);
+
+ private:
+  std::map<std::pair<std::pair<dev_t, ino_t>, std::pair<std::string, bool>>, Backing> known_;
+};
+
+// Records path, identity, size and time of the file. False if it is gone.
+bool record_file(const std::string& path, image::MappedFile& file);
+
+// What is wrong with the file now ("FILE is missing"), or nothing. `executable`: it need not be mapped.
+std::optional<std::string> what_changed(const image::MappedFile& file);
+
+}  // namespace crs::engine

@@ -1,0 +1,14 @@
+// Where page data may lie.
+#pragma once
+
+#include <vector>
+
+#include "engine/resources/memory/memory.pb.h"
+#include "engine/tracee/remote_address.h"
+
+namespace crs::engine {
+
+// The areas whose content is in the page data, ascending.
+std::vector<RemoteRange> page_data_ranges(const image::Memory& image);
+
+}  // namespace crs::engine

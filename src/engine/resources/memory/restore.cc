@@ -1,0 +1,203 @@
+// From outside: the areas of the newborn, their content and their settings.
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "base/error.h"
+#include "base/io.h"
+#include "engine/pages/page_loader.h"
+#include "engine/resources/descriptors/content_objects.h"
+#include "engine/resources/memory/address_space.h"
+#include "engine/resources/memory/area_properties.h"
+#include "engine/resources/memory/area_settings.h"
+#include "engine/resources/memory/kernel_areas.h"
+#include "engine/resources/memory/layout.h"
+#include "engine/resources/memory/mapping_descriptors.h"
+#include "engine/resources/memory/memory.h"
+#include "engine/resources/memory/page_data.h"
+
+namespace crs::engine {
+namespace {
+
+using image::Area;
+
+constexpr int kMapDroppable = 0x08;  // MAP_DROPPABLE: Linux 6.11
+
+std::vector<RemoteRange> ranges_of(const image::Memory& image) {
+  std::vector<RemoteRange> ranges;
+  for (const Area& area : image.areas()) ranges.push_back(range_of(area));
+  return ranges;
+}
+
+std::vector<MapsLine> own_kernel_areas(pid_t pid) {
+  std::vector<MapsLine> areas = read_maps(pid);
+  std::erase_if(areas, [](const MapsLine& area) { return area.name != "[vdso]" && !area.name.starts_with("[vvar"); });
+  return areas;
+}
+
+// Everything but its kernel areas and what the remote caller needs.
+void unmap_everything(RestoreContext& context, const std::vector<MapsLine>& kept) {
+  std::vector<RemoteRange> taken{context.reserved};
+  for (const MapsLine& area : kept) taken.push_back(area.range);
+  for (const RemoteRange& range : free_ranges(taken)) {
+    context.remote.call("munmap", SYS_munmap, range.start, range.size());
+  }
+}
+
+// Whatever is filled must be writable until it is.
+int first_protection(const Area& area, bool filled) {
+  if (area.kind() == Area::SHARED_MEMORY) return PROT_READ | PROT_WRITE;
+  return static_cast<int>(area.protection()) | (filled ? PROT_READ | PROT_WRITE : 0);
+}
+
+class AreaMapper {
+ public:
+  // `filled`: of each area, whether there is page data for it.
+  AreaMapper(RestoreContext& context, const image::Memory& image, int first_number, const std::vector<bool>& filled)
+      : context_(context), remote_(context.remote), image_(image), first_number_(first_number), filled_(filled) {}
+
+  void map_all() {
+    make_shared_memory();
+    for (std::size_t i = 0; i < filled_.size(); ++i) {
+      const Area& area = image_.areas(static_cast<int>(i));
+      in_context(fmt::format("the memory at {:#x}", area.start()), [&] { map(area, first_protection(area, filled_[i])); });
+    }
+    for (const RemoteRange& range : shared_) {
+      if (range.size() > 0) remote_.call("munmap", SYS_munmap, range.start, range.size());
+    }
+  }
+
+ private:
+  void map(const Area& area, int protection) {
+    switch (area.kind()) {
+      case Area::ANONYMOUS:
+        map_anonymous(area, protection);
+        break;
+      case Area::PRIVATE_FILE:
+        map_at(area, protection, MAP_PRIVATE, file_descriptor_number(first_number_, area.backing()));
+        break;
+      case Area::SHARED_FILE:
+        map_at(area, protection, MAP_SHARED, file_descriptor_number(first_number_, area.backing()));
+        break;
+      case Area::SHARED_CONTENT:
+        map_at(area, protection, MAP_SHARED, content_number(area));
+        break;
+      case Area::SHARED_MEMORY:
+        duplicate_shared(area);
+        break;
+      default:
+        fail(ErrorKind::Damaged, "its kind is unknown");
+    }
+  }
+
+  void map_anonymous(const Area& area, int protection) {
+    const bool droppable = has_property(area, Area::DROPPABLE);
+    if (droppable && try_map(area, protection, kMapDroppable | MAP_ANONYMOUS, -1) == 0) return;
+    map_at(area, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+  }
+
+  void map_at(const Area& area, int protection, int flags, int descriptor) {
+    if (const int problem = try_map(area, protection, flags, descriptor)) fail_errno(problem, "mmap");
+  }
+
+  // Returns 0 or the errno.
+  int try_map(const Area& area, int protection, int flags, int descriptor) {
+    flags |= MAP_FIXED_NOREPLACE;
+    if (has_property(area, Area::NO_RESERVE)) flags |= MAP_NORESERVE;
+    if (has_property(area, Area::GROWS_DOWN)) flags |= MAP_GROWSDOWN;
+    const std::uint64_t offset = descriptor < 0 ? 0 : area.offset();
+    const std::int64_t result =
+        remote_.raw_call(SYS_mmap, {area.start(), range_of(area).size(), static_cast<std::uint64_t>(protection),
+                                    static_cast<std::uint64_t>(flags), static_cast<std::uint64_t>(descriptor), offset});
+    return static_cast<std::uint64_t>(result) == area.start() ? 0 : static_cast<int>(-result);
+  }
+
+  int content_number(const Area& area) const {
+    return has_property(area, Area::NEVER_WRITABLE) ? read_only_content_number(image_, first_number_, area.backing())
+                                                    : content_object_descriptor(context_.first_private_descriptor, area.backing());
+  }
+
+  // Each object once, at a place of its own, from where the areas take it.
+  void make_shared_memory() {
+    std::vector<RemoteRange> taken = occupied_ranges(image_);
+    taken.push_back(context_.reserved);
+    for (const MapsLine& line : own_kernel_areas(context_.pid)) taken.push_back(line.range);
+    for (const image::SharedMemory& memory : image_.shared()) {
+      const auto place = find_free(taken, memory.size(), RemoteAddress{std::uint64_t{1} << 32});
+      if (!place) fail(ErrorKind::Failed, "there is no room for {} bytes of shared memory in the address space", memory.size());
+      const int flags = MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | (memory.reserves() ? 0 : MAP_NORESERVE);
+      remote_.call("mmap", SYS_mmap, *place, memory.size(), PROT_READ | PROT_WRITE, flags, -1, 0);
+      shared_.push_back({*place, *place + memory.size()});
+      taken.push_back(shared_.back());
+    }
+  }
+
+  // With an old size of 0, mremap(2) makes a second mapping of the same pages.
+  void duplicate_shared(const Area& area) {
+    const RemoteAddress from = shared_.at(area.backing()).start + area.offset();
+    remote_.call("mremap", SYS_mremap, from, 0, range_of(area).size(), MREMAP_MAYMOVE | MREMAP_FIXED, area.start());
+  }
+
+  RestoreContext& context_;
+  RemoteCaller& remote_;
+  const image::Memory& image_;
+  int first_number_;
+  const std::vector<bool>& filled_;
+  std::vector<RemoteRange> shared_;
+};
+
+}  // namespace
+
+MemoryRestore::MemoryRestore(RestoreContext& context, const image::Memory& image, int first_number)
+    : context_(context),
+      image_(image),
+      first_number_(first_number),
+      reader_(context.content.directory(), kPagesName),
+      loader_(reader_, page_data_ranges(image)),
+      filled_(loader_.touched(ranges_of(image))),
+      settings_(std::make_unique<AreaSettings>(context)) {}
+
+MemoryRestore::~MemoryRestore() = default;
+
+void MemoryRestore::map_areas() {
+  const std::vector<MapsLine> kernel_areas = own_kernel_areas(context_.pid);
+  unmap_everything(context_, kernel_areas);
+  restore_kernel_areas(context_.remote, image_.kernel(), kernel_areas, occupied_ranges(image_), context_.reserved);
+  AreaMapper(context_, image_, first_number_, filled_).map_all();
+  for (const Area& area : image_.areas()) settings_->advise(area);
+}
+
+void MemoryRestore::load_pages() { loader_.load(context_.memory); }
+
+void MemoryRestore::finish() {
+  std::vector<bool> changed;
+  for (std::size_t i = 0; i < filled_.size(); ++i) {
+    const Area& area = image_.areas(static_cast<int>(i));
+    changed.push_back(first_protection(area, filled_[i]) != static_cast<int>(area.protection()));
+  }
+  settings_->finish(image_, changed);
+  set_layout();
+  if (const int count = memory_descriptors_needed(image_)) {
+    context_.remote.call("close_range", SYS_close_range, first_number_, first_number_ + count - 1, 0);
+  }
+}
+
+void MemoryRestore::set_layout() {
+  const image::Layout& layout = image_.layout();
+  const auto file = std::ranges::find(image_.files(), layout.executable(), &image::MappedFile::path);
+  const bool has_file = !layout.executable().empty() && file != image_.files().end();
+  int problem = EBADF;
+  if (has_file) {
+    const int executable = file_descriptor_number(first_number_, static_cast<std::uint32_t>(file - image_.files().begin()));
+    problem = restore_layout(context_.remote, layout, executable);
+    if (problem == 0) return;
+    context_.notes.push_back(fmt::format("/proc/PID/exe does not show {}: {}", layout.executable(), ::strerrordesc_np(problem)));
+  }
+  problem = restore_layout(context_.remote, layout, -1);
+  if (problem != 0) fail_errno(problem, "cannot set the bookkeeping of the program's memory (PR_SET_MM_MAP)");
+}
+
+}  // namespace crs::engine
