@@ -38,8 +38,17 @@ class Frozen {
   }
 
   engine::CaptureContext context() {
-    return {.pid = process_.pid(), .own_pid = process_.pid(), .pidfd = -1, .remote = main_, .memory = process_.memory(), .threads = tids_,
-            .refusals = refusals, .warnings = warnings, .content = content_, .leave_out = leave_out_, .objects = objects_};
+    return {.pid = process_.pid(),
+            .own_pid = process_.pid(),
+            .pidfd = -1,
+            .remote = main_,
+            .memory = process_.memory(),
+            .threads = tids_,
+            .refusals = refusals,
+            .warnings = warnings,
+            .content = content_,
+            .leave_out = leave_out_,
+            .objects = objects_};
   }
   // Runs `action` with each thread borrowed, main thread first.
   void for_each_thread(const std::function<void(engine::RemoteCaller&)>& action) {
@@ -69,10 +78,14 @@ class Frozen {
 class Restarted {
  public:
   // `inside` runs in it as ordinary code.
-  explicit Restarted(const std::function<void(engine::NewbornContext&)>& inside, engine::IdPlan::Way way = engine::IdPlan::Way::Fresh)
+  explicit Restarted(const std::function<void(engine::NewbornContext&)>& inside,
+                     engine::IdPlan::Way way = engine::IdPlan::Way::Fresh)
       : newborn_({.way = way, .note = {}}, kWantedId, kPrivate, [this, &inside] {
           std::vector<std::string> said;
-          engine::NewbornContext context{.options = options, .content = content_, .notes = said, .standard_streams = {0, 1, 2},
+          engine::NewbornContext context{.options = options,
+                                         .content = content_,
+                                         .notes = said,
+                                         .standard_streams = {0, 1, 2},
                                          .first_private_descriptor = kPrivate};
           inside(context);
           return said;
@@ -88,14 +101,29 @@ class Restarted {
 
   // With `original` as the id of its main thread in the image.
   engine::RestoreContext restoring(pid_t original) {
-    return {.pid = newborn_.pid(), .remote = newborn_.main_thread(), .memory = newborn_.memory(), .options = options, .content = content_,
-            .notes = notes, .first_private_descriptor = kPrivate, .reserved = {}, .threads = {{original, &newborn_.main_thread()}},
+    return {.pid = newborn_.pid(),
+            .remote = newborn_.main_thread(),
+            .memory = newborn_.memory(),
+            .options = options,
+            .content = content_,
+            .notes = notes,
+            .first_private_descriptor = kPrivate,
+            .reserved = {},
+            .threads = {{original, &newborn_.main_thread()}},
             .new_ids = {{original, static_cast<pid_t>(main().call("gettid", SYS_gettid))}}};
   }
   engine::CaptureContext capturing() {
-    return {.pid = newborn_.pid(), .own_pid = static_cast<pid_t>(main().call("getpid", SYS_getpid)), .pidfd = -1,
-            .remote = newborn_.main_thread(), .memory = newborn_.memory(), .threads = tids_, .refusals = refusals, .warnings = warnings,
-            .content = content_, .leave_out = leave_out_, .objects = objects_};
+    return {.pid = newborn_.pid(),
+            .own_pid = static_cast<pid_t>(main().call("getpid", SYS_getpid)),
+            .pidfd = -1,
+            .remote = newborn_.main_thread(),
+            .memory = newborn_.memory(),
+            .threads = tids_,
+            .refusals = refusals,
+            .warnings = warnings,
+            .content = content_,
+            .leave_out = leave_out_,
+            .objects = objects_};
   }
 
   RestartOptions options;

@@ -40,7 +40,7 @@ bool set_up_signals() {
   sigset_t all;
   ::sigfillset(&all);
   ::sigprocmask(SIG_SETMASK, &all, nullptr);
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = handler;
   action.sa_flags = SA_ONSTACK | SA_RESTART | SA_NODEFER;
   ::sigaddset(&action.sa_mask, SIGUSR2);
@@ -56,9 +56,11 @@ bool set_up_signals() {
   stack.ss_flags = static_cast<int>(1U << 31U);  // SS_AUTODISARM
   done = done && ::sigaltstack(&stack, nullptr) == 0;
   const pid_t own = ::getpid();
-  done = done && queue_value(own, SIGRTMIN + 3, 30) && queue_value(own, SIGRTMIN + 1, 10) && queue_value(own, SIGRTMIN + 3, 31);
+  done = done && queue_value(own, SIGRTMIN + 3, 30) && queue_value(own, SIGRTMIN + 1, 10) &&
+         queue_value(own, SIGRTMIN + 3, 31);
   done = done && ::kill(own, SIGTERM) == 0 && ::kill(own, SIGTERM) == 0 && ::kill(own, SIGPIPE) == 0;
-  return done && queue_for_thread(SIGRTMIN + 2, 20) && queue_for_thread(SIGRTMIN + 2, 21) && queue_for_thread(SIGUSR1, 1);
+  return done && queue_for_thread(SIGRTMIN + 2, 20) && queue_for_thread(SIGRTMIN + 2, 21) &&
+         queue_for_thread(SIGUSR1, 1);
 }
 
 struct Captured {

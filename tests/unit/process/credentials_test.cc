@@ -1,0 +1,191 @@
+#include "engine/resources/credentials/credentials.h"
+
+#include <gmock/gmock.h>
+#include <google/protobuf/util/message_differencer.h>
+#include <grp.h>
+#include <gtest/gtest.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <linux/securebits.h>
+#include <sched.h>
+#include <sys/fsuid.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <thread>
+
+#include "base/error.h"
+#include "engine/resources/credentials/thread_credentials.h"
+#include "pages/child.h"
+#include "process/round_trip.h"
+
+namespace crs::engine {
+namespace {
+
+using google::protobuf::util::MessageDifferencer;
+using test::Child;
+using ::testing::HasSubstr;
+
+class CredentialsTest : public ::testing::Test {
+ protected:
+  void SetUp() override { test::prepare_for_tracing(); }
+};
+
+image::Credentials captured(CaptureContext context) {
+  image::Credentials credentials;
+  capture_credentials(context, credentials);
+  return credentials;
+}
+
+// What a newborn has after it was given `before`, which process `original` had.
+image::Credentials given_back(const image::Credentials& before, pid_t original,
+                              std::vector<std::string>* notes = nullptr, IdPlan::Way way = IdPlan::Way::Fresh) {
+  test::Restarted restarted([](NewbornContext&) {}, way);
+  RestoreContext restoring = restarted.restoring(original);
+  restore_credentials(restoring, before);
+  if (notes != nullptr) *notes = restarted.notes;
+  image::Credentials after = captured(restarted.capturing());
+  after.mutable_main()->set_tid(original);
+  return after;
+}
+
+bool become(uid_t user, gid_t group) {
+  return ::setresgid(group, group, group) == 0 && ::setresuid(user, user, user) == 0;
+}
+
+bool set_capabilities(std::uint32_t permitted, std::uint32_t effective, std::uint32_t inheritable) {
+  __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+  __user_cap_data_struct data[2] = {{.effective = effective, .permitted = permitted, .inheritable = inheritable}, {}};
+  return ::syscall(SYS_capset, &header, data) == 0;
+}
+
+void expect_round_trip(const std::function<bool()>& set_up) {
+  const Child child(set_up);
+  test::Frozen frozen(child.pid());
+  const image::Credentials before = captured(frozen.context());
+  const image::Credentials after = given_back(before, child.pid());
+  EXPECT_TRUE(MessageDifferencer::Equals(before, after)) << before.DebugString() << "became\n" << after.DebugString();
+}
+
+TEST_F(CredentialsTest, OwnCredentialsComeBack) {
+  expect_round_trip([] { return true; });
+  expect_round_trip([] { return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0; });
+  expect_round_trip([] { return ::prctl(PR_SET_KEEPCAPS, 1) == 0; });
+}
+
+TEST_F(CredentialsTest, ComesBackWithoutPrivilegeInPrivateNamespaces) {
+  if (::geteuid() == 0) GTEST_SKIP() << "for an ordinary user";
+  const Child child([] { return true; });
+  test::Frozen frozen(child.pid());
+  const image::Credentials before = captured(frozen.context());
+  const image::Credentials after = given_back(before, child.pid(), nullptr, IdPlan::Way::UserNamespace);
+  EXPECT_TRUE(MessageDifferencer::Equals(before, after)) << after.DebugString();
+}
+
+TEST_F(CredentialsTest, RootGivesBackAnyCredentials) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  expect_round_trip([] { return become(1234, 1235); });
+  expect_round_trip([] { return ::setresuid(1, 2, 3) == 0; });
+  expect_round_trip([] { return ::setfsgid(78) == 0 && ::setfsuid(77) == 0; });
+  expect_round_trip([] {
+    const gid_t groups[] = {30, 10, 20};
+    return ::setgroups(3, groups) == 0 && become(1234, 1234);
+  });
+  expect_round_trip([] {
+    std::vector<gid_t> groups;
+    for (gid_t group = 1000; group < 2000; ++group) groups.push_back(group);
+    return ::setgroups(groups.size(), groups.data()) == 0;
+  });
+}
+
+TEST_F(CredentialsTest, RootGivesBackCapabilities) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  constexpr std::uint32_t kSome = 1U << CAP_NET_RAW | 1U << CAP_CHOWN;
+  constexpr std::uint32_t kOne = 1U << CAP_CHOWN;
+  expect_round_trip([] { return set_capabilities(kSome, kOne, 0); });
+  expect_round_trip([] { return set_capabilities(0, 0, 0); });
+  expect_round_trip(
+      [] { return ::prctl(PR_CAPBSET_DROP, CAP_NET_RAW) == 0 && ::prctl(PR_CAPBSET_DROP, CAP_SYS_ADMIN) == 0; });
+  expect_round_trip([] { return ::prctl(PR_SET_SECUREBITS, SECBIT_NOROOT | SECBIT_NOROOT_LOCKED) == 0; });
+  // An ordinary user with one ambient capability.
+  expect_round_trip([] {
+    return ::prctl(PR_SET_KEEPCAPS, 1) == 0 && become(1234, 1234) && set_capabilities(kSome, kSome, kOne) &&
+           ::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_CHOWN, 0, 0) == 0 && set_capabilities(kOne, 0, kOne);
+  });
+  // What dropping privilege leaves of an inheritable set beyond the bounding set.
+  expect_round_trip([] {
+    return set_capabilities(kSome | 1U << CAP_SETPCAP, kSome | 1U << CAP_SETPCAP, kSome) &&
+           ::prctl(PR_CAPBSET_DROP, CAP_NET_RAW) == 0;
+  });
+}
+
+TEST_F(CredentialsTest, AThreadCanDiffer) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  const Child child([] {
+    std::atomic<int> answer = 0;
+    std::thread([&answer] {
+      answer = ::syscall(SYS_setresuid, 1234, 1234, 1234) == 0 ? 1 : -1;  // the C library's would change every thread
+      answer.notify_one();
+      while (true) ::pause();
+    }).detach();
+    answer.wait(0);
+    return answer == 1;
+  });
+  test::Frozen frozen(child.pid());
+  const image::Credentials credentials = captured(frozen.context());
+  EXPECT_EQ(credentials.main().users(0), 0U);
+  ASSERT_EQ(credentials.others_size(), 1);
+  EXPECT_EQ(credentials.others(0).users(0), 1234U);
+  EXPECT_THAT(frozen.context().threads, ::testing::Contains(credentials.others(0).tid()));
+}
+
+TEST_F(CredentialsTest, OrdinaryUserMayNotBecomeAnother) {
+  const RestartOptions options;
+  const ContentStore content("/nonexistent");
+  std::vector<std::string> notes;
+  CheckContext context{.options = options, .content = content, .notes = notes};
+  const Child child([] { return true; });
+  test::Frozen frozen(child.pid());
+  image::Credentials credentials = captured(frozen.context());
+  EXPECT_NO_THROW(check_credentials(context, credentials));
+
+  credentials.mutable_main()->set_users(1, 4711);
+  if (::geteuid() != 0) {
+    try {
+      check_credentials(context, credentials);
+      FAIL();
+    } catch (const Error& error) {
+      EXPECT_THAT(error.what(), HasSubstr("the program ran as user 4711"));
+    }
+  }
+  credentials.mutable_main()->add_users(5);
+  try {
+    check_credentials(context, credentials);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::Damaged);
+  }
+}
+
+TEST_F(CredentialsTest, RefusesSeccomp) {
+  const Child child([] {
+    sock_filter allow{.code = BPF_RET | BPF_K, .jt = 0, .jf = 0, .k = SECCOMP_RET_ALLOW};
+    const sock_fprog program{.len = 1, .filter = &allow};
+    return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+  });
+  test::Frozen frozen(child.pid());
+  captured(frozen.context());
+  try {
+    frozen.refusals.throw_if_any();
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::Refused);
+    EXPECT_THAT(error.what(), HasSubstr("seccomp"));
+  }
+}
+
+}  // namespace
+}  // namespace crs::engine
