@@ -4,14 +4,24 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <sstream>
+
 #include "base/error.h"
 #include "base/io.h"
 #include "engine/image/process.pb.h"
 #include "engine/passes.h"
+#include "engine/resources/attributes/attributes.h"
+#include "engine/resources/attributes/namespaces.h"
 #include "engine/resources/context.h"
+#include "engine/resources/credentials/credentials.h"
 #include "engine/resources/descriptors/descriptors.h"
 #include "engine/resources/memory/memory.h"
+#include "engine/resources/process_status.h"
+#include "engine/resources/processor/processor.h"
+#include "engine/resources/sessions/sessions.h"
+#include "engine/resources/signals/signals.h"
 #include "engine/resources/threads/threads.h"
+#include "engine/resources/timers/timers.h"
 #include "engine/suitability/suitability.h"
 #include "engine/tracee/borrowed_process.h"
 #include "engine/tracee/child_signal.h"
@@ -29,11 +39,53 @@ FileDescriptor open_process(pid_t pid) {
 
 // What is known of the program before it is stopped: everything that need not be part of the pause.
 struct Survey {
-  explicit Survey(pid_t pid) : gadgets(find_gadgets(pid, RemoteMemory(pid))), waits(pid) {}
+  explicit Survey(pid_t pid) : gadgets(find_gadgets(pid, RemoteMemory(pid))), memory(look_at_memory(pid)), waits(pid) {}
 
   Gadgets gadgets;
+  MemorySurvey memory;
   WaitsBefore waits;
 };
+
+std::vector<pid_t> ids_of(const StoppedProcess& process) {
+  std::vector<pid_t> ids;
+  for (const StoppedThread& thread : process.threads()) ids.push_back(thread.tid);
+  return ids;
+}
+
+// Every room's part, in the order of the image.
+// Returns which pages are to be saved.
+std::vector<PageArea> capture_process(CaptureContext& context, const Survey& survey, BorrowedProcess& borrowed, Passes& passes,
+                                      image::Process& image) {
+  image.set_pid(context.own_pid);
+  capture_session(context, *image.mutable_session());
+  passes.run("threads", [&] {
+    borrowed.for_each_thread([&](const StoppedThread& thread, RemoteCaller& remote) {
+      capture_thread(context, thread, remote, survey.waits, *image.mutable_threads()->add_threads());
+      if (thread.tid == context.pid) image.set_stopped(thread.group_stopped);
+    });
+  });
+  auto pages = passes.run("memory areas", [&] { return capture_memory(context, survey.memory, *image.mutable_memory()); });
+  passes.run("descriptors", [&] { capture_descriptors(context, *image.mutable_descriptors()); });
+  passes.run("signals", [&] { capture_signals(context, *image.mutable_signals()); });
+  passes.run("timers", [&] { capture_timers(context, *image.mutable_timers()); });
+  passes.run("credentials", [&] { capture_credentials(context, *image.mutable_credentials()); });
+  passes.run("attributes", [&] { capture_attributes(context, *image.mutable_attributes()); });
+  refuse_foreign_code(context);
+  check_namespaces(context, [&](std::string_view kind) { return is_made_by_restart(context.pid, kind); });
+  return pages;
+}
+
+// What the manifest says of the program.
+void describe(pid_t pid, const image::Process& image, SnapshotContents& contents) {
+  contents.pid = image.pid();
+  contents.threads = static_cast<std::uint32_t>(image.threads().threads_size());
+  contents.memory_bytes = image.memory().page_bytes();
+  contents.executable = read_link(fmt::format("/proc/{}/exe", pid));
+  contents.working_directory = image.attributes().working_directory();
+  contents.cpu_features = processor_features();
+  std::istringstream arguments(read_file(fmt::format("/proc/{}/cmdline", pid)));
+  for (std::string argument; std::getline(arguments, argument, '\0');) contents.command_line.push_back(argument);
+}
 
 void write_image(const std::string& directory, const image::Process& image) {
   const std::string path = directory + "/process";
@@ -70,14 +122,13 @@ CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOpti
   refuse_unsuitable(pid, refusals);
   refusals.throw_if_any();
 
-  // Ask the program for what only it knows.
-  passes.run("capture", [&] {
+  // Ask every room for its part; what cannot be kept stops the checkpoint here, before the pages are written.
+  const std::vector<pid_t> threads = ids_of(*process);
+  ContentObjects objects(content, *image.mutable_descriptors());
+  const std::vector<PageArea> pages = passes.run("capture", [&] {
     BorrowedProcess borrowed(*process, survey.gadgets);
-    std::vector<pid_t> threads;
-    for (const StoppedThread& thread : process->threads()) threads.push_back(thread.tid);
-    ContentObjects objects(content, *image.mutable_descriptors());
     CaptureContext context{.pid = pid,
-                           .own_pid = pid,
+                           .own_pid = innermost_id(pid),
                            .pidfd = process_descriptor.get(),
                            .remote = borrowed.main(),
                            .memory = process->memory(),
@@ -87,12 +138,13 @@ CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOpti
                            .content = content,
                            .leave_out = leave_out,
                            .objects = objects};
-    borrowed.for_each_thread([&](const StoppedThread& thread, RemoteCaller& remote) {
-      image::Thread& thread_image = *image.mutable_threads()->add_threads();
-      capture_thread(context, thread, remote, survey.waits, thread_image);
-    });
+    return capture_process(context, survey, borrowed, passes, image);
   });
   refusals.throw_if_any();
+
+  // The pages, while the program stands still with nothing borrowed.
+  passes.run("pages", [&] { save_memory_pages(process->memory(), pages, sink.location(), {}, *image.mutable_memory()); });
+  describe(pid, image, contents);
 
   // The program goes on; what follows is not part of its pause.
   if (options.after == AfterCheckpoint::Continue) process->release();

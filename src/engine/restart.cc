@@ -10,6 +10,13 @@
 #include "engine/passes.h"
 #include "engine/resources/context.h"
 #include "engine/resources/memory/memory.h"
+#include "engine/resources/timers/timers.h"
+#include "engine/resources/sessions/sessions.h"
+#include "engine/resources/signals/signals.h"
+#include "engine/resources/descriptors/descriptors.h"
+#include "engine/resources/credentials/credentials.h"
+#include "engine/resources/attributes/limits.h"
+#include "engine/resources/attributes/attributes.h"
 #include "engine/resources/threads/threads.h"
 #include "engine/tracee/child_signal.h"
 
@@ -23,6 +30,31 @@ image::Process read_image(const std::string& location) {
   if (image.pid() <= 0) fail(ErrorKind::Damaged, "{} has no process id", path);
   return image;
 }
+
+std::uint32_t content_objects_of(const image::Process& image) { return static_cast<std::uint32_t>(image.descriptors().objects_size()); }
+
+// Every room's answer to "can this be brought back here?", before anything is started.
+void check_process(CheckContext& context, const image::Process& image) {
+  check_threads(context, image.threads());
+  check_memory(context, image.memory(), content_objects_of(image));
+  check_descriptors(context, image.descriptors());
+  check_signals(context, image.signals());
+  check_timers(context, image.timers());
+  check_credentials(context, image.credentials());
+  check_attributes(context, image.attributes());
+}
+
+// The numbers of the newborn's private descriptors: all lie above those of the program.
+struct PrivateDescriptors {
+  explicit PrivateDescriptors(const image::Process& image)
+      : first(highest_descriptor(image.descriptors()) + 1),
+        memory(first + private_descriptors_needed(image.descriptors())),
+        end(memory + memory_descriptors_needed(image.memory())) {}
+
+  int first;   // the channel and the descriptors room's own
+  int memory;  // files to be mapped
+  int end;
+};
 
 std::vector<pid_t> ids_of(const image::Process& image) {
   std::vector<pid_t> ids;
@@ -48,47 +80,73 @@ RestartedProgram restart(const Snapshot& snapshot, const RestartOptions& options
   const image::Process image = passes.run("read image", [&] { return read_image(snapshot.location); });
   passes.run("check", [&] {
     CheckContext context{options, content, program.notes};
-    check_threads(context, image.threads());
+    check_process(context, image);
   });
   const IdPlan plan = passes.run("plan ids", [&] { return plan_ids(options.ids, ids_of(image)); });
   if (!plan.note.empty()) program.notes.push_back(plan.note);
 
   // Make the process; it prepares itself as far as ordinary code can.
-  const int first_private_descriptor = 1000;
+  const PrivateDescriptors numbers(image);
   const auto prepare = [&] {
     std::vector<std::string> notes;
-    [[maybe_unused]] NewbornContext context{options, content, notes, own_standard_streams(), first_private_descriptor};
+    NewbornContext context{options, content, notes, own_standard_streams(), numbers.first};
+    restore_session_inside(context, image.session());
+    lift_soft_limits_inside();
+    restore_descriptors_inside(context, image.descriptors());
+    restore_memory_inside(context, image.memory(), numbers.memory);
+    restore_signals_inside(context, image.signals());
+    restore_attributes_inside(context, image.attributes());
     return notes;
   };
-  auto newborn = passes.run("newborn", [&] { return std::make_unique<Newborn>(plan, image.pid(), first_private_descriptor, prepare); });
-  program.notes.insert(program.notes.end(), newborn->notes().begin(), newborn->notes().end());
+  Newborn newborn(plan, image.pid(), numbers.first, prepare);
+  passes.run("newborn", [&] { newborn.start(); });
+  program.notes.insert(program.notes.end(), newborn.notes().begin(), newborn.notes().end());
 
   // Take it over and give it a home outside all that the program's memory will occupy.
-  newborn->take_over();
-  ThreadRestart threads(newborn->main_thread(), image.threads());
-  RestoreContext context{.pid = newborn->pid(),
-                         .remote = newborn->main_thread(),
-                         .memory = newborn->memory(),
+  newborn.take_over();
+  ThreadRestart threads(newborn.main_thread(), image.threads());
+  RestoreContext context{.pid = newborn.pid(),
+                         .remote = newborn.main_thread(),
+                         .memory = newborn.memory(),
                          .options = options,
                          .content = content,
                          .notes = program.notes,
-                         .first_private_descriptor = first_private_descriptor,
-                         .reserved = newborn->settle(occupied_ranges(image.memory())),
+                         .first_private_descriptor = numbers.first,
+                         .reserved = newborn.settle(occupied_ranges(image.memory())),
                          .threads = {},
                          .new_ids = {}};
 
   // Memory, then threads, then what belongs to each of them.
-  passes.run("threads", [&] {
-    threads.create(context, plan.way != IdPlan::Way::Fresh);
+  MemoryRestore memory(context, image.memory(), numbers.memory);
+  passes.run("memory areas", [&] { memory.map_areas(); });
+  passes.run("pages", [&] { memory.load_pages(); });
+  passes.run("threads", [&] { threads.create(context, plan.way != IdPlan::Way::Fresh); });
+  passes.run("memory settings", [&] { memory.finish(); });
+  passes.run("attributes", [&] {
+    restore_attributes(context, image.attributes());
+    restore_state_components(context, image.attributes());
     threads.restore(context);
+  });
+  passes.run("timers", [&] { restore_timers(context, image.timers()); });
+  passes.run("credentials", [&] {
+    restore_credentials(context, image.credentials());
+    threads.restore_after_credentials(context);
+    finish_attributes(context, image.attributes());
+  });
+
+  // The last steps that can fail; the user's files are touched only when nothing else can.
+  passes.run("activate", [&] {
+    activate_descriptors(context, image.descriptors());
+    activate_timers(context, image.timers());
+    commit_set_aside(options, image.descriptors(), program.notes);
   });
 
   // From here on nothing can be undone: give every thread its registers and let it run.
   threads.finish(context);
-  if (image.stopped()) ::kill(newborn->pid(), SIGSTOP);
-  program.pid = newborn->pid();
-  program.wait_pid = newborn->wait_pid();
-  newborn->release();
+  if (image.stopped()) ::kill(newborn.pid(), SIGSTOP);
+  program.pid = newborn.pid();
+  program.wait_pid = newborn.wait_pid();
+  newborn.release();
   threads.detach();
   program.passes = passes.list();
   return program;

@@ -109,46 +109,48 @@ void block_all_signals() {
 
 }  // namespace
 
-Newborn::Newborn(const IdPlan& plan, pid_t pid, int first_private_descriptor, const Prepare& prepare) : channel_(FileDescriptor()) {
-  const bool in_namespace = plan.way == IdPlan::Way::UserNamespace || plan.way == IdPlan::Way::ProcessNamespace;
-  try {
-    if (in_namespace) {
-      start_below_init(plan, pid, first_private_descriptor, prepare);
-    } else {
-      start_in_place(plan, pid, first_private_descriptor, prepare);
-    }
-    Channel::Message message;
-    for (message = channel_.receive(kPatienceSeconds); message.kind == kNote; message = channel_.receive(kPatienceSeconds)) {
-      notes_.push_back(message.text);
-    }
-    pid_ = message.sender;
-  } catch (...) {
-    end();
-    throw;
+Newborn::Newborn(IdPlan plan, pid_t pid, int first_private_descriptor, Prepare prepare)
+    : plan_(std::move(plan)),
+      wanted_(plan_.way == IdPlan::Way::Fresh ? 0 : pid),
+      first_private_descriptor_(first_private_descriptor),
+      prepare_(std::move(prepare)),
+      channel_(FileDescriptor()) {}
+
+void Newborn::start() {
+  const bool in_namespace = plan_.way == IdPlan::Way::UserNamespace || plan_.way == IdPlan::Way::ProcessNamespace;
+  if (in_namespace) {
+    start_below_init();
+  } else {
+    start_in_place();
   }
+  Channel::Message message;
+  for (message = channel_.receive(kPatienceSeconds); message.kind == kNote; message = channel_.receive(kPatienceSeconds)) {
+    notes_.push_back(message.text);
+  }
+  pid_ = message.sender;
 }
 
-void Newborn::start_in_place(const IdPlan& plan, pid_t pid, int first_private_descriptor, const Prepare& prepare) {
+void Newborn::start_in_place() {
   auto [mine, theirs] = Channel::make();
-  pid_ = clone_process(0, plan.way == IdPlan::Way::Fresh ? 0 : pid);
+  pid_ = clone_process(0, wanted_);
   if (pid_ == 0) {
     block_all_signals();
     mine.close();
-    live(std::move(theirs), first_private_descriptor, prepare);
+    live(std::move(theirs), first_private_descriptor_, prepare_);
   }
   channel_ = std::move(mine);
 }
 
-void Newborn::start_below_init(const IdPlan& plan, pid_t pid, int first_private_descriptor, const Prepare& prepare) {
+void Newborn::start_below_init() {
   auto [mine, theirs] = Channel::make();
   auto [to_init, from_init] = Channel::make();
-  const bool with_user = plan.way == IdPlan::Way::UserNamespace;
+  const bool with_user = plan_.way == IdPlan::Way::UserNamespace;
   init_ = clone_process(CLONE_NEWPID | CLONE_NEWNS | (with_user ? CLONE_NEWUSER : 0), 0);
   if (init_ == 0) {
     block_all_signals();
     mine.close();
     to_init.close();
-    live_as_init(from_init, pid, theirs, first_private_descriptor, prepare);
+    live_as_init(from_init, wanted_, theirs, first_private_descriptor_, prepare_);
   }
   channel_ = std::move(mine);
   theirs.close();

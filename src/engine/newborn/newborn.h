@@ -15,15 +15,18 @@ namespace crs::engine {
 
 class Newborn {
  public:
-  // Makes the process with id `pid` (as the program will see it) in the planned way and runs `prepare` in it, with all signals blocked
-  // and its channel at `first_private_descriptor` or above. Returns when `prepare` is done; an Error it threw is thrown here. The
-  // notes that `prepare` returns are handed on.
   using Prepare = std::function<std::vector<std::string>()>;
-  Newborn(const IdPlan& plan, pid_t pid, int first_private_descriptor, const Prepare& prepare);
+  // Will make the process with id `pid` (as the program will see it) in the planned way. `prepare` is what it runs by itself; it returns
+  // notes for the user.
+  Newborn(IdPlan plan, pid_t pid, int first_private_descriptor, Prepare prepare);
   // Ends the process (and its init) unless release() was called.
   ~Newborn();
   Newborn(const Newborn&) = delete;
   Newborn& operator=(const Newborn&) = delete;
+
+  // Makes the process and waits until `prepare` is done in it, with all signals blocked and its channel at `first_private_descriptor` or
+  // above. Throws what `prepare` threw.
+  void start();
 
   // As the caller sees it.
   pid_t pid() const noexcept { return pid_; }
@@ -45,9 +48,13 @@ class Newborn {
 
  private:
   void end() noexcept;
-  void start_in_place(const IdPlan& plan, pid_t pid, int first_private_descriptor, const Prepare& prepare);
-  void start_below_init(const IdPlan& plan, pid_t pid, int first_private_descriptor, const Prepare& prepare);
+  void start_in_place();
+  void start_below_init();
 
+  IdPlan plan_;
+  pid_t wanted_;
+  int first_private_descriptor_;
+  Prepare prepare_;
   Channel channel_;                   // to the newborn
   std::optional<Channel> to_init_;
   pid_t init_ = 0;

@@ -1,31 +1,21 @@
 #include "engine/suitability/suitability.h"
 
-#include <elf.h>
 #include <fmt/format.h>
-#include <fcntl.h>
-#include <linux/nsfs.h>
-#include <sys/ioctl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include <array>
-#include <cerrno>
 #include <filesystem>
 #include <sstream>
 
 #include "base/error.h"
 #include "base/io.h"
 #include "engine/newborn/init.h"
+#include "engine/resources/process_status.h"
 
 namespace crs::engine {
 namespace {
 
 std::string status_field(pid_t pid, std::string_view name) {
-  const std::string status = read_file(fmt::format("/proc/{}/status", pid));
-  const std::size_t start = status.find(fmt::format("\n{}:\t", name));
-  if (start == std::string::npos) return {};
-  const std::size_t value = start + name.size() + 3;
-  return status.substr(value, status.find('\n', value) - value);
+  return std::string(ProcessStatus::of(pid).field(name).value_or(""));
 }
 
 std::string comm_of(pid_t pid) {
@@ -64,36 +54,11 @@ void refuse_tracer(pid_t pid, Refusals& refusals) {
 
 void refuse_seccomp(pid_t pid, Refusals& refusals) {
   const std::string mode = status_field(pid, "Seccomp");
-  if (mode.empty() || mode == "0") return;
+  const bool as_crs = mode == status_field(::getpid(), "Seccomp") &&
+                      status_field(pid, "Seccomp_filters") == status_field(::getpid(), "Seccomp_filters");
+  if (mode.empty() || mode == "0" || as_crs) return;  // the same filters: those of a container that both are in
   refusals.add(fmt::format("process {} runs under a seccomp {}", pid, mode == "1" ? "strict mode" : "filter"),
                "the kernel does not let it be read and put back without privileges; start the program without it");
-}
-
-void refuse_32_bit(pid_t pid, Refusals& refusals) {
-  std::array<std::byte, EI_NIDENT> identity{};
-  const FileDescriptor executable = open_file(fmt::format("/proc/{}/exe", pid), O_RDONLY);
-  if (::pread(executable.get(), identity.data(), identity.size(), 0) != static_cast<ssize_t>(identity.size())) return;
-  if (std::to_integer<int>(identity[EI_CLASS]) == ELFCLASS32) {
-    refusals.add(fmt::format("process {} is a 32-bit program", pid), "only 64-bit x86 programs can be kept; use a 64-bit build");
-  }
-}
-
-std::uint64_t namespace_of(const std::string& process, std::string_view kind) {
-  struct stat information {};
-  const std::string path = fmt::format("/proc/{}/ns/{}", process, kind);
-  if (::stat(path.c_str(), &information) != 0) fail_errno(errno, "cannot look at {}", path);
-  return information.st_ino;
-}
-
-void refuse_foreign_namespaces(pid_t pid, Refusals& refusals) {
-  const bool ours = in_private_namespace(pid);
-  for (const std::string_view kind : {"user", "pid", "mnt", "net", "ipc", "uts", "cgroup", "time"}) {
-    const bool made_by_restart = kind == "user" || kind == "pid" || kind == "mnt";
-    if (ours && made_by_restart) continue;
-    if (namespace_of(std::to_string(pid), kind) == namespace_of("self", kind)) continue;
-    refusals.add(fmt::format("process {} is in a {} namespace of its own (a container?)", pid, kind),
-                 "run crs inside that container");
-  }
 }
 
 }  // namespace
@@ -115,16 +80,13 @@ void refuse_unsuitable(pid_t pid, Refusals& refusals) {
   refuse_children(pid, refusals);
   refuse_tracer(pid, refusals);
   refuse_seccomp(pid, refusals);
-  refuse_32_bit(pid, refusals);
-  refuse_foreign_namespaces(pid, refusals);
 }
 
-// The init of a restart's process id namespace is known by its name and by being this user's. A program that calls itself so gains
-// nothing: it is this user's too.
-bool in_private_namespace(pid_t pid) {
-  if (namespace_of(std::to_string(pid), "pid") == namespace_of("self", "pid")) return false;
-  const std::string parent = status_field(pid, "PPid");
-  return !parent.empty() && comm_of(std::atoi(parent.c_str())) == kInitName;
+// The init of a restart's process id namespace is known by its name and by being the program's parent. A program that calls itself so
+// gains nothing: it is this user's too.
+bool is_made_by_restart(pid_t pid, std::string_view kind) {
+  if (kind != "user" && kind != "pid" && kind != "mnt") return false;
+  return comm_of(static_cast<pid_t>(ProcessStatus::of(pid).number("PPid"))) == kInitName;
 }
 
 }  // namespace crs::engine

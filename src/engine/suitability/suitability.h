@@ -10,11 +10,11 @@ namespace crs::engine {
 // Throws if `pid` does not exist (NotFound), is this process itself, has ended, or is a kernel thread.
 void check_is_program(pid_t pid);
 
-// Adds to `refusals` what rules out a checkpoint of the whole process: children, a debugger, seccomp, a foreign namespace, 32-bit code.
-// Also called while the process is stopped, since it may have changed.
+// Adds to `refusals` what rules out a checkpoint of the process before any system call is made in it: children, a debugger, seccomp
+// (which might answer a remote call by killing the program). Also called while it is stopped, since it may have changed.
 void refuse_unsuitable(pid_t pid, Refusals& refusals);
 
-// Whether `pid` runs below a CRS init, in namespaces that a restart made.
-bool in_private_namespace(pid_t pid);
+// Whether the namespace of `kind` ("user", "pid", ...) in which `pid` runs was made by a CRS restart of it.
+bool is_made_by_restart(pid_t pid, std::string_view kind);
 
 }  // namespace crs::engine

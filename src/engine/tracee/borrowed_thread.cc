@@ -19,7 +19,7 @@ constexpr std::uint64_t kRedZone = 128;  // below the stack pointer, System V AB
 constexpr std::size_t kAlignment = 64;
 constexpr std::string_view kMark = "\x7f CRS checkpoint scratch\n";
 
-RemoteAddress aligned_down(RemoteAddress address) { return {address.value / kAlignment * kAlignment}; }
+RemoteAddress aligned_down(RemoteAddress address) { return {address.value / kPageSize * kPageSize}; }
 
 bool is_blank(const RemoteMemory& memory, RemoteRange range) {
   std::vector<std::byte> bytes(range.size());
@@ -42,7 +42,7 @@ ScratchPlaces::ScratchPlaces(const StoppedProcess& process) : memory_(process.me
       mark();
       return;
     }
-    if (stack->range.contains(stack_pointer) && stack_pointer - stack->range.start > kBytes + kRedZone + kAlignment) {
+    if (stack->range.contains(stack_pointer) && stack_pointer - stack->range.start > kBytes + kRedZone + kPageSize) {
       start_ = aligned_down(stack_pointer - (kBytes + kRedZone));
       mark();
       return;

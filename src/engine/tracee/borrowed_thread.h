@@ -26,12 +26,13 @@ class ScratchPlaces {
   RemoteAddress main() const noexcept { return start_ + kMarkBytes; }
   RemoteAddress other() const noexcept { return main() + kPlaceBytes; }
 
-  static constexpr std::size_t kPlaceBytes = 20480;  // an AMX frame takes 12 KiB
+  static constexpr std::size_t kPlaceBytes = 5 * kPageSize - 64;  // an AMX frame takes 12 KiB
 
  private:
   // What a tracer that died left here is known by a mark in front of it, and free to be used again.
-  static constexpr std::size_t kMarkBytes = 64;
+  static constexpr std::size_t kMarkBytes = 128;
   static constexpr std::size_t kBytes = kMarkBytes + 2 * kPlaceBytes;
+  static_assert(kBytes % kPageSize == 0);
   bool is_marked() const;
   void mark();
 

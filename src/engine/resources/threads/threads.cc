@@ -12,6 +12,9 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "engine/resources/attributes/attributes.h"
+#include "engine/resources/process_status.h"
+#include "engine/resources/signals/signals.h"
 #include "engine/tracee/interruption.h"
 
 namespace crs::engine {
@@ -20,17 +23,6 @@ namespace {
 constexpr std::size_t kLargestExtendedState = 65536;
 constexpr std::size_t kSmallestExtendedState = 576;  // legacy area and header
 constexpr std::uint64_t kUserSpaceEnd = std::uint64_t{1} << 47;
-
-// The last id of the NSpid line is the one in the innermost namespace (proc_pid_status(5)).
-pid_t own_id(pid_t tid) {
-  const std::string status = read_file(fmt::format("/proc/{}/status", tid));
-  const std::size_t line = status.find("\nNSpid:");
-  if (line == std::string::npos) return tid;
-  const std::string ids = status.substr(line + 7, status.find('\n', line + 1) - line - 7);
-  pid_t id = tid;
-  std::from_chars(ids.data() + ids.find_last_of("\t ") + 1, ids.data() + ids.size(), id);
-  return id;
-}
 
 user_regs_struct registers_of(const image::Thread& thread) {
   user_regs_struct registers{};
@@ -68,7 +60,7 @@ void correct_cached_id(const RemoteMemory& memory, const image::Thread& thread, 
 
 void capture_thread(CaptureContext& context, const StoppedThread& thread, RemoteCaller& remote, const WaitsBefore& waits,
                     image::Thread& image) {
-  image.set_tid(own_id(thread.tid));
+  image.set_tid(innermost_id(thread.tid));
   image.set_registers(&thread.registers, sizeof thread.registers);
   image.set_extended_state(thread.extended_state.data(), thread.extended_state.size());
   image.set_signal_mask(thread.signal_mask);
@@ -85,14 +77,18 @@ void capture_thread(CaptureContext& context, const StoppedThread& thread, Remote
   image.set_robust_list(reinterpret_cast<std::uint64_t>(head));
   image.set_robust_list_bytes(bytes);
 
+  capture_thread_signals(context, remote, *image.mutable_signals());
+  capture_thread_attributes(context, remote, *image.mutable_attributes());
   if (const auto wait = find_timed_wait(thread, context.memory, waits)) *image.mutable_timed_wait() = *wait;
 }
 
-void check_threads(CheckContext&, const image::Threads& threads) {
+void check_threads(CheckContext& context, const image::Threads& threads) {
   if (threads.threads().empty()) fail(ErrorKind::Damaged, "the image has no threads");
   std::set<pid_t> seen;
   for (const image::Thread& thread : threads.threads()) {
     check_thread(thread);
+    check_thread_signals(context, thread.signals());
+    check_thread_attributes(context, thread.attributes());
     if (!seen.insert(thread.tid()).second) fail(ErrorKind::Damaged, "the image has thread {} twice", thread.tid());
   }
 }
@@ -114,14 +110,14 @@ void ThreadRestart::create(RestoreContext& context, bool keep_ids) {
     entries_.push_back({&image, &thread, registers_of(image)});
   }
   for (const Entry& entry : entries_) {
-    const pid_t fresh = own_id(entry.thread->tid());
+    const pid_t fresh = innermost_id(entry.thread->tid());
     context.threads[entry.image->tid()] = entry.thread;
     context.new_ids[entry.image->tid()] = fresh;
     if (!keep_ids) correct_cached_id(context.memory, *entry.image, fresh);
   }
 }
 
-void ThreadRestart::restore(RestoreContext&) {
+void ThreadRestart::restore(RestoreContext& context) {
   for (const Entry& entry : entries_) {
     const image::Thread& image = *entry.image;
     if (image.robust_list() != 0) {
@@ -130,7 +126,13 @@ void ThreadRestart::restore(RestoreContext&) {
     if (image.rseq_address() != 0) {
       entry.thread->call("rseq", SYS_rseq, image.rseq_address(), image.rseq_bytes(), 0, image.rseq_signature());
     }
+    restore_thread_signals(context, *entry.thread, image.signals());
+    restore_thread_attributes(context, *entry.thread, image.attributes());
   }
+}
+
+void ThreadRestart::restore_after_credentials(RestoreContext& context) {
+  for (const Entry& entry : entries_) finish_thread_attributes(context, *entry.thread, entry.image->attributes());
 }
 
 void ThreadRestart::finish(RestoreContext& context) {

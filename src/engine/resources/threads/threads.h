@@ -28,8 +28,10 @@ class ThreadRestart {
   // Makes all further threads, with their ids if `keep_ids`, and fills context.threads and context.new_ids. To be called when the memory
   // is complete: with fresh ids the ones that the C library caches are corrected in it.
   void create(RestoreContext& context, bool keep_ids);
-  // Thread-local bookkeeping of the kernel: robust lists, rseq, where to clear the id.
+  // What each thread has of its own: robust list, rseq, signals, attributes.
   void restore(RestoreContext& context);
+  // What changing credentials would undo.
+  void restore_after_credentials(RestoreContext& context);
   // Continues the waits of limited length and gives every thread its registers and its signal mask. The newborn's home (its range
   // `context.reserved`) and its private descriptors are gone afterwards: no remote call is possible any more.
   void finish(RestoreContext& context);
