@@ -43,7 +43,7 @@ class CheckVerb : public Verb {
   int execute(Context& context) override {
     context.parameters();  // a mistake in them would stop every other verb: show it here
     std::vector<MachineFact> facts = engine::examine_machine();
-    std::ranges::move(engine::examine_store_directory(context.store_directory()), std::back_inserter(facts));
+    std::ranges::move(engine::examine_store_directory(context.store().location()), std::back_inserter(facts));
     const bool usable = std::ranges::all_of(facts, [](const MachineFact& fact) { return fact.available || !fact.essential; });
     if (context.options.json) {
       print_facts_as_json(context, facts, usable);

@@ -123,6 +123,12 @@ int CommandLine::run(const std::vector<std::string>& arguments) {
 std::vector<std::unique_ptr<Verb>> make_verbs() {
   std::vector<std::unique_ptr<Verb>> verbs;
   verbs.push_back(make_run_verb());
+  verbs.push_back(make_checkpoint_verb());
+  verbs.push_back(make_restart_verb());
+  verbs.push_back(make_list_verb());
+  verbs.push_back(make_show_verb());
+  verbs.push_back(make_verify_verb());
+  verbs.push_back(make_remove_verb());
   verbs.push_back(make_components_verb());
   verbs.push_back(make_params_verb());
   verbs.push_back(make_check_verb());

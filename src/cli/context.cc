@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <filesystem>
+
 #include "base/error.h"
 #include "components/native/native.h"
 #include "components/none/none.h"
@@ -79,19 +81,12 @@ ComponentRegistry& Context::components() {
   return *components_;
 }
 
-std::filesystem::path Context::store_directory() const {
-  const auto variable = [this](std::string_view name) {
-    const auto found = environment_.find(name);
-    return found == environment_.end() ? std::string() : found->second;
-  };
-  if (!options.store.empty()) return std::filesystem::absolute(options.store);
-  if (const std::string named = variable("CRS_STORE"); !named.empty()) return std::filesystem::absolute(named);
-  if (const std::string state = variable("XDG_STATE_HOME"); !state.empty()) return std::filesystem::absolute(state) / "crs";
-  const std::string home = variable("HOME");
-  if (home.empty()) {
-    throw Error(ErrorKind::Usage, "there is no place for snapshots: $HOME is not set").advise("Name one with --store or $CRS_STORE");
+Store& Context::store() {
+  if (store_ == nullptr) {
+    const std::string location = options.store.empty() ? Store::default_location() : std::filesystem::absolute(options.store).native();
+    store_ = std::make_unique<Store>(location);
   }
-  return std::filesystem::absolute(home) / ".local" / "state" / "crs";
+  return *store_;
 }
 
 void Context::print(std::string_view text) {

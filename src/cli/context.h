@@ -1,7 +1,6 @@
 // What every verb is handed: the options that all verbs share, the parameters and components, and the two streams.
 #pragma once
 
-#include <filesystem>
 #include <memory>
 #include <ostream>
 #include <string>
@@ -12,6 +11,7 @@
 #include "crs/error.hpp"
 #include "framework/components.h"
 #include "framework/parameters.h"
+#include "store/store.h"
 
 namespace crs::cli {
 
@@ -34,8 +34,8 @@ class Context {
   Parameters& parameters();
   ComponentRegistry& components();
 
-  // Where the snapshots are: --store, else $CRS_STORE, else $XDG_STATE_HOME/crs, else ~/.local/state/crs. Absolute; need not exist yet.
-  std::filesystem::path store_directory() const;
+  // The snapshots, at --store or the default place.
+  Store& store();
 
   // To standard output: the result. Throws if it cannot be written.
   void print(std::string_view text);
@@ -56,6 +56,7 @@ class Context {
   Environment environment_;
   std::unique_ptr<Parameters> parameters_;
   std::unique_ptr<ComponentRegistry> components_;
+  std::unique_ptr<Store> store_;
 };
 
 // Makes `text` fit to be shown on a terminal in one line: newlines become "; ", other control characters \xNN.

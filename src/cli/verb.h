@@ -42,6 +42,12 @@ class Verb {
 };
 
 std::unique_ptr<Verb> make_run_verb();
+std::unique_ptr<Verb> make_checkpoint_verb();
+std::unique_ptr<Verb> make_restart_verb();
+std::unique_ptr<Verb> make_list_verb();
+std::unique_ptr<Verb> make_show_verb();
+std::unique_ptr<Verb> make_verify_verb();
+std::unique_ptr<Verb> make_remove_verb();
 std::unique_ptr<Verb> make_components_verb();
 std::unique_ptr<Verb> make_params_verb();
 std::unique_ptr<Verb> make_check_verb();

@@ -51,9 +51,9 @@ std::string to_text(const InterfaceVersion& version) {
   return fmt::format("{}.{}.{}", version.major, version.minor, version.patch);
 }
 
-Selection::Selection(std::string name, std::unique_ptr<Module> module, Capabilities capabilities, OutputLine output)
-    : name_(std::move(name)), capabilities_(capabilities), output_(std::move(output)) {
-  in_context(fmt::format("initialising component {}", name_), [&] { module->init(); });
+Selection::Selection(ComponentStatus status, std::unique_ptr<Module> module, OutputLine output)
+    : status_(std::move(status)), output_(std::move(output)) {
+  in_context(fmt::format("initialising component {}", status_.name), [&] { module->init(); });
   module_ = std::move(module);
 }
 
@@ -62,7 +62,7 @@ Selection::~Selection() {
   try {
     module_->finalize();
   } catch (const std::exception& problem) {
-    if (output_) output_(fmt::format("component {} could not finish its work: {}", name_, problem.what()));
+    if (output_) output_(fmt::format("component {} could not finish its work: {}", status_.name, problem.what()));
   }
 }
 
@@ -138,7 +138,7 @@ std::vector<ComponentStatus> ComponentRegistry::statuses() {
 }
 
 Selection ComponentRegistry::make_selection(Answer& answer) const {
-  return {answer.status.name, std::move(answer.module), answer.status.capabilities, output_};
+  return {std::move(answer.status), std::move(answer.module), output_};
 }
 
 Selection ComponentRegistry::select() {

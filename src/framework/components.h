@@ -36,19 +36,18 @@ std::string to_text(const InterfaceVersion& version);
 class Selection {
  public:
   // Calls init(); an Error from it carries the component's name.
-  Selection(std::string name, std::unique_ptr<Module> module, Capabilities capabilities, OutputLine output);
+  Selection(ComponentStatus status, std::unique_ptr<Module> module, OutputLine output);
   Selection(Selection&&) noexcept = default;
   Selection& operator=(Selection&&) = delete;
   ~Selection();
 
-  const std::string& name() const noexcept { return name_; }
+  const std::string& name() const noexcept { return status_.name; }
   Module& module() const noexcept { return *module_; }
-  const Capabilities& capabilities() const noexcept { return capabilities_; }
+  const ComponentStatus& status() const noexcept { return status_; }
 
  private:
-  std::string name_;
+  ComponentStatus status_;
   std::unique_ptr<Module> module_;
-  Capabilities capabilities_;
   OutputLine output_;
 };
 

@@ -34,7 +34,8 @@ Outcome crs(const std::vector<std::string>& arguments, const std::vector<const c
 
 Json json_of(const Outcome& outcome) { return Json::parse(outcome.output); }
 
-const std::vector<std::string> kVerbs = {"run", "components", "params", "check"};
+const std::vector<std::string> kVerbs = {"run",    "checkpoint", "restart",    "list",   "show",
+                                         "verify", "remove",     "components", "params", "check"};
 
 TEST(CommandLine, WithoutAVerbPrintsHelp) {
   const Outcome outcome = crs({});

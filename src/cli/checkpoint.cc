@@ -1,0 +1,127 @@
+#include <fmt/format.h>
+#include <signal.h>
+
+#include <chrono>
+
+#include "base/error.h"
+#include "cli/format.h"
+#include "cli/jobs.h"
+#include "cli/snapshot_text.h"
+#include "cli/verb.h"
+
+namespace crs::cli {
+namespace {
+
+class CheckpointVerb : public Verb {
+ public:
+  std::string name() const override { return "checkpoint"; }
+  std::string summary() const override { return "Take a snapshot of a running program"; }
+  std::string usage() const override { return "checkpoint [OPTIONS] JOB|PID"; }
+  std::string description() const override {
+    return "Takes a snapshot of a running job, or of any process of yours by its process id, also one that was not\n"
+           "started by crs. Prints the snapshot's name, JOB@SEQ, alone on standard output once it is safely on disk.";
+  }
+  std::string footer() const override {
+    return "\nThe program goes on unless --stop or --kill is given. If something cannot be kept, nothing is written, the\n"
+           "program goes on, and the message names what stands in the way.\n\n"
+           "Example:\n  snapshot=$(crs checkpoint sim)\n  crs checkpoint --kill 4711\n"
+           "  crs checkpoint --leave-out fd=7 --json sim\n\n" +
+           std::string("Exit statuses:\n  0  done: the snapshot is complete\n  1  failed, or something cannot be kept\n"
+                       "  2  wrong usage\n  3  no such job or process\n");
+  }
+  std::string action() const override { return target_.empty() ? "checkpoint" : "checkpoint " + target_; }
+
+  void define(CLI::App& app) override {
+    app.add_option("TARGET", target_, "A running job's name, or a process id")->type_name("JOB|PID")->required();
+    auto* stop = app.add_flag("--stop", stop_, "The program stays stopped (SIGCONT continues it)");
+    app.add_flag("--kill", kill_, "The program ends when the snapshot is complete")->excludes(stop);
+    app.add_option("--name", name_, "Name of the job in the store")->type_name("JOB");
+    app.add_option("--leave-out", leave_out_, "Leave this out of the snapshot; may be repeated")->type_name("fd=N")->allow_extra_args(false);
+    app.add_option("--component", component_, "The checkpointer to use")->type_name("NAME");
+    app.add_option("--timeout", timeout_, "Wait so long for another checkpoint of the job to end")
+        ->type_name("SECONDS")
+        ->check(CLI::Range(0.0, 1e6))
+        ->capture_default_str();
+  }
+
+  int execute(Context& context) override {
+    // A reader of ours that goes away must not end a checkpoint in the middle.
+    ::signal(SIGPIPE, SIG_IGN);
+    if (!name_.empty()) check_chosen_job_name(name_);
+    if (!component_.empty()) context.options.parameters.push_back("crs=" + component_);
+    Target target = find_target(context.store(), target_);
+    if (!name_.empty()) target.job = name_;
+    const Selection selection = context.components().select();
+    if (!selection.status().capabilities.other_processes) {
+      throw Error(ErrorKind::Failed, fmt::format("component {} cannot checkpoint another process", selection.name()))
+          .advise("'crs components' lists those that can");
+    }
+    const auto writer = context.store().begin(request(context, target, selection));
+    selection.module().checkpoint(target.pid, *writer, options(context));
+    if (!writer->committed()) fail(ErrorKind::Failed, "component {} stored no snapshot", selection.name());
+    print_result(context, *writer, target);
+    return kDone;
+  }
+
+ private:
+  SnapshotRequest request(Context& context, const Target& target, const Selection& selection) const {
+    SnapshotRequest request;
+    request.job = target.job;
+    request.component = selection.name();
+    request.component_version = selection.status().version;
+    request.interface_version = selection.status().interface_version;
+    request.wait_limit = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::duration<double>(timeout_));
+    request.progress = [&context](const std::string& line) { context.say(line); };
+    return request;
+  }
+
+  CheckpointOptions options(Context& context) const {
+    CheckpointOptions options;
+    if (stop_) options.after = AfterCheckpoint::Stop;
+    if (kill_) options.after = AfterCheckpoint::Kill;
+    options.leave_out = leave_out_;
+    options.progress = [&context](const std::string& line) { context.say(line); };
+    return options;
+  }
+
+  void print_result(Context& context, const SnapshotWriter& writer, const Target& target) const {
+    const store::Manifest& manifest = writer.manifest();
+    const std::string reference = writer.reference().to_string();
+    for (const std::string& warning : manifest.warnings()) context.say("warning: " + warning);
+    if (context.options.json) {
+      context.print_json(result(writer, target));
+      return;
+    }
+    context.print(reference + "\n");
+    context.say(fmt::format("{}: {} in {}, the program was paused for {} -> {}", reference, human_bytes(manifest.memory_bytes()),
+                            human_seconds(manifest.total_nanoseconds()), human_seconds(manifest.pause_nanoseconds()),
+                            writer.final_location()));
+    if (stop_) context.say(fmt::format("process {} is stopped; 'kill -CONT {}' continues it", target.pid, target.pid));
+  }
+
+  Json result(const SnapshotWriter& writer, const Target& target) const {
+    Json json = {{"reference", writer.reference().to_string()}, {"location", writer.final_location()}};
+    json["process"] = target.pid;
+    json["after"] = stop_ ? "stopped" : kill_ ? "killed" : "continued";
+    Json manifest = cli::json_of(writer.manifest());
+    json["pause_seconds"] = static_cast<double>(writer.manifest().pause_nanoseconds()) / 1e9;
+    json["total_seconds"] = static_cast<double>(writer.manifest().total_nanoseconds()) / 1e9;
+    json["bytes"] = manifest["memory_bytes"];
+    json.update(manifest);
+    return json;
+  }
+
+  std::string target_;
+  std::string name_;
+  std::string component_;
+  std::vector<std::string> leave_out_;
+  double timeout_ = 600;
+  bool stop_ = false;
+  bool kill_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<Verb> make_checkpoint_verb() { return std::make_unique<CheckpointVerb>(); }
+
+}  // namespace crs::cli

@@ -1,0 +1,199 @@
+#include "cli/jobs.h"
+
+#include <pwd.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <cerrno>
+#include <charconv>
+#include <optional>
+#include <vector>
+
+#include "base/error.h"
+#include "base/io.h"
+#include "framework/nearest.h"
+
+namespace crs::cli {
+namespace {
+
+bool is_digits(std::string_view text) {
+  return !text.empty() && std::ranges::all_of(text, [](unsigned char c) { return std::isdigit(c) != 0; });
+}
+
+// A file below /proc/PID, or nothing if the process has gone or forbids it.
+std::optional<std::string> process_file(pid_t pid, std::string_view name) {
+  try {
+    return read_file(fmt::format("/proc/{}/{}", pid, name), std::size_t{1} << 22);
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
+std::string status_field(pid_t pid, std::string_view name) {
+  const std::string status = process_file(pid, "status").value_or("");
+  const std::string label = fmt::format("{}:\t", name);
+  std::size_t start = 0;
+  while (start < status.size() && std::string_view(status).substr(start, label.size()) != label) {
+    const std::size_t end = status.find('\n', start);
+    start = end == std::string::npos ? status.size() : end + 1;
+  }
+  if (start >= status.size()) return "";
+  start += label.size();
+  return status.substr(start, status.find('\n', start) - start);
+}
+
+pid_t parent_of(pid_t pid) {
+  const std::string text = status_field(pid, "PPid");
+  pid_t parent = 0;
+  std::from_chars(text.data(), text.data() + text.size(), parent);
+  return parent;
+}
+
+bool is_below(pid_t pid, pid_t ancestor) {
+  constexpr int kDeepest = 64;  // of what crs itself puts above a program: far more than ever occurs
+  for (int depth = 0; depth < kDeepest && pid > 1; ++depth) {
+    pid = parent_of(pid);
+    if (pid == ancestor) return true;
+  }
+  return false;
+}
+
+bool executes_crs(pid_t pid) {
+  struct stat own {};
+  struct stat other {};
+  const std::string link = fmt::format("/proc/{}/exe", pid);
+  return ::stat("/proc/self/exe", &own) == 0 && ::stat(link.c_str(), &other) == 0 && own.st_dev == other.st_dev &&
+         own.st_ino == other.st_ino;
+}
+
+std::string user_name(uid_t user) {
+  passwd entry{};
+  passwd* found = nullptr;
+  std::array<char, 16384> buffer{};
+  ::getpwuid_r(user, &entry, buffer.data(), buffer.size(), &found);
+  return found != nullptr ? found->pw_name : std::to_string(user);
+}
+
+void check_exists(pid_t pid) {
+  if (::kill(pid, 0) == 0) return;
+  if (errno == EPERM) {
+    struct stat status {};
+    const bool known = ::stat(fmt::format("/proc/{}", pid).c_str(), &status) == 0;
+    throw Error(ErrorKind::Refused, fmt::format("process {} belongs to {}", pid, known ? "user " + user_name(status.st_uid) : "another user"))
+        .advise("Only that user and root can checkpoint it");
+  }
+  throw Error(ErrorKind::NotFound, fmt::format("there is no process {}", pid)).advise("'crs list' shows the jobs that run");
+}
+
+void check_is_program(pid_t pid) {
+  check_exists(pid);
+  const std::string name = status_field(pid, "Name");
+  const std::string state = status_field(pid, "State");
+  if (state.starts_with("Z") || state.starts_with("X")) {
+    throw Error(ErrorKind::NotFound, fmt::format("process {} ({}) has ended and only waits for its parent to take note (a zombie)", pid, name))
+        .advise("There is nothing left to save");
+  }
+  const std::string group = status_field(pid, "Tgid");
+  if (!group.empty() && group != std::to_string(pid)) {
+    throw Error(ErrorKind::Usage, fmt::format("{} is a thread of process {}", pid, group)).advise(fmt::format("Checkpoint {}", group));
+  }
+  if (status_field(pid, "VmSize").empty()) fail(ErrorKind::Refused, "process {} ({}) is a part of the kernel, not a program", pid, name);
+}
+
+std::string command_of(pid_t pid) {
+  const std::string line = process_file(pid, "cmdline").value_or("");
+  const std::string first = line.substr(0, line.find('\0'));
+  return first.empty() ? status_field(pid, "Name") : first;
+}
+
+Target find_process(const RunningJobs& jobs, pid_t pid) {
+  if (pid == ::getpid()) fail(ErrorKind::Usage, "process {} is this very command, the tool itself", pid);
+  check_is_program(pid);
+  if (const auto running = jobs.find_process(pid)) return {pid, running->job};
+  if (!executes_crs(pid)) return {pid, default_job_name(command_of(pid), pid)};
+  // `crs run prog & crs checkpoint $!` means prog.
+  for (const RunningJob& running : jobs.list()) {
+    if (is_below(running.pid, pid)) return {running.pid, running.job};
+  }
+  throw Error(ErrorKind::Refused, fmt::format("process {} is crs itself, the tool, and no program runs below it", pid))
+      .advise("'crs list' shows the jobs that run");
+}
+
+[[noreturn]] void fail_no_job(const Store& store, const RunningJobs& jobs, const std::string& name) {
+  Error error(ErrorKind::NotFound, fmt::format("no job '{}' is running", name));
+  if (!store.list(name).empty()) throw error.advise(fmt::format("'crs restart {}' starts it from its newest snapshot", name));
+  std::vector<std::string> names;
+  for (const RunningJob& running : jobs.list()) names.push_back(running.job);
+  const std::string nearest = nearest_name(name, names);
+  throw error.advise(nearest.empty() ? "'crs list' shows the jobs that run; one that crs did not start has only its process id"
+                                     : fmt::format("Did you mean '{}'?", nearest));
+}
+
+}  // namespace
+
+Announcement::Announcement(Store& store, std::string job, pid_t pid) : jobs_(store), job_(std::move(job)), pid_(pid) {
+  jobs_.announce(job_, pid_);
+}
+
+Announcement::~Announcement() {
+  if (kept_) return;
+  try {
+    jobs_.withdraw(job_, pid_);
+  } catch (const Error&) {
+    // The process has ended or is about to: whoever meets the entry sees that.
+  }
+}
+
+void Announcement::hand_over(pid_t pid) {
+  jobs_.withdraw(job_, pid_);
+  jobs_.announce(job_, pid);
+  pid_ = pid;
+}
+
+Target find_target(Store& store, const std::string& text) {
+  const RunningJobs jobs(store);
+  if (is_digits(text)) {
+    pid_t pid = 0;
+    const auto [stop, problem] = std::from_chars(text.data(), text.data() + text.size(), pid);
+    if (problem != std::errc{} || pid == 0) fail(ErrorKind::NotFound, "there is no process {}", text);
+    return find_process(jobs, pid);
+  }
+  if (text.find('@') != std::string::npos) {
+    throw Error(ErrorKind::Usage, fmt::format("'{}' is a snapshot, not a running job", text)).advise("Name the job or a process id");
+  }
+  check_job_name(text);
+  const auto running = jobs.find(text);
+  if (!running) fail_no_job(store, jobs, text);
+  if (executes_crs(running->pid) && status_field(running->pid, "Name") == status_field(::getpid(), "Name")) {
+    fail(ErrorKind::Failed, "job {} is just being restarted by process {}", text, running->pid);
+  }
+  check_is_program(running->pid);
+  return {running->pid, running->job};
+}
+
+std::string default_job_name(std::string_view command, pid_t pid) {
+  constexpr std::size_t kLongestBase = 100;  // leaves room for the process id within a job name's 128
+  const std::size_t slash = command.rfind('/');
+  if (slash != std::string_view::npos && slash + 1 < command.size()) command.remove_prefix(slash + 1);
+  std::string base;
+  for (const char c : command.substr(0, kLongestBase)) {
+    const bool allowed = std::isalnum(static_cast<unsigned char>(c)) != 0 || std::string_view("._+-").find(c) != std::string_view::npos;
+    base += allowed ? c : '_';
+  }
+  const std::size_t first = std::min(base.find_first_not_of("._+-"), base.size());
+  base.erase(0, first);
+  return fmt::format("{}-{}", base.empty() ? "program" : base, pid);
+}
+
+void check_chosen_job_name(const std::string& name) {
+  check_job_name(name);
+  if (is_digits(name)) {
+    throw Error(ErrorKind::Usage, fmt::format("'{}' would be taken for a process id", name)).advise("Let the job's name have a letter");
+  }
+}
+
+}  // namespace crs::cli

@@ -1,0 +1,135 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <map>
+
+#include "base/error.h"
+#include "cli/foreground_program.h"
+#include "cli/jobs.h"
+#include "cli/signal_state.h"
+#include "cli/snapshot_text.h"
+#include "cli/verb.h"
+
+namespace crs::cli {
+namespace {
+
+const std::map<std::string, Ids> kIds = {
+    {"auto", Ids::Automatic}, {"keep", Ids::Keep}, {"namespace", Ids::Namespace}, {"new", Ids::New}};
+const std::map<std::string, ChangedFiles> kChangedFiles = {{"refuse", ChangedFiles::Refuse}, {"accept", ChangedFiles::Accept}};
+
+std::vector<std::string> names_of(const auto& choices) {
+  std::vector<std::string> names;
+  for (const auto& [name, value] : choices) names.push_back(name);
+  return names;
+}
+
+class RestartVerb : public Verb {
+ public:
+  std::string name() const override { return "restart"; }
+  std::string summary() const override { return "Start a program again from a snapshot"; }
+  std::string usage() const override { return "restart [OPTIONS] JOB[@SEQ]"; }
+  std::string description() const override {
+    return "Checks the snapshot (JOB alone: its newest one), starts the program from it, and waits for the program;\n"
+           "with --detach, prints its process id and ends. Nothing runs if anything is wrong with the snapshot.";
+  }
+  std::string footer() const override {
+    return "\nStandard input, output and error that led to a terminal or to something outside the snapshot are those of this\n"
+           "command. A file that the program appended to is cut back; what is cut off is kept and its place named.\n"
+           "Signals sent to crs go on to the program. The component that wrote the snapshot is used.\n\n"
+           "--ids: 'keep' takes the old process and thread ids in place (root or CAP_CHECKPOINT_RESTORE, and they are\n"
+           "free); 'namespace' puts them into a private pid namespace; 'new' gives fresh ids; 'auto' the first that works.\n\n"
+           "Example:\n  crs restart sim\n  pid=$(crs restart --detach sim@3)\n\n"
+           "Exit statuses: in the foreground those of the program, 128+N if signal N ended it;\n"
+           "  0  done (--detach): the program runs\n  1  failed: nothing was started\n  2  wrong usage\n"
+           "  3  no such snapshot\n  4  the snapshot is damaged: nothing was started\n";
+  }
+  std::string action() const override { return target_.empty() ? "restart" : "restart " + target_; }
+
+  void define(CLI::App& app) override {
+    app.add_option("SNAPSHOT", target_, "The snapshot, or a job for its newest one")->type_name("JOB[@SEQ]")->required();
+    app.add_flag("--detach", detach_, "Do not wait: print the program's process id");
+    app.add_option("--ids", ids_, "Process ids: auto, keep, namespace or new")
+        ->type_name("HOW")
+        ->check(CLI::IsMember(names_of(kIds)))
+        ->capture_default_str();
+    app.add_option("--files", changed_files_, "Files changed since: refuse or accept")
+        ->type_name("HOW")
+        ->check(CLI::IsMember(names_of(kChangedFiles)))
+        ->capture_default_str();
+    app.add_option("--name", job_, "Name of the job that the program is from now on (default: JOB)")->type_name("NAME");
+  }
+
+  int execute(Context& context) override {
+    const Reference wanted = Reference::parse(target_);
+    if (!job_.empty()) check_chosen_job_name(job_);
+    const SnapshotInfo snapshot = context.store().open(wanted);
+    const Selection selection = context.components().select(snapshot.manifest.component().name());
+    const std::string job = job_.empty() ? wanted.job : job_;
+    SignalState signals;
+    // Under this command's own id until the program is there: two restarts at once do not both get through.
+    Announcement announcement(context.store(), job, ::getpid());
+    const RestartedProgram program = restart(context, selection.module(), snapshot);
+    announce(context, announcement, program.pid);
+    for (const std::string& note : program.notes) context.say(note);
+    if (detach_) {
+      announcement.keep();
+      print_result(context, snapshot, job, selection.name(), program);
+      return kDone;
+    }
+    context.say_more(fmt::format("{} runs as process {}", snapshot.reference.to_string(), program.pid));
+    signals.block_all();
+    return ForegroundProgram(program.pid, program.wait_pid).wait();
+  }
+
+ private:
+  RestartedProgram restart(Context& context, Module& module, const SnapshotInfo& snapshot) const {
+    const SetAside set_aside = context.store().make_set_aside(snapshot.reference);
+    RestartOptions options;
+    options.ids = kIds.at(ids_);
+    options.changed_files = kChangedFiles.at(changed_files_);
+    options.detach = detach_;
+    options.set_aside_directory = set_aside.path();
+    options.progress = [&context](const std::string& line) { context.say(line); };
+    RestartedProgram program = module.restart(snapshot.to_snapshot(), options);
+    if (program.wait_pid == 0) program.wait_pid = program.pid;
+    return program;
+  }
+
+  // The program runs already: that it cannot be found by its name any more is no reason to end it.
+  static void announce(Context& context, Announcement& announcement, pid_t pid) {
+    try {
+      announcement.hand_over(pid);
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::ProgramGone) {
+        context.say(fmt::format("warning: process {} runs, but not under its job's name: {}", pid, error.what()));
+      }
+    }
+  }
+
+  static void print_result(Context& context, const SnapshotInfo& snapshot, const std::string& job, const std::string& component,
+                           const RestartedProgram& program) {
+    if (!context.options.json) {
+      context.print(fmt::format("{}\n", program.pid));
+      return;
+    }
+    context.print_json({{"reference", snapshot.reference.to_string()},
+                        {"job", job},
+                        {"component", component},
+                        {"pid", program.pid},
+                        {"wait_pid", program.wait_pid},
+                        {"notes", program.notes},
+                        {"passes", json_of(program.passes)}});
+  }
+
+  std::string target_;
+  std::string job_;
+  std::string ids_ = "auto";
+  std::string changed_files_ = "refuse";
+  bool detach_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<Verb> make_restart_verb() { return std::make_unique<RestartVerb>(); }
+
+}  // namespace crs::cli

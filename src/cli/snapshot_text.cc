@@ -1,0 +1,160 @@
+#include "cli/snapshot_text.h"
+
+#include <fmt/format.h>
+
+#include "base/hash.h"
+#include "cli/context.h"
+#include "cli/format.h"
+
+namespace crs::cli {
+namespace {
+
+// Field by field: the repeated strings of protobuf are of a type of their own.
+template <typename Strings>
+Json list_of(const Strings& strings) {
+  Json list = Json::array();
+  for (const std::string& text : strings) list.push_back(text);
+  return list;
+}
+
+std::string checksum_of(const store::FileRecord& file) {
+  if (file.checksum().empty()) return "";
+  return Hash128::from_bytes(file.checksum()).to_hex();
+}
+
+Json passes_of(const store::Manifest& manifest) {
+  Json list = Json::array();
+  for (const auto& pass : manifest.passes()) list.push_back({{"name", pass.name()}, {"nanoseconds", pass.nanoseconds()}});
+  return list;
+}
+
+Json files_of(const store::Manifest& manifest) {
+  Json list = Json::array();
+  for (const auto& file : manifest.files()) {
+    list.push_back({{"name", file.name()}, {"bytes", file.size()}, {"checksum", checksum_of(file)}, {"verified_by", file.verified_by()}});
+  }
+  return list;
+}
+
+Json component_of(const store::ComponentRecord& component) {
+  return {{"name", component.name()},
+          {"version", component.version()},
+          {"interface_version",
+           fmt::format("{}.{}.{}", component.interface_major(), component.interface_minor(), component.interface_patch())}};
+}
+
+Json program_of(const store::ProgramRecord& program) {
+  return {{"pid", program.pid()},
+          {"threads", program.threads()},
+          {"executable", program.executable()},
+          {"command_line", list_of(program.command_line())},
+          {"working_directory", program.working_directory()},
+          {"cpu_features", list_of(program.cpu_features())}};
+}
+
+class Lines {
+ public:
+  void add(std::string_view name, std::string_view value) { text_ += fmt::format("{:<18} {}\n", name, printable(value)); }
+  void indented(std::string_view value) { text_ += fmt::format("  {}\n", printable(value)); }
+  void head(std::string_view name) { text_ += fmt::format("{}\n", name); }
+  const std::string& text() const noexcept { return text_; }
+
+ private:
+  std::string text_;
+};
+
+void add_program(Lines& lines, const store::Manifest& manifest) {
+  const store::ProgramRecord& program = manifest.program();
+  lines.add("command", command_of(manifest));
+  lines.add("executable", program.executable());
+  lines.add("working directory", program.working_directory());
+  lines.add("process", fmt::format("{}, {} thread{}", program.pid(), program.threads(), program.threads() == 1 ? "" : "s"));
+  lines.add("user", std::to_string(manifest.user_id()));
+  lines.add("host", manifest.host());
+  lines.add("kernel", manifest.kernel());
+  std::string features;
+  for (const std::string& feature : program.cpu_features()) features += (features.empty() ? "" : " ") + feature;
+  lines.add("needs of processor", features);
+}
+
+void add_figures(Lines& lines, const store::Manifest& manifest) {
+  lines.add("memory", fmt::format("{} ({} bytes)", human_bytes(manifest.memory_bytes()), manifest.memory_bytes()));
+  lines.add("stored", fmt::format("{} ({} bytes)", human_bytes(manifest.stored_bytes()), manifest.stored_bytes()));
+  lines.add("paused for", human_seconds(manifest.pause_nanoseconds()));
+  lines.add("took", human_seconds(manifest.total_nanoseconds()));
+  lines.head("passes");
+  for (const auto& pass : manifest.passes()) lines.indented(fmt::format("{:<24} {:>12.3f} ms", pass.name(), static_cast<double>(pass.nanoseconds()) / 1e6));
+}
+
+void add_files(Lines& lines, const store::Manifest& manifest) {
+  lines.head("files");
+  for (const auto& file : manifest.files()) {
+    const std::string proof = file.checksum().empty() ? "checked by " + file.verified_by() : checksum_of(file);
+    lines.indented(fmt::format("{:<24} {:>14} bytes  {}", file.name(), file.size(), proof));
+  }
+  if (manifest.warnings().empty()) return;
+  lines.head("warnings");
+  for (const std::string& warning : manifest.warnings()) lines.indented(warning);
+}
+
+}  // namespace
+
+std::string command_of(const store::Manifest& manifest) {
+  std::string line;
+  for (const std::string& word : manifest.program().command_line()) line += (line.empty() ? "" : " ") + shell_quoted(word);
+  return line;
+}
+
+Json json_of(const std::vector<Pass>& passes) {
+  Json list = Json::array();
+  for (const Pass& pass : passes) list.push_back({{"name", pass.name}, {"nanoseconds", pass.nanoseconds}});
+  return list;
+}
+
+Json json_of(const store::Manifest& manifest) {
+  return {{"format_version", manifest.format_version()},
+          {"component", component_of(manifest.component())},
+          {"job", manifest.job()},
+          {"sequence", manifest.sequence()},
+          {"parent_sequence", manifest.has_parent_sequence() ? Json(manifest.parent_sequence()) : Json()},
+          {"taken_at", iso_time(manifest.taken_at())},
+          {"taken_at_nanoseconds", manifest.taken_at()},
+          {"host", manifest.host()},
+          {"kernel", manifest.kernel()},
+          {"user_id", manifest.user_id()},
+          {"program", program_of(manifest.program())},
+          {"pause_nanoseconds", manifest.pause_nanoseconds()},
+          {"total_nanoseconds", manifest.total_nanoseconds()},
+          {"memory_bytes", manifest.memory_bytes()},
+          {"stored_bytes", manifest.stored_bytes()},
+          {"passes", passes_of(manifest)},
+          {"files", files_of(manifest)},
+          {"warnings", list_of(manifest.warnings())}};
+}
+
+Json json_of(const SnapshotInfo& snapshot) {
+  Json json = {{"reference", snapshot.reference.to_string()}, {"location", snapshot.location}};
+  if (snapshot.damage) {
+    json["damage"] = snapshot.damage->what();
+  } else {
+    json.update(json_of(snapshot.manifest));
+  }
+  return json;
+}
+
+std::string text_of(const SnapshotInfo& snapshot) {
+  const store::Manifest& manifest = snapshot.manifest;
+  Lines lines;
+  lines.add("snapshot", snapshot.reference.to_string());
+  lines.add("location", snapshot.location);
+  lines.add("taken", local_time(manifest.taken_at()));
+  if (manifest.has_parent_sequence()) lines.add("needs", fmt::format("{}@{}", manifest.job(), manifest.parent_sequence()));
+  lines.add("component", fmt::format("{} {}", manifest.component().name(), manifest.component().version()));
+  lines.add("format version", std::to_string(manifest.format_version()));
+  add_program(lines, manifest);
+  add_figures(lines, manifest);
+  add_files(lines, manifest);
+  return lines.text();
+}
+
+}  // namespace crs::cli
