@@ -104,7 +104,6 @@ RestartedProgram restart(const Snapshot& snapshot, const RestartOptions& options
 
   // Take it over and give it a home outside all that the program's memory will occupy.
   newborn.take_over();
-  ThreadRestart threads(newborn.main_thread(), image.threads());
   RestoreContext context{.pid = newborn.pid(),
                          .remote = newborn.main_thread(),
                          .memory = newborn.memory(),
@@ -115,6 +114,8 @@ RestartedProgram restart(const Snapshot& snapshot, const RestartOptions& options
                          .reserved = newborn.settle(occupied_ranges(image.memory())),
                          .threads = {},
                          .new_ids = {}};
+
+  ThreadRestart threads(newborn.main_thread(), image.threads());
 
   // Memory, then threads, then what belongs to each of them.
   MemoryRestore memory(context, image.memory(), numbers.memory);
