@@ -1,0 +1,13 @@
+// subject: refused working directory
+#include "subject.h"
+
+#include <sys/stat.h>
+
+int main(void) {
+  char directory[] = "/tmp/crs-subject-XXXXXX";
+  SUBJECT_NEED(mkdtemp(directory) != NULL && chdir(directory) == 0 && rmdir(directory) == 0);
+  subject_ready();
+  char now[64];
+  SUBJECT_CHECK(getcwd(now, sizeof now) == NULL && errno == ENOENT);
+  subject_ok();
+}

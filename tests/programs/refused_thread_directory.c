@@ -1,0 +1,23 @@
+// subject: refused working directory of its own
+#include "subject.h"
+
+#include <pthread.h>
+#include <sched.h>
+
+static void* other_thread(void* barrier) {
+  SUBJECT_NEED(unshare(CLONE_FS) == 0 && chdir("/proc") == 0);
+  pthread_barrier_wait(barrier);
+  subject_wait_for_go();
+  return NULL;
+}
+
+int main(void) {
+  pthread_barrier_t barrier;
+  pthread_barrier_init(&barrier, NULL, 2);
+  pthread_t thread;
+  SUBJECT_NEED(pthread_create(&thread, NULL, other_thread, &barrier) == 0);
+  pthread_barrier_wait(&barrier);
+  subject_ready();
+  pthread_join(thread, NULL);
+  subject_ok();
+}
