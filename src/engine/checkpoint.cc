@@ -52,12 +52,14 @@ std::vector<pid_t> ids_of(const StoppedProcess& process) {
   return ids;
 }
 
-// Every room's part, in the order of the image.
+// Every room's part: timers before the signals that they may send meanwhile, then in the order of the image.
 // Returns which pages are to be saved.
 std::vector<PageArea> capture_process(CaptureContext& context, const Survey& survey, BorrowedProcess& borrowed, Passes& passes,
                                       image::Process& image) {
   image.set_pid(context.own_pid);
   capture_session(context, *image.mutable_session());
+  const auto before_timers = Clock::now();
+  passes.run("timers", [&] { capture_timers(context, *image.mutable_timers()); });
   passes.run("threads", [&] {
     borrowed.for_each_thread([&](const StoppedThread& thread, RemoteCaller& remote) {
       capture_thread(context, thread, remote, survey.waits, *image.mutable_threads()->add_threads());
@@ -67,7 +69,9 @@ std::vector<PageArea> capture_process(CaptureContext& context, const Survey& sur
   auto pages = passes.run("memory areas", [&] { return capture_memory(context, survey.memory, *image.mutable_memory()); });
   passes.run("descriptors", [&] { capture_descriptors(context, *image.mutable_descriptors()); });
   passes.run("signals", [&] { capture_signals(context, *image.mutable_signals()); });
-  passes.run("timers", [&] { capture_timers(context, *image.mutable_timers()); });
+  std::vector<const image::ThreadSignals*> of_threads;
+  for (const image::Thread& thread : image.threads().threads()) of_threads.push_back(&thread.signals());
+  account_for_expirations(*image.mutable_timers(), image.signals(), of_threads, before_timers);
   passes.run("credentials", [&] { capture_credentials(context, *image.mutable_credentials()); });
   passes.run("attributes", [&] { capture_attributes(context, *image.mutable_attributes()); });
   refuse_foreign_code(context);

@@ -1,5 +1,5 @@
 // A program without any privilege has none after a restart, whatever namespaces it was restarted in.
-// subject: ids keep namespace new
+// subject: ids namespace
 #include "subject.h"
 
 #include <linux/capability.h>

@@ -46,7 +46,7 @@ static void* other_thread(void* barrier) {
   pthread_barrier_wait(barrier);  // the main thread has taken what is the process's
   take_value(SIGRTMIN + 3, 300);
   take_value(SIGRTMIN + 3, 301);
-  take(SIGTERM, SI_TKILL);
+  take(SIGTERM, SI_USER);  // the C library shows SI_TKILL so
   nothing_more();
   return NULL;
 }

@@ -30,14 +30,11 @@ static void check_name(const char* wanted) {
 static void* other_thread(void* barrier) {
   SUBJECT_NEED(prctl(PR_SET_NAME, "other (thread)") == 0 && prctl(PR_SET_TIMERSLACK, 777000) == 0);
   SUBJECT_NEED(setpriority(PRIO_PROCESS, 0, 11) == 0);  // of this thread alone
-  SUBJECT_NEED(prctl(PR_SET_PDEATHSIG, SIGUSR2) == 0);
   pthread_barrier_wait(barrier);
   subject_wait_for_go();
   check_name("other (thread)");
   SUBJECT_CHECK(prctl(PR_GET_TIMERSLACK) == 777000);
   SUBJECT_CHECK(getpriority(PRIO_PROCESS, 0) == 11, "nice is %d", getpriority(PRIO_PROCESS, 0));
-  int signal = 0;
-  SUBJECT_CHECK(prctl(PR_GET_PDEATHSIG, &signal) == 0 && signal == SIGUSR2, "the parent-death signal is %d", signal);
   SUBJECT_CHECK(syscall(SYS_ioprio_get, 1, 0) != IDLE_CLASS);
   return NULL;
 }

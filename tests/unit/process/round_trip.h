@@ -90,6 +90,7 @@ class Restarted {
           inside(context);
           return said;
         }) {
+    newborn_.start();
     newborn_.take_over();
     newborn_.settle({});
     notes = newborn_.notes();

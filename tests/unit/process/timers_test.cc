@@ -7,6 +7,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <ctime>
 
 #include "base/error.h"
@@ -146,6 +147,65 @@ TEST_F(TimersTest, ATimerWhoseThreadEndedNotifiesNobody) {
   const image::Timers after = captured(restarted.capturing());
   ASSERT_EQ(after.timers_size(), 1);
   EXPECT_EQ(after.timers(0).notify(), SIGEV_NONE);
+}
+
+// What is left of a timer with this remaining time if its signal is found pending, long after the timer was captured.
+image::Timers after_expiration(std::int64_t remaining_seconds, std::int64_t interval_seconds, bool signal_pending) {
+  image::Timers timers;
+  image::PosixTimer& timer = *timers.add_timers();
+  timer.set_id(7);
+  timer.mutable_remaining()->set_seconds(remaining_seconds);
+  timer.mutable_remaining()->set_nanoseconds(5);
+  timer.mutable_interval()->set_seconds(interval_seconds);
+  image::IntervalTimer& real = *timers.add_intervals();
+  *real.mutable_remaining() = timer.remaining();
+  *real.mutable_interval() = timer.interval();
+  siginfo_t info{};
+  info.si_signo = SIGUSR1;
+  info.si_code = SI_TIMER;
+  info.si_timerid = signal_pending ? 7 : 8;
+  siginfo_t alarm{};
+  alarm.si_signo = SIGALRM;
+  alarm.si_code = signal_pending ? SI_KERNEL : SI_USER;
+  image::ThreadSignals thread;
+  thread.add_pending(std::string(reinterpret_cast<const char*>(&info), sizeof info));
+  image::Signals process;
+  process.add_pending(std::string(reinterpret_cast<const char*>(&alarm), sizeof alarm));
+  account_for_expirations(timers, process, {&thread}, std::chrono::steady_clock::now() - std::chrono::seconds(10));
+  return timers;
+}
+
+TEST_F(TimersTest, AnExpirationDuringTheCaptureCountsOnce) {
+  EXPECT_EQ(after_expiration(5, 0, true).timers(0).remaining().nanoseconds(), 0);
+  EXPECT_EQ(after_expiration(5, 0, true).intervals(0).remaining().nanoseconds(), 0);
+  EXPECT_EQ(after_expiration(5, 3, true).timers(0).remaining().seconds(), 8);
+  EXPECT_EQ(after_expiration(5, 3, true).intervals(0).remaining().seconds(), 5);
+  for (const bool periodic : {false, true}) {
+    EXPECT_EQ(after_expiration(5, periodic ? 3 : 0, false).timers(0).remaining().seconds(), 5);
+    EXPECT_EQ(after_expiration(5, periodic ? 3 : 0, false).intervals(0).remaining().seconds(), 5);
+    EXPECT_EQ(after_expiration(15, periodic ? 3 : 0, true).timers(0).remaining().seconds(), 15);
+    EXPECT_EQ(after_expiration(15, periodic ? 3 : 0, true).intervals(0).remaining().seconds(), 15);
+  }
+}
+
+TEST_F(TimersTest, ARestingIntervalTimerRestsAgain) {
+  const Child child([] {
+    sigset_t all;
+    ::sigfillset(&all);
+    ::sigprocmask(SIG_SETMASK, &all, nullptr);
+    const itimerval often{.it_interval = {.tv_sec = 0, .tv_usec = 1000}, .it_value = {.tv_sec = 0, .tv_usec = 1000}};
+    ::setitimer(ITIMER_REAL, &often, nullptr);
+    sigset_t pending;
+    do {
+      ::sigpending(&pending);
+    } while (!::sigismember(&pending, SIGALRM));
+    return true;
+  });
+  test::Frozen frozen(child.pid());
+  const image::Timers timers = captured(frozen.context());
+  ASSERT_EQ(timers.intervals_size(), 1);
+  EXPECT_EQ(timers.intervals(0).interval().nanoseconds(), 1'000'000);
+  EXPECT_EQ(timers.intervals(0).remaining().nanoseconds(), 1000);
 }
 
 TEST_F(TimersTest, RefusesDamagedImages) {

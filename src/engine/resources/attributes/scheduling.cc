@@ -1,6 +1,7 @@
 #include "engine/resources/attributes/scheduling.h"
 
 #include <sched.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -82,9 +83,8 @@ std::uint32_t io_priority_of(pid_t tid) {
 }
 
 bool same_scheduling(const image::Scheduling& wanted, const KernelScheduling& now) {
-  return wanted.policy() == now.policy && wanted.flags() == now.flags && wanted.nice() == now.nice &&
-         wanted.priority() == now.priority && wanted.runtime() == own_runtime(now) &&
-         wanted.deadline() == now.deadline && wanted.period() == now.period;
+  return wanted.policy() == now.policy && wanted.flags() == now.flags && wanted.priority() == now.priority &&
+         wanted.runtime() == own_runtime(now) && wanted.deadline() == now.deadline && wanted.period() == now.period;
 }
 
 KernelScheduling kernel_scheduling(const image::Scheduling& kept) {
@@ -92,7 +92,6 @@ KernelScheduling kernel_scheduling(const image::Scheduling& kept) {
   scheduling.size = sizeof scheduling;
   scheduling.policy = kept.policy();
   scheduling.flags = kept.flags();
-  scheduling.nice = kept.nice();
   scheduling.priority = kept.priority();
   scheduling.runtime = kept.runtime();
   scheduling.deadline = kept.deadline();
@@ -104,22 +103,40 @@ int set_scheduling(pid_t tid, KernelScheduling& scheduling) {
   return ::syscall(SYS_sched_setattr, tid, &scheduling, 0) == 0 ? 0 : errno;
 }
 
+// Real-time threads and SCHED_IDLE have a nice value too, which shows when they become ordinary again; sched_setattr(2)
+// leaves it alone.
+int nice_of(pid_t tid) {
+  constexpr int kNiceOffset =
+      20;  // the system call itself returns 20 - nice (getpriority(2), "C library/kernel differences")
+  const long priority = ::syscall(SYS_getpriority, PRIO_PROCESS, tid);
+  if (priority < 0) fail_errno(errno, "cannot read the nice value of thread {}", tid);
+  return kNiceOffset - static_cast<int>(priority);
+}
+
+bool is_not_permitted(int problem) { return problem == EPERM || problem == EACCES; }
+
 void restore_policy(pid_t tid, const image::Scheduling& wanted, std::vector<std::string>& notes) {
   const KernelScheduling now = scheduling_of(tid);
   if (same_scheduling(wanted, now)) return;
   KernelScheduling scheduling = kernel_scheduling(wanted);
+  scheduling.nice = nice_of(tid);
   const int problem = set_scheduling(tid, scheduling);
   if (problem == 0) return;
-  if (is_real_time(wanted.policy()) || (problem != EPERM && problem != EACCES)) {
+  if (is_real_time(wanted.policy()) || !is_not_permitted(problem)) {
     Error error = Error::from_errno(fmt::format("cannot give thread {} its scheduling policy {} and priority {} back",
                                                 tid, wanted.policy(), wanted.priority()),
                                     problem);
     throw error.advise("Restart it as root, or with a limit for real-time priorities (ulimit -r) that allows it");
   }
-  add_once(notes,
-           fmt::format(
-               "the nice value stays at {} instead of {}, which crs restart, as the user that it runs as, may not set",
-               now.nice, wanted.nice()));
+  add_once(notes, fmt::format("the scheduling policy stays at {} instead of {}, which crs restart may not set",
+                              now.policy, wanted.policy()));
+}
+
+void restore_nice(pid_t tid, int wanted, std::vector<std::string>& notes) {
+  const int now = nice_of(tid);
+  if (now == wanted || ::syscall(SYS_setpriority, PRIO_PROCESS, tid, wanted) == 0) return;
+  if (!is_not_permitted(errno)) fail_errno(errno, "cannot set the nice value of thread {}", tid);
+  add_once(notes, fmt::format("the nice value stays at {} instead of {}, which crs restart may not set", now, wanted));
 }
 
 void restore_utilization(pid_t tid, const image::Scheduling& wanted, std::vector<std::string>& notes) {
@@ -166,7 +183,7 @@ void capture_scheduling(pid_t tid, image::ThreadAttributes& attributes) {
   image::Scheduling& kept = *attributes.mutable_scheduling();
   kept.set_policy(now.policy);
   kept.set_flags(now.flags);
-  kept.set_nice(now.nice);
+  kept.set_nice(nice_of(tid));
   kept.set_priority(now.priority);
   kept.set_runtime(own_runtime(now));
   kept.set_deadline(now.deadline);
@@ -189,6 +206,7 @@ void check_scheduling(const image::ThreadAttributes& attributes) {
 void restore_scheduling(pid_t tid, const image::ThreadAttributes& attributes, std::vector<std::string>& notes) {
   restore_processors(tid, attributes.processors(), notes);
   restore_policy(tid, attributes.scheduling(), notes);
+  restore_nice(tid, attributes.scheduling().nice(), notes);
   restore_utilization(tid, attributes.scheduling(), notes);
   restore_io_priority(tid, attributes.io_priority(), notes);
 }

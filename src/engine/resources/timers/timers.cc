@@ -7,8 +7,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <cstring>
 #include <ctime>
 #include <optional>
+#include <set>
 
 #include "base/error.h"
 #include "engine/resources/process_status.h"
@@ -62,7 +64,10 @@ void capture_interval_timers(RemoteCaller& remote, image::Timers& timers) {
   for (const int which : {ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF}) {
     const RemoteAddress place = remote.scratch();
     remote.call("getitimer", SYS_getitimer, which, place);
-    const auto timer = remote.get<KernelTimer>();
+    auto timer = remote.get<KernelTimer>();
+    // A real-time timer rests between its expiration and the delivery of SIGALRM. Making it expire again at once leads
+    // back to that: the signal is not pending twice.
+    if (is_zero(timer.remaining) && !is_zero(timer.interval)) timer.remaining.fraction = 1;
     if (is_zero(timer.remaining)) continue;
     image::IntervalTimer& kept = *timers.add_intervals();
     kept.set_which(which);
@@ -135,6 +140,42 @@ void capture_posix_timer(CaptureContext& context, const ListedTimer& timer, cons
   const auto time = remote.get<KernelTimer>();
   keep_duration(time.remaining, 1, *kept.mutable_remaining());
   keep_duration(time.interval, 1, *kept.mutable_interval());
+}
+
+// Signals that come from timers, among all that are pending.
+struct TimerSignals {
+  std::set<int> timers;            // ids of POSIX timers
+  bool of_interval_timer = false;  // SIGALRM of ITIMER_REAL
+
+  void add(const google::protobuf::RepeatedPtrField<std::string>& pending) {
+    for (const std::string& bytes : pending) {
+      siginfo_t info{};
+      std::memcpy(&info, bytes.data(), std::min(bytes.size(), sizeof info));
+      if (info.si_code == SI_TIMER) timers.insert(info.si_timerid);
+      if (info.si_code == SI_KERNEL && info.si_signo == SIGALRM) of_interval_timer = true;
+    }
+  }
+};
+
+std::chrono::nanoseconds nanoseconds_of(const image::TimerDuration& kept) {
+  // Longer than any capture, and far from overflow.
+  constexpr std::int64_t kLong = 1'000'000'000;
+  return std::chrono::seconds(std::min(kept.seconds(), kLong)) + std::chrono::nanoseconds(kept.nanoseconds());
+}
+
+bool is_zero(const image::TimerDuration& kept) { return kept.seconds() == 0 && kept.nanoseconds() == 0; }
+
+// The timer has expired once and its signal is pending: a periodic one waits for its next expiration, another one for
+// nothing.
+void account_for_expiration(image::TimerDuration& remaining, const image::TimerDuration& interval) {
+  if (is_zero(interval)) {
+    remaining.Clear();
+    return;
+  }
+  constexpr std::int64_t kNanoseconds = kNanosecondsPerSecond;
+  const std::int64_t nanoseconds = remaining.nanoseconds() + interval.nanoseconds();
+  remaining.set_seconds(remaining.seconds() + interval.seconds() + nanoseconds / kNanoseconds);
+  remaining.set_nanoseconds(nanoseconds % kNanoseconds);
 }
 
 void check_duration(const image::TimerDuration& kept) {
@@ -251,6 +292,19 @@ void create_posix_timer(RestoreContext& context, const TimerIds& ids, const imag
   }
 }
 
+// Setting an interval timer of processor time adds one tick of the kernel (getitimer(2), "NOTES": expiration never
+// before the time asked for), so that much is taken off. The coarse clocks advance by ticks (clock_getres(2)).
+KernelTime without_tick(const KernelTime& remaining) {
+  timespec tick{};
+  if (::clock_getres(CLOCK_MONOTONIC_COARSE, &tick) != 0 || tick.tv_sec != 0) return remaining;
+  constexpr std::int64_t kMicrosecondsPerSecond = 1'000'000;
+  const std::int64_t microseconds = tick.tv_nsec / 1000;
+  if (remaining.fraction >= microseconds)
+    return {.seconds = remaining.seconds, .fraction = remaining.fraction - microseconds};
+  if (remaining.seconds == 0) return {.seconds = 0, .fraction = 1};
+  return {.seconds = remaining.seconds - 1, .fraction = remaining.fraction + kMicrosecondsPerSecond - microseconds};
+}
+
 KernelTimer kernel_timer(const image::TimerDuration& remaining, const image::TimerDuration& interval,
                          std::int64_t nanoseconds_per_unit) {
   KernelTimer timer{.interval = kernel_time(interval, nanoseconds_per_unit),
@@ -270,6 +324,25 @@ void capture_timers(CaptureContext& context, image::Timers& timers) {
   for (const ListedTimer& timer : listed) {
     in_context(fmt::format("timer {}", timer.id),
                [&] { capture_posix_timer(context, timer, ids, *timers.add_timers()); });
+  }
+}
+
+void account_for_expirations(image::Timers& timers, const image::Signals& of_process,
+                             const std::vector<const image::ThreadSignals*>& of_threads,
+                             std::chrono::steady_clock::time_point since) {
+  TimerSignals signals;
+  signals.add(of_process.pending());
+  for (const image::ThreadSignals* thread : of_threads) signals.add(thread->pending());
+  const std::chrono::nanoseconds elapsed = std::chrono::steady_clock::now() - since;
+  for (image::PosixTimer& timer : *timers.mutable_timers()) {
+    const bool expired = !is_zero(timer.remaining()) && nanoseconds_of(timer.remaining()) <= elapsed;
+    if (expired && signals.timers.contains(timer.id()))
+      account_for_expiration(*timer.mutable_remaining(), timer.interval());
+  }
+  for (image::IntervalTimer& timer : *timers.mutable_intervals()) {
+    const bool expired = timer.which() == ITIMER_REAL && nanoseconds_of(timer.remaining()) <= elapsed;
+    // A periodic one rests now: see capture_interval_timers.
+    if (expired && signals.of_interval_timer && is_zero(timer.interval())) timer.mutable_remaining()->Clear();
   }
 }
 
@@ -303,8 +376,10 @@ void activate_timers(RestoreContext& context, const image::Timers& timers) {
     remote.call("timer_settime", SYS_timer_settime, timer.id(), 0, setting, 0);
   }
   for (const image::IntervalTimer& timer : timers.intervals()) {
-    const RemoteAddress setting = remote.put(kernel_timer(timer.remaining(), timer.interval(), 1000));
-    remote.call("setitimer", SYS_setitimer, timer.which(), setting, 0);
+    KernelTimer setting = kernel_timer(timer.remaining(), timer.interval(), 1000);
+    if (is_zero(setting.remaining)) continue;
+    if (timer.which() != ITIMER_REAL) setting.remaining = without_tick(setting.remaining);
+    remote.call("setitimer", SYS_setitimer, timer.which(), remote.put(setting), 0);
   }
 }
 

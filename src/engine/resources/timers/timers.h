@@ -7,12 +7,22 @@
 // nobody.
 #pragma once
 
+#include <chrono>
+#include <vector>
+
 #include "engine/resources/context.h"
+#include "engine/resources/signals/signals.pb.h"
 #include "engine/resources/timers/timers.pb.h"
 
 namespace crs::engine {
 
+// Time goes on while a program is frozen, so timers may expire during the capture. Therefore they are captured before
+// any pending signal; when all signals are captured, account_for_expirations() sees which of them are due to such an
+// expiration. `since` is a moment before the call of capture_timers.
 void capture_timers(CaptureContext& context, image::Timers& timers);
+void account_for_expirations(image::Timers& timers, const image::Signals& of_process,
+                             const std::vector<const image::ThreadSignals*>& of_threads,
+                             std::chrono::steady_clock::time_point since);
 // Throws an Error of kind Damaged for what no kernel can have said.
 void check_timers(CheckContext& context, const image::Timers& timers);
 // Creates the timers, disarmed. All threads must exist; credentials must still be the newborn's own.
