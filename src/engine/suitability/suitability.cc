@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "engine/newborn/init.h"
+#include "engine/resources/credentials/seccomp.h"
 #include "engine/resources/process_status.h"
 
 namespace crs::engine {
@@ -50,15 +51,6 @@ void refuse_tracer(pid_t pid, Refusals& refusals) {
   if (tracer.empty() || tracer == "0" || tracer == std::to_string(::getpid())) return;
   refusals.add(fmt::format("process {} is being traced by process {} ({})", pid, tracer, comm_of(std::atoi(tracer.c_str()))),
                "end the debugger or the other checkpoint first");
-}
-
-void refuse_seccomp(pid_t pid, Refusals& refusals) {
-  const std::string mode = status_field(pid, "Seccomp");
-  const bool as_crs = mode == status_field(::getpid(), "Seccomp") &&
-                      status_field(pid, "Seccomp_filters") == status_field(::getpid(), "Seccomp_filters");
-  if (mode.empty() || mode == "0" || as_crs) return;  // the same filters: those of a container that both are in
-  refusals.add(fmt::format("process {} runs under a seccomp {}", pid, mode == "1" ? "strict mode" : "filter"),
-               "the kernel does not let it be read and put back without privileges; start the program without it");
 }
 
 }  // namespace

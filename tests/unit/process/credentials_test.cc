@@ -18,6 +18,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "engine/resources/credentials/seccomp.h"
 #include "engine/resources/credentials/thread_credentials.h"
 #include "pages/child.h"
 #include "process/round_trip.h"
@@ -170,21 +171,50 @@ TEST_F(CredentialsTest, OrdinaryUserMayNotBecomeAnother) {
   }
 }
 
+bool add_filter() {
+  sock_filter allow{.code = BPF_RET | BPF_K, .jt = 0, .jf = 0, .k = SECCOMP_RET_ALLOW};
+  const sock_fprog program{.len = 1, .filter = &allow};
+  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
 TEST_F(CredentialsTest, RefusesSeccomp) {
-  const Child child([] {
-    sock_filter allow{.code = BPF_RET | BPF_K, .jt = 0, .jf = 0, .k = SECCOMP_RET_ALLOW};
-    const sock_fprog program{.len = 1, .filter = &allow};
-    return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
-  });
-  test::Frozen frozen(child.pid());
-  captured(frozen.context());
+  const Child child(add_filter);
+  Refusals refusals;
+  refuse_seccomp(child.pid(), refusals);
   try {
-    frozen.refusals.throw_if_any();
+    refusals.throw_if_any();
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::Refused);
-    EXPECT_THAT(error.what(), HasSubstr("seccomp"));
+    EXPECT_THAT(error.what(), HasSubstr("1 seccomp filters"));
   }
+}
+
+TEST_F(CredentialsTest, RefusesSeccompOfOneThread) {
+  const Child child([] {
+    std::atomic<int> answer = 0;
+    std::thread([&answer] {
+      answer = add_filter() ? 1 : -1;
+      answer.notify_one();
+      while (true) ::pause();
+    }).detach();
+    answer.wait(0);
+    return answer == 1;
+  });
+  Refusals refusals;
+  refuse_seccomp(child.pid(), refusals);
+  EXPECT_FALSE(refusals.empty());
+}
+
+TEST_F(CredentialsTest, AContainersFiltersAreNoObstacle) {
+  // The child stands for CRS in a container, its own child for the program beside it.
+  EXPECT_NO_THROW(Child([] {
+    if (!add_filter()) return false;
+    const Child program([] { return true; });
+    Refusals refusals;
+    refuse_seccomp(program.pid(), refusals);
+    return refusals.empty();
+  }));
 }
 
 }  // namespace

@@ -8,32 +8,11 @@
 #include <string>
 
 #include "base/error.h"
+#include "engine/resources/credentials/seccomp.h"
 #include "engine/resources/credentials/thread_credentials.h"
 
 namespace crs::engine {
 namespace {
-
-constexpr std::string_view kNoSeccomp = "0";
-
-// Filters cannot be taken off, so a program that has as many as CRS can only have those that CRS has, if both run in
-// one container.
-void check_seccomp(CaptureContext& context, pid_t tid, const ProcessStatus& status, const ProcessStatus& own) {
-  const std::string_view mode = status.field("Seccomp").value_or(kNoSeccomp);
-  if (mode == kNoSeccomp) return;
-  const auto filters = status.field("Seccomp_filters");
-  const bool as_crs =
-      mode == own.field("Seccomp").value_or(kNoSeccomp) && filters && filters == own.field("Seccomp_filters");
-  if (!as_crs) {
-    context.refusals.add(
-        fmt::format("thread {} of process {} runs under seccomp (mode {}, {} filters)", innermost_id(tid),
-                    context.own_pid, mode, filters.value_or("unknown")),
-        "a filter cannot be read back from the kernel without CAP_SYS_ADMIN; start the program without it");
-  } else if (tid == context.pid) {
-    context.warnings.emplace_back(
-        "the program runs under as many seccomp filters as crs itself: they are taken to be the same, those of a "
-        "container, and are not part of the snapshot");
-  }
-}
 
 // The label of AppArmor, SELinux and the like; empty without a security module that has labels.
 std::string security_label(pid_t pid) {
@@ -98,13 +77,11 @@ void check_thread(const ThreadCredentials& wanted, const ThreadCredentials& own)
 }  // namespace
 
 void capture_credentials(CaptureContext& context, image::Credentials& credentials) {
-  const ProcessStatus own = ProcessStatus::of(::getpid());
   const ThreadCredentials main = credentials_of(context.remote);
   keep_credentials(main, *credentials.mutable_main());
   credentials.mutable_main()->set_tid(context.own_pid);
   for (const pid_t tid : context.threads) {
     const ProcessStatus status = ProcessStatus::of(tid);
-    check_seccomp(context, tid, status, own);
     ThreadCredentials thread = credentials_in(status);
     thread.securebits = main.securebits;  // Inherited by every thread; to set them for one alone takes CAP_SETPCAP and
                                           // no C library does it.
@@ -113,13 +90,20 @@ void capture_credentials(CaptureContext& context, image::Credentials& credential
     keep_credentials(thread, other);
     other.set_tid(innermost_id(tid));
   }
+  credentials.set_seccomp_filters(seccomp_filters_of(context.pid));
   warn_of_security_label(context);
 }
 
-void check_credentials(CheckContext&, const image::Credentials& credentials) {
+void check_credentials(CheckContext& context, const image::Credentials& credentials) {
   const ThreadCredentials own = credentials_in(ProcessStatus::of(::getpid()));
   check_thread(credentials_from(credentials.main()), own);
   for (const image::ThreadCredentials& other : credentials.others()) check_thread(credentials_from(other), own);
+  const std::uint32_t filters = seccomp_filters_of(::getpid());
+  if (filters != credentials.seccomp_filters()) {
+    context.notes.push_back(
+        fmt::format("the program ran under {} seccomp filters of its container; here it runs under {}",
+                    credentials.seccomp_filters(), filters));
+  }
 }
 
 void restore_credentials(RestoreContext& context, const image::Credentials& credentials) {

@@ -12,7 +12,8 @@
 namespace crs::engine {
 
 // Refuses seccomp filters (unless they are as many as CRS itself runs under, which is what a container looks like).
-// Warns of a security label that differs from that of CRS.
+// Warns of a security label that differs from that of
+// CRS.
 void capture_credentials(CaptureContext& context, image::Credentials& credentials);
 // Throws what this caller cannot give back, before anything is started.
 void check_credentials(CheckContext& context, const image::Credentials& credentials);
