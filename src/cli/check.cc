@@ -19,7 +19,8 @@ Json json_of(const MachineFact& fact) {
 }
 
 std::string text_of(const MachineFact& fact) {
-  std::string text = fmt::format("{:<8} {:<30} {}\n", fact.available ? "ok" : "missing", fact.name, printable(fact.detail));
+  std::string text =
+      fmt::format("{:<8} {:<30} {}\n", fact.available ? "ok" : "missing", fact.name, printable(fact.detail));
   if (!fact.available) text += fmt::format("{:<8} {}: {}\n", "", fact.essential ? "needed" : "so", fact.consequence);
   return text;
 }
@@ -30,21 +31,23 @@ class CheckVerb : public Verb {
   std::string summary() const override { return "Say what this machine can do, and what follows where it cannot"; }
   std::string usage() const override { return "check [OPTIONS]"; }
   std::string description() const override {
-    return "Tries out every kernel interface that checkpoints and restarts need, as the calling user, and the store's place.";
+    return "Tries out every kernel interface that checkpoints and restarts need, as the calling user, and the store's "
+           "place.";
   }
   std::string footer() const override {
     return "\nExample:\n  crs check\n  crs check --json --store /scratch/snapshots\n\n"
-           "Exit statuses:\n  0  programs can be checkpointed and restarted here\n  1  something that is needed is missing\n"
+           "Exit statuses:\n  0  programs can be checkpointed and restarted here\n  1  something that is needed is "
+           "missing\n"
            "  2  wrong usage\n";
   }
   std::string action() const override { return "check this machine"; }
   void define(CLI::App& app) override { static_cast<void>(app); }
 
   int execute(Context& context) override {
-    context.parameters();  // a mistake in them would stop every other verb: show it here
     std::vector<MachineFact> facts = engine::examine_machine();
     std::ranges::move(engine::examine_store_directory(context.store().location()), std::back_inserter(facts));
-    const bool usable = std::ranges::all_of(facts, [](const MachineFact& fact) { return fact.available || !fact.essential; });
+    const bool usable =
+        std::ranges::all_of(facts, [](const MachineFact& fact) { return fact.available || !fact.essential; });
     if (context.options.json) {
       print_facts_as_json(context, facts, usable);
     } else {

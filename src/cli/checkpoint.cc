@@ -22,12 +22,14 @@ class CheckpointVerb : public Verb {
            "started by crs. Prints the snapshot's name, JOB@SEQ, alone on standard output once it is safely on disk.";
   }
   std::string footer() const override {
-    return "\nThe program goes on unless --stop or --kill is given. If something cannot be kept, nothing is written, the\n"
+    return "\nThe program goes on unless --stop or --kill is given. If something cannot be kept, nothing is written, "
+           "the\n"
            "program goes on, and the message names what stands in the way.\n\n"
            "Example:\n  snapshot=$(crs checkpoint sim)\n  crs checkpoint --kill 4711\n"
            "  crs checkpoint --leave-out fd=7 --json sim\n\n" +
-           std::string("Exit statuses:\n  0  done: the snapshot is complete\n  1  failed, or something cannot be kept\n"
-                       "  2  wrong usage\n  3  no such job or process\n");
+           std::string(
+               "Exit statuses:\n  0  done: the snapshot is complete\n  1  failed, or something cannot be kept\n"
+               "  2  wrong usage\n  3  no such job or process\n");
   }
   std::string action() const override { return target_.empty() ? "checkpoint" : "checkpoint " + target_; }
 
@@ -36,7 +38,9 @@ class CheckpointVerb : public Verb {
     auto* stop = app.add_flag("--stop", stop_, "The program stays stopped (SIGCONT continues it)");
     app.add_flag("--kill", kill_, "The program ends when the snapshot is complete")->excludes(stop);
     app.add_option("--name", name_, "Name of the job in the store")->type_name("JOB");
-    app.add_option("--leave-out", leave_out_, "Leave this out of the snapshot; may be repeated")->type_name("fd=N")->allow_extra_args(false);
+    app.add_option("--leave-out", leave_out_, "Leave this out of the snapshot; may be repeated")
+        ->type_name("fd=N")
+        ->allow_extra_args(false);
     app.add_option("--component", component_, "The checkpointer to use")->type_name("NAME");
     app.add_option("--timeout", timeout_, "Wait so long for another checkpoint of the job to end")
         ->type_name("SECONDS")
@@ -48,7 +52,7 @@ class CheckpointVerb : public Verb {
     // A reader of ours that goes away must not end a checkpoint in the middle.
     ::signal(SIGPIPE, SIG_IGN);
     if (!name_.empty()) check_chosen_job_name(name_);
-    if (!component_.empty()) context.options.parameters.push_back("crs=" + component_);
+    if (!component_.empty()) context.parameters().read_option("crs=" + component_);
     Target target = find_target(context.store(), target_);
     if (!name_.empty()) target.job = name_;
     const Selection selection = context.components().select();
@@ -93,9 +97,9 @@ class CheckpointVerb : public Verb {
       return;
     }
     context.print(reference + "\n");
-    context.say(fmt::format("{}: {} in {}, the program was paused for {} -> {}", reference, human_bytes(manifest.memory_bytes()),
-                            human_seconds(manifest.total_nanoseconds()), human_seconds(manifest.pause_nanoseconds()),
-                            writer.final_location()));
+    context.say(fmt::format("{}: {} in {}, the program was paused for {} -> {}", reference,
+                            human_bytes(manifest.memory_bytes()), human_seconds(manifest.total_nanoseconds()),
+                            human_seconds(manifest.pause_nanoseconds()), writer.final_location()));
     if (stop_) context.say(fmt::format("process {} is stopped; 'kill -CONT {}' continues it", target.pid, target.pid));
   }
 

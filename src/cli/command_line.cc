@@ -67,6 +67,7 @@ int CommandLine::help(const std::vector<std::string>& topics, const CLI::App& ap
 
 int CommandLine::execute(Verb& verb) {
   try {
+    context_.parameters();  // a mistake in them is one whether this verb needs them or not
     return verb.execute(context_);
   } catch (const Error& error) {
     return context_.report(error, verb.action());
@@ -95,7 +96,8 @@ int CommandLine::dispatch(std::vector<std::string> words, const CLI::App& app) {
   if (words.empty()) return help({}, app);
   const std::string first = words.front();
   words.erase(words.begin());
-  if (first.starts_with("-")) throw Error(ErrorKind::Usage, fmt::format("there is no option '{}'", first)).advise("See 'crs --help'");
+  if (first.starts_with("-"))
+    throw Error(ErrorKind::Usage, fmt::format("there is no option '{}'", first)).advise("See 'crs --help'");
   if (first == "help") return help(words, app);
   return run_verb(find(first), words);
 }

@@ -1,4 +1,5 @@
-// The command line as a whole: finds the verb, parses its options, runs it and turns what it throws into a message and an exit status.
+// The command line as a whole: finds the verb, parses its options, runs it and turns what it throws into a message and
+// an exit status.
 #pragma once
 
 #include <ostream>

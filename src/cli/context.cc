@@ -83,7 +83,8 @@ ComponentRegistry& Context::components() {
 
 Store& Context::store() {
   if (store_ == nullptr) {
-    const std::string location = options.store.empty() ? Store::default_location() : std::filesystem::absolute(options.store).native();
+    const std::string location =
+        options.store.empty() ? Store::default_location() : std::filesystem::absolute(options.store).native();
     store_ = std::make_unique<Store>(location);
   }
   return *store_;

@@ -30,7 +30,8 @@ class Context {
   SharedOptions options;
 
   const Environment& environment() const noexcept { return environment_; }
-  // All sources read, all components known, nothing unknown set. Made at the first use; throws what is wrong with the sources.
+  // All sources read, all components known, nothing unknown set. Made at the first use; throws what is wrong with the
+  // sources.
   Parameters& parameters();
   ComponentRegistry& components();
 
@@ -44,8 +45,8 @@ class Context {
   void say(std::string_view line);
   // As say(), with --verbose only.
   void say_more(std::string_view line);
-  // An error as a line on standard error: "crs: cannot ACTION: why. What to do"; with --json also as JSON on standard output. Returns
-  // the exit status that goes with it.
+  // An error as a line on standard error: "crs: cannot ACTION: why. What to do"; with --json also as JSON on standard
+  // output. Returns the exit status that goes with it.
   int report(const Error& error, std::string_view action);
 
  private:

@@ -1,6 +1,5 @@
 #include "cli/foreground_program.h"
 
-#include <fcntl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -17,16 +16,11 @@ namespace {
 constexpr int kLooksForStop = 20;
 constexpr timespec kLookInterval{.tv_sec = 0, .tv_nsec = 50'000'000};
 
-bool has_controlling_terminal() {
-  const FileDescriptor terminal(::open("/dev/tty", O_RDONLY | O_CLOEXEC | O_NOCTTY));
-  return static_cast<bool>(terminal);
-}
-
 bool is_stop_of_terminal(int signal) { return signal == SIGTSTP || signal == SIGTTIN || signal == SIGTTOU; }
 
-// Whether the kernel sent `signal` to the whole process group on the terminal's behalf. A session leader gets SIGHUP and SIGCONT on its
-// own when the terminal hangs up (tty_ioctl(4), credentials(7)), so those must go on to the program.
-bool reached_group(const siginfo_t& signal) {
+// Whether the kernel sent `signal` to a whole process group on the terminal's behalf. A session leader gets SIGHUP and
+// SIGCONT on its own when the terminal hangs up (tty_ioctl(4), credentials(7)).
+bool is_for_group(const siginfo_t& signal) {
   if (signal.si_code != SI_KERNEL) return false;
   switch (signal.si_signo) {
     case SIGHUP:
@@ -47,10 +41,13 @@ bool reached_group(const siginfo_t& signal) {
 }  // namespace
 
 ForegroundProgram::ForegroundProgram(pid_t pid, pid_t wait_pid)
-    : pid_(pid),
-      wait_pid_(wait_pid),
-      process_(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))),
-      has_terminal_(has_controlling_terminal()) {}
+    : pid_(pid), wait_pid_(wait_pid), process_(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))), terminal_(pid) {
+  terminal_.lend();
+}
+
+bool ForegroundProgram::reached_program(const siginfo_t& signal) const {
+  return is_for_group(signal) && ::getpgid(pid_) == ::getpgrp();
+}
 
 int ForegroundProgram::wait() {
   // The program may have ended or stopped before its signals were waited for.
@@ -69,7 +66,8 @@ int ForegroundProgram::wait() {
 bool ForegroundProgram::next_signal(siginfo_t& signal) {
   sigset_t all;
   ::sigfillset(&all);
-  // The time limit only counts while a stop of a program below another process is to be expected, of which there is no report.
+  // The time limit only counts while a stop of a program below another process is to be expected, of which there is no
+  // report.
   const int result = looks_for_stop_ > 0 ? ::sigtimedwait(&all, &signal, &kLookInterval) : ::sigwaitinfo(&all, &signal);
   return result > 0;
 }
@@ -94,13 +92,14 @@ void ForegroundProgram::handle(const siginfo_t& signal) {
   // The kernel's answer to a write of our own (SIGPIPE).
   if (signal.si_code == SI_USER && signal.si_pid == ::getpid()) return;
   if (is_stop_of_terminal(signal.si_signo) && wait_pid_ != pid_) looks_for_stop_ = kLooksForStop;
-  if (!reached_group(signal)) forward(signal);
+  if (!reached_program(signal)) forward(signal);
 }
 
 void ForegroundProgram::forward(const siginfo_t& signal) const {
   // With a value that sigqueue(3) gave it; everything else comes from us (pidfd_send_signal(2) allows no other sender).
   const siginfo_t* information = signal.si_code == SI_QUEUE ? &signal : nullptr;
-  if (::syscall(SYS_pidfd_send_signal, process_.get(), signal.si_signo, information, 0) != 0 && information != nullptr) {
+  if (::syscall(SYS_pidfd_send_signal, process_.get(), signal.si_signo, information, 0) != 0 &&
+      information != nullptr) {
     ::syscall(SYS_pidfd_send_signal, process_.get(), signal.si_signo, nullptr, 0);
   }
 }
@@ -116,11 +115,13 @@ bool ForegroundProgram::stopped() const {
 }
 
 void ForegroundProgram::stop_along(int signal) {
-  // A program that was stopped by a plain SIGSTOP is continued by its process id as often as through the shell. Only a shell's own
-  // job (a group of its own on a terminal) stops along then: elsewhere nobody would continue crs, and it would never see the end.
-  const bool is_job = has_terminal_ && (is_stop_of_terminal(signal) || ::getpgrp() == ::getpid());
+  // A program that was stopped by a plain SIGSTOP is continued by its process id as often as through the shell. Only a
+  // shell's own job (a group of its own on a terminal) stops along then: elsewhere nobody would continue crs, and it
+  // would never see the end.
+  const bool is_job = terminal_.exists() && (is_stop_of_terminal(signal) || ::getpgrp() == ::getpid());
   looks_for_stop_ = 0;
   if (!is_job || !stopped()) return;
+  terminal_.take_back();
   ::kill(::getpid(), SIGSTOP);
   // Continued. SIGCONT is blocked and still to be taken: it says the same as what follows.
   sigset_t continued;
@@ -128,6 +129,7 @@ void ForegroundProgram::stop_along(int signal) {
   ::sigaddset(&continued, SIGCONT);
   const timespec at_once{};
   ::sigtimedwait(&continued, nullptr, &at_once);
+  terminal_.lend();
   if (stopped()) ::syscall(SYS_pidfd_send_signal, process_.get(), SIGCONT, nullptr, 0);
 }
 

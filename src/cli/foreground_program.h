@@ -5,18 +5,19 @@
 #include <sys/types.h>
 
 #include "base/file_descriptor.h"
+#include "cli/foreground_terminal.h"
 
 namespace crs::cli {
 
 // Not thread-safe. All signals of this process must be blocked (SignalState::block_all), so that each is seen here.
 //
-// Signals: what another process sends to crs is sent on to the program. What the terminal sends goes to the whole foreground process
-// group, to which the program belongs, and is not sent twice.
-// Job control: where crs is a job of a shell and the program stops, crs stops too, so that the shell sees it; when crs is continued,
-// so is the program.
+// Signals: what another process sends to crs is sent on to the program. What the terminal sends goes to the whole
+// foreground process group, and is not sent twice to a program that belongs to it. Job control: where crs is a job of a
+// shell and the program stops, crs stops too, so that the shell sees it; when crs is continued, so is the program.
 class ForegroundProgram {
  public:
-  // `pid` is what signals go to, `wait_pid` the child that ends with the program's status (crs/component.hpp, RestartedProgram).
+  // `pid` is what signals go to, `wait_pid` the child that ends with the program's status (crs/component.hpp,
+  // RestartedProgram).
   ForegroundProgram(pid_t pid, pid_t wait_pid);
 
   // Returns the program's exit status, or 128+N if signal N ended it.
@@ -28,15 +29,16 @@ class ForegroundProgram {
   Progress handle_children();
   void handle(const siginfo_t& signal);
   void forward(const siginfo_t& signal) const;
+  bool reached_program(const siginfo_t& signal) const;
   bool stopped() const;
   void stop_along(int signal);
   bool next_signal(siginfo_t& signal);
 
   pid_t pid_;
   pid_t wait_pid_;
-  FileDescriptor process_;     // a pidfd: the process id may be another's by the time a signal arrives
-  bool has_terminal_;
-  int looks_for_stop_ = 0;     // how many more times to look whether a program that is not our child has stopped
+  FileDescriptor process_;  // a pidfd: the process id may be another's by the time a signal arrives
+  ForegroundTerminal terminal_;
+  int looks_for_stop_ = 0;  // how many more times to look whether a program that is not our child has stopped
   int exit_status_ = 0;
 };
 

@@ -10,7 +10,8 @@ namespace crs::cli {
 std::string human_bytes(std::uint64_t bytes);
 // "0.11 s", "12 s", "0.004 s".
 std::string human_seconds(std::uint64_t nanoseconds);
-// Nanoseconds since 1970 as local time, "2026-01-31 23:59:59"; with the offset to UTC in ISO 8601: "2026-01-31T23:59:59+0100".
+// Nanoseconds since 1970 as local time, "2026-01-31 23:59:59"; with the offset to UTC in ISO 8601:
+// "2026-01-31T23:59:59+0100".
 std::string local_time(std::int64_t nanoseconds);
 std::string iso_time(std::int64_t nanoseconds);
 // A command line with quotes where a shell needs them.

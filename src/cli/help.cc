@@ -64,7 +64,8 @@ std::string verb_list(const std::vector<std::unique_ptr<Verb>>& verbs) {
 
 std::string exit_statuses(const std::vector<int>& statuses) {
   std::string text = "Exit statuses:\n";
-  for (const int status : statuses) text += fmt::format("  {}  {}\n", status, kMeanings.at(static_cast<std::size_t>(status)));
+  for (const int status : statuses)
+    text += fmt::format("  {}  {}\n", status, kMeanings.at(static_cast<std::size_t>(status)));
   return text;
 }
 

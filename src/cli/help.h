@@ -2,7 +2,6 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
-
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,7 +19,8 @@ void define_verb(CLI::App& app, Verb& verb, SharedOptions& options);
 // The same for the command line up to the verb.
 void define_main(CLI::App& app, const std::vector<std::unique_ptr<Verb>>& verbs, SharedOptions& options);
 
-// The paragraph on exit statuses of a verb that does not return a program's: each of `statuses` (0 to 4) with its general meaning.
+// The paragraph on exit statuses of a verb that does not return a program's: each of `statuses` (0 to 4) with its
+// general meaning.
 std::string exit_statuses(const std::vector<int>& statuses);
 
 }  // namespace crs::cli

@@ -63,8 +63,8 @@ bool is_below(pid_t pid, pid_t ancestor) {
 }
 
 bool executes_crs(pid_t pid) {
-  struct stat own {};
-  struct stat other {};
+  struct stat own{};
+  struct stat other{};
   const std::string link = fmt::format("/proc/{}/exe", pid);
   return ::stat("/proc/self/exe", &own) == 0 && ::stat(link.c_str(), &other) == 0 && own.st_dev == other.st_dev &&
          own.st_ino == other.st_ino;
@@ -81,12 +81,14 @@ std::string user_name(uid_t user) {
 void check_exists(pid_t pid) {
   if (::kill(pid, 0) == 0) return;
   if (errno == EPERM) {
-    struct stat status {};
+    struct stat status{};
     const bool known = ::stat(fmt::format("/proc/{}", pid).c_str(), &status) == 0;
-    throw Error(ErrorKind::Refused, fmt::format("process {} belongs to {}", pid, known ? "user " + user_name(status.st_uid) : "another user"))
+    throw Error(ErrorKind::Refused, fmt::format("process {} belongs to {}", pid,
+                                                known ? "user " + user_name(status.st_uid) : "another user"))
         .advise("Only that user and root can checkpoint it");
   }
-  throw Error(ErrorKind::NotFound, fmt::format("there is no process {}", pid)).advise("'crs list' shows the jobs that run");
+  throw Error(ErrorKind::NotFound, fmt::format("there is no process {}", pid))
+      .advise("'crs list' shows the jobs that run");
 }
 
 void check_is_program(pid_t pid) {
@@ -94,14 +96,18 @@ void check_is_program(pid_t pid) {
   const std::string name = status_field(pid, "Name");
   const std::string state = status_field(pid, "State");
   if (state.starts_with("Z") || state.starts_with("X")) {
-    throw Error(ErrorKind::NotFound, fmt::format("process {} ({}) has ended and only waits for its parent to take note (a zombie)", pid, name))
+    throw Error(
+        ErrorKind::NotFound,
+        fmt::format("process {} ({}) has ended and only waits for its parent to take note (a zombie)", pid, name))
         .advise("There is nothing left to save");
   }
   const std::string group = status_field(pid, "Tgid");
   if (!group.empty() && group != std::to_string(pid)) {
-    throw Error(ErrorKind::Usage, fmt::format("{} is a thread of process {}", pid, group)).advise(fmt::format("Checkpoint {}", group));
+    throw Error(ErrorKind::Usage, fmt::format("{} is a thread of process {}", pid, group))
+        .advise(fmt::format("Checkpoint {}", group));
   }
-  if (status_field(pid, "VmSize").empty()) fail(ErrorKind::Refused, "process {} ({}) is a part of the kernel, not a program", pid, name);
+  if (status_field(pid, "VmSize").empty())
+    fail(ErrorKind::Refused, "process {} ({}) is a part of the kernel, not a program", pid, name);
 }
 
 std::string command_of(pid_t pid) {
@@ -125,12 +131,14 @@ Target find_process(const RunningJobs& jobs, pid_t pid) {
 
 [[noreturn]] void fail_no_job(const Store& store, const RunningJobs& jobs, const std::string& name) {
   Error error(ErrorKind::NotFound, fmt::format("no job '{}' is running", name));
-  if (!store.list(name).empty()) throw error.advise(fmt::format("'crs restart {}' starts it from its newest snapshot", name));
+  if (!store.list(name).empty())
+    throw error.advise(fmt::format("'crs restart {}' starts it from its newest snapshot", name));
   std::vector<std::string> names;
   for (const RunningJob& running : jobs.list()) names.push_back(running.job);
   const std::string nearest = nearest_name(name, names);
-  throw error.advise(nearest.empty() ? "'crs list' shows the jobs that run; one that crs did not start has only its process id"
-                                     : fmt::format("Did you mean '{}'?", nearest));
+  throw error.advise(nearest.empty()
+                         ? "'crs list' shows the jobs that run; one that crs did not start has only its process id"
+                         : fmt::format("Did you mean '{}'?", nearest));
 }
 
 }  // namespace
@@ -163,7 +171,8 @@ Target find_target(Store& store, const std::string& text) {
     return find_process(jobs, pid);
   }
   if (text.find('@') != std::string::npos) {
-    throw Error(ErrorKind::Usage, fmt::format("'{}' is a snapshot, not a running job", text)).advise("Name the job or a process id");
+    throw Error(ErrorKind::Usage, fmt::format("'{}' is a snapshot, not a running job", text))
+        .advise("Name the job or a process id");
   }
   check_job_name(text);
   const auto running = jobs.find(text);
@@ -181,7 +190,8 @@ std::string default_job_name(std::string_view command, pid_t pid) {
   if (slash != std::string_view::npos && slash + 1 < command.size()) command.remove_prefix(slash + 1);
   std::string base;
   for (const char c : command.substr(0, kLongestBase)) {
-    const bool allowed = std::isalnum(static_cast<unsigned char>(c)) != 0 || std::string_view("._+-").find(c) != std::string_view::npos;
+    const bool allowed =
+        std::isalnum(static_cast<unsigned char>(c)) != 0 || std::string_view("._+-").find(c) != std::string_view::npos;
     base += allowed ? c : '_';
   }
   const std::size_t first = std::min(base.find_first_not_of("._+-"), base.size());
@@ -192,7 +202,8 @@ std::string default_job_name(std::string_view command, pid_t pid) {
 void check_chosen_job_name(const std::string& name) {
   check_job_name(name);
   if (is_digits(name)) {
-    throw Error(ErrorKind::Usage, fmt::format("'{}' would be taken for a process id", name)).advise("Let the job's name have a letter");
+    throw Error(ErrorKind::Usage, fmt::format("'{}' would be taken for a process id", name))
+        .advise("Let the job's name have a letter");
   }
 }
 

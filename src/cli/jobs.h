@@ -21,8 +21,8 @@ class Announcement {
 
   // The job is another process's from now on.
   void hand_over(pid_t pid);
-  // It stays announced after the end of the scope: the program outlives this command. The entry of a program that has ended is
-  // recognised as such.
+  // It stays announced after the end of the scope: the program outlives this command. The entry of a program that has
+  // ended is recognised as such.
   void keep() noexcept { kept_ = true; }
 
  private:
@@ -38,8 +38,8 @@ struct Target {
   std::string job;
 };
 
-// `text` is the name of a running job or a process id. Throws an Error of kind NotFound, Usage or Refused that says why it is neither or
-// why it cannot be taken: it does not exist, has ended, is another user's, is crs itself.
+// `text` is the name of a running job or a process id. Throws an Error of kind NotFound, Usage or Refused that says why
+// it is neither or why it cannot be taken: it does not exist, has ended, is another user's, is crs itself.
 Target find_target(Store& store, const std::string& text);
 
 // A job's name for a program without one: the base name of its command and its process id.

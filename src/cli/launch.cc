@@ -56,7 +56,10 @@ class UnbornProgram {
 class Starter {
  public:
   Starter(const Launch& launch, const SignalState& signals)
-      : launch_(launch), signals_(signals), arguments_(pointers(launch.plan.arguments)), environment_(pointers(launch.plan.environment)) {}
+      : launch_(launch),
+        signals_(signals),
+        arguments_(pointers(launch.plan.arguments)),
+        environment_(pointers(launch.plan.environment)) {}
 
   // In the child; only async-signal-safe calls. Ends the process if the program cannot be executed.
   [[noreturn]] void become_program(int permission, int report) {

@@ -14,8 +14,8 @@ namespace crs::cli {
 
 struct Launch {
   LaunchPlan plan;
-  // The program may be traced by any process of its user, where the system's default (Yama, prctl(2) PR_SET_PTRACER) allows ancestors
-  // only: without that `crs checkpoint` could not look into it.
+  // The program may be traced by any process of its user, where the system's default (Yama, prctl(2) PR_SET_PTRACER)
+  // allows ancestors only: without that `crs checkpoint` could not look into it.
   bool allow_tracing = false;
 };
 
@@ -27,9 +27,9 @@ class ExecutionError : public Error {
   int exit_status() const noexcept { return error_number() == ENOENT ? 127 : 126; }
 };
 
-// Forks, calls `before_exec` with the child's process id, and lets the child execute the program (looked for in PATH as execvp(3) does).
-// Returns when the program is running. Throws an ExecutionError, or what `before_exec` threw; then there is no child any more. All
-// signals must be blocked (`signals`).
+// Forks, calls `before_exec` with the child's process id, and lets the child execute the program (looked for in PATH as
+// execvp(3) does). Returns when the program is running. Throws an ExecutionError, or what `before_exec` threw; then
+// there is no child any more. All signals must be blocked (`signals`).
 pid_t launch(const Launch& launch, const SignalState& signals, const std::function<void(pid_t)>& before_exec);
 
 }  // namespace crs::cli

@@ -46,7 +46,8 @@ class ListVerb : public Verb {
   }
 
  private:
-  static void print_as_json(Context& context, const std::vector<SnapshotInfo>& snapshots, const std::vector<RunningJob>& running) {
+  static void print_as_json(Context& context, const std::vector<SnapshotInfo>& snapshots,
+                            const std::vector<RunningJob>& running) {
     Json list = Json::array();
     for (const SnapshotInfo& snapshot : snapshots) list.push_back(json_of(snapshot));
     Json jobs = Json::array();
@@ -56,19 +57,22 @@ class ListVerb : public Verb {
 
   static std::string line_of(const SnapshotInfo& snapshot, std::size_t width) {
     const std::string reference = snapshot.reference.to_string();
-    if (snapshot.damage) return fmt::format("{:<{}}  damaged: {}\n", reference, width, printable(snapshot.damage->what()));
+    if (snapshot.damage)
+      return fmt::format("{:<{}}  damaged: {}\n", reference, width, printable(snapshot.damage->what()));
     const store::Manifest& manifest = snapshot.manifest;
     return fmt::format("{:<{}}  {}  {:>8}  {:>8}  {:>9}  {}\n", reference, width, local_time(manifest.taken_at()),
                        human_bytes(manifest.memory_bytes()), human_bytes(manifest.stored_bytes()),
                        human_seconds(manifest.pause_nanoseconds()), printable(command_of(manifest)));
   }
 
-  static void print_as_text(Context& context, const std::vector<SnapshotInfo>& snapshots, const std::vector<RunningJob>& running) {
+  static void print_as_text(Context& context, const std::vector<SnapshotInfo>& snapshots,
+                            const std::vector<RunningJob>& running) {
     std::size_t width = std::string_view("SNAPSHOT").size();
     for (const SnapshotInfo& snapshot : snapshots) width = std::max(width, snapshot.reference.to_string().size());
     std::string text;
     if (!snapshots.empty()) {
-      text = fmt::format("{:<{}}  {:<19}  {:>8}  {:>8}  {:>9}  {}\n", "SNAPSHOT", width, "TAKEN", "MEMORY", "ON DISK", "PAUSE", "COMMAND");
+      text = fmt::format("{:<{}}  {:<19}  {:>8}  {:>8}  {:>9}  {}\n", "SNAPSHOT", width, "TAKEN", "MEMORY", "ON DISK",
+                         "PAUSE", "COMMAND");
     }
     for (const SnapshotInfo& snapshot : snapshots) text += line_of(snapshot, width);
     for (const RunningJob& entry : running) text += fmt::format("{} runs as process {}\n", entry.job, entry.pid);

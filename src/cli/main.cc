@@ -10,8 +10,8 @@
 
 namespace {
 
-// A standard stream that is closed would be taken by the next file that is opened, and messages would land in it. The stand-in is
-// closed on exec, so that a program started by `crs run` finds what it would find without crs.
+// A standard stream that is closed would be taken by the next file that is opened, and messages would land in it. The
+// stand-in is closed on exec, so that a program started by `crs run` finds what it would find without crs.
 void occupy_standard_streams() {
   for (int number = STDIN_FILENO; number <= STDERR_FILENO; ++number) {
     if (::fcntl(number, F_GETFD) >= 0) continue;

@@ -26,8 +26,9 @@ std::string text_of(const Parameter& parameter) {
   const std::string origin = parameter.origin.empty() ? "" : fmt::format(" ({})", parameter.origin);
   const auto* string = std::get_if<std::string>(&parameter.value);
   const std::string value = string != nullptr ? fmt::format("\"{}\"", *string) : crs::to_text(parameter.value);
-  return fmt::format("{} = {}\n    {}; from: {}{}\n    {}\n", parameter.declaration.name, value, name_of(type_of(parameter.value)),
-                     name_of(parameter.source), origin, parameter.declaration.description);
+  return fmt::format("{} = {}\n    {}; from: {}{}\n    {}\n", parameter.declaration.name, value,
+                     name_of(type_of(parameter.value)), name_of(parameter.source), origin,
+                     parameter.declaration.description);
 }
 
 class ParamsVerb : public Verb {
@@ -39,10 +40,12 @@ class ParamsVerb : public Verb {
     return "Lists every parameter, or those named: value, type, the source of the value, and what it is for.";
   }
   std::string footer() const override {
-    return "\nSources, the later one wins: default; /etc/crs/crs.toml; $CRS_CONFIG, else $XDG_CONFIG_HOME/crs/crs.toml,\n"
+    return "\nSources, the later one wins: default; /etc/crs/crs.toml; $CRS_CONFIG, else "
+           "$XDG_CONFIG_HOME/crs/crs.toml,\n"
            "else ~/.config/crs/crs.toml; the environment (CRS_PARAM_name=value); --param name=value.\n\n"
            "Example:\n  crs params\n  CRS_PARAM_crs_base_verbose=1 crs params crs_base_verbose --json\n\n"
-           "Exit statuses:\n  0  done\n  1  failed\n  2  wrong usage (a parameter that does not exist, a value of the wrong type)\n";
+           "Exit statuses:\n  0  done\n  1  failed\n  2  wrong usage (a parameter that does not exist, a value of the "
+           "wrong type)\n";
   }
   std::string action() const override { return "list the parameters"; }
   void define(CLI::App& app) override { app.add_option("NAME", names_, "Only these parameters")->type_name(""); }
@@ -68,7 +71,8 @@ class ParamsVerb : public Verb {
     if (names_.empty()) return all;
     std::vector<Parameter> list;
     for (const std::string& name : names_) {
-      const auto found = std::ranges::find_if(all, [&](const Parameter& parameter) { return parameter.declaration.name == name; });
+      const auto found =
+          std::ranges::find_if(all, [&](const Parameter& parameter) { return parameter.declaration.name == name; });
       if (found == all.end()) {
         throw Error(ErrorKind::Usage, fmt::format("there is no parameter '{}'", name)).advise("'crs params' lists all");
       }

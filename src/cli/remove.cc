@@ -18,7 +18,8 @@ class RemoveVerb : public Verb {
   }
   std::string footer() const override {
     return "\nExample:\n  crs remove sim@1 sim@2\n  crs remove --all sim\n\n"
-           "Exit statuses:\n  0  done\n  1  failed, or a later snapshot needs it\n  2  wrong usage\n  3  no such snapshot or job\n";
+           "Exit statuses:\n  0  done\n  1  failed, or a later snapshot needs it\n  2  wrong usage\n  3  no such "
+           "snapshot or job\n";
   }
   std::string action() const override {
     if (!job_.empty()) return "remove the snapshots of " + job_;
@@ -31,7 +32,8 @@ class RemoveVerb : public Verb {
 
   int execute(Context& context) override {
     if (targets_.empty() && job_.empty()) {
-      throw Error(ErrorKind::Usage, "no snapshot is named").advise("Write 'crs remove JOB@SEQ' or 'crs remove --all JOB'");
+      throw Error(ErrorKind::Usage, "no snapshot is named")
+          .advise("Write 'crs remove JOB@SEQ' or 'crs remove --all JOB'");
     }
     RemovedSnapshots removed;
     if (!job_.empty()) {
@@ -73,7 +75,8 @@ class RemoveVerb : public Verb {
       context.print(text);
       context.say_more(fmt::format("{} are free again", human_bytes(removed.bytes)));
     }
-    if (!removed.set_aside.empty()) context.say(fmt::format("parts of your files that restarts set aside are still in {}", removed.set_aside));
+    if (!removed.set_aside.empty())
+      context.say(fmt::format("parts of your files that restarts set aside are still in {}", removed.set_aside));
   }
 
   std::vector<std::string> targets_;

@@ -15,7 +15,8 @@ namespace {
 
 const std::map<std::string, Ids> kIds = {
     {"auto", Ids::Automatic}, {"keep", Ids::Keep}, {"namespace", Ids::Namespace}, {"new", Ids::New}};
-const std::map<std::string, ChangedFiles> kChangedFiles = {{"refuse", ChangedFiles::Refuse}, {"accept", ChangedFiles::Accept}};
+const std::map<std::string, ChangedFiles> kChangedFiles = {{"refuse", ChangedFiles::Refuse},
+                                                           {"accept", ChangedFiles::Accept}};
 
 std::vector<std::string> names_of(const auto& choices) {
   std::vector<std::string> names;
@@ -33,11 +34,13 @@ class RestartVerb : public Verb {
            "with --detach, prints its process id and ends. Nothing runs if anything is wrong with the snapshot.";
   }
   std::string footer() const override {
-    return "\nStandard input, output and error that led to a terminal or to something outside the snapshot are those of this\n"
+    return "\nStandard input, output and error that led to a terminal or to something outside the snapshot are those "
+           "of this\n"
            "command. A file that the program appended to is cut back; what is cut off is kept and its place named.\n"
            "Signals sent to crs go on to the program. The component that wrote the snapshot is used.\n\n"
            "--ids: 'keep' takes the old process and thread ids in place (root or CAP_CHECKPOINT_RESTORE, and they are\n"
-           "free); 'namespace' puts them into a private pid namespace; 'new' gives fresh ids; 'auto' the first that works.\n\n"
+           "free); 'namespace' puts them into a private pid namespace; 'new' gives fresh ids; 'auto' the first that "
+           "works.\n\n"
            "Example:\n  crs restart sim\n  pid=$(crs restart --detach sim@3)\n\n"
            "Exit statuses: in the foreground those of the program, 128+N if signal N ended it;\n"
            "  0  done (--detach): the program runs\n  1  failed: nothing was started\n  2  wrong usage\n"
@@ -46,7 +49,9 @@ class RestartVerb : public Verb {
   std::string action() const override { return target_.empty() ? "restart" : "restart " + target_; }
 
   void define(CLI::App& app) override {
-    app.add_option("SNAPSHOT", target_, "The snapshot, or a job for its newest one")->type_name("JOB[@SEQ]")->required();
+    app.add_option("SNAPSHOT", target_, "The snapshot, or a job for its newest one")
+        ->type_name("JOB[@SEQ]")
+        ->required();
     app.add_flag("--detach", detach_, "Do not wait: print the program's process id");
     app.add_option("--ids", ids_, "Process ids: auto, keep, namespace or new")
         ->type_name("HOW")
@@ -106,8 +111,8 @@ class RestartVerb : public Verb {
     }
   }
 
-  static void print_result(Context& context, const SnapshotInfo& snapshot, const std::string& job, const std::string& component,
-                           const RestartedProgram& program) {
+  static void print_result(Context& context, const SnapshotInfo& snapshot, const std::string& job,
+                           const std::string& component, const RestartedProgram& program) {
     if (!context.options.json) {
       context.print(fmt::format("{}\n", program.pid));
       return;

@@ -14,7 +14,8 @@
 namespace crs::cli {
 namespace {
 
-// Yama's level 1 lets only a process's ancestors trace it unless it names others (kernel documentation, admin-guide/LSM/Yama).
+// Yama's level 1 lets only a process's ancestors trace it unless it names others (kernel documentation,
+// admin-guide/LSM/Yama).
 bool tracing_needs_permission() {
   try {
     return read_file("/proc/sys/kernel/yama/ptrace_scope", 64).starts_with("1");
@@ -55,10 +56,11 @@ class RunVerb : public Verb {
   int execute(Context& context) override {
     take_command();
     if (!job_.empty()) check_chosen_job_name(job_);
-    if (!component_.empty()) context.options.parameters.push_back("crs=" + component_);
+    if (!component_.empty()) context.parameters().read_option("crs=" + component_);
     const Selection selection = context.components().select();
     if (!job_.empty()) RunningJobs(context.store()).check_free(job_);
-    Launch start{.plan = make_plan(context), .allow_tracing = selection.status().capabilities.other_processes && tracing_needs_permission()};
+    Launch start{.plan = make_plan(context),
+                 .allow_tracing = selection.status().capabilities.other_processes && tracing_needs_permission()};
     selection.module().prelaunch(start.plan);
     try {
       return run(context, start);
@@ -88,7 +90,8 @@ class RunVerb : public Verb {
       throw Error(ErrorKind::Usage, fmt::format("there is no option '{}'", command_[0])).advise("See 'crs run --help'");
     }
     if (marked) command_.erase(command_.begin());
-    if (command_.empty()) throw Error(ErrorKind::Usage, "the command to run is missing").advise("Write 'crs run -- CMD ARGUMENTS'");
+    if (command_.empty())
+      throw Error(ErrorKind::Usage, "the command to run is missing").advise("Write 'crs run -- CMD ARGUMENTS'");
   }
 
   LaunchPlan make_plan(Context& context) const {

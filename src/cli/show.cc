@@ -10,16 +10,20 @@ class ShowVerb : public Verb {
   std::string summary() const override { return "Show everything that is known of a snapshot"; }
   std::string usage() const override { return "show [OPTIONS] JOB[@SEQ]"; }
   std::string description() const override {
-    return "Shows what the manifest of a snapshot (JOB alone: its newest one) says: the program, where and when it was\n"
+    return "Shows what the manifest of a snapshot (JOB alone: its newest one) says: the program, where and when it "
+           "was\n"
            "taken, how long each pass took and how long the program was paused, files, warnings.";
   }
   std::string footer() const override {
     return "\nExample:\n  crs show sim@3\n  crs show sim --json | jq .pause_nanoseconds\n\n"
-           "Exit statuses:\n  0  done\n  1  failed\n  2  wrong usage\n  3  no such snapshot\n  4  its manifest is damaged\n";
+           "Exit statuses:\n  0  done\n  1  failed\n  2  wrong usage\n  3  no such snapshot\n  4  its manifest is "
+           "damaged\n";
   }
   std::string action() const override { return target_.empty() ? "show" : "show " + target_; }
   void define(CLI::App& app) override {
-    app.add_option("SNAPSHOT", target_, "The snapshot, or a job for its newest one")->type_name("JOB[@SEQ]")->required();
+    app.add_option("SNAPSHOT", target_, "The snapshot, or a job for its newest one")
+        ->type_name("JOB[@SEQ]")
+        ->required();
   }
 
   int execute(Context& context) override {

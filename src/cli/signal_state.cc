@@ -4,7 +4,7 @@ namespace crs::cli {
 
 SignalState::SignalState() {
   ::sigprocmask(SIG_SETMASK, nullptr, &mask_);
-  struct sigaction ordinary {};
+  struct sigaction ordinary{};
   ordinary.sa_handler = SIG_DFL;
   ::sigaction(SIGCHLD, &ordinary, &child_action_);
 }

@@ -5,8 +5,8 @@
 
 namespace crs::cli {
 
-// Makes SIGCHLD wait for us (a caller may have ignored it, and then no child could be waited for) and remembers how everything was.
-// One object at a time; the thread that makes it is the process's only one.
+// Makes SIGCHLD wait for us (a caller may have ignored it, and then no child could be waited for) and remembers how
+// everything was. One object at a time; the thread that makes it is the process's only one.
 class SignalState {
  public:
   SignalState();
@@ -21,7 +21,7 @@ class SignalState {
 
  private:
   sigset_t mask_;
-  struct sigaction child_action_ {};
+  struct sigaction child_action_{};
 };
 
 }  // namespace crs::cli

@@ -24,14 +24,18 @@ std::string checksum_of(const store::FileRecord& file) {
 
 Json passes_of(const store::Manifest& manifest) {
   Json list = Json::array();
-  for (const auto& pass : manifest.passes()) list.push_back({{"name", pass.name()}, {"nanoseconds", pass.nanoseconds()}});
+  for (const auto& pass : manifest.passes())
+    list.push_back({{"name", pass.name()}, {"nanoseconds", pass.nanoseconds()}});
   return list;
 }
 
 Json files_of(const store::Manifest& manifest) {
   Json list = Json::array();
   for (const auto& file : manifest.files()) {
-    list.push_back({{"name", file.name()}, {"bytes", file.size()}, {"checksum", checksum_of(file)}, {"verified_by", file.verified_by()}});
+    list.push_back({{"name", file.name()},
+                    {"bytes", file.size()},
+                    {"checksum", checksum_of(file)},
+                    {"verified_by", file.verified_by()}});
   }
   return list;
 }
@@ -39,8 +43,8 @@ Json files_of(const store::Manifest& manifest) {
 Json component_of(const store::ComponentRecord& component) {
   return {{"name", component.name()},
           {"version", component.version()},
-          {"interface_version",
-           fmt::format("{}.{}.{}", component.interface_major(), component.interface_minor(), component.interface_patch())}};
+          {"interface_version", fmt::format("{}.{}.{}", component.interface_major(), component.interface_minor(),
+                                            component.interface_patch())}};
 }
 
 Json program_of(const store::ProgramRecord& program) {
@@ -54,7 +58,9 @@ Json program_of(const store::ProgramRecord& program) {
 
 class Lines {
  public:
-  void add(std::string_view name, std::string_view value) { text_ += fmt::format("{:<18} {}\n", name, printable(value)); }
+  void add(std::string_view name, std::string_view value) {
+    text_ += fmt::format("{:<18} {}\n", name, printable(value));
+  }
   void indented(std::string_view value) { text_ += fmt::format("  {}\n", printable(value)); }
   void head(std::string_view name) { text_ += fmt::format("{}\n", name); }
   const std::string& text() const noexcept { return text_; }
@@ -68,7 +74,8 @@ void add_program(Lines& lines, const store::Manifest& manifest) {
   lines.add("command", command_of(manifest));
   lines.add("executable", program.executable());
   lines.add("working directory", program.working_directory());
-  lines.add("process", fmt::format("{}, {} thread{}", program.pid(), program.threads(), program.threads() == 1 ? "" : "s"));
+  lines.add("process",
+            fmt::format("{}, {} thread{}", program.pid(), program.threads(), program.threads() == 1 ? "" : "s"));
   lines.add("user", std::to_string(manifest.user_id()));
   lines.add("host", manifest.host());
   lines.add("kernel", manifest.kernel());
@@ -83,7 +90,8 @@ void add_figures(Lines& lines, const store::Manifest& manifest) {
   lines.add("paused for", human_seconds(manifest.pause_nanoseconds()));
   lines.add("took", human_seconds(manifest.total_nanoseconds()));
   lines.head("passes");
-  for (const auto& pass : manifest.passes()) lines.indented(fmt::format("{:<24} {:>12.3f} ms", pass.name(), static_cast<double>(pass.nanoseconds()) / 1e6));
+  for (const auto& pass : manifest.passes())
+    lines.indented(fmt::format("{:<24} {:>12.3f} ms", pass.name(), static_cast<double>(pass.nanoseconds()) / 1e6));
 }
 
 void add_files(Lines& lines, const store::Manifest& manifest) {
@@ -101,7 +109,8 @@ void add_files(Lines& lines, const store::Manifest& manifest) {
 
 std::string command_of(const store::Manifest& manifest) {
   std::string line;
-  for (const std::string& word : manifest.program().command_line()) line += (line.empty() ? "" : " ") + shell_quoted(word);
+  for (const std::string& word : manifest.program().command_line())
+    line += (line.empty() ? "" : " ") + shell_quoted(word);
   return line;
 }
 
@@ -148,7 +157,8 @@ std::string text_of(const SnapshotInfo& snapshot) {
   lines.add("snapshot", snapshot.reference.to_string());
   lines.add("location", snapshot.location);
   lines.add("taken", local_time(manifest.taken_at()));
-  if (manifest.has_parent_sequence()) lines.add("needs", fmt::format("{}@{}", manifest.job(), manifest.parent_sequence()));
+  if (manifest.has_parent_sequence())
+    lines.add("needs", fmt::format("{}@{}", manifest.job(), manifest.parent_sequence()));
   lines.add("component", fmt::format("{} {}", manifest.component().name(), manifest.component().version()));
   lines.add("format version", std::to_string(manifest.format_version()));
   add_program(lines, manifest);

@@ -12,7 +12,8 @@ class VerifyVerb : public Verb {
   std::string summary() const override { return "Check every byte of a snapshot"; }
   std::string usage() const override { return "verify [OPTIONS] JOB[@SEQ]"; }
   std::string description() const override {
-    return "Checks that every file of a snapshot (JOB alone: its newest one) is there, complete, and has its checksum,\n"
+    return "Checks that every file of a snapshot (JOB alone: its newest one) is there, complete, and has its "
+           "checksum,\n"
            "the program's memory included. Names everything that is wrong.";
   }
   std::string footer() const override {
@@ -22,7 +23,9 @@ class VerifyVerb : public Verb {
   }
   std::string action() const override { return target_.empty() ? "verify" : "verify " + target_; }
   void define(CLI::App& app) override {
-    app.add_option("SNAPSHOT", target_, "The snapshot, or a job for its newest one")->type_name("JOB[@SEQ]")->required();
+    app.add_option("SNAPSHOT", target_, "The snapshot, or a job for its newest one")
+        ->type_name("JOB[@SEQ]")
+        ->required();
   }
 
   int execute(Context& context) override {
@@ -34,7 +37,8 @@ class VerifyVerb : public Verb {
       context.print(fmt::format("{}: sound, {} in {} files\n", snapshot.reference.to_string(),
                                 human_bytes(snapshot.manifest.stored_bytes()), snapshot.manifest.files_size()));
     }
-    for (const Error& fault : damage) context.say(fmt::format("{} is damaged: {}", snapshot.reference.to_string(), fault.what()));
+    for (const Error& fault : damage)
+      context.say(fmt::format("{} is damaged: {}", snapshot.reference.to_string(), fault.what()));
     return damage.empty() ? kDone : kDamaged;
   }
 

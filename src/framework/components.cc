@@ -17,7 +17,8 @@ std::string parameter_name(std::string_view component, std::string_view what) {
 }
 
 int narrowed(std::int64_t number) {
-  return static_cast<int>(std::clamp<std::int64_t>(number, std::numeric_limits<int>::min(), std::numeric_limits<int>::max()));
+  return static_cast<int>(
+      std::clamp<std::int64_t>(number, std::numeric_limits<int>::min(), std::numeric_limits<int>::max()));
 }
 
 void check_component_name(const std::string& name) {
@@ -69,7 +70,8 @@ Selection::~Selection() {
 ComponentRegistry::ComponentRegistry(Parameters& parameters, OutputLine output)
     : parameters_(parameters), output_(std::move(output)) {
   parameters_.declare({"crs", std::string(), "The component to use; empty: the usable one with the highest priority."});
-  parameters_.declare({"crs_base_verbose", std::int64_t{0}, "How much the framework and every component say: 0 only what matters."});
+  parameters_.declare(
+      {"crs_base_verbose", std::int64_t{0}, "How much the framework and every component say: 0 only what matters."});
 }
 
 void ComponentRegistry::add(std::unique_ptr<Component> component) {
@@ -96,7 +98,8 @@ ComponentRegistry::Answer ComponentRegistry::ask(Component& component) const {
   status.name = component.name();
   status.interface_version = component.interface_version();
   if (status.interface_version.major != kInterfaceVersion.major) {
-    // Nothing further may be called: what the rest of the interface means is exactly what another major version changes.
+    // Nothing further may be called: what the rest of the interface means is exactly what another major version
+    // changes.
     status.reason = fmt::format("it was built for version {} of the component interface, this is version {}",
                                 to_text(status.interface_version), to_text(kInterfaceVersion));
     return answer;
@@ -127,7 +130,8 @@ ComponentRegistry::Answer ComponentRegistry::ask(Component& component) const {
 std::vector<ComponentRegistry::Answer> ComponentRegistry::ask_all() const {
   std::vector<Answer> answers;
   for (const auto& component : components_) answers.push_back(ask(*component));
-  std::ranges::sort(answers, [](const Answer& left, const Answer& right) { return preferred(left.status, right.status); });
+  std::ranges::sort(answers,
+                    [](const Answer& left, const Answer& right) { return preferred(left.status, right.status); });
   return answers;
 }
 
@@ -157,12 +161,14 @@ Selection ComponentRegistry::select(std::string_view name) {
     if (component->name() != name) continue;
     Answer answer = ask(*component);
     if (answer.status.usable) return make_selection(answer);
-    throw Error(ErrorKind::Failed, fmt::format("component {} cannot be used: {}; {}", name, answer.status.reason, listing(statuses())));
+    throw Error(ErrorKind::Failed,
+                fmt::format("component {} cannot be used: {}; {}", name, answer.status.reason, listing(statuses())));
   }
   std::vector<std::string> known;
   for (const auto& component : components_) known.push_back(component->name());
   Error error(ErrorKind::Usage, fmt::format("there is no component '{}'; {}", name, listing(statuses())));
-  if (const std::string nearest = nearest_name(name, known); !nearest.empty()) error.advise(fmt::format("Did you mean '{}'?", nearest));
+  if (const std::string nearest = nearest_name(name, known); !nearest.empty())
+    error.advise(fmt::format("Did you mean '{}'?", nearest));
   throw error;
 }
 

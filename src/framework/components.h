@@ -1,7 +1,8 @@
 // The components (checkpointers) that are there, and the choice among them.
 //
-// The registry knows a component from the moment it is added; it asks it whether it can work here (Component::query) only when a
-// selection or a listing needs to know. No answer of a component, an exception included, harms the others. Not thread-safe.
+// The registry knows a component from the moment it is added; it asks it whether it can work here (Component::query)
+// only when a selection or a listing needs to know. No answer of a component, an exception included, harms the others.
+// Not thread-safe.
 #pragma once
 
 #include <functional>
@@ -26,7 +27,8 @@ struct ComponentStatus {
   std::string description;
   Capabilities capabilities;
   bool usable = false;
-  int priority = 0;    // the parameter crs_NAME_priority if that is set, else what the component said; 0 where it is not usable
+  int priority =
+      0;  // the parameter crs_NAME_priority if that is set, else what the component said; 0 where it is not usable
   std::string reason;  // why it is not usable, or a remark
 };
 
@@ -56,16 +58,17 @@ class ComponentRegistry {
   // Declares the framework's own parameters (crs, crs_base_verbose). `parameters` must outlive the registry.
   ComponentRegistry(Parameters& parameters, OutputLine output);
 
-  // Takes the component in and declares crs_NAME_priority and crs_NAME_verbose. A component built for another major version of the
-  // interface is kept only to be listed as refused. A null pointer (a component that is not part of this build) is left out.
-  // Throws an Error of kind Failed if the name is taken or not made of small letters, digits and '_'.
+  // Takes the component in and declares crs_NAME_priority and crs_NAME_verbose. A component built for another major
+  // version of the interface is kept only to be listed as refused. A null pointer (a component that is not part of this
+  // build) is left out. Throws an Error of kind Failed if the name is taken or not made of small letters, digits and
+  // '_'.
   void add(std::unique_ptr<Component> component);
 
   // Asks every component; in the order in which a selection would prefer them, those that are not usable last.
   std::vector<ComponentStatus> statuses();
 
-  // The component that parameter `crs` asks for: the named one, or, where it is empty, the usable one with the highest priority (ties by
-  // name). Throws an Error that says of every component why it cannot be used.
+  // The component that parameter `crs` asks for: the named one, or, where it is empty, the usable one with the highest
+  // priority (ties by name). Throws an Error that says of every component why it cannot be used.
   Selection select();
   // The named component whatever parameter `crs` says: for a restart, which needs the one that wrote the snapshot.
   Selection select(std::string_view name);

@@ -7,7 +7,8 @@
 namespace crs {
 
 std::size_t edit_distance(std::string_view left, std::string_view right) {
-  // One row of the usual table at a time: row[j] is the distance between what was taken of `left` and the first j bytes of `right`.
+  // One row of the usual table at a time: row[j] is the distance between what was taken of `left` and the first j bytes
+  // of `right`.
   std::vector<std::size_t> row(right.size() + 1);
   std::iota(row.begin(), row.end(), std::size_t{0});
   for (std::size_t i = 0; i < left.size(); ++i) {

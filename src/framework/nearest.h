@@ -7,11 +7,12 @@
 
 namespace crs {
 
-// Levenshtein distance: the number of insertions, deletions and replacements of single bytes that turn one text into the other.
+// Levenshtein distance: the number of insertions, deletions and replacements of single bytes that turn one text into
+// the other.
 std::size_t edit_distance(std::string_view left, std::string_view right);
 
-// The candidate with the smallest distance (the first of several), or "" if none is near enough to be meant: at most half of the
-// longer text, and always within two.
+// The candidate with the smallest distance (the first of several), or "" if none is near enough to be meant: at most
+// half of the longer text, and always within two.
 std::string nearest_name(std::string_view name, std::span<const std::string> candidates);
 
 }  // namespace crs

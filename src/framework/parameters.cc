@@ -1,8 +1,9 @@
 #include "framework/parameters.h"
 
+#include <toml++/toml.h>
+
 #include <charconv>
 #include <cstring>
-#include <toml++/toml.h>
 
 #include "base/error.h"
 #include "base/io.h"
@@ -68,7 +69,8 @@ std::optional<std::filesystem::path> user_configuration(const Environment& envir
   if (const auto directory = variable(environment, "XDG_CONFIG_HOME")) {
     return std::filesystem::path(*directory) / "crs" / "crs.toml";
   }
-  if (const auto home = variable(environment, "HOME")) return std::filesystem::path(*home) / ".config" / "crs" / "crs.toml";
+  if (const auto home = variable(environment, "HOME"))
+    return std::filesystem::path(*home) / ".config" / "crs" / "crs.toml";
   return std::nullopt;
 }
 
@@ -177,13 +179,13 @@ void Parameters::read_environment(const Environment& environment) {
 void Parameters::read_option(std::string_view assignment) {
   const std::size_t equals = assignment.find('=');
   if (equals == std::string_view::npos || equals == 0) {
-    throw Error(ErrorKind::Usage, fmt::format("'{}' does not set a parameter", assignment)).advise("Write --param NAME=VALUE");
+    throw Error(ErrorKind::Usage, fmt::format("'{}' does not set a parameter", assignment))
+        .advise("Write --param NAME=VALUE");
   }
-  set(std::string(assignment.substr(0, equals)),
-      {.text = std::string(assignment.substr(equals + 1)),
-       .written_as = std::nullopt,
-       .source = ParameterSource::CommandLine,
-       .origin = "--param"});
+  set(std::string(assignment.substr(0, equals)), {.text = std::string(assignment.substr(equals + 1)),
+                                                  .written_as = std::nullopt,
+                                                  .source = ParameterSource::CommandLine,
+                                                  .origin = "--param"});
 }
 
 void Parameters::read_standard_sources(const Environment& environment) {
@@ -231,8 +233,8 @@ void Parameters::reject_unknown() const {
     std::vector<std::string> known;
     for (const auto& [known_name, parameter] : declared_) known.push_back(known_name);
     const std::string nearest = nearest_name(name, known);
-    Error error(ErrorKind::Usage,
-                fmt::format("there is no parameter '{}', which {} ({}) sets", name, name_of(setting.source), setting.origin));
+    Error error(ErrorKind::Usage, fmt::format("there is no parameter '{}', which {} ({}) sets", name,
+                                              name_of(setting.source), setting.origin));
     throw error.advise(nearest.empty() ? "'crs params' lists all parameters"
                                        : fmt::format("The nearest one is '{}'; 'crs params' lists all", nearest));
   }

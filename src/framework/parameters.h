@@ -1,9 +1,10 @@
-// The tunables of CRS and of its components: each has a name, a type, a default, a description, and a value that one of four sources
-// gave it. The later source wins: default, configuration file, environment (CRS_PARAM_name), command line (--param name=value).
+// The tunables of CRS and of its components: each has a name, a type, a default, a description, and a value that one of
+// four sources gave it. The later source wins: default, configuration file, environment (CRS_PARAM_name), command line
+// (--param name=value).
 //
-// Sources may be read before the parameters they speak of are declared (a component declares its own when it is found); a setting is
-// checked against its parameter's type at the declaration, and reject_unknown() finds the settings that nobody declared.
-// Not safe for use by several threads while it is being changed.
+// Sources may be read before the parameters they speak of are declared (a component declares its own when it is found);
+// a setting is checked against its parameter's type at the declaration, and reject_unknown() finds the settings that
+// nobody declared. Not safe for use by several threads while it is being changed.
 #pragma once
 
 #include <cstdint>
@@ -48,8 +49,9 @@ using Environment = std::map<std::string, std::string, std::less<>>;
 // `block` as in environ(7): NAME=VALUE strings, a null pointer at the end. Entries without '=' are left out.
 Environment read_environment(const char* const* block);
 
-// The configuration files for this environment, the one that counts less first: /etc/crs/crs.toml if it exists; then $CRS_CONFIG, which
-// must exist, or else the user's own file ($XDG_CONFIG_HOME/crs/crs.toml or ~/.config/crs/crs.toml) if it exists.
+// The configuration files for this environment, the one that counts less first: /etc/crs/crs.toml if it exists; then
+// $CRS_CONFIG, which must exist, or else the user's own file ($XDG_CONFIG_HOME/crs/crs.toml or ~/.config/crs/crs.toml)
+// if it exists.
 std::vector<std::filesystem::path> configuration_files(const Environment& environment,
                                                        const std::filesystem::path& system_directory = "/etc/crs");
 
@@ -62,8 +64,8 @@ class Parameters {
   // All of the configuration files and the variables of `environment`.
   void read_standard_sources(const Environment& environment);
 
-  // Makes a parameter known and gives it its value. Throws an Error of kind Usage with name, value, type and source if the setting
-  // that counts is not of the parameter's type.
+  // Makes a parameter known and gives it its value. Throws an Error of kind Usage with name, value, type and source if
+  // the setting that counts is not of the parameter's type.
   void declare(ParameterDeclaration declaration);
 
   // Throws an Error of kind Usage for a setting whose parameter was never declared; it names the nearest one.

@@ -1,5 +1,5 @@
-// The component `none`: everything around a checkpoint is done and nothing is stored. For testing layers, and where no checkpointer
-// can work.
+// The component `none`: everything around a checkpoint is done and nothing is stored. For testing layers, and where no
+// checkpointer can work.
 #pragma once
 
 #include <memory>

@@ -88,7 +88,8 @@ std::string capability_words() {
   const std::string status = read_file("/proc/self/status", 65536);
   const std::size_t place = status.find("\nCapEff:\t");
   std::uint64_t effective = 0;
-  if (place != std::string::npos) std::from_chars(status.data() + place + 9, status.data() + status.size(), effective, 16);
+  if (place != std::string::npos)
+    std::from_chars(status.data() + place + 9, status.data() + status.size(), effective, 16);
   const bool held = (effective & (std::uint64_t{1} << kCheckpointRestore | std::uint64_t{1} << kSysAdmin)) != 0;
   return held ? "CAP_CHECKPOINT_RESTORE held" : "CAP_CHECKPOINT_RESTORE not held";
 }
@@ -105,14 +106,16 @@ MachineFact fact(const char* name, int result, const char* consequence) {
 
 std::vector<MachineFact> examine_identity_interfaces() {
   const pid_t last = last_process_id();
-  MachineFact in_place = fact("process ids in place", try_in_child([last] { return clone_with_id(last); }),
-                              "'crs restart --ids keep' is for root or CAP_CHECKPOINT_RESTORE; the old ids come back in a private namespace");
+  MachineFact in_place = fact(
+      "process ids in place", try_in_child([last] { return clone_with_id(last); }),
+      "'crs restart --ids keep' is for root or CAP_CHECKPOINT_RESTORE; the old ids come back in a private namespace");
   in_place.detail += (in_place.detail.empty() ? "" : "; ") + capability_words();
   return {in_place,
           fact("user and pid namespaces", try_in_child(private_process_ids),
                "without root a restarted program gets new process ids (--ids new)"),
           fact("time namespaces", try_in_child(private_clocks), "a restarted program sees the monotonic clock jump"),
-          fact("PR_TIMER_CREATE_RESTORE_IDS", try_in_child(timer_ids), "before Linux 6.15 putting back many POSIX timers takes longer")};
+          fact("PR_TIMER_CREATE_RESTORE_IDS", try_in_child(timer_ids),
+               "before Linux 6.15 putting back many POSIX timers takes longer")};
 }
 
 }  // namespace crs::engine

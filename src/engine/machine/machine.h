@@ -1,7 +1,9 @@
-// What this machine can do for a checkpoint or a restart: every kernel interface that the engine needs is tried out, not looked up in
-// a version table, so that a kernel's configuration, a container's filter and a user's rights are all in the answer.
+// What this machine can do for a checkpoint or a restart: every kernel interface that the engine needs is tried out,
+// not looked up in a version table, so that a kernel's configuration, a container's filter and a user's rights are all
+// in the answer.
 //
-// The trials happen in short-lived child processes and leave nothing behind. To be called from a process with one thread.
+// The trials happen in short-lived child processes and leave nothing behind. To be called from a process with one
+// thread.
 #pragma once
 
 #include <filesystem>
@@ -11,7 +13,7 @@
 namespace crs::engine {
 
 struct MachineFact {
-  std::string name;         // of the interface: "ptrace"
+  std::string name;  // of the interface: "ptrace"
   bool available = false;
   bool essential = false;   // without it nothing can be checkpointed or restarted
   std::string detail;       // what was seen: a version, a number, the reason why not

@@ -23,7 +23,8 @@
 namespace crs::engine {
 namespace {
 
-// Newer than the C library's headers on Debian 12; from linux/fs.h, linux/userfaultfd.h and asm-generic/mman-common.h of Linux 6.13.
+// Newer than the C library's headers on Debian 12; from linux/fs.h, linux/userfaultfd.h and asm-generic/mman-common.h
+// of Linux 6.13.
 struct PagemapScan {
   std::uint64_t size, flags, start, end, walk_end, vector, vector_length, max_pages, category_inverted, category_mask,
       category_any_mask, return_mask;
@@ -75,12 +76,14 @@ std::size_t vdso_size(std::uint64_t start) {
   std::istringstream maps(read_file("/proc/self/maps"));
   for (std::string line; std::getline(maps, line);) {
     char* stop = nullptr;
-    if (std::strtoull(line.c_str(), &stop, 16) == start && *stop == '-') return std::strtoull(stop + 1, nullptr, 16) - start;
+    if (std::strtoull(line.c_str(), &stop, 16) == start && *stop == '-')
+      return std::strtoull(stop + 1, nullptr, 16) - start;
   }
   return 0;
 }
 
-// Moves this process's vDSO, which the kernel allows as a whole only. The child that does so makes system calls only and then ends.
+// Moves this process's vDSO, which the kernel allows as a whole only. The child that does so makes system calls only
+// and then ends.
 int move_vdso() {
   const auto vdso = ::getauxval(AT_SYSINFO_EHDR);
   const std::size_t size = vdso == 0 ? 0 : vdso_size(vdso);
@@ -105,10 +108,13 @@ MachineFact fact(const char* name, bool essential, int (*trial)(), const char* c
 std::vector<MachineFact> examine_memory_interfaces() {
   return {
       fact("PAGEMAP_SCAN", false, scan_pagemap, "before Linux 6.7 finding the pages to save takes longer"),
-      fact("userfaultfd WP_ASYNC", false, track_writes, "pages changed since the last snapshot cannot be told from others"),
+      fact("userfaultfd WP_ASYNC", false, track_writes,
+           "pages changed since the last snapshot cannot be told from others"),
       fact("MADV_GUARD_INSTALL", false, install_guard, "before Linux 6.13 programs have no such guard pages either"),
-      fact("PR_SET_MM_MAP", true, set_memory_map, "the kernel was built without CONFIG_CHECKPOINT_RESTORE: a program's heap cannot be put back"),
-      fact("movable vDSO", true, move_vdso, "the kernel seals its own mappings (CONFIG_MSEAL_SYSTEM_MAPPINGS): no program can be restarted"),
+      fact("PR_SET_MM_MAP", true, set_memory_map,
+           "the kernel was built without CONFIG_CHECKPOINT_RESTORE: a program's heap cannot be put back"),
+      fact("movable vDSO", true, move_vdso,
+           "the kernel seals its own mappings (CONFIG_MSEAL_SYSTEM_MAPPINGS): no program can be restarted"),
   };
 }
 

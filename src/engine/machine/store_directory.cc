@@ -16,7 +16,8 @@ namespace {
 // The nearest directory above that is there: the store creates the rest when it is first needed.
 std::filesystem::path existing_part(std::filesystem::path directory) {
   std::error_code problem;
-  while (!std::filesystem::exists(directory, problem) && directory.has_parent_path() && directory != directory.parent_path()) {
+  while (!std::filesystem::exists(directory, problem) && directory.has_parent_path() &&
+         directory != directory.parent_path()) {
     directory = directory.parent_path();
   }
   return directory;
@@ -24,16 +25,22 @@ std::filesystem::path existing_part(std::filesystem::path directory) {
 
 MachineFact free_space(const std::filesystem::path& directory) {
   constexpr std::uint64_t kLittle = std::uint64_t{256} << 20;
-  struct statvfs system {};
+  struct statvfs system{};
   if (::statvfs(directory.c_str(), &system) != 0) {
-    return {.name = "free space", .available = false, .essential = false, .detail = words_of_trial(errno), .consequence = {}};
+    return {.name = "free space",
+            .available = false,
+            .essential = false,
+            .detail = words_of_trial(errno),
+            .consequence = {}};
   }
   const std::uint64_t bytes = std::uint64_t{system.f_bavail} * system.f_frsize;
   return {.name = "free space",
           .available = bytes >= kLittle,
           .essential = false,
           .detail = fmt::format("{} MiB in {}", bytes >> 20, directory.native()),
-          .consequence = "a snapshot needs about as much as the memory of the program; choose another place with --store or $CRS_STORE"};
+          .consequence =
+              "a snapshot needs about as much as the memory of the program; choose another place with --store or "
+              "$CRS_STORE"};
 }
 
 MachineFact unnamed_files(const std::filesystem::path& directory) {

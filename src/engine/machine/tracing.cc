@@ -94,12 +94,14 @@ MachineFact ptrace_fact(pid_t sibling) {
   const int result = try_in_child([&] { return with_stopped(sibling, [] { return 0; }); });
   std::string detail = yama_words();
   if (result != 0) detail = words_of_trial(result) + (detail.empty() ? "" : "; " + detail);
-  return {.name = "ptrace",
-          .available = result == 0,
-          .essential = false,
-          .detail = detail,
-          .consequence = "only programs started with 'crs run' can be checkpointed, or root's 'sysctl kernel.yama.ptrace_scope=0' is "
-                         "needed; in a container, the capability SYS_PTRACE may be missing"};
+  return {
+      .name = "ptrace",
+      .available = result == 0,
+      .essential = false,
+      .detail = detail,
+      .consequence =
+          "only programs started with 'crs run' can be checkpointed, or root's 'sysctl kernel.yama.ptrace_scope=0' is "
+          "needed; in a container, the capability SYS_PTRACE may be missing"};
 }
 
 struct Question {
@@ -112,7 +114,8 @@ struct Question {
 constexpr std::array<Question, 7> kQuestions = {{
     {"PTRACE_GETREGSET", true, ask_extended_registers, "registers cannot be kept"},
     {"PTRACE_GET_SYSCALL_INFO", true, ask_syscall_info, "Linux 5.3 or later is needed"},
-    {"PTRACE_GET_RSEQ_CONFIGURATION", false, ask_rseq, "Linux 5.13 or later is needed for programs that use restartable sequences"},
+    {"PTRACE_GET_RSEQ_CONFIGURATION", false, ask_rseq,
+     "Linux 5.13 or later is needed for programs that use restartable sequences"},
     {"process_vm_readv", true, read_memory, "memory cannot be read"},
     {"pidfd_getfd", true, take_descriptor, "Linux 5.6 or later is needed to look at pipes and sockets"},
     {"kcmp", true, compare, "descriptors that share a file cannot be told apart from those that do not"},

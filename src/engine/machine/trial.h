@@ -8,8 +8,8 @@
 
 namespace crs::engine {
 
-// Runs `action` in a forked child and returns its result: 0, or an errno value (1 to 255). The child dies with this process and never
-// returns from here. A child that a signal ended gives -N. Throws if no child can be made.
+// Runs `action` in a forked child and returns its result: 0, or an errno value (1 to 255). The child dies with this
+// process and never returns from here. A child that a signal ended gives -N. Throws if no child can be made.
 int try_in_child(const std::function<int()>& action);
 
 // "ok", the words of an errno, or "ended by signal N".

@@ -49,7 +49,9 @@ TEST(CommandLine, EveryVerbHasCompleteHelp) {
   for (const std::string& verb : kVerbs) {
     const Outcome outcome = crs({verb, "--help"});
     EXPECT_EQ(outcome.status, 0);
-    EXPECT_THAT(outcome.output, AllOf(HasSubstr("Usage: crs " + verb), HasSubstr("Example:"), HasSubstr("Exit statuses:"))) << verb;
+    EXPECT_THAT(outcome.output,
+                AllOf(HasSubstr("Usage: crs " + verb), HasSubstr("Example:"), HasSubstr("Exit statuses:")))
+        << verb;
     EXPECT_THAT(outcome.errors, IsEmpty());
     EXPECT_EQ(crs({"help", verb}).output, outcome.output);
   }
@@ -58,14 +60,19 @@ TEST(CommandLine, EveryVerbHasCompleteHelp) {
 TEST(CommandLine, AnUnknownVerbLeadsToTheNearest) {
   const Outcome outcome = crs({"chekc"});
   EXPECT_EQ(outcome.status, 2);
-  EXPECT_THAT(outcome.errors, AllOf(StartsWith("crs: cannot "), HasSubstr("'chekc'"), HasSubstr("'check'"), EndsWith("\n")));
+  EXPECT_THAT(outcome.errors,
+              AllOf(StartsWith("crs: cannot "), HasSubstr("'chekc'"), HasSubstr("'check'"), EndsWith("\n")));
   EXPECT_THAT(outcome.output, IsEmpty());
   EXPECT_EQ(crs({"help", "chekc"}).status, 2);
 }
 
 TEST(CommandLine, AnUnknownOptionIsWrongUsage) {
-  for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{
-           {"--nonsense"}, {"components", "--nonsense"}, {"run", "--nonsense", "true"}, {"run"}, {"run", "--"}, {"components", "word"}}) {
+  for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{{"--nonsense"},
+                                                                                         {"components", "--nonsense"},
+                                                                                         {"run", "--nonsense", "true"},
+                                                                                         {"run"},
+                                                                                         {"run", "--"},
+                                                                                         {"components", "word"}}) {
     const Outcome outcome = crs(arguments);
     EXPECT_EQ(outcome.status, 2) << arguments[0];
     EXPECT_EQ(std::ranges::count(outcome.errors, '\n'), 1) << outcome.errors;
@@ -75,8 +82,8 @@ TEST(CommandLine, AnUnknownOptionIsWrongUsage) {
 TEST(CommandLine, PrintsItsVersion) { EXPECT_THAT(crs({"--version"}).output, StartsWith("crs 0.")); }
 
 TEST(CommandLine, AnErrorIsJsonTooWhereJsonIsAskedFor) {
-  for (const std::vector<std::string>& arguments :
-       std::vector<std::vector<std::string>>{{"params", "--json", "nonsense"}, {"params", "--nonsense", "--json"}, {"--json", "nonsense"}}) {
+  for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{
+           {"params", "--json", "nonsense"}, {"params", "--nonsense", "--json"}, {"--json", "nonsense"}}) {
     const Outcome outcome = crs(arguments);
     EXPECT_EQ(outcome.status, 2);
     EXPECT_EQ(json_of(outcome)["error"]["exit_status"], 2);
@@ -85,7 +92,8 @@ TEST(CommandLine, AnErrorIsJsonTooWhereJsonIsAskedFor) {
 }
 
 TEST(CommandLine, SharedOptionsStandBeforeAndAfterTheVerb) {
-  const Outcome outcome = crs({"--param", "crs_base_verbose=1", "params", "--param", "crs_none_verbose=2", "--json", "--param=crs=none"});
+  const Outcome outcome =
+      crs({"--param", "crs_base_verbose=1", "params", "--param", "crs_none_verbose=2", "--json", "--param=crs=none"});
   EXPECT_EQ(outcome.status, 0) << outcome.errors;
   std::map<std::string, Json> values;
   const Json result = json_of(outcome);
@@ -96,7 +104,8 @@ TEST(CommandLine, SharedOptionsStandBeforeAndAfterTheVerb) {
 }
 
 TEST(Params, ShowsValueAndSource) {
-  const Json parameters = json_of(crs({"params", "crs_base_verbose", "--json"}, {"CRS_PARAM_crs_base_verbose=3"}))["parameters"];
+  const Json parameters =
+      json_of(crs({"params", "crs_base_verbose", "--json"}, {"CRS_PARAM_crs_base_verbose=3"}))["parameters"];
   ASSERT_EQ(parameters.size(), 1U);
   EXPECT_EQ(parameters[0]["value"], 3);
   EXPECT_EQ(parameters[0]["default"], 0);

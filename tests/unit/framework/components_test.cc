@@ -156,7 +156,9 @@ TEST_F(ComponentsTest, AFailingInitAbortsTheSelectionWithTheReason) {
 
 TEST_F(ComponentsTest, AFailingFinalizeIsReported) {
   a_.finalize_throws = "disk full";
-  { const Selection selection = registry().select(); }
+  {
+    const Selection selection = registry().select();
+  }
   EXPECT_THAT(lines_, Contains(AllOf(HasSubstr("component a"), HasSubstr("disk full"))));
 }
 
@@ -172,7 +174,8 @@ TEST_F(ComponentsTest, AQueryThatThrowsIsADeclinedComponent) {
 TEST_F(ComponentsTest, AnUnusableNamedComponentSaysWhyAndWhatThereIs) {
   a_.declines = "the kernel is too old";
   parameters_.read_option("crs=a");
-  EXPECT_THAT(error_of([&] { registry().select(); }).what(), AllOf(HasSubstr("the kernel is too old"), HasSubstr("b (priority 10)")));
+  EXPECT_THAT(error_of([&] { registry().select(); }).what(),
+              AllOf(HasSubstr("the kernel is too old"), HasSubstr("b (priority 10)")));
 }
 
 TEST_F(ComponentsTest, AnUnknownNameListsWhatThereIsAndWhyEachDeclined) {
@@ -185,7 +188,8 @@ TEST_F(ComponentsTest, AnUnknownNameListsWhatThereIsAndWhyEachDeclined) {
 TEST_F(ComponentsTest, WithoutAUsableOneEachReasonIsGiven) {
   a_.declines = "first reason";
   b_.query_throws = "second reason";
-  EXPECT_THAT(error_of([&] { registry().select(); }).what(), AllOf(HasSubstr("first reason"), HasSubstr("second reason")));
+  EXPECT_THAT(error_of([&] { registry().select(); }).what(),
+              AllOf(HasSubstr("first reason"), HasSubstr("second reason")));
 }
 
 TEST_F(ComponentsTest, AnotherMajorVersionIsRefusedAndNeverAsked) {

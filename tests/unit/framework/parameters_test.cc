@@ -95,8 +95,14 @@ TEST_F(ParametersTest, ASettingMayComeBeforeTheDeclaration) {
 }
 
 TEST_F(ParametersTest, BooleansHaveSeveralWords) {
-  for (const auto& [word, expected] : std::map<std::string, bool>{{"true", true}, {"yes", true}, {"on", true}, {"1", true}, {"false", false},
-                                                                  {"no", false}, {"off", false}, {"0", false}}) {
+  for (const auto& [word, expected] : std::map<std::string, bool>{{"true", true},
+                                                                  {"yes", true},
+                                                                  {"on", true},
+                                                                  {"1", true},
+                                                                  {"false", false},
+                                                                  {"no", false},
+                                                                  {"off", false},
+                                                                  {"0", false}}) {
     Parameters parameters;
     parameters.declare({"crs_flag", !expected, "A flag."});
     parameters.read_option("crs_flag=" + word);
@@ -109,12 +115,14 @@ TEST_F(ParametersTest, AWrongTypeNamesNameValueTypeAndSource) {
     Parameters parameters;
     parameters.declare({"crs_limit", std::int64_t{0}, "A limit."});
     EXPECT_THAT(usage_error([&] { parameters.read_option("crs_limit=" + value); }),
-                AllOf(HasSubstr("crs_limit"), HasSubstr("an integer"), HasSubstr("'" + value + "'"), HasSubstr("command line")));
+                AllOf(HasSubstr("crs_limit"), HasSubstr("an integer"), HasSubstr("'" + value + "'"),
+                      HasSubstr("command line")));
   }
   Parameters parameters;
   parameters.read_environment({{"CRS_PARAM_crs_flag", "maybe"}});
-  EXPECT_THAT(usage_error([&] { parameters.declare({"crs_flag", true, "A flag."}); }),
-              AllOf(HasSubstr("crs_flag"), HasSubstr("a boolean"), HasSubstr("maybe"), HasSubstr("CRS_PARAM_crs_flag")));
+  EXPECT_THAT(
+      usage_error([&] { parameters.declare({"crs_flag", true, "A flag."}); }),
+      AllOf(HasSubstr("crs_flag"), HasSubstr("a boolean"), HasSubstr("maybe"), HasSubstr("CRS_PARAM_crs_flag")));
 }
 
 TEST_F(ParametersTest, AFilesOwnTypesCount) {
@@ -126,7 +134,8 @@ TEST_F(ParametersTest, AFilesOwnTypesCount) {
 
 TEST_F(ParametersTest, AFileThatIsNotTomlNamesTheLine) {
   Parameters parameters;
-  EXPECT_THAT(usage_error([&] { parameters.read_file(write("crs.toml", "a = 1\nb = = 2\n")); }), HasSubstr("crs.toml:2"));
+  EXPECT_THAT(usage_error([&] { parameters.read_file(write("crs.toml", "a = 1\nb = = 2\n")); }),
+              HasSubstr("crs.toml:2"));
   EXPECT_THAT(usage_error([&] { parameters.read_file(write("crs.toml", "[crs]\nlimit = 2\n")); }),
               AllOf(HasSubstr("crs.toml:1"), HasSubstr("'crs'")));
 }
@@ -164,8 +173,10 @@ TEST_F(ParametersTest, FindsTheConfigurationFiles) {
   const std::string home_variable = directory_ / "home";
   using Files = std::vector<std::filesystem::path>;
   EXPECT_EQ(configuration_files({{"HOME", home_variable}}, etc), (Files{system, home}));
-  EXPECT_EQ(configuration_files({{"HOME", home_variable}, {"XDG_CONFIG_HOME", directory_ / "xdg"}}, etc), (Files{system, xdg}));
-  EXPECT_EQ(configuration_files({{"HOME", home_variable}, {"CRS_CONFIG", "/nowhere"}}, etc), (Files{system, "/nowhere"}));
+  EXPECT_EQ(configuration_files({{"HOME", home_variable}, {"XDG_CONFIG_HOME", directory_ / "xdg"}}, etc),
+            (Files{system, xdg}));
+  EXPECT_EQ(configuration_files({{"HOME", home_variable}, {"CRS_CONFIG", "/nowhere"}}, etc),
+            (Files{system, "/nowhere"}));
   EXPECT_EQ(configuration_files({{"HOME", directory_ / "nobody"}}, directory_), Files{});
   EXPECT_EQ(configuration_files({}, directory_), Files{});
 }

@@ -1,0 +1,238 @@
+#!/usr/bin/env python3
+"""The command line from outside: exit statuses, JSON, and that `crs run` is invisible to the program and to the one who waits for it."""
+
+import argparse
+import json
+import os
+import pathlib
+import pty
+import signal
+import sys
+
+from harness import Failure, Workspace, check, is_alive, state_of, wait_until
+
+# Any user may execute this one.
+PYTHON = "/usr/bin/python3"
+VERBS = ["run", "checkpoint", "restart", "list", "show", "verify", "remove", "components", "params", "check"]
+
+# What a program can see of how it was started, but for its process ids.
+SELF_PORTRAIT = r"""
+import json, os, re, resource, signal, sys
+status = open("/proc/self/status").read()
+fields = dict(re.findall(r"^(Sig\w+|Cap\w+|NoNewPrivs|Seccomp|Umask|ShdPnd|Cpus_allowed):\s*(\S+)", status, re.MULTILINE))
+descriptors = {}
+for name in os.listdir("/proc/self/fd"):
+    try:
+        descriptors[name] = [os.readlink(f"/proc/self/fd/{name}"), os.get_inheritable(int(name))]
+    except OSError:
+        pass  # the listing's own
+environment = {name: value for name, value in os.environb.items() if name != b"_"}
+json.dump([sys.argv, fields, descriptors, sorted(map(str, environment.items())), os.getcwd(), os.getpgid(0), os.getsid(0), os.nice(0),
+           [resource.getrlimit(limit) for limit in range(16)]], sys.stdout)
+"""
+
+
+# Leads a session on the terminal that is its standard input and runs one job in the foreground; continues it whenever it stops.
+SMALL_SHELL = r"""
+import fcntl, os, signal, sys, termios
+os.setsid()
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+job = os.fork()
+if job == 0:
+    os.setpgid(0, 0)
+    os.tcsetpgrp(0, os.getpgrp())
+    signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+    os.execv(sys.argv[1], sys.argv[1:])
+while True:
+    _, status = os.waitpid(job, os.WUNTRACED)
+    if os.WIFSTOPPED(status):
+        os.write(1, b"shell: stopped\n")
+        os.kill(-job, signal.SIGCONT)
+    else:
+        os.write(1, b"shell: ended %d\n" % os.waitstatus_to_exitcode(status))
+        sys.exit()
+"""
+
+
+def usage_errors(workspace):
+    for arguments in (["nonsense"], ["--nonsense"], ["run"], ["run", "--nonsense", "true"], ["checkpoint"], ["restart"], ["show"],
+                      ["restart", "--ids", "odd", "x"], ["checkpoint", "--stop", "--kill", "x"], ["show", "a/b"], ["remove"],
+                      ["list", "a", "b"], ["run", "--name", "4711", "true"], ["--param", "crs_nonsense=1", "list"]):
+        result = workspace.crs(*arguments, expect=2)
+        check(result.stderr.startswith("crs: cannot ") and result.stderr.count("\n") == 1, f"not one line: {result}")
+        check(result.stdout == "", f"an error on standard output: {result}")
+
+
+def not_found(workspace):
+    for arguments in (["checkpoint", "nosuchjob"], ["checkpoint", "2147483647"], ["restart", "nosuch"], ["restart", "nosuch@3"],
+                      ["show", "nosuch"], ["verify", "nosuch@1"], ["remove", "nosuch@1"], ["remove", "--all", "nosuch"], ["list", "nosuch"]):
+        workspace.crs(*arguments, expect=3)
+        result = workspace.crs(arguments[0], "--json", *arguments[1:], expect=3)
+        check(result.json()["error"]["exit_status"] == 3, f"no error as JSON: {result}")
+        check(result.stderr.startswith("crs: cannot "), f"no line for people: {result}")
+
+
+def json_is_valid(workspace):
+    for verb in ("list", "components", "params"):
+        workspace.crs(verb, "--json").json()
+        workspace.crs("--json", verb).json()
+    check("facts" in workspace.crs("check", "--json", expect=None).json(), "crs check --json has no facts")
+
+
+def help_is_complete(workspace):
+    overview = workspace.crs().stdout
+    for verb in VERBS:
+        check(f"\n  {verb} " in overview, f"crs does not list {verb}")
+        text = workspace.crs(verb, "--help").stdout
+        check("Example:" in text and "Exit statuses" in text, f"crs {verb} --help is incomplete")
+        check(workspace.crs("help", verb).stdout == text, f"crs help {verb} says something else")
+
+
+def closed_output(workspace):
+    with open("/dev/full", "w") as full:
+        workspace.crs("params", expect=1, stdout=full)
+
+
+def run_returns_the_programs_status(workspace):
+    check(workspace.crs("run", "--", "sh", "-c", "exit 7", expect=7), "")
+    for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGSEGV):
+        workspace.crs("run", "--", "sh", "-c", f"kill -{int(number)} $$", expect=128 + number)
+    workspace.crs("run", "nosuchprogram", expect=127)
+    workspace.crs("run", "./nosuchprogram", expect=127)
+    workspace.crs("run", "/etc/passwd", expect=126)
+    workspace.crs("run", "/", expect=126)
+    check(workspace.crs("list", "--json").json()["running"] == [], "an ended program is listed as running")
+
+
+def run_is_invisible(workspace):
+    command = [PYTHON, "-c", SELF_PORTRAIT, "a", "", "b=c\nd", "--json", "--", "-x"]
+
+    def peculiar():
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, {signal.SIGUSR1, signal.SIGCHLD})
+        os.umask(0o027)
+        os.nice(3)
+        os.dup2(0, 9)
+
+    def closed():
+        peculiar()
+        os.close(0)
+        os.close(2)
+
+    for prepare in (peculiar, closed):
+        plain = workspace.run(command, preexec_fn=prepare, process_group=0)
+        under_crs = workspace.run([workspace.crs_path, "run", "--component", "none", "--", *command], preexec_fn=prepare, process_group=0)
+        seen = [json.loads(result.stdout) for result in (plain, under_crs)]
+        for portrait in seen:
+            portrait[5] = portrait[6] = None  # of this run
+            portrait[2].pop("1", None)  # the file that takes the output
+            portrait[2].pop("2", None)
+        check(seen[0] == seen[1], f"without crs {seen[0]}\nunder crs   {seen[1]}")
+
+
+def run_forwards_signals(workspace):
+    program = r"""
+import os, signal, sys, time
+seen = []
+signal.signal(signal.SIGUSR1, lambda number, frame: (os.write(1, b"usr1\n")))
+signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(33))
+os.write(1, b"up\n")
+while True: signal.pause()
+"""
+    output = workspace.work / "forward.txt"
+    runner, pid = workspace.start_by_crs("forward", [PYTHON, "-c", program], stdout=open(output, "ab"))
+    wait_until(lambda: output.read_text() == "up\n", "the program is up")
+    running = workspace.crs("list", "--json").json()["running"]
+    check(running == [{"job": "forward", "pid": pid}], f"running: {running}")
+    workspace.crs("run", "--name", "forward", "true", expect=1)
+    os.kill(runner.pid, signal.SIGUSR1)
+    wait_until(lambda: output.read_text() == "up\nusr1\n", "SIGUSR1 reaches the program")
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: state_of(pid) == "T", "the program stops")
+    os.kill(runner.pid, signal.SIGCONT)
+    wait_until(lambda: state_of(pid) != "T", "SIGCONT reaches the program")
+    os.kill(runner.pid, signal.SIGTERM)
+    check(runner.wait(30) == 33, f"exit status {runner.returncode} instead of 33")
+
+
+def run_outlived(workspace):
+    """A program does not depend on the crs that started it."""
+    runner, pid = workspace.start_by_crs("outlived", ["sleep", "60"])
+    os.kill(runner.pid, signal.SIGKILL)
+    runner.wait(30)
+    check(is_alive(pid), "the program died with crs")
+    check(workspace.crs("list", "--json").json()["running"] == [{"job": "outlived", "pid": pid}], "the job is not listed any more")
+
+
+def run_on_a_terminal(workspace):
+    """Ctrl-C reaches the program once; Ctrl-Z stops crs too, so that a shell sees it."""
+    program = r"""
+import os, signal
+signal.signal(signal.SIGINT, lambda number, frame: os.write(1, b"int\n"))
+os.write(1, b"up\n")
+while True: signal.pause()
+"""
+    terminal, other_end = pty.openpty()
+    command = [workspace.crs_path, "run", "--name", "terminal", "--", PYTHON, "-c", program]
+    leader = workspace.start([PYTHON, "-c", SMALL_SHELL, *command], stdin=other_end, stdout=os.fdopen(os.dup(other_end), "wb"),
+                             stderr=os.fdopen(os.dup(other_end), "wb"), start_new_session=False)
+    os.close(other_end)
+    os.set_blocking(terminal, False)
+    seen = bytearray()
+
+    def shows(text):
+        try:
+            seen.extend(os.read(terminal, 4096))
+        except (BlockingIOError, OSError):
+            pass
+        return text in seen
+
+    try:
+        wait_until(lambda: shows(b"up"), "the program is up")
+        os.write(terminal, b"\x03")
+        wait_until(lambda: shows(b"int"), "Ctrl-C reaches the program")
+        os.write(terminal, b"\x1a")
+        wait_until(lambda: shows(b"shell: stopped"), "Ctrl-Z stops crs")
+        os.write(terminal, b"\x03")
+        wait_until(lambda: seen.count(b"int") == 2 or shows(b"int\r\nint"), "the program goes on after SIGCONT")
+        os.write(terminal, b"\x1c")
+        wait_until(lambda: shows(b"shell: ended 131"), "Ctrl-\\ ends the program and crs")
+        check(seen.count(b"int") == 2, f"Ctrl-C came more than once: {bytes(seen)}")
+    except Failure:
+        print(bytes(seen))
+        raise
+    finally:
+        os.close(terminal)
+        leader.wait(30)
+
+
+TESTS = [usage_errors, not_found, json_is_valid, help_is_complete, closed_output, run_returns_the_programs_status, run_is_invisible,
+         run_forwards_signals, run_outlived, run_on_a_terminal]
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--crs", required=True)
+    parser.add_argument("--only")
+    parser.add_argument("--verbose", action="store_true")
+    options, _ = parser.parse_known_args()
+    failed = 0
+    for user in ("root", "ordinary"):
+        for test in TESTS:
+            if options.only and test.__name__ != options.only:
+                continue
+            try:
+                with Workspace(pathlib.Path(options.crs), user=user, verbose=options.verbose) as workspace:
+                    test(workspace)
+                print(f"ok      {test.__name__} ({user})")
+            except Failure as problem:
+                failed += 1
+                print(f"FAILED  {test.__name__} ({user}): {problem}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
