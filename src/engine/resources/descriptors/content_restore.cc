@@ -1,0 +1,143 @@
+#include "engine/resources/descriptors/content_restore.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <filesystem>
+#include <limits>
+
+#include "base/error.h"
+#include "engine/resources/descriptors/content_copy.h"
+
+namespace crs::engine {
+namespace {
+
+constexpr unsigned kMakeExecutable = 0x0010U;   // MFD_EXEC, since Linux 6.3
+constexpr std::size_t kLongestMemfdName = 249;  // memfd_create(2)
+
+FileDescriptor make_memfd(const image::ContentObject& object) {
+  FileDescriptor made(::memfd_create(object.name().c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING | kMakeExecutable));
+  if (!made && errno == EINVAL)
+    made = FileDescriptor(::memfd_create(object.name().c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  // Where the administrator forbids executable ones (vm.memfd_noexec).
+  if (!made && errno == EACCES)
+    made = FileDescriptor(::memfd_create(object.name().c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING | 0x0008U));
+  if (!made) fail_errno(errno, "cannot make memory file '{}'", object.name());
+  return made;
+}
+
+// An unlinked file, on the file system where it was if that still exists, else where temporary files go.
+FileDescriptor make_unlinked(const image::ContentObject& object) {
+  const std::string folder = std::filesystem::path(object.name()).parent_path();
+  for (const std::string& place : std::array<std::string, 3>{folder, "/var/tmp", "/tmp"}) {
+    FileDescriptor made(::open(place.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+    if (made) return made;
+  }
+  fail_errno(errno, "cannot make an unlinked file like {}, neither in its directory nor in /var/tmp or /tmp",
+             object.name());
+}
+
+void check_extents(const image::ContentObject& object) {
+  std::uint64_t end = 0;
+  for (const image::ContentObject::Extent& extent : object.data()) {
+    const bool possible = extent.bytes() > 0 && extent.offset() >= end && extent.offset() <= object.size() &&
+                          extent.bytes() <= object.size() - extent.offset();
+    if (!possible) fail(ErrorKind::Damaged, "the snapshot has an unlinked file with data outside of it");
+    end = extent.offset() + extent.bytes();
+  }
+}
+
+// The stored bytes must be exactly those that the extents name.
+void check_stored_size(const TableCheck& table, const image::ContentObject& object) {
+  std::uint64_t expected = 0;
+  for (const image::ContentObject::Extent& extent : object.data()) expected += extent.bytes();
+  std::uint64_t stored = 0;
+  if (!object.content().empty()) {
+    const FileDescriptor file = table.context.content.open(object.content());
+    struct stat status{};
+    if (::fstat(file.get(), &status) != 0) fail_errno(errno, "cannot look at {}", object.content());
+    stored = static_cast<std::uint64_t>(status.st_size);
+  }
+  if (stored != expected)
+    fail(ErrorKind::Damaged, "{} holds {} bytes, not {}", object.content().empty() ? "the snapshot" : object.content(),
+         stored, expected);
+}
+
+void check_name(const image::ContentObject& object) {
+  if (object.origin() == image::ContentObject::UNLINKED) {
+    checked_path(object.name());
+  } else if (object.origin() != image::ContentObject::MEMFD || object.name().size() > kLongestMemfdName ||
+             object.name().find('\0') != std::string::npos) {
+    fail(ErrorKind::Damaged, "the snapshot has content of a kind that cannot be");
+  }
+}
+
+void finish(int descriptor, const image::ContentObject& object, std::vector<std::string>& notes) {
+  struct stat status{};
+  if (::fstat(descriptor, &status) != 0) fail_errno(errno, "cannot look at an unlinked file");
+  if ((status.st_uid != object.owner() || status.st_gid != object.group()) &&
+      ::fchown(descriptor, object.owner(), object.group()) != 0) {
+    notes.push_back(fmt::format("the unlinked file {} belongs to the restarting user now, not to user {} and group {}",
+                                object.name(), object.owner(), object.group()));
+  }
+  if ((status.st_mode & 07777) != object.mode() && ::fchmod(descriptor, object.mode()) != 0) {
+    fail_errno(errno, "cannot give the unlinked file {} its mode", object.name());
+  }
+  const std::array<timespec, 2> times{
+      timespec{0, UTIME_OMIT}, timespec{object.modified_seconds(), static_cast<long>(object.modified_nanoseconds())}};
+  static_cast<void>(::futimens(descriptor, times.data()));
+}
+
+}  // namespace
+
+void check_content_objects(const TableCheck& table) {
+  constexpr std::uint32_t kKnownSeals = 0x3f;  // fcntl(2), up to F_SEAL_EXEC
+  constexpr std::uint32_t kNanosecondsPerSecond = 1'000'000'000;
+  for (const image::ContentObject& object : table.image.objects()) {
+    check_name(object);
+    const bool possible = object.size() <= static_cast<std::uint64_t>(std::numeric_limits<off_t>::max()) &&
+                          (object.mode() & ~07777U) == 0 && (object.seals() & ~kKnownSeals) == 0 &&
+                          object.modified_nanoseconds() < kNanosecondsPerSecond;
+    if (!possible) fail(ErrorKind::Damaged, "the snapshot has an unlinked file that cannot be");
+    check_extents(object);
+    check_stored_size(table, object);
+  }
+}
+
+void make_content_objects(NewbornContext& context, const image::Descriptors& image) {
+  for (int index = 0; index < image.objects_size(); ++index) {
+    const image::ContentObject& object = image.objects(index);
+    const FileDescriptor made =
+        object.origin() == image::ContentObject::MEMFD ? make_memfd(object) : make_unlinked(object);
+    const FileDescriptor content = object.content().empty() ? FileDescriptor() : context.content.open(object.content());
+    unpack_content(content.get(), made.get(), object, object.name());
+    const int number = content_object_descriptor(context.first_private_descriptor, static_cast<std::uint32_t>(index));
+    if (::dup3(made.get(), number, O_CLOEXEC) < 0)
+      fail_errno(errno, "cannot keep an unlinked file at descriptor {}", number);
+  }
+}
+
+void finish_content_objects(NewbornContext& context, const image::Descriptors& image) {
+  for (int index = 0; index < image.objects_size(); ++index) {
+    finish(content_object_descriptor(context.first_private_descriptor, static_cast<std::uint32_t>(index)),
+           image.objects(index), context.notes);
+  }
+}
+
+void seal_content_objects(RestoreContext& context, const image::Descriptors& image) {
+  if (image.objects_size() == 0) return;
+  for (int index = 0; index < image.objects_size(); ++index) {
+    const std::uint32_t seals = image.objects(index).seals();
+    const int number = content_object_descriptor(context.first_private_descriptor, static_cast<std::uint32_t>(index));
+    if (seals != 0) context.remote.call("fcntl(F_ADD_SEALS)", SYS_fcntl, number, F_ADD_SEALS, seals);
+  }
+  const int first = content_object_descriptor(context.first_private_descriptor, 0);
+  context.remote.call("close_range", SYS_close_range, first, first + image.objects_size() - 1, 0);
+}
+
+}  // namespace crs::engine

@@ -1,0 +1,20 @@
+// Making content objects (content_objects.h) again.
+#pragma once
+
+#include "engine/resources/descriptors/kind.h"
+
+namespace crs::engine {
+
+// Throws Damaged for objects that cannot be.
+void check_content_objects(const TableCheck& table);
+
+// Makes all of them, at their private numbers, writable whatever their mode will be.
+void make_content_objects(NewbornContext& context, const image::Descriptors& image);
+
+// When everybody has opened them: mode, owner, time of modification.
+void finish_content_objects(NewbornContext& context, const image::Descriptors& image);
+
+// From outside, when everybody has mapped them: seals, and the private numbers are closed.
+void seal_content_objects(RestoreContext& context, const image::Descriptors& image);
+
+}  // namespace crs::engine

@@ -1,0 +1,66 @@
+#include "engine/resources/descriptors/devices/devices.h"
+
+#include <sys/sysmacros.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+#include "base/error.h"
+
+namespace crs::engine {
+namespace {
+
+struct KnownDevice {
+  unsigned minor_number;
+  std::string_view path;
+};
+// Minor numbers of major 1, as the kernel's admin-guide/devices.txt lists them.
+constexpr unsigned kMemoryDevices = 1;
+constexpr std::array<KnownDevice, 5> kKnown{
+    {{3, "/dev/null"}, {5, "/dev/zero"}, {7, "/dev/full"}, {8, "/dev/random"}, {9, "/dev/urandom"}}};
+
+const KnownDevice* find_known(dev_t number) {
+  if (major(number) != kMemoryDevices) return nullptr;
+  const auto found = std::ranges::find(kKnown, minor(number), &KnownDevice::minor_number);
+  return found == kKnown.end() ? nullptr : found;
+}
+
+bool is_the_device(const FileDescriptor& opened, const image::Device& device) {
+  struct stat now{};
+  return ::fstat(opened.get(), &now) == 0 && S_ISCHR(now.st_mode) && now.st_rdev == device.number();
+}
+
+FileDescriptor open_device(const image::OpenDescription& description) {
+  const image::Device& device = description.device();
+  const KnownDevice* const known = find_known(device.number());
+  if (known == nullptr)
+    fail(ErrorKind::Damaged, "the snapshot has a device {:#x} that cannot be in it", device.number());
+  for (const std::string& path : {checked_path(device.path()), std::string(known->path)}) {
+    struct stat found{};
+    if (::stat(path.c_str(), &found) != 0 || !S_ISCHR(found.st_mode)) continue;
+    FileDescriptor opened = open_again(path, description.status_flags());
+    if (is_the_device(opened, device)) return opened;
+  }
+  fail(ErrorKind::Failed, "there is no device {} here, which the program had open", known->path);
+}
+
+}  // namespace
+
+bool DeviceKind::recognises(const TableCapture& /*table*/, const Seen& seen) {
+  return S_ISCHR(seen.status.st_mode) && !seen.is_path_only() && find_known(seen.status.st_rdev) != nullptr;
+}
+
+void DeviceKind::capture(TableCapture& /*table*/, const Seen& seen, Description& description) {
+  image::Device& device = *description.mutable_device();
+  device.set_path(seen.link);
+  device.set_number(seen.status.st_rdev);
+}
+
+void DeviceKind::check(TableCheck& /*table*/, const Description& description) { open_device(description); }
+
+FileDescriptor DeviceKind::open(TableRestore& /*table*/, const Description& description) {
+  return open_device(description);
+}
+
+}  // namespace crs::engine

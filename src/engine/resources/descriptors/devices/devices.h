@@ -1,0 +1,17 @@
+// Character devices that have no state of their own: null, zero, full, random, urandom.
+#pragma once
+
+#include "engine/resources/descriptors/kind.h"
+
+namespace crs::engine {
+
+class DeviceKind : public Kind {
+ public:
+  Tag tag() const override { return Description::kDevice; }
+  bool recognises(const TableCapture& table, const Seen& seen) override;
+  void capture(TableCapture& table, const Seen& seen, Description& description) override;
+  void check(TableCheck& table, const Description& description) override;
+  FileDescriptor open(TableRestore& table, const Description& description) override;
+};
+
+}  // namespace crs::engine

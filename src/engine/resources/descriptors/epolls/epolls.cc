@@ -1,0 +1,188 @@
+#include "engine/resources/descriptors/epolls/epolls.h"
+
+#include <fcntl.h>
+#include <linux/kcmp.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <map>
+#include <optional>
+
+#include "base/error.h"
+
+namespace crs::engine {
+namespace {
+
+// What stays of a watch's events when a one-shot watch has fired (eventpoll.c calls them private bits).
+constexpr std::uint32_t kModeBits = EPOLLWAKEUP | EPOLLONESHOT | EPOLLET | static_cast<std::uint32_t>(EPOLLEXCLUSIVE);
+
+// One "tfd:" line: "tfd: 5 events: 19 data: 5 pos:0 ino:1234 sdev:f".
+struct WatchLine {
+  int registered = -1;
+  std::uint32_t events = 0;
+  std::uint64_t data = 0;
+  std::uint64_t inode = 0;
+};
+
+WatchLine parse_watch(std::string_view line) {
+  const std::vector<std::string_view> words = words_of(line);
+  std::optional<std::uint64_t> number, events, data, inode;
+  if (!words.empty()) number = parse_number(words[0]);
+  for (std::size_t i = 1; i < words.size(); ++i) {
+    if (words[i] == "events:" && i + 1 < words.size()) events = parse_number(words[i + 1], 16);
+    if (words[i] == "data:" && i + 1 < words.size()) data = parse_number(words[i + 1], 16);
+    if (words[i].starts_with("ino:")) inode = parse_number(words[i].substr(4), 16);
+  }
+  if (!number || !events || !data) fail(ErrorKind::Failed, "cannot understand the epoll watch '{}'", line);
+  return {static_cast<int>(*number), static_cast<std::uint32_t>(*events), *data, inode.value_or(0)};
+}
+
+// Whether watch number `nth` among those registered as `registered` is of the description that `candidate` leads to.
+bool watches(pid_t pid, int epoll, int registered, std::uint32_t nth, int candidate) {
+  const kcmp_epoll_slot slot{static_cast<__u32>(epoll), static_cast<__u32>(registered), nth};
+  const long order = ::syscall(SYS_kcmp, pid, pid, KCMP_EPOLL_TFD, candidate, &slot);
+  if (order < 0) fail_errno(errno, "cannot find what the epoll descriptor {} of process {} watches", epoll, pid);
+  return order == 0;
+}
+
+// A number that leads to the watched description now.
+std::optional<int> find_target(const TableCapture& table, const Seen& epoll, const WatchLine& watch,
+                               std::uint32_t nth) {
+  const pid_t pid = table.context.pid;
+  const auto is_it = [&](int candidate) { return watches(pid, epoll.first(), watch.registered, nth, candidate); };
+  if (table.find(watch.registered) != nullptr && is_it(watch.registered)) return watch.registered;
+  // Duplicated and closed under that number since.
+  for (const Seen& one : table.seen) {
+    if ((watch.inode == 0 || one.status.st_ino == watch.inode) && is_it(one.first())) return one.first();
+  }
+  return std::nullopt;
+}
+
+// A descriptor number with something else behind it for a while.
+class Stand {
+ public:
+  Stand(const TableRestore& table, int number, int target) : number_(number) {
+    flags_ = ::fcntl(number, F_GETFD);
+    if (flags_ >= 0) former_ = table.aside(FileDescriptor(::dup(number)));
+    if (::dup2(target, number) < 0) fail_errno(errno, "cannot put a file at descriptor {}", number);
+  }
+  ~Stand() {
+    if (!former_) {
+      ::close(number_);
+    } else {
+      ::dup3(former_.get(), number_, (flags_ & FD_CLOEXEC) != 0 ? O_CLOEXEC : 0);
+    }
+  }
+  Stand(const Stand&) = delete;
+  Stand& operator=(const Stand&) = delete;
+
+ private:
+  int number_;
+  int flags_ = -1;
+  FileDescriptor former_;
+};
+
+bool has_fired(const image::Epoll::Watch& watch) {
+  return (watch.events() & ~kModeBits) == 0 && (watch.events() & EPOLLONESHOT) != 0;
+}
+
+int control(int epoll, int operation, int number, std::uint32_t events, std::uint64_t data) {
+  epoll_event event{};
+  event.events = events;
+  event.data.u64 = data;
+  return ::epoll_ctl(epoll, operation, number, &event) == 0 ? 0 : errno;
+}
+
+// A one-shot watch that has fired waits for EPOLL_CTL_MOD. It gets into that state only by firing, so it is let fire
+// once if the file is ready for anything. Where it is not, it waits for errors and hang-ups, which epoll cannot be told
+// to leave out.
+int add_fired(int epoll, const image::Epoll::Watch& watch) {
+  constexpr short kAnything = POLLIN | POLLOUT | POLLPRI | POLLRDHUP;
+  pollfd ready{watch.registered_number(), kAnything, 0};
+  if (::poll(&ready, 1, 0) <= 0)
+    return control(epoll, EPOLL_CTL_ADD, watch.registered_number(), watch.events(), watch.data());
+  const std::uint32_t all = watch.events() | EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP;
+  const int problem = control(epoll, EPOLL_CTL_ADD, watch.registered_number(), all, watch.data());
+  epoll_event fired{};
+  if (problem == 0) static_cast<void>(::epoll_wait(epoll, &fired, 1, 0));
+  return problem;
+}
+
+int add_watch(const TableRestore& table, int epoll, const image::Epoll::Watch& watch) {
+  const auto add = [&] {
+    if (has_fired(watch)) return add_fired(epoll, watch);
+    return control(epoll, EPOLL_CTL_ADD, watch.registered_number(), watch.events(), watch.data());
+  };
+  if (watch.registered_number() == watch.target_number()) return add();
+  // The epoll instance itself may be reached by the number that is lent.
+  const FileDescriptor instance = table.aside(FileDescriptor(::dup(epoll)));
+  const Stand stand(table, watch.registered_number(), watch.target_number());
+  epoll = instance.get();
+  return add();
+}
+
+}  // namespace
+
+bool EpollKind::recognises(const TableCapture& /*table*/, const Seen& seen) { return seen.is_anonymous("[eventpoll]"); }
+
+void EpollKind::capture(TableCapture& table, const Seen& seen, Description& description) {
+  image::Epoll& epoll = *description.mutable_epoll();
+  std::map<int, std::uint32_t> met;  // how many watches were registered under a number so far
+  for (const std::string_view line : seen.info.all("tfd")) {
+    const WatchLine watch = parse_watch(line);
+    const std::optional<int> target = find_target(table, seen, watch, met[watch.registered]++);
+    if (!target) {
+      table.refuse(
+          seen,
+          fmt::format("an epoll instance that watches a file registered as descriptor {}, which the process has closed "
+                      "while another process keeps it open",
+                      watch.registered));
+      continue;
+    }
+    image::Epoll::Watch& kept = *epoll.add_watches();
+    kept.set_registered_number(watch.registered);
+    kept.set_target_number(*target);
+    kept.set_events(watch.events);
+    kept.set_data(watch.data);
+  }
+}
+
+void EpollKind::check(TableCheck& table, const Description& description) {
+  for (const image::Epoll::Watch& watch : description.epoll().watches()) {
+    const bool leads_somewhere =
+        std::ranges::binary_search(table.image.descriptors(), watch.target_number(), {}, &image::Descriptor::number);
+    if (!leads_somewhere || watch.registered_number() < 0 || watch.registered_number() > kHighestNumber) {
+      fail(ErrorKind::Damaged, "the snapshot has an epoll watch of a descriptor that cannot be");
+    }
+  }
+}
+
+FileDescriptor EpollKind::open(TableRestore& /*table*/, const Description& /*description*/) {
+  FileDescriptor opened(::epoll_create1(0));
+  if (!opened) fail_errno(errno, "cannot make an epoll instance");
+  return opened;
+}
+
+void EpollKind::connect(TableRestore& table, const Description& description, int number) {
+  // Those that have fired first: while no other watch is there, letting them fire takes no other event.
+  std::vector<const image::Epoll::Watch*> watches;
+  for (const image::Epoll::Watch& watch : description.epoll().watches()) watches.push_back(&watch);
+  std::ranges::stable_partition(watches, [](const image::Epoll::Watch* watch) { return has_fired(*watch); });
+  for (const image::Epoll::Watch* const watch : watches) {
+    const int problem = add_watch(table, number, *watch);
+    if (problem == 0) continue;
+    // What a standard stream leads to now, or what was left out, may be of a kind that epoll does not take.
+    if (problem != EPERM && problem != EBADF) {
+      fail_errno(problem, "cannot watch descriptor {} by the epoll descriptor {}", watch->registered_number(), number);
+    }
+    table.context.notes.push_back(fmt::format(
+        "descriptor {} is not watched by epoll descriptor {} any more: it leads to something that epoll does not take",
+        watch->registered_number(), number));
+  }
+}
+
+}  // namespace crs::engine

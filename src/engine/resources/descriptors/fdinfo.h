@@ -1,0 +1,39 @@
+// /proc/PID/fdinfo/N (proc_pid_fdinfo(5)), taken apart.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace crs::engine {
+
+// A whole unsigned number in `base`, and nothing else but leading blanks; nothing if it is not one.
+std::optional<std::uint64_t> parse_number(std::string_view text, int base = 10);
+
+// The words of a line.
+std::vector<std::string_view> words_of(std::string_view line);
+
+class FdInfo {
+ public:
+  FdInfo() = default;
+  explicit FdInfo(std::string_view text);
+  // Reads it. Throws.
+  static FdInfo of(pid_t pid, int number);
+
+  // The first line "KEY: VALUE"; surrounding blanks are not part of the value.
+  std::optional<std::string_view> find(std::string_view key) const;
+  // The values of all lines with this key, in order.
+  std::vector<std::string_view> all(std::string_view key) const;
+  // A number that must be there: throws an Error that names the key otherwise.
+  std::uint64_t number(std::string_view key, int base = 10) const;
+
+ private:
+  std::vector<std::pair<std::string, std::string>> lines_;
+};
+
+}  // namespace crs::engine

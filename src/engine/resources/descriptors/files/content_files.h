@@ -1,0 +1,17 @@
+// Regular files that no path reaches any more, and memfds: their content is in the snapshot (content_objects.h).
+#pragma once
+
+#include "engine/resources/descriptors/kind.h"
+
+namespace crs::engine {
+
+class ContentFileKind : public Kind {
+ public:
+  Tag tag() const override { return Description::kContentFile; }
+  bool recognises(const TableCapture& table, const Seen& seen) override;
+  void capture(TableCapture& table, const Seen& seen, Description& description) override;
+  void check(TableCheck& table, const Description& description) override;
+  FileDescriptor open(TableRestore& table, const Description& description) override;
+};
+
+}  // namespace crs::engine

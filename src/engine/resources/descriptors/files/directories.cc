@@ -1,0 +1,52 @@
+#include "engine/resources/descriptors/files/directories.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "base/error.h"
+#include "engine/resources/descriptors/files/identity.h"
+
+namespace crs::engine {
+namespace {
+
+FileDescriptor open_directory(const image::OpenDescription& description) {
+  return in_context("the program had this directory open at the checkpoint", [&] {
+    return open_again(description.directory().file().path(), description.status_flags() | O_DIRECTORY);
+  });
+}
+
+}  // namespace
+
+bool DirectoryKind::recognises(const TableCapture& /*table*/, const Seen& seen) {
+  return S_ISDIR(seen.status.st_mode) && reach_of(seen) == Reach::ByPath;
+}
+
+void DirectoryKind::capture(TableCapture& table, const Seen& seen, Description& description) {
+  image::Directory& directory = *description.mutable_directory();
+  identify(seen, table.context.pid, table.context.own_pid, *directory.mutable_file());
+  directory.set_position(seen.position);
+}
+
+void DirectoryKind::check(TableCheck& /*table*/, const Description& description) {
+  check_identity(description.directory().file());
+  open_directory(description);
+}
+
+FileDescriptor DirectoryKind::open(TableRestore& table, const Description& description) {
+  const image::Directory& directory = description.directory();
+  FileDescriptor opened = open_directory(description);
+  if (directory.position() == 0) return opened;
+  // The offset is a cookie of the file system: it means the same place only in the same directory.
+  const auto position = static_cast<off_t>(directory.position());
+  struct stat now{};
+  const bool same = ::fstat(opened.get(), &now) == 0 && now.st_ino == directory.file().inode();
+  if (!same || ::lseek(opened.get(), position, SEEK_SET) != position) {
+    table.context.notes.push_back(fmt::format(
+        "directory {}, which the program was reading, is read again from its start", directory.file().path()));
+  }
+  return opened;
+}
+
+}  // namespace crs::engine

@@ -1,0 +1,98 @@
+#include "engine/resources/descriptors/files/identity.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/vfs.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <limits>
+
+#include "base/error.h"
+
+namespace crs::engine {
+namespace {
+
+constexpr std::string_view kDeleted = " (deleted)";
+
+// Files of the process's own in /proc follow it when its id changes.
+std::string portable_path(const std::string& link, pid_t pid, pid_t own_pid) {
+  for (const pid_t id : {pid, own_pid}) {
+    const std::string own = fmt::format("/proc/{}/", id);
+    if (link.starts_with(own)) return "/proc/self/" + link.substr(own.size());
+    if (link == fmt::format("/proc/{}", id)) return "/proc/self";
+  }
+  return link;
+}
+
+bool same_content(const image::FileIdentity& file, const struct stat& now) {
+  return file.size() == static_cast<std::uint64_t>(now.st_size) && file.modified_seconds() == now.st_mtim.tv_sec &&
+         static_cast<long>(file.modified_nanoseconds()) == now.st_mtim.tv_nsec;
+}
+
+constexpr std::string_view kAdvice = "Put the file back as it was, or accept changed files with --changed-files accept";
+
+}  // namespace
+
+bool is_generated(int descriptor) {
+  constexpr std::array<std::uint64_t, 6> kTypes{PROC_SUPER_MAGIC,   SYSFS_MAGIC,   CGROUP2_SUPER_MAGIC,
+                                                CGROUP_SUPER_MAGIC, TRACEFS_MAGIC, DEBUGFS_MAGIC};
+  struct statfs file_system{};
+  if (::fstatfs(descriptor, &file_system) != 0) return false;
+  return std::ranges::find(kTypes, static_cast<std::uint64_t>(file_system.f_type)) != kTypes.end();
+}
+
+Reach reach_of(const Seen& seen) {
+  struct stat found{};
+  if (::lstat(seen.link.c_str(), &found) == 0) {
+    const bool same = found.st_dev == seen.status.st_dev && found.st_ino == seen.status.st_ino;
+    // The kernel may give a generated file a new inode each time it is looked up.
+    if (same || (seen.status.st_nlink > 0 && !seen.is_path_only() && is_generated(seen.copy.get())))
+      return Reach::ByPath;
+  }
+  return seen.status.st_nlink == 0 || seen.link.ends_with(kDeleted) ? Reach::Gone : Reach::Elsewhere;
+}
+
+void identify(const Seen& seen, pid_t pid, pid_t own_pid, image::FileIdentity& file) {
+  file.set_path(portable_path(seen.link, pid, own_pid));
+  file.set_device(seen.status.st_dev);
+  file.set_inode(seen.status.st_ino);
+  file.set_size(static_cast<std::uint64_t>(seen.status.st_size));
+  file.set_modified_seconds(seen.status.st_mtim.tv_sec);
+  file.set_modified_nanoseconds(static_cast<std::uint32_t>(seen.status.st_mtim.tv_nsec));
+  file.set_generated(!seen.is_path_only() && is_generated(seen.copy.get()));
+}
+
+void check_identity(const image::FileIdentity& file) {
+  checked_path(file.path());
+  if (file.size() > static_cast<std::uint64_t>(std::numeric_limits<off_t>::max())) {
+    fail(ErrorKind::Damaged, "the snapshot gives {} a size that cannot be", file.path());
+  }
+}
+
+void compare_file(const image::FileIdentity& file, const struct stat& now, bool written, const RestartOptions& options,
+                  std::vector<std::string>* notes) {
+  if (!S_ISREG(now.st_mode))
+    fail(ErrorKind::Failed, "{} was a regular file at the checkpoint and is none now", file.path());
+  if (file.generated() || same_content(file, now)) return;
+  const auto size = static_cast<std::uint64_t>(now.st_size);
+  const bool replaced = file.inode() != now.st_ino;
+  std::string change;
+  if (size < file.size()) {
+    change = fmt::format("{} is shorter than at the checkpoint ({} bytes, was {})", file.path(), size, file.size());
+  } else if (replaced) {
+    change = fmt::format("{} has been replaced by another file since the checkpoint ({} bytes, was {})", file.path(),
+                         size, file.size());
+  } else if (!written) {
+    change = fmt::format("{}, which the program reads, has been changed since the checkpoint ({} bytes, was {})",
+                         file.path(), size, file.size());
+  } else {
+    return;  // the program itself went on writing: grown files are cut back when all else is done
+  }
+  if (options.changed_files != ChangedFiles::Accept)
+    throw Error(ErrorKind::Failed, change).advise(std::string(kAdvice));
+  if (notes != nullptr) notes->push_back(change + "; accepted");
+}
+
+}  // namespace crs::engine

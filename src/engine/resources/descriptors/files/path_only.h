@@ -1,0 +1,17 @@
+// Anything opened with O_PATH (open(2)): a place in the file system, not a file to read or write.
+#pragma once
+
+#include "engine/resources/descriptors/kind.h"
+
+namespace crs::engine {
+
+class PathOnlyKind : public Kind {
+ public:
+  Tag tag() const override { return Description::kPathOnly; }
+  bool recognises(const TableCapture& table, const Seen& seen) override;
+  void capture(TableCapture& table, const Seen& seen, Description& description) override;
+  void check(TableCheck& table, const Description& description) override;
+  FileDescriptor open(TableRestore& table, const Description& description) override;
+};
+
+}  // namespace crs::engine

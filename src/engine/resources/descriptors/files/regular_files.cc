@@ -1,0 +1,79 @@
+#include "engine/resources/descriptors/files/regular_files.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "base/error.h"
+#include "engine/resources/descriptors/files/identity.h"
+
+namespace crs::engine {
+namespace {
+
+constexpr std::string_view kMissing =
+    "Put the file back where it was; a snapshot refers to the files a program has open";
+
+struct stat status_of(const FileDescriptor& file, const std::string& path) {
+  struct stat status{};
+  if (::fstat(file.get(), &status) != 0) fail_errno(errno, "cannot look at {}", path);
+  return status;
+}
+
+FileDescriptor open_file_again(const image::OpenDescription& description) {
+  const std::string& path = description.regular_file().file().path();
+  try {
+    return open_again(path, description.status_flags());
+  } catch (Error& error) {
+    if (error.error_number() == ENOENT || error.error_number() == ENOTDIR) error.advise(std::string(kMissing));
+    throw error.add_context("the program had it open at the checkpoint");
+  }
+}
+
+}  // namespace
+
+bool RegularFileKind::recognises(const TableCapture& /*table*/, const Seen& seen) {
+  return S_ISREG(seen.status.st_mode) && reach_of(seen) == Reach::ByPath;
+}
+
+void RegularFileKind::capture(TableCapture& table, const Seen& seen, Description& description) {
+  image::RegularFile& file = *description.mutable_regular_file();
+  identify(seen, table.context.pid, table.context.own_pid, *file.mutable_file());
+  file.set_position(seen.position);
+}
+
+bool RegularFileKind::is_written(const image::Descriptors& image, const std::string& path) {
+  if (!written_) {
+    written_.emplace();
+    for (const Description& description : image.descriptions()) {
+      if (!description.has_regular_file() || (description.status_flags() & O_ACCMODE) == O_RDONLY) continue;
+      written_->insert(description.regular_file().file().path());
+    }
+  }
+  return written_->contains(path);
+}
+
+void RegularFileKind::check(TableCheck& table, const Description& description) {
+  const image::FileIdentity& file = description.regular_file().file();
+  check_identity(file);
+  if (static_cast<off_t>(description.regular_file().position()) < 0) {
+    fail(ErrorKind::Damaged, "the snapshot gives {} an offset that cannot be", file.path());
+  }
+  const FileDescriptor opened = open_file_again(description);
+  compare_file(file, status_of(opened, file.path()), is_written(table.image, file.path()), table.context.options,
+               &table.context.notes);
+}
+
+FileDescriptor RegularFileKind::open(TableRestore& table, const Description& description) {
+  const image::FileIdentity& file = description.regular_file().file();
+  FileDescriptor opened = open_file_again(description);
+  compare_file(file, status_of(opened, file.path()), is_written(table.image, file.path()), table.context.options,
+               nullptr);
+  const auto position = static_cast<off_t>(description.regular_file().position());
+  if (position != 0 && ::lseek(opened.get(), position, SEEK_SET) != position) {
+    fail_errno(errno, "cannot go to offset {} of {}", position, file.path());
+  }
+  return opened;
+}
+
+}  // namespace crs::engine

@@ -1,0 +1,137 @@
+// A kind of open file description: how it is recognised, captured, checked and opened again.
+//
+// A new kind is a folder with its message (KIND.proto, one line in OpenDescription), one class derived from Kind, and
+// one line in kinds.cc. An instance serves one operation (a capture, a check or a restore) and may keep what its
+// descriptions share meanwhile.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "base/file_descriptor.h"
+#include "engine/resources/context.h"
+#include "engine/resources/descriptors/content_objects.h"
+#include "engine/resources/descriptors/descriptors.pb.h"
+#include "engine/resources/descriptors/seen.h"
+
+namespace crs::engine {
+
+// No descriptor number of an image is higher: the kernel's own limit (fs.nr_open) is never set above it in practice.
+inline constexpr int kHighestNumber = (1 << 26) - 1;
+
+// O_LARGEFILE as F_GETFL shows it of every file that open(2) opened on x86-64, where the C library defines the name as
+// 0.
+inline constexpr std::uint32_t kLargeFile = 0100000;
+
+// Shared by all kinds during a capture.
+struct TableCapture {
+  TableCapture(CaptureContext& captured, image::Descriptors& descriptors, const std::vector<Seen>& table);
+
+  CaptureContext& context;
+  image::Descriptors& image;
+  const std::vector<Seen>& seen;  // the whole table, without what is left out
+
+  // The description that descriptor `number` leads to, or nothing.
+  const Seen* find(int number) const;
+  // "descriptor 7 of process 4711".
+  std::string name_of(const Seen& one) const;
+  // Refuses `one`: "descriptor 7 of process 4711 is WHAT", with advice to close it or to leave it out.
+  void refuse(const Seen& one, std::string_view what) const;
+
+ private:
+  std::unordered_map<int, const Seen*> by_number_;
+};
+
+struct TableCheck {
+  CheckContext& context;
+  const image::Descriptors& image;
+};
+
+// Shared by all kinds during the restore in the newborn.
+class TableRestore {
+ public:
+  TableRestore(NewbornContext& context, const image::Descriptors& image);
+
+  NewbornContext& context;
+  const image::Descriptors& image;
+
+  // Moves a descriptor out of the way of the image's numbers.
+  FileDescriptor aside(FileDescriptor descriptor) const;
+  // A copy of the restart command's stream 0, 1 or 2 that lies aside; -1 where it has none.
+  int stream(int number) const { return streams_.at(static_cast<std::size_t>(number)).get(); }
+  // Where object `index` is open.
+  int object(std::uint32_t index) const;
+
+ private:
+  std::array<FileDescriptor, 3> streams_;
+};
+
+struct TableActivation {
+  RestoreContext& context;
+  const image::Descriptors& image;
+};
+
+class Kind {
+ public:
+  using Description = image::OpenDescription;
+  using Tag = image::OpenDescription::KindCase;
+
+  virtual ~Kind() = default;
+
+  // The member of OpenDescription's oneof.
+  virtual Tag tag() const = 0;
+
+  // Whether `seen` is of this kind. The first kind in the list that says so captures it.
+  virtual bool recognises(const TableCapture& table, const Seen& seen) = 0;
+  virtual void capture(TableCapture& table, const Seen& seen, Description& description) = 0;
+  // Whether descriptors 0, 1 and 2 get descriptions of their own even where they share one.
+  virtual bool parts_standard_streams() const { return false; }
+  // Whether the open description is shared with the restart command's caller, so that its flags and owner are not to be
+  // touched.
+  virtual bool is_callers() const { return false; }
+
+  // Validates the message and what it refers to outside the snapshot.
+  virtual void check(TableCheck& table, const Description& description) = 0;
+
+  // Opens it again, at whatever number. Flags that F_SETFL can set need not be set.
+  virtual FileDescriptor open(TableRestore& table, const Description& description) = 0;
+  // When all numbers are in place.
+  virtual void complete(TableRestore& table) { static_cast<void>(table); }
+  // After that, for each description of this kind; `number` leads to it.
+  virtual void connect(TableRestore& table, const Description& description, int number) {
+    static_cast<void>(table), static_cast<void>(description), static_cast<void>(number);
+  }
+  // From outside, just before the program runs.
+  virtual void activate(TableActivation& table, const Description& description, int number) {
+    static_cast<void>(table), static_cast<void>(description), static_cast<void>(number);
+  }
+};
+
+// One of each kind, in the order in which they are asked to recognise a description.
+std::vector<std::unique_ptr<Kind>> make_kinds();
+
+// The kind for a description of the image. Throws Damaged if there is none.
+Kind& kind_of(const std::vector<std::unique_ptr<Kind>>& kinds, const image::OpenDescription& description);
+
+// The numbers that lead to each description of the image, ascending. The image must have been checked.
+std::vector<std::vector<image::Descriptor>> numbers_by_description(const image::Descriptors& image);
+
+// Opens `path` with the flags of F_GETFL, without side effects: nothing is created or cut, no terminal becomes the
+// controlling one, and it does not wait (O_NONBLOCK is left set). Throws.
+FileDescriptor open_again(const std::string& path, std::uint32_t flags);
+// A new description of what this process has open as `descriptor`.
+FileDescriptor reopen(int descriptor, std::uint32_t flags);
+
+// A path from an image. Throws Damaged unless it is absolute, without NUL and of at most PATH_MAX bytes.
+const std::string& checked_path(const std::string& path);
+
+// Adds the advice that fits descriptors which cannot be kept.
+std::string leave_out_advice(int number);
+
+}  // namespace crs::engine

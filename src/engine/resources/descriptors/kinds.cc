@@ -1,0 +1,106 @@
+#include <fcntl.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+
+#include "base/error.h"
+#include "engine/resources/descriptors/devices/devices.h"
+#include "engine/resources/descriptors/epolls/epolls.h"
+#include "engine/resources/descriptors/eventfds/eventfds.h"
+#include "engine/resources/descriptors/files/content_files.h"
+#include "engine/resources/descriptors/files/directories.h"
+#include "engine/resources/descriptors/files/path_only.h"
+#include "engine/resources/descriptors/files/regular_files.h"
+#include "engine/resources/descriptors/kind.h"
+#include "engine/resources/descriptors/left_out/left_out.h"
+#include "engine/resources/descriptors/pidfds/pidfds.h"
+#include "engine/resources/descriptors/pipes/pipes.h"
+#include "engine/resources/descriptors/signalfds/signalfds.h"
+#include "engine/resources/descriptors/standard_streams/standard_streams.h"
+#include "engine/resources/descriptors/terminals/terminals.h"
+#include "engine/resources/descriptors/timerfds/timerfds.h"
+
+namespace crs::engine {
+
+std::vector<std::unique_ptr<Kind>> make_kinds() {
+  std::vector<std::unique_ptr<Kind>> kinds;
+  kinds.push_back(std::make_unique<LeftOutKind>());
+  kinds.push_back(std::make_unique<PathOnlyKind>());
+  kinds.push_back(std::make_unique<ContentFileKind>());
+  kinds.push_back(std::make_unique<RegularFileKind>());
+  kinds.push_back(std::make_unique<DirectoryKind>());
+  kinds.push_back(std::make_unique<DeviceKind>());
+  kinds.push_back(std::make_unique<PipeKind>());
+  kinds.push_back(std::make_unique<EventfdKind>());
+  kinds.push_back(std::make_unique<TimerfdKind>());
+  kinds.push_back(std::make_unique<SignalfdKind>());
+  kinds.push_back(std::make_unique<EpollKind>());
+  kinds.push_back(std::make_unique<PidfdKind>());
+  kinds.push_back(std::make_unique<ControllingTerminalKind>());
+  kinds.push_back(std::make_unique<StandardStreamKind>());
+  return kinds;
+}
+
+Kind& kind_of(const std::vector<std::unique_ptr<Kind>>& kinds, const image::OpenDescription& description) {
+  const auto found = std::ranges::find(kinds, description.kind_case(), [](const auto& kind) { return kind->tag(); });
+  if (found == kinds.end())
+    fail(ErrorKind::Damaged, "an open file description is of a kind that this version does not know");
+  return **found;
+}
+
+std::vector<std::vector<image::Descriptor>> numbers_by_description(const image::Descriptors& image) {
+  std::vector<std::vector<image::Descriptor>> numbers(static_cast<std::size_t>(image.descriptions_size()));
+  for (const image::Descriptor& descriptor : image.descriptors())
+    numbers.at(descriptor.description()).push_back(descriptor);
+  return numbers;
+}
+
+FileDescriptor open_again(const std::string& path, std::uint32_t flags) {
+  constexpr std::uint32_t kTemporary = O_TMPFILE & ~O_DIRECTORY;
+  flags &= ~static_cast<std::uint32_t>(O_CREAT | O_EXCL | O_TRUNC | O_ASYNC);
+  if ((flags & kTemporary) != 0) flags &= ~static_cast<std::uint32_t>(O_TMPFILE);
+  if ((flags & O_PATH) == 0) flags |= O_NOCTTY | O_NONBLOCK;
+  FileDescriptor opened(::open(path.c_str(), static_cast<int>(flags)));
+  if (!opened) fail_errno(errno, "cannot open {}", path);
+  return opened;
+}
+
+FileDescriptor reopen(int descriptor, std::uint32_t flags) {
+  return open_again(fmt::format("/proc/self/fd/{}", descriptor), flags & ~static_cast<std::uint32_t>(O_NOFOLLOW));
+}
+
+const std::string& checked_path(const std::string& path) {
+  if (!path.starts_with('/') || path.size() >= PATH_MAX || path.find('\0') != std::string::npos) {
+    fail(ErrorKind::Damaged, "the snapshot names a file by a path that cannot be");
+  }
+  return path;
+}
+
+std::string leave_out_advice(int number) {
+  return fmt::format(
+      "close it before the checkpoint, or give --leave-out fd={}: then every use of it fails after the restart",
+      number);
+}
+
+TableCapture::TableCapture(CaptureContext& captured, image::Descriptors& descriptors, const std::vector<Seen>& table)
+    : context(captured), image(descriptors), seen(table) {
+  for (const Seen& one : seen) {
+    for (const SeenNumber& number : one.numbers) by_number_.emplace(number.number, &one);
+  }
+}
+
+const Seen* TableCapture::find(int number) const {
+  const auto found = by_number_.find(number);
+  return found == by_number_.end() ? nullptr : found->second;
+}
+
+std::string TableCapture::name_of(const Seen& one) const {
+  return fmt::format("descriptor {} of process {}", one.first(), context.own_pid);
+}
+
+void TableCapture::refuse(const Seen& one, std::string_view what) const {
+  context.refusals.add(fmt::format("{} is {}", name_of(one), what), leave_out_advice(one.first()));
+}
+
+}  // namespace crs::engine

@@ -1,0 +1,153 @@
+#include "engine/resources/descriptors/pipes/pipes.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <climits>
+
+#include "base/error.h"
+#include "engine/resources/descriptors/files/identity.h"
+#include "engine/resources/descriptors/pipes/content.h"
+
+namespace crs::engine {
+namespace {
+
+// Data in pipes is part of the image itself; what an administrator may allow beyond this is not.
+constexpr std::uint64_t kLargestPipe = std::uint64_t{64} << 20;
+
+// Whether nobody anywhere has the other end: a reader then sees a hang-up, a writer an error (poll(2)).
+bool other_end_closed(const Seen& seen) {
+  pollfd end{seen.copy.get(), 0, 0};
+  if (::poll(&end, 1, 0) < 0) return false;
+  return (end.revents & (seen.reads() ? POLLHUP : POLLERR)) != 0;
+}
+
+void set_capacity(int end, const image::Pipe& pipe, std::vector<std::string>& notes) {
+  if (::fcntl(end, F_GETPIPE_SZ) == static_cast<int>(pipe.capacity())) return;
+  if (::fcntl(end, F_SETPIPE_SZ, static_cast<int>(pipe.capacity())) >= 0) return;
+  notes.push_back(fmt::format(
+      "a pipe had room for {} bytes and has its ordinary size now (limits: /proc/sys/fs/pipe-*)", pipe.capacity()));
+}
+
+FileDescriptor open_fifo(const image::Pipe& pipe) {
+  // Reading and writing: does not wait for anyone (fifo(7)).
+  FileDescriptor fifo = open_again(pipe.path(), O_RDWR);
+  struct stat now{};
+  if (::fstat(fifo.get(), &now) != 0 || !S_ISFIFO(now.st_mode)) {
+    fail(ErrorKind::Failed, "{} was a FIFO at the checkpoint and is none now", pipe.path());
+  }
+  int unread = 0;
+  if (::ioctl(fifo.get(), FIONREAD, &unread) != 0 || unread != 0) {
+    throw Error(ErrorKind::Failed, fmt::format("FIFO {} has data of others in it", pipe.path()))
+        .advise("End the programs that use it, or wait for them");
+  }
+  return fifo;
+}
+
+void check_pipe(const image::Pipe& pipe) {
+  std::uint64_t bytes = 0;
+  for (const std::string& piece : pipe.pieces()) {
+    bytes += piece.size();
+    if (piece.empty() || (pipe.packets() && piece.size() > PIPE_BUF))
+      fail(ErrorKind::Damaged, "the snapshot has a pipe with data that cannot be");
+  }
+  const bool possible = pipe.capacity() >= kPageSize && pipe.capacity() <= INT_MAX && bytes <= pipe.capacity() &&
+                        (pipe.packets() || pipe.pieces_size() <= 1);
+  if (!possible) fail(ErrorKind::Damaged, "the snapshot has a pipe that cannot be");
+  if (!pipe.path().empty()) checked_path(pipe.path());
+}
+
+}  // namespace
+
+const PipeKind::Ends& PipeKind::ends_of(const TableCapture& table, const Seen& seen) {
+  if (!ends_known_) {
+    for (const Seen& one : table.seen) {
+      if (!S_ISFIFO(one.status.st_mode) || one.is_path_only()) continue;
+      Ends& ends = ends_[{one.status.st_dev, one.status.st_ino}];
+      if (one.reads()) ends.reader = &one;
+      if (one.writes()) ends.writer = &one;
+      if (one.writes() && (one.flags & O_DIRECT) != 0) ends.packets = true;
+    }
+    ends_known_ = true;
+  }
+  return ends_[{seen.status.st_dev, seen.status.st_ino}];
+}
+
+bool PipeKind::recognises(const TableCapture& table, const Seen& seen) {
+  if (!S_ISFIFO(seen.status.st_mode) || seen.is_path_only()) return false;
+  const Ends& ends = ends_of(table, seen);
+  return (ends.reader != nullptr && ends.writer != nullptr) || other_end_closed(seen);
+}
+
+void PipeKind::capture(TableCapture& table, const Seen& seen, Description& description) {
+  const std::pair key{seen.status.st_dev, seen.status.st_ino};
+  const auto [known, is_new] = captured_.try_emplace(key, static_cast<std::uint32_t>(table.image.pipes_size()));
+  description.mutable_pipe_end()->set_pipe(known->second);
+  if (!is_new) return;
+  image::Pipe& pipe = *table.image.add_pipes();
+  if (seen.link.starts_with('/') && reach_of(seen) == Reach::ByPath) pipe.set_path(seen.link);
+  const Ends& ends = ends_of(table, seen);
+  const int capacity = ::fcntl(seen.copy.get(), F_GETPIPE_SZ);
+  if (capacity < 0) fail_errno(errno, "cannot ask {}, a pipe, for its capacity", table.name_of(seen));
+  pipe.set_capacity(static_cast<std::uint64_t>(capacity));
+  if (pipe.capacity() > kLargestPipe) return table.refuse(seen, fmt::format("a pipe of {} bytes", capacity));
+  // Where no reader is left anywhere, nobody will ever see what is in it.
+  if (ends.reader != nullptr) copy_pipe_content(ends.reader->copy.get(), ends.packets, table.name_of(seen), pipe);
+}
+
+void PipeKind::check(TableCheck& table, const Description& description) {
+  if (!checked_) {
+    for (const image::Pipe& pipe : table.image.pipes()) check_pipe(pipe);
+    checked_ = true;
+  }
+  if (description.pipe_end().pipe() >= static_cast<std::uint32_t>(table.image.pipes_size())) {
+    fail(ErrorKind::Damaged, "the snapshot has an end of a pipe that it does not have");
+  }
+}
+
+PipeKind::Made& PipeKind::make(TableRestore& table, std::uint32_t index) {
+  const auto [place, is_new] = made_.try_emplace(index);
+  Made& made = place->second;
+  if (!is_new) return made;
+  const image::Pipe& pipe = table.image.pipes(static_cast<int>(index));
+  if (!pipe.path().empty()) {
+    made.read_end = table.aside(open_fifo(pipe));
+    made.write_end = table.aside(FileDescriptor(::dup(made.read_end.get())));
+    made.read_end_given = made.write_end_given = true;  // every end of a FIFO is opened by its path
+  } else {
+    std::array<int, 2> ends{};
+    if (::pipe2(ends.data(), 0) != 0) fail_errno(errno, "cannot make a pipe");
+    FileDescriptor read_end(ends[0]);
+    FileDescriptor write_end(ends[1]);
+    made.read_end = table.aside(std::move(read_end));
+    made.write_end = table.aside(std::move(write_end));
+  }
+  set_capacity(made.write_end.get(), pipe, table.context.notes);
+  return made;
+}
+
+FileDescriptor PipeKind::open(TableRestore& table, const Description& description) {
+  const image::Pipe& pipe = table.image.pipes(static_cast<int>(description.pipe_end().pipe()));
+  Made& made = make(table, description.pipe_end().pipe());
+  const std::uint32_t flags = description.status_flags();
+  const std::uint32_t access = flags & O_ACCMODE;
+  // The mode of packets is set later: open(2) takes O_DIRECT for something else.
+  const std::uint32_t open_flags = flags & ~static_cast<std::uint32_t>(O_DIRECT | O_NOFOLLOW);
+  if (!pipe.path().empty()) return open_again(pipe.path(), open_flags);
+  // The pair that pipe(2) made goes to the descriptions that pipe(2) made; others were opened through /proc.
+  bool& given = access == O_RDONLY ? made.read_end_given : made.write_end_given;
+  if (access == O_RDWR || given || (flags & kLargeFile) != 0) return reopen(made.read_end.get(), open_flags);
+  given = true;
+  return FileDescriptor(::dup(access == O_RDONLY ? made.read_end.get() : made.write_end.get()));
+}
+
+void PipeKind::complete(TableRestore& table) {
+  for (const auto& [index, made] : made_) fill_pipe(made.write_end.get(), table.image.pipes(static_cast<int>(index)));
+  made_.clear();
+}
+
+}  // namespace crs::engine

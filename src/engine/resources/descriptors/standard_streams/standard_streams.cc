@@ -1,0 +1,113 @@
+#include "engine/resources/descriptors/standard_streams/standard_streams.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "base/error.h"
+#include "engine/resources/descriptors/terminals/terminals.h"
+
+namespace crs::engine {
+namespace {
+
+bool is_terminal(const Seen& seen) { return S_ISCHR(seen.status.st_mode) && ::isatty(seen.copy.get()) != 0; }
+
+bool may_lead_outside(const Seen& seen) {
+  if (seen.is_path_only()) return false;
+  return S_ISFIFO(seen.status.st_mode) || S_ISSOCK(seen.status.st_mode) || is_terminal(seen);
+}
+
+bool is_same_object(const struct stat& a, const struct stat& b) {
+  if (S_ISCHR(a.st_mode) && S_ISCHR(b.st_mode)) return a.st_rdev == b.st_rdev;  // any node of the device
+  return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+std::string describe(const Seen& seen) {
+  return fmt::format("{} {}",
+                     S_ISCHR(seen.status.st_mode)    ? "terminal"
+                     : S_ISFIFO(seen.status.st_mode) ? "pipe"
+                                                     : "socket",
+                     seen.link);
+}
+
+// A description of the program's own of what `stream` leads to, so that its flags are not set for whoever else uses the
+// stream. Regular files are not opened anew: their offset is shared with the caller, as it is with any command.
+FileDescriptor own_description(int stream, const struct stat& object, std::uint32_t flags) {
+  const bool terminal = S_ISCHR(object.st_mode) && ::isatty(stream) != 0;
+  if (!terminal && !S_ISFIFO(object.st_mode)) return {};
+  if (!terminal) {
+    const int current = ::fcntl(stream, F_GETFL);
+    if (current < 0) return {};
+    flags = (flags & ~static_cast<std::uint32_t>(O_ACCMODE)) | (static_cast<std::uint32_t>(current) & O_ACCMODE);
+  }
+  try {
+    FileDescriptor opened = reopen(stream, flags & ~static_cast<std::uint32_t>(O_DIRECT));
+    constexpr std::uint32_t kOwnFlags = O_NONBLOCK | O_APPEND;
+    if (::fcntl(opened.get(), F_SETFL, flags & kOwnFlags) != 0) return {};
+    return opened;
+  } catch (const Error&) {
+    return {};  // another user's terminal: its description is shared then
+  }
+}
+
+}  // namespace
+
+std::optional<int> standard_stream_of(const TableCapture& table, const Seen& seen) {
+  for (int stream = 0; stream < 3; ++stream) {
+    const Seen* const standard = table.find(stream);
+    if (standard != nullptr && may_lead_outside(*standard) && is_same_object(standard->status, seen.status))
+      return stream;
+  }
+  return std::nullopt;
+}
+
+bool StandardStreamKind::recognises(const TableCapture& table, const Seen& seen) {
+  return may_lead_outside(seen) && standard_stream_of(table, seen).has_value();
+}
+
+void StandardStreamKind::capture(TableCapture& table, const Seen& seen, Description& description) {
+  image::StandardStream& stream = *description.mutable_standard_stream();
+  stream.set_stream(*standard_stream_of(table, seen));  // the table sets it for parts
+  stream.set_origin(static_cast<std::uint32_t>(seen.first()));
+  stream.set_what(describe(seen));
+  if (is_terminal(seen)) *stream.mutable_terminal() = look_at_terminal(seen.copy.get(), table.name_of(seen));
+}
+
+void StandardStreamKind::check(TableCheck& /*table*/, const Description& description) {
+  const image::StandardStream& stream = description.standard_stream();
+  if (stream.stream() < 0 || stream.stream() > 2)
+    fail(ErrorKind::Damaged, "the snapshot has a standard stream {} that cannot be", stream.stream());
+  if (stream.has_terminal()) check_terminal(stream.terminal());
+}
+
+FileDescriptor StandardStreamKind::open(TableRestore& table, const Description& description) {
+  const image::StandardStream& stream = description.standard_stream();
+  const int given = table.stream(stream.stream());
+  if (given < 0) {
+    table.context.notes.push_back(fmt::format("standard stream {} (was {}) is closed here: the program gets /dev/null",
+                                              stream.stream(), stream.what()));
+    return open_again("/dev/null", (description.status_flags() & ~static_cast<std::uint32_t>(O_ACCMODE)) | O_RDWR);
+  }
+  struct stat object{};
+  if (::fstat(given, &object) != 0) fail_errno(errno, "cannot look at standard stream {}", stream.stream());
+  for (const Opened& one : opened_) {
+    if (one.origin == stream.origin() && is_same_object(one.object, object))
+      return FileDescriptor(::dup(one.descriptor.get()));
+  }
+  FileDescriptor opened = own_description(given, object, description.status_flags());
+  if (!opened) return FileDescriptor(::dup(given));
+  opened_.push_back({stream.origin(), object, table.aside(FileDescriptor(::dup(opened.get())))});
+  return opened;
+}
+
+void StandardStreamKind::activate(TableActivation& table, const Description& description, int /*number*/) {
+  const image::StandardStream& stream = description.standard_stream();
+  if (!stream.has_terminal() || table.context.options.detach) return;
+  // This runs in the restart command, whose own streams they are.
+  if (apply_terminal(stream.stream(), stream.terminal())) ::kill(table.context.pid, SIGWINCH);
+}
+
+}  // namespace crs::engine

@@ -1,0 +1,96 @@
+#include <algorithm>
+
+#include "base/error.h"
+#include "engine/resources/descriptors/descriptors.h"
+#include "engine/resources/descriptors/kind.h"
+#include "engine/resources/descriptors/locks/locks.h"
+#include "engine/resources/descriptors/refused.h"
+#include "engine/resources/descriptors/signal_owner.h"
+
+namespace crs::engine {
+namespace {
+
+using Numbers = std::vector<SeenNumber>;
+
+// Takes the numbers that the user leaves out away; descriptions without a number left are dropped.
+Numbers take_left_out(const LeaveOut& leave_out, std::vector<Seen>& seen) {
+  Numbers left_out;
+  for (Seen& one : seen) {
+    for (const SeenNumber& number : one.numbers) {
+      if (leave_out.descriptor(number.number)) left_out.push_back(number);
+    }
+    std::erase_if(one.numbers, [&](const SeenNumber& number) { return leave_out.descriptor(number.number); });
+  }
+  std::erase_if(seen, [](const Seen& one) { return one.numbers.empty(); });
+  return left_out;
+}
+
+void add_numbers(image::Descriptors& image, const Numbers& numbers) {
+  const auto description = static_cast<std::uint32_t>(image.descriptions_size() - 1);
+  for (const SeenNumber& number : numbers) {
+    image::Descriptor& descriptor = *image.add_descriptors();
+    descriptor.set_number(number.number);
+    descriptor.set_description(description);
+    descriptor.set_close_on_exec(number.close_on_exec);
+  }
+}
+
+// Descriptors 0, 1 and 2 each with what else is not one of them put to the first.
+std::vector<Numbers> parts_of(const Numbers& numbers) {
+  std::vector<Numbers> parts;
+  for (const SeenNumber& number : numbers) {
+    if (parts.empty() || number.number <= 2) parts.emplace_back();
+    (number.number <= 2 ? parts.back() : parts.front()).push_back(number);
+  }
+  return parts;
+}
+
+void add_description(TableCapture& table, const Seen& seen, Kind& kind) {
+  image::OpenDescription description;
+  description.set_status_flags(seen.flags);
+  kind.capture(table, seen, description);
+  capture_signal_owner(table, seen, description);
+  capture_locks(table, seen);
+  if (!kind.parts_standard_streams()) {
+    *table.image.add_descriptions() = std::move(description);
+    return add_numbers(table.image, seen.numbers);
+  }
+  for (const Numbers& part : parts_of(seen.numbers)) {
+    image::OpenDescription& added = *table.image.add_descriptions();
+    added = description;
+    if (part.front().number <= 2) added.mutable_standard_stream()->set_stream(part.front().number);
+    add_numbers(table.image, part);
+  }
+}
+
+void add_left_out(TableCapture& table, Kind& kind, const Numbers& numbers) {
+  for (const SeenNumber& number : numbers) {
+    Seen unused;
+    kind.capture(table, unused, *table.image.add_descriptions());
+    add_numbers(table.image, {number});
+  }
+}
+
+}  // namespace
+
+void capture_descriptors(CaptureContext& context, image::Descriptors& image) {
+  std::vector<Seen> seen = look_at_descriptors(context.pid, context.pidfd);
+  const Numbers left_out = take_left_out(context.leave_out, seen);
+  TableCapture table(context, image, seen);
+  const std::vector<std::unique_ptr<Kind>> kinds = make_kinds();
+  for (const Seen& one : seen) {
+    const auto kind =
+        std::ranges::find_if(kinds, [&](const auto& candidate) { return candidate->recognises(table, one); });
+    if (kind == kinds.end()) {
+      table.refuse(one, describe_refused(one));
+    } else {
+      in_context(table.name_of(one), [&] { add_description(table, one, **kind); });
+    }
+  }
+  image::OpenDescription dead;
+  dead.mutable_left_out();
+  add_left_out(table, kind_of(kinds, dead), left_out);
+  std::ranges::sort(*image.mutable_descriptors(), {}, &image::Descriptor::number);
+}
+
+}  // namespace crs::engine
