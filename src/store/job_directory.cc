@@ -32,7 +32,10 @@ bool is_directory(int parent, const std::string& name) {
   return ::fstatat(parent, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(status.st_mode);
 }
 
-bool is_leftover(std::string_view name) { return name.starts_with(kPartialPrefix) || name.starts_with(kRemovedPrefix); }
+// Of a checkpoint or removal that was interrupted; replace_file() writes the last one.
+bool is_leftover(std::string_view name) {
+  return name.starts_with(kPartialPrefix) || name.starts_with(kRemovedPrefix) || name == "sequence.new";
+}
 
 }  // namespace
 

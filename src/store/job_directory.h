@@ -4,7 +4,7 @@
 //   .partial-N-XXXXXX    one in the making; a leftover if nobody holds the lock
 //   .removed-N-XXXXXX    one being removed
 //   lock                 held by whoever makes a snapshot of this job, from begin to commit
-//   sequence             the highest sequence number ever given to a snapshot
+//   sequence             the highest sequence number ever given to a snapshot (sequence.new: while it is replaced)
 //   running, running.lock   who runs the job now (running_jobs.h)
 //   set-aside/           what restarts took out of the user's files (set_aside.h)
 //
