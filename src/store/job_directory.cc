@@ -67,6 +67,8 @@ std::vector<std::uint64_t> JobDirectory::sequences() const {
   return sequences;
 }
 
+bool JobDirectory::has(std::uint64_t sequence) const { return is_directory(descriptor(), std::to_string(sequence)); }
+
 std::uint64_t JobDirectory::recorded_sequence() const {
   const FileDescriptor file(::openat(descriptor(), kSequenceName, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
   if (!file && errno == ENOENT) return 0;

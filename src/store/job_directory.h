@@ -36,6 +36,7 @@ class JobDirectory {
 
   // The sequence numbers of the complete snapshots, ascending.
   std::vector<std::uint64_t> sequences() const;
+  bool has(std::uint64_t sequence) const;
   // Higher than that of any snapshot this job has or had. The caller holds the lock.
   std::uint64_t next_sequence() const;
   // Makes `sequence` one that is never given again.

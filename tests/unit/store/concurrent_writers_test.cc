@@ -62,6 +62,22 @@ TEST(ConcurrentWriters, ListingAndRemovalMeanwhileSeeCompleteSnapshotsOnly) {
   EXPECT_EQ(writer.wait(), 0);
 }
 
+TEST(ConcurrentWriters, ListingWhileAnotherRemovesSeesNoDamage) {
+  const TemporaryDirectory directory;
+  Store store(directory.path());
+  constexpr int kRounds = 30;
+  ChildProcess remover([&] {
+    Store own(directory.path());
+    for (int i = 0; i < kRounds; ++i) own.remove(make_snapshot(own, "sim"));
+    make_snapshot(own, "last");
+    return 0;
+  });
+  while (store.list("last").empty()) {
+    for (const SnapshotInfo& info : store.list("sim")) EXPECT_FALSE(info.damage.has_value()) << info.damage->what();
+  }
+  EXPECT_EQ(remover.wait(), 0);
+}
+
 TEST(KilledWriter, LeavesOnlyALeftoverThatIsCleaned) {
   const TemporaryDirectory directory;
   Store store(directory.path());
