@@ -1,6 +1,7 @@
 // A child process that sets itself up by running a function and then waits to be killed.
 #pragma once
 
+#include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -21,8 +22,10 @@ class Child {
     if (pid_ == 0) {
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);
       const char answer = prepare() ? 'y' : 'n';
+      // Called once before the answer, so that the dynamic linker writes nothing after it.
+      ::poll(nullptr, 0, 0);
       if (::write(ends[1], &answer, 1) != 1) ::_exit(1);
-      while (true) ::pause();
+      while (true) ::poll(nullptr, 0, -1);
     }
     ::close(ends[1]);
     char answer = 0;

@@ -26,17 +26,23 @@ void move_to(FileDescriptor file, int number) {
 
 }  // namespace
 
-int file_descriptor_number(int first_number, std::uint32_t file) { return first_number + static_cast<int>(file); }
+// First every file for reading, then the places of those for writing, then the content objects.
+
+int readable_file_number(int first_number, std::uint32_t file) { return first_number + static_cast<int>(file); }
+
+int writable_file_number(const image::Memory& image, int first_number, std::uint32_t file) {
+  return first_number + image.files_size() + static_cast<int>(file);
+}
 
 int read_only_content_number(const image::Memory& image, int first_number, std::uint32_t object) {
-  return first_number + image.files_size() + static_cast<int>(object);
+  return first_number + 2 * image.files_size() + static_cast<int>(object);
 }
 
 int memory_descriptors_needed(const image::Memory& image) {
-  int count = image.files_size();
+  int count = 2 * image.files_size();
   for (const Area& area : image.areas()) {
     if (area.kind() != Area::SHARED_CONTENT || !has_property(area, Area::NEVER_WRITABLE)) continue;
-    count = std::max(count, image.files_size() + static_cast<int>(area.backing()) + 1);
+    count = std::max(count, 2 * image.files_size() + static_cast<int>(area.backing()) + 1);
   }
   return count;
 }
@@ -44,7 +50,10 @@ int memory_descriptors_needed(const image::Memory& image) {
 void restore_memory_inside(NewbornContext& context, const image::Memory& image, int first_number) {
   for (int i = 0; i < image.files_size(); ++i) {
     const image::MappedFile& file = image.files(i);
-    move_to(open_file(file.path(), (file.writable() ? O_RDWR : O_RDONLY) | O_NOCTTY | O_NONBLOCK), first_number + i);
+    const auto number = static_cast<std::uint32_t>(i);
+    move_to(open_file(file.path(), O_RDONLY | O_NOCTTY | O_NONBLOCK), readable_file_number(first_number, number));
+    if (!file.writable()) continue;
+    move_to(open_file(file.path(), O_RDWR | O_NOCTTY | O_NONBLOCK), writable_file_number(image, first_number, number));
   }
   for (const Area& area : image.areas()) {
     if (area.kind() != Area::SHARED_CONTENT || !has_property(area, Area::NEVER_WRITABLE)) continue;

@@ -76,6 +76,7 @@ class MemoryRestore {
   void finish();
 
  private:
+  int executable_to_set() const;
   void set_layout();
 
   RestoreContext& context_;

@@ -77,10 +77,10 @@ class AreaMapper {
         map_anonymous(area, protection);
         break;
       case Area::PRIVATE_FILE:
-        map_at(area, protection, MAP_PRIVATE, file_descriptor_number(first_number_, area.backing()));
+        map_at(area, protection, MAP_PRIVATE, readable_file_number(first_number_, area.backing()));
         break;
       case Area::SHARED_FILE:
-        map_at(area, protection, MAP_SHARED, file_descriptor_number(first_number_, area.backing()));
+        map_at(area, protection, MAP_SHARED, shared_file_number(area));
         break;
       case Area::SHARED_CONTENT:
         map_at(area, protection, MAP_SHARED, content_number(area));
@@ -113,6 +113,11 @@ class AreaMapper {
         remote_.raw_call(SYS_mmap, {area.start(), range_of(area).size(), static_cast<std::uint64_t>(protection),
                                     static_cast<std::uint64_t>(flags), static_cast<std::uint64_t>(descriptor), offset});
     return static_cast<std::uint64_t>(result) == area.start() ? 0 : static_cast<int>(-result);
+  }
+
+  int shared_file_number(const Area& area) const {
+    const bool for_writing = image_.files(static_cast<int>(area.backing())).writable() && !has_property(area, Area::NEVER_WRITABLE);
+    return for_writing ? writable_file_number(image_, first_number_, area.backing()) : readable_file_number(first_number_, area.backing());
   }
 
   int content_number(const Area& area) const {
@@ -185,18 +190,23 @@ void MemoryRestore::finish() {
   }
 }
 
+// The descriptor of the program's executable in the newborn, or -1 if the link need not or cannot be set.
+int MemoryRestore::executable_to_set() const {
+  const std::string& executable = image_.layout().executable();
+  const auto file = std::ranges::find(image_.files(), executable, &image::MappedFile::path);
+  if (executable.empty() || file == image_.files().end()) return -1;
+  if (read_link(fmt::format("/proc/{}/exe", context_.pid)) == executable) return -1;
+  return readable_file_number(first_number_, static_cast<std::uint32_t>(file - image_.files().begin()));
+}
+
 void MemoryRestore::set_layout() {
   const image::Layout& layout = image_.layout();
-  const auto file = std::ranges::find(image_.files(), layout.executable(), &image::MappedFile::path);
-  const bool has_file = !layout.executable().empty() && file != image_.files().end();
-  int problem = EBADF;
-  if (has_file) {
-    const int executable = file_descriptor_number(first_number_, static_cast<std::uint32_t>(file - image_.files().begin()));
-    problem = restore_layout(context_.remote, layout, executable);
-    if (problem == 0) return;
+  const int executable = executable_to_set();
+  int problem = restore_layout(context_.remote, layout, executable);
+  if (problem != 0 && executable >= 0) {
     context_.notes.push_back(fmt::format("/proc/PID/exe does not show {}: {}", layout.executable(), ::strerrordesc_np(problem)));
+    problem = restore_layout(context_.remote, layout, -1);
   }
-  problem = restore_layout(context_.remote, layout, -1);
   if (problem != 0) fail_errno(problem, "cannot set the bookkeeping of the program's memory (PR_SET_MM_MAP)");
 }
 

@@ -1,0 +1,329 @@
+// A child's address space is captured, built again in a newborn process and compared, without any thread of it running on.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include <cstring>
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/io.h"
+#include "engine/newborn/newborn.h"
+#include "engine/resources/descriptors/content_objects.h"
+#include "engine/resources/memory/memory.h"
+#include "engine/tracee/borrowed_process.h"
+#include "engine/tracee/child_signal.h"
+#include "pages/child.h"
+
+namespace crs::engine {
+namespace {
+
+using test::Child;
+using ::testing::HasSubstr;
+
+constexpr std::uint64_t kBase = 0x100000000000;
+constexpr int kFirstPrivateDescriptor = 500;
+constexpr int kFirstMemoryDescriptor = 600;
+
+char* at(std::uint64_t page) { return reinterpret_cast<char*>(kBase + page * kPageSize); }
+
+bool map(std::uint64_t page, std::uint64_t pages, int protection, int flags = MAP_PRIVATE | MAP_ANONYMOUS, int file = -1,
+         std::uint64_t offset_pages = 0) {
+  return ::mmap(at(page), pages * kPageSize, protection, flags | MAP_FIXED_NOREPLACE, file,
+                static_cast<off_t>(offset_pages * kPageSize)) == at(page);
+}
+
+class RoundTripTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = (std::filesystem::temp_directory_path() / "crs-memory-XXXXXX").string();
+    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
+    directory_ = pattern;
+    std::filesystem::create_directory(directory_ + "/snapshot");
+    file_ = directory_ + "/file";
+    write_all(open_file(file_, O_CREAT | O_WRONLY).get(), file_, as_byte_span(std::string(8 * kPageSize, 'f')));
+  }
+  void TearDown() override { std::filesystem::remove_all(directory_); }
+
+  image::Memory capture(pid_t pid) {
+    const MemorySurvey survey = look_at_memory(pid);
+    const Gadgets gadgets = find_gadgets(pid, RemoteMemory(pid));
+    const StoppedProcess process(pid);
+    BorrowedProcess borrowed(process, gadgets);
+    Refusals refusals;
+    image::Descriptors descriptors;
+    ContentStore content(directory_ + "/snapshot");
+    ContentObjects objects(content, descriptors);
+    const LeaveOut leave_out;
+    CaptureContext context{.pid = pid,
+                           .own_pid = pid,
+                           .pidfd = -1,
+                           .remote = borrowed.main(),
+                           .memory = process.memory(),
+                           .threads = {pid},
+                           .refusals = refusals,
+                           .warnings = notes_,
+                           .content = content,
+                           .leave_out = leave_out,
+                           .objects = objects};
+    image::Memory image;
+    const std::vector<PageArea> pages = capture_memory(context, survey, image);
+    refusals.throw_if_any();
+    save_memory_pages(process.memory(), pages, directory_ + "/snapshot", {.compression = Compression::Zstd}, image);
+    return image;
+  }
+
+  // A newborn with that memory, stopped.
+  std::unique_ptr<Newborn> restore(const image::Memory& image) {
+    const RestartOptions options;
+    const ContentStore content(directory_ + "/snapshot");
+    CheckContext check{options, content, notes_};
+    check_memory(check, image, 0);
+    const auto prepare = [&] {
+      std::vector<std::string> notes;
+      NewbornContext context{options, content, notes, {-1, -1, -1}, kFirstPrivateDescriptor};
+      restore_memory_inside(context, image, kFirstMemoryDescriptor);
+      return notes;
+    };
+    auto newborn = std::make_unique<Newborn>(IdPlan{.way = IdPlan::Way::Fresh, .note = {}}, 0, kFirstPrivateDescriptor, prepare);
+    newborn->start();
+    newborn->take_over();
+    reserved_ = newborn->settle(occupied_ranges(image));
+    NewbornThread& main = newborn->main_thread();
+    const ptrace::RseqConfiguration rseq = ptrace::rseq_configuration(main.tid());
+    if (rseq.address != 0) main.call("rseq", SYS_rseq, rseq.address, rseq.size, 1, rseq.signature);
+    RestoreContext context{.pid = newborn->pid(),
+                           .remote = main,
+                           .memory = newborn->memory(),
+                           .options = options,
+                           .content = content,
+                           .notes = notes_,
+                           .first_private_descriptor = kFirstPrivateDescriptor,
+                           .reserved = reserved_,
+                           .threads = {},
+                           .new_ids = {}};
+    MemoryRestore memory(context, image, kFirstMemoryDescriptor);
+    memory.map_areas();
+    memory.load_pages();
+    memory.finish();
+    return newborn;
+  }
+
+  // smaps of a newborn without what the remote caller needs.
+  std::vector<MappedArea> areas_of(const Newborn& newborn) const {
+    std::vector<MappedArea> areas = read_smaps(newborn.pid());
+    std::erase_if(areas, [&](const MappedArea& area) { return area.range.overlaps(reserved_); });
+    return areas;
+  }
+
+  // Runs `prepare` in a child, carries its memory over and compares maps, properties and content.
+  void expect_same_after(const std::function<bool()>& prepare) {
+    const Child child(prepare);
+    const image::Memory image = capture(child.pid());
+    const std::unique_ptr<Newborn> newborn = restore(image);
+    expect_same(child.pid(), *newborn);
+  }
+
+  void expect_same(pid_t pid, const Newborn& newborn) {
+    const std::vector<MappedArea> before = read_smaps(pid);
+    const std::vector<MappedArea> after = areas_of(newborn);
+    for (std::size_t i = 0; i < std::min(before.size(), after.size()); ++i) {
+      ASSERT_EQ(describe(before[i]), describe(after[i]));
+      expect_same_content(pid, newborn, before[i]);
+    }
+    EXPECT_EQ(before.size(), after.size());
+  }
+
+  static std::string describe(const MappedArea& area) {
+    const bool by_inode = area.inode != 0 && !area.name.starts_with("/dev/zero");
+    return fmt::format("{:x}-{:x} {} {} {:x} {} '{}' {} {}", area.range.start.value, area.range.end.value, area.protection, area.shared,
+                       area.offset, by_inode ? area.inode : 0, area.name, area.protection_key, area.flags);
+  }
+
+  static void expect_same_content(pid_t pid, const Newborn& newborn, const MappedArea& area) {
+    if (area.name.starts_with("[v") || area.range.size() > std::uint64_t{1} << 30) return;
+    // The kernel goes on writing to the C library's rseq area, and below the stack pointer lies the signal frame of a borrowed thread.
+    const bool at_rest = area.inode != 0 || area.name == "[heap]" || area.range.start.value >> 40 == kBase >> 40;
+    if (!at_rest) return;
+    const auto content = [&](const RemoteMemory& memory) {
+      std::vector<std::byte> bytes(area.range.size());
+      std::size_t pages_read = 0;
+      for (std::size_t done = 0; done < bytes.size(); done += kPageSize) {
+        try {
+          memory.read_protected(area.range.start + done, std::span(bytes).subspan(done, kPageSize));
+          ++pages_read;
+        } catch (const Error&) {
+          // Guard pages and the like: the same in both.
+        }
+      }
+      bytes.push_back(static_cast<std::byte>(pages_read));
+      return bytes;
+    };
+    EXPECT_TRUE(content(RemoteMemory(pid)) == content(newborn.memory())) << describe(area);
+  }
+
+  const ChildSignalBlocked child_signal_;
+  std::string directory_;
+  std::string file_;
+  RemoteRange reserved_;
+  std::vector<std::string> notes_;
+};
+
+TEST_F(RoundTripTest, AnonymousMemoryOfEveryProtection) {
+  expect_same_after([] {
+    for (int protection = 0; protection < 8; ++protection) {
+      const auto page = static_cast<std::uint64_t>(protection) * 8;
+      if (!map(page, 4, PROT_READ | PROT_WRITE)) return false;
+      std::memset(at(page), protection + 1, 2 * kPageSize);
+      if (::mprotect(at(page), 4 * kPageSize, protection) != 0) return false;
+    }
+    return map(100, 1000, PROT_READ | PROT_WRITE) && (*at(500) = 1) == 1;
+  });
+  EXPECT_TRUE(notes_.empty()) << notes_.front();
+}
+
+TEST_F(RoundTripTest, AdviceLocksAndReservations) {
+  expect_same_after([] {
+    const int advice[] = {MADV_DONTFORK, MADV_DONTDUMP, MADV_WIPEONFORK, MADV_SEQUENTIAL, MADV_RANDOM, MADV_HUGEPAGE, MADV_NOHUGEPAGE, MADV_MERGEABLE};
+    std::uint64_t page = 0;
+    for (const int one : advice) {
+      if (!map(page, 4, PROT_READ | PROT_WRITE)) return false;
+      *at(page + 1) = 'x';
+      ::madvise(at(page), 4 * kPageSize, one);
+      page += 8;
+    }
+    if (!map(100, 4, PROT_READ | PROT_WRITE) || ::mlock(at(100), 4 * kPageSize) != 0) return false;
+    if (!map(110, 4, PROT_READ | PROT_WRITE) || ::mlock2(at(110), 4 * kPageSize, MLOCK_ONFAULT) != 0) return false;
+    if (!map(120, 4, PROT_READ) || ::mlock(at(120), 4 * kPageSize) != 0) return false;
+    if (!map(200, 64, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN)) return false;
+    return map(1 << 20, std::uint64_t{1} << 28, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
+  });
+}
+
+TEST_F(RoundTripTest, MappedFiles) {
+  expect_same_after([&] {
+    const FileDescriptor file = open_file(file_, O_RDWR);
+    const FileDescriptor read_only = open_file(file_, O_RDONLY);
+    if (!map(0, 8, PROT_READ | PROT_WRITE, MAP_PRIVATE, file.get())) return false;
+    *at(1) = 'p';
+    std::memset(at(3), 0, kPageSize);
+    if (!map(20, 4, PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 2)) return false;
+    if (!map(30, 4, PROT_READ, MAP_SHARED, read_only.get())) return false;
+    if (!map(40, 4, PROT_READ | PROT_WRITE, MAP_PRIVATE, file.get(), 4)) return false;
+    std::memset(at(40), 'q', 2 * kPageSize);
+    // Two pages beyond the end of the file.
+    return ::mprotect(at(40), 4 * kPageSize, PROT_NONE) == 0 && map(50, 4, PROT_READ, MAP_PRIVATE, file.get(), 6);
+  });
+}
+
+TEST_F(RoundTripTest, SharedMemoryStaysOneObject) {
+  const Child child([] {
+    if (!map(0, 16, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS)) return false;
+    std::memset(at(2), 's', 3 * kPageSize);
+    // A second view of all and a third of a part, and pages that are in no page table.
+    if (::mremap(at(0), 0, 16 * kPageSize, MREMAP_MAYMOVE | MREMAP_FIXED, at(100)) != at(100)) return false;
+    if (::mremap(at(4), 0, 2 * kPageSize, MREMAP_MAYMOVE | MREMAP_FIXED, at(200)) != at(200)) return false;
+    if (::mprotect(at(200), 2 * kPageSize, PROT_READ) != 0) return false;
+    return ::madvise(at(0), 16 * kPageSize, MADV_DONTNEED) == 0 && ::munmap(at(0), 2 * kPageSize) == 0;
+  });
+  const std::unique_ptr<Newborn> newborn = restore(capture(child.pid()));
+  const RemoteMemory& memory = newborn->memory();
+  memory.write_value(RemoteAddress{kBase + 4 * kPageSize}, 'n');
+  EXPECT_EQ(memory.read_value<char>({kBase + 104 * kPageSize}), 'n');
+  EXPECT_EQ(memory.read_value<char>({kBase + 200 * kPageSize}), 'n');
+  memory.write_value(RemoteAddress{kBase + 4 * kPageSize}, 's');
+  expect_same(child.pid(), *newborn);
+}
+
+TEST_F(RoundTripTest, FilesThatAreGone) {
+  const Child child([&] {
+    const FileDescriptor file = open_file(file_, O_RDWR);
+    if (!map(0, 8, PROT_READ, MAP_PRIVATE, file.get()) || !map(8, 4, PROT_NONE, MAP_PRIVATE, file.get())) return false;
+    if (!map(20, 10, PROT_READ | PROT_WRITE, MAP_PRIVATE, file.get())) return false;
+    *at(22) = 'w';
+    return ::unlink(file_.c_str()) == 0;
+  });
+  const std::unique_ptr<Newborn> newborn = restore(capture(child.pid()));
+  std::vector<std::byte> before(8 * kPageSize);
+  std::vector<std::byte> after(8 * kPageSize);
+  for (const std::uint64_t page : {0, 20}) {
+    RemoteMemory(child.pid()).read({kBase + page * kPageSize}, before);
+    newborn->memory().read({kBase + page * kPageSize}, after);
+    EXPECT_TRUE(before == after) << page;
+  }
+  newborn->memory().read_protected({kBase + 8 * kPageSize}, std::span(after).first(4 * kPageSize));
+  EXPECT_EQ(after[0], std::byte{'f'});
+}
+
+TEST_F(RoundTripTest, GuardPages) {
+  constexpr int kGuardInstall = 102;
+  if (::madvise(nullptr, 0, kGuardInstall) != 0) GTEST_SKIP() << "this kernel has no guard pages";
+  expect_same_after([] {
+    if (!map(0, 16, PROT_READ | PROT_WRITE)) return false;
+    std::memset(at(0), 'g', 16 * kPageSize);
+    return ::madvise(at(3), 2 * kPageSize, kGuardInstall) == 0;
+  });
+}
+
+TEST_F(RoundTripTest, TheKernelsBookkeeping) {
+  const Child child([] { return ::sbrk(100000) != reinterpret_cast<void*>(-1); });
+  const image::Memory image = capture(child.pid());
+  const std::unique_ptr<Newborn> newborn = restore(image);
+  const auto text = [](pid_t pid, const char* name) { return read_file(fmt::format("/proc/{}/{}", pid, name)); };
+  EXPECT_EQ(text(child.pid(), "cmdline"), text(newborn->pid(), "cmdline"));
+  EXPECT_EQ(text(child.pid(), "environ"), text(newborn->pid(), "environ"));
+  EXPECT_EQ(text(child.pid(), "auxv"), text(newborn->pid(), "auxv"));
+  EXPECT_EQ(read_link(fmt::format("/proc/{}/exe", child.pid())), read_link(fmt::format("/proc/{}/exe", newborn->pid())));
+  EXPECT_EQ(newborn->main_thread().call("brk", SYS_brk, 0), static_cast<std::int64_t>(image.layout().brk()));
+  EXPECT_GE(newborn->main_thread().call("brk", SYS_brk, image.layout().brk() + kPageSize), static_cast<std::int64_t>(image.layout().brk()));
+}
+
+TEST_F(RoundTripTest, AForeignVdsoIsLedToThisKernels) {
+  ::setenv("CRS_TEST_FOREIGN_VDSO", "1", 1);
+  const Child child([] { return true; });
+  const image::Memory image = capture(child.pid());
+  const std::unique_ptr<Newborn> newborn = restore(image);
+  ::unsetenv("CRS_TEST_FOREIGN_VDSO");
+  const auto places = [](const std::vector<MappedArea>& areas, std::string_view name) {
+    return std::ranges::count(areas, name, &MappedArea::name);
+  };
+  const std::vector<MappedArea> areas = areas_of(*newborn);
+  EXPECT_EQ(places(areas, "[vdso]"), 1);
+  const image::KernelAreas::Part& old = *std::ranges::find(image.kernel().parts(), "[vdso]", &image::KernelAreas::Part::name);
+  const auto mapped = std::ranges::find_if(areas, [&](const MappedArea& area) { return area.range.start.value == old.start(); });
+  ASSERT_NE(mapped, areas.end());
+  EXPECT_EQ(mapped->name, "");
+  EXPECT_EQ(mapped->protection, PROT_READ | PROT_EXEC);
+}
+
+TEST_F(RoundTripTest, RefusesWhatCannotBeKept) {
+  const Child child([] {
+    const int ring = static_cast<int>(::syscall(SYS_memfd_create, "huge", 4));
+    if (ring >= 0 && ::ftruncate(ring, 2 << 20) == 0 && map(512, 512, PROT_READ, MAP_SHARED, ring)) return true;
+    return map(512, 512, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_NORESERVE);
+  });
+  try {
+    capture(child.pid());
+    FAIL() << "nothing was refused";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::Refused);
+    EXPECT_THAT(error.what(), HasSubstr("100000200000"));
+    EXPECT_THAT(error.what(), HasSubstr("huge pages"));
+  }
+}
+
+TEST_F(RoundTripTest, SaysWhichMappedFileChanged) {
+  const Child child([&] { return map(0, 8, PROT_READ, MAP_PRIVATE, open_file(file_, O_RDONLY).get()); });
+  const image::Memory image = capture(child.pid());
+  std::filesystem::resize_file(file_, 100);
+  try {
+    restore(image);
+    FAIL() << "not noticed";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr(file_ + " has 100 bytes instead of 32768"));
+  }
+}
+
+}  // namespace
+}  // namespace crs::engine
