@@ -56,9 +56,11 @@ FileDescriptor open_beneath(int directory, const std::string& name, int flags, c
   fail_errno(errno, "cannot open {}/{}", path, name);
 }
 
-void remove_entry(int parent, const std::string& name, int flags, const std::string& path) {
-  if (::unlinkat(parent, name.c_str(), flags) != 0 && errno != ENOENT)
-    fail_errno(errno, "cannot remove {}/{}", path, name);
+// False: a directory that is not empty.
+bool remove_entry(int parent, const std::string& name, int flags, const std::string& path) {
+  if (::unlinkat(parent, name.c_str(), flags) == 0 || errno == ENOENT) return true;
+  if (errno == ENOTEMPTY || errno == EEXIST) return false;
+  fail_errno(errno, "cannot remove {}/{}", path, name);
 }
 
 }  // namespace
@@ -76,6 +78,8 @@ FileDescriptor open_directory_if_present(int parent, const std::string& name, co
 std::vector<std::string> names_in(int directory, const std::string& path) {
   // A description of its own, so that the offset of the caller's does not move.
   FileDescriptor own(::openat(directory, ".", kDirectoryFlags));
+  // Removed meanwhile.
+  if (!own && errno == ENOENT) return {};
   if (!own) fail_errno(errno, "cannot open the directory {}", path);
   const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(own.get()), ::closedir);
   if (!stream) fail_errno(errno, "cannot read the directory {}", path);
@@ -117,13 +121,21 @@ void remove_tree(int parent, const std::string& name, const std::string& path) {
     if (errno == ENOENT) return;
     fail_errno(errno, "cannot look at {}/{}", path, name);
   }
-  if (!S_ISDIR(status.st_mode)) return remove_entry(parent, name, 0, path);
+  if (!S_ISDIR(status.st_mode)) {
+    remove_entry(parent, name, 0, path);
+    return;
+  }
   const std::string inner_path = path + "/" + name;
-  const FileDescriptor directory = open_directory_if_present(parent, name, inner_path);
-  if (!directory) return;
-  for (const std::string& inner : names_in(directory.get(), inner_path))
-    remove_tree(directory.get(), inner, inner_path);
-  remove_entry(parent, name, AT_REMOVEDIR, path);
+  // Again if something came in meanwhile: another process may just be moving a removed snapshot here.
+  constexpr int kAttempts = 8;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    const FileDescriptor directory = open_directory_if_present(parent, name, inner_path);
+    if (!directory) return;
+    for (const std::string& inner : names_in(directory.get(), inner_path))
+      remove_tree(directory.get(), inner, inner_path);
+    if (remove_entry(parent, name, AT_REMOVEDIR, path)) return;
+  }
+  fail_errno(ENOTEMPTY, "cannot remove {}", inner_path);
 }
 
 FileDescriptor open_file_beneath(int directory, const std::string& name, const std::string& path) {

@@ -19,7 +19,7 @@ struct TreeEntry {
 // Null if there is no such entry. Throws an Error of kind Damaged if it is a symbolic link or anything but a directory.
 FileDescriptor open_directory_if_present(int parent, const std::string& name, const std::string& path);
 
-// The names in a directory, without "." and "..", sorted.
+// The names in a directory, without "." and "..", sorted. A directory that was removed since it was opened has none.
 std::vector<std::string> names_in(int directory, const std::string& path);
 
 // Everything below a directory but the directories themselves, sorted by name.

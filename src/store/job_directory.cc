@@ -32,7 +32,10 @@ bool is_directory(int parent, const std::string& name) {
   return ::fstatat(parent, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(status.st_mode);
 }
 
-bool is_leftover(std::string_view name) { return name.starts_with(kPartialPrefix) || name.starts_with(kRemovedPrefix); }
+// Of a checkpoint or removal that was interrupted; replace_file() writes the last one.
+bool is_leftover(std::string_view name) {
+  return name.starts_with(kPartialPrefix) || name.starts_with(kRemovedPrefix) || name == "sequence.new";
+}
 
 }  // namespace
 
@@ -63,6 +66,8 @@ std::vector<std::uint64_t> JobDirectory::sequences() const {
   std::ranges::sort(sequences);
   return sequences;
 }
+
+bool JobDirectory::has(std::uint64_t sequence) const { return is_directory(descriptor(), std::to_string(sequence)); }
 
 std::uint64_t JobDirectory::recorded_sequence() const {
   const FileDescriptor file(::openat(descriptor(), kSequenceName, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));

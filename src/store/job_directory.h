@@ -4,7 +4,7 @@
 //   .partial-N-XXXXXX    one in the making; a leftover if nobody holds the lock
 //   .removed-N-XXXXXX    one being removed
 //   lock                 held by whoever makes a snapshot of this job, from begin to commit
-//   sequence             the highest sequence number ever given to a snapshot
+//   sequence             the highest sequence number ever given to a snapshot (sequence.new: while it is replaced)
 //   running, running.lock   who runs the job now (running_jobs.h)
 //   set-aside/           what restarts took out of the user's files (set_aside.h)
 //
@@ -36,6 +36,7 @@ class JobDirectory {
 
   // The sequence numbers of the complete snapshots, ascending.
   std::vector<std::uint64_t> sequences() const;
+  bool has(std::uint64_t sequence) const;
   // Higher than that of any snapshot this job has or had. The caller holds the lock.
   std::uint64_t next_sequence() const;
   // Makes `sequence` one that is never given again.

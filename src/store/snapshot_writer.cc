@@ -96,7 +96,7 @@ SnapshotWriter::SnapshotWriter(std::shared_ptr<Disk> disk, JobDirectory director
 
 SnapshotWriter::~SnapshotWriter() {
   // A forked copy of this process has a copy of this object, but the directory is not its own.
-  if (!committed_ && ::getpid() == owner_) remove_partial();
+  if (::getpid() == owner_) remove_partial();
 }
 
 std::string SnapshotWriter::final_location() const {
@@ -195,6 +195,9 @@ void SnapshotWriter::make_visible() {
 }
 
 void SnapshotWriter::remove_partial() noexcept {
+  // Without the lock the directory is another writer's, if it is there at all.
+  const std::optional<FileLock> lock = std::exchange(lock_, std::nullopt);
+  if (!lock) return;
   try {
     remove_tree(directory_.descriptor(), partial_name_, directory_.path());
   } catch (const std::exception&) {

@@ -58,6 +58,7 @@ class SnapshotWriter : public SnapshotSink {
   void sync_directories(int directory) const;
   void write_manifest(int directory) const;
   void make_visible();
+  // And gives the lock back.
   void remove_partial() noexcept;
 
   std::shared_ptr<Disk> disk_;

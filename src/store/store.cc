@@ -163,14 +163,26 @@ std::unique_ptr<SnapshotWriter> Store::begin(const SnapshotRequest& request) {
         .advise(
             fmt::format("Try again later; `fuser {}/{}` tells which process it is", directory.path(), kJobLockName));
   }
-  directory.clean_leftovers();
+  try {
+    directory.clean_leftovers();
+  } catch (const Error& error) {
+    // They only take space: no reason to go without the new snapshot.
+    if (request.progress)
+      request.progress(fmt::format("leftovers of an interrupted checkpoint stay: {}", error.what()));
+  }
   return std::make_unique<SnapshotWriter>(disk_, std::move(directory), std::move(*lock), request);
 }
 
 SnapshotInfo Store::inspect(const JobDirectory& directory, std::uint64_t sequence) const {
   SnapshotInfo info{{directory.job(), sequence}, fmt::format("{}/{}", directory.path(), sequence), {}, {}};
-  info.manifest = SnapshotReader(info.location).manifest();
-  check_identity(info);
+  try {
+    info.manifest = SnapshotReader(info.location).manifest();
+    check_identity(info);
+  } catch (const Error&) {
+    // What is being removed just now is not damaged.
+    if (!directory.has(sequence)) fail_not_found(fmt::format("snapshot {}", info.reference.to_string()), location_);
+    throw;
+  }
   return info;
 }
 
