@@ -19,7 +19,9 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-void write_file(const std::string& path, const std::string& content) { std::ofstream(path, std::ios::binary) << content; }
+void write_file(const std::string& path, const std::string& content) {
+  std::ofstream(path, std::ios::binary) << content;
+}
 
 std::string content_of(const std::string& path) { return read_file(path); }
 
@@ -65,7 +67,8 @@ TEST_F(Files, KeepOffsetsFlagsAndDuplicates) {
         require(::write(1, "ab", 2) == 2, "append");
         require(read_some(2, 1) == "0" && read_some(30, 2) == "01", "2 and 30 do not");
         require((::fcntl(30, F_GETFL) & O_NONBLOCK) != 0, "flags");
-        for (const int closed : {3, 4, 8, 10, 31, 100, 263, 264, 265, 300}) require(::fcntl(closed, F_GETFD) < 0, "nothing else is open");
+        for (const int closed : {3, 4, 8, 10, 31, 100, 263, 264, 265, 300})
+          require(::fcntl(closed, F_GETFD) < 0, "nothing else is open");
       });
   EXPECT_EQ(content_of(path), "0123456789ab");
 }
@@ -133,7 +136,7 @@ TEST_F(Files, MissingReplacedShorterAndChangedAreToldApart) {
 TEST_F(Files, CopyWithSizeAndTimeOfTheOriginalIsTheSame) {
   write_file(path, "0123456789");
   trip.capture([&] { require(::open(path.c_str(), O_RDONLY) == 0, "open"); });
-  struct stat original {};
+  struct stat original{};
   ASSERT_EQ(::stat(path.c_str(), &original), 0);
   ASSERT_EQ(::rename(path.c_str(), (path + ".old").c_str()), 0);
   write_file(path, "0123456789");
@@ -144,7 +147,8 @@ TEST_F(Files, CopyWithSizeAndTimeOfTheOriginalIsTheSame) {
 
 TEST_F(Files, ReadingWhatIsAlsoWrittenToleratesItsGrowth) {
   write_file(path, "0123");
-  trip.capture([&] { require(::open(path.c_str(), O_RDONLY) == 0 && ::open(path.c_str(), O_WRONLY | O_APPEND) == 1, "open"); });
+  trip.capture(
+      [&] { require(::open(path.c_str(), O_RDONLY) == 0 && ::open(path.c_str(), O_WRONLY | O_APPEND) == 1, "open"); });
   write_file(path, "012345");
   EXPECT_EQ(message_of([&] { trip.check(); }), "no error");
 }
@@ -154,14 +158,16 @@ TEST_F(Files, UnlinkedKeepContentHolesModeAndSharing) {
   trip.carry(
       [&] {
         require(::open(path.c_str(), O_RDWR | O_CREAT, 0640) == 0, "open");
-        require(::pwrite(0, "middle", 6, kSize / 2) == 6 && ::ftruncate(0, kSize) == 0 && ::pwrite(0, "start", 5, 0) == 5, "write");
+        require(
+            ::pwrite(0, "middle", 6, kSize / 2) == 6 && ::ftruncate(0, kSize) == 0 && ::pwrite(0, "start", 5, 0) == 5,
+            "write");
         require(::open(path.c_str(), O_RDONLY) == 1 && ::lseek(1, 1, SEEK_SET) == 1, "open");
         require(::open(path.c_str(), O_WRONLY | O_APPEND) == 2, "open");
         require(::unlink(path.c_str()) == 0, "unlink");
         require(::fchmod(0, 0440) == 0, "chmod");
       },
       [&] {
-        struct stat status {};
+        struct stat status{};
         require(::fstat(0, &status) == 0 && status.st_size == kSize && status.st_nlink == 0, "size");
         require((status.st_mode & 07777) == 0440, "mode");
         require(status.st_blocks * 512 < 1 << 20, "holes");
@@ -172,7 +178,7 @@ TEST_F(Files, UnlinkedKeepContentHolesModeAndSharing) {
         require(::access(path.c_str(), F_OK) != 0, "no path");
       });
   ASSERT_EQ(trip.image.objects_size(), 1);
-  struct stat stored {};
+  struct stat stored{};
   ASSERT_EQ(::stat((trip.folder / "snapshot/files/0").c_str(), &stored), 0);
   EXPECT_LT(stored.st_size, 1 << 20);
 }
@@ -208,7 +214,8 @@ TEST_F(Files, ReplacedByRenameIsKeptByContent) {
 TEST_F(Files, NameThatEndsInDeletedIsAnOrdinaryName) {
   const std::string odd = path + " (deleted)";
   write_file(odd, "here");
-  trip.carry([&] { require(::open(odd.c_str(), O_RDONLY) == 0, "open"); }, [&] { require(read_some(0, 9) == "here", "content"); });
+  trip.carry([&] { require(::open(odd.c_str(), O_RDONLY) == 0, "open"); },
+             [&] { require(read_some(0, 9) == "here", "content"); });
   EXPECT_EQ(trip.image.objects_size(), 0);
 }
 
@@ -233,7 +240,7 @@ TEST_F(Files, DirectoriesAndPlaces) {
       [&] {
         require(::faccessat(0, "b", F_OK, 0) == 0 && ::faccessat(3, "c", F_OK, 0) == 0, "directory");
         require((::fcntl(1, F_GETFL) & O_PATH) != 0 && ::read(1, nullptr, 0) < 0 && errno == EBADF, "place");
-        struct stat status {};
+        struct stat status{};
         require(::fstat(2, &status) == 0 && S_ISLNK(status.st_mode), "link");
       });
 }
@@ -257,11 +264,12 @@ TEST_F(Files, DevicesOpenAgain) {
 }
 
 TEST_F(Files, ProcessesOwnFilesInProc) {
-  trip.carry([&] { require(::open("/proc/self/status", O_RDONLY) == 0 && ::open("/proc/meminfo", O_RDONLY) == 1, "open"); },
-             [&] {
-               require(read_some(0, 4096).find("Pid:\t" + std::to_string(::getpid())) != std::string::npos, "its own");
-               require(read_some(1, 8) == "MemTotal", "content");
-             });
+  trip.carry(
+      [&] { require(::open("/proc/self/status", O_RDONLY) == 0 && ::open("/proc/meminfo", O_RDONLY) == 1, "open"); },
+      [&] {
+        require(read_some(0, 4096).find("Pid:\t" + std::to_string(::getpid())) != std::string::npos, "its own");
+        require(read_some(1, 8) == "MemTotal", "content");
+      });
 }
 
 TEST_F(Files, MemoryFilesKeepNameContentModeAndSeals) {
@@ -278,7 +286,7 @@ TEST_F(Files, MemoryFilesKeepNameContentModeAndSeals) {
         require(::lseek(0, 0, SEEK_CUR) == 7 && read_some(1, 9) == "content", "content");
         require(::pwrite(0, "x", 1, 0) < 0 && errno == EPERM, "sealed");
         require(read_link("/proc/self/fd/0") == "/memfd:a name (deleted)", "name");
-        struct stat status {};
+        struct stat status{};
         require(::fstat(2, &status) == 0 && status.st_size == 1 << 20 && status.st_blocks == 0, "size");
         require((::fcntl(0, F_GETFL) & O_ACCMODE) == O_RDWR && (::fcntl(1, F_GETFL) & O_ACCMODE) == O_RDONLY, "modes");
       });
@@ -290,7 +298,7 @@ TEST_F(Files, LocksAreTakenAgain) {
       [&] {
         require(::open(path.c_str(), O_RDWR) == 0 && ::open(path.c_str(), O_RDONLY) == 1, "open");
         require(::flock(1, LOCK_SH) == 0, "flock");
-        struct flock range {};
+        struct flock range{};
         range.l_type = F_WRLCK;
         range.l_start = 2;
         range.l_len = 3;
@@ -301,9 +309,12 @@ TEST_F(Files, LocksAreTakenAgain) {
       },
       [&] {
         const std::string info = read_file(std::string("/proc/self/fdinfo/0"));
-        require(info.find("POSIX  ADVISORY  WRITE") != std::string::npos && info.find(" 2 4\n") != std::string::npos, info);
-        require(info.find("OFDLCK ADVISORY  WRITE") != std::string::npos && info.find(" 7 EOF\n") != std::string::npos, info);
-        require(read_file(std::string("/proc/self/fdinfo/1")).find("FLOCK  ADVISORY  READ") != std::string::npos, "flock");
+        require(info.find("POSIX  ADVISORY  WRITE") != std::string::npos && info.find(" 2 4\n") != std::string::npos,
+                info);
+        require(info.find("OFDLCK ADVISORY  WRITE") != std::string::npos && info.find(" 7 EOF\n") != std::string::npos,
+                info);
+        require(read_file(std::string("/proc/self/fdinfo/1")).find("FLOCK  ADVISORY  READ") != std::string::npos,
+                "flock");
       });
   EXPECT_EQ(trip.image.locks_size(), 3);
 }
@@ -321,17 +332,20 @@ TEST_F(Files, LeftOutComesBackDead) {
 TEST_F(Files, LeaseIsRefused) {
   write_file(path, "x");
   EXPECT_THAT(message_of([&] {
-                trip.capture([&] { require(::open(path.c_str(), O_RDONLY) == 0 && ::fcntl(0, F_SETLEASE, F_RDLCK) == 0, "lease"); });
+                trip.capture([&] {
+                  require(::open(path.c_str(), O_RDONLY) == 0 && ::fcntl(0, F_SETLEASE, F_RDLCK) == 0, "lease");
+                });
               }),
               HasSubstr("lease"));
 }
 
 TEST_F(Files, RemovedDirectoryIsRefused) {
   ASSERT_EQ(::mkdir(path.c_str(), 0700), 0);
-  EXPECT_THAT(message_of([&] {
-                trip.capture([&] { require(::open(path.c_str(), O_RDONLY) == 0 && ::rmdir(path.c_str()) == 0, "open"); });
-              }),
-              HasSubstr("is a directory that its path does not reach"));
+  EXPECT_THAT(
+      message_of([&] {
+        trip.capture([&] { require(::open(path.c_str(), O_RDONLY) == 0 && ::rmdir(path.c_str()) == 0, "open"); });
+      }),
+      HasSubstr("is a directory that its path does not reach"));
 }
 
 }  // namespace

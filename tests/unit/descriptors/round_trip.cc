@@ -76,7 +76,8 @@ class Child {
 // What a child has to say, in memory that both share: no descriptor is needed for it.
 class Report {
  public:
-  Report() : text_(static_cast<char*>(::mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0))) {}
+  Report()
+      : text_(static_cast<char*>(::mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0))) {}
   ~Report() { ::munmap(text_, kSize); }
   Report(const Report&) = delete;
   Report& operator=(const Report&) = delete;
@@ -140,7 +141,8 @@ void RoundTrip::capture(const std::function<void()>& set_up) {
   ContentStore content(snapshot_);
   const LeaveOut exceptions(leave_out);
   ContentObjects objects(content, image);
-  CaptureContext context{child.pid(), child.pid(), pidfd.get(), caller, memory, threads, refusals, warnings, content, exceptions, objects};
+  CaptureContext context{child.pid(), child.pid(), pidfd.get(), caller,     memory, threads,
+                         refusals,    warnings,    content,     exceptions, objects};
   capture_descriptors(context, image);
   refusals.throw_if_any();
   // As a snapshot does.
@@ -166,7 +168,8 @@ void RoundTrip::run_restored(const std::function<void()>& look) {
   restore_descriptors_inside(newborn, image);
   {
     OwnCaller caller;
-    RestoreContext context{::getpid(), caller, caller.memory(), options, content, made_notes, kFirstPrivate, {}, {}, {}};
+    RestoreContext context{::getpid(), caller, caller.memory(), options, content, made_notes, kFirstPrivate, {},
+                           {},         {}};
     activate_descriptors(context, image);
   }
   if (commit) commit_set_aside(options, image, made_notes);

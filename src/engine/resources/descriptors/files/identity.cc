@@ -31,7 +31,7 @@ bool same_content(const image::FileIdentity& file, const struct stat& now) {
          static_cast<long>(file.modified_nanoseconds()) == now.st_mtim.tv_nsec;
 }
 
-constexpr std::string_view kAdvice = "Put the file back as it was, or accept changed files with --changed-files accept";
+constexpr std::string_view kAdvice = "Put the file back as it was, or accept changed files with --files accept";
 
 }  // namespace
 

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,7 +14,10 @@
 namespace crs::engine {
 namespace {
 
-bool is_terminal(const Seen& seen) { return S_ISCHR(seen.status.st_mode) && ::isatty(seen.copy.get()) != 0; }
+// The master of a pseudo-terminal looks like one, but is the other side of it.
+bool is_terminal(const Seen& seen) {
+  return S_ISCHR(seen.status.st_mode) && seen.status.st_rdev != makedev(5, 2) && ::isatty(seen.copy.get()) != 0;
+}
 
 bool may_lead_outside(const Seen& seen) {
   if (seen.is_path_only()) return false;
