@@ -122,7 +122,9 @@ CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOpti
   const Survey survey = passes.run("look", [&] { return Survey(pid); });
 
   // Stop all threads.
-  auto process = passes.run("freeze", [&] { return std::make_unique<StoppedProcess>(pid); });
+  auto process = passes.run("freeze", [&] {
+    return std::make_unique<StoppedProcess>(pid, [&](pid_t tid) { return survey.waits.elapsed(tid); });
+  });
   refuse_unsuitable(pid, refusals);
   refusals.throw_if_any();
 

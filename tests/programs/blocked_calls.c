@@ -148,6 +148,7 @@ static void* run(void* number) {
 }
 
 static void wake_all(pthread_t sigwait_thread) {
+  subject_wait_until_others_blocked();  // threads that were just let go have to get back into their calls
   const char* letters = "abcdefg";
   for (int i = 0; i < 7; i++) SUBJECT_CHECK(write(pipes[i][1], &letters[i], 1) == 1);
   char drained[65536];

@@ -1,7 +1,7 @@
 // A static program without any C library: none of its code is where a checkpointer might expect it.
 // subject: compile-options -ffreestanding -fno-pic -fno-pie -fno-stack-protector -O2
 // subject: link -nostdlib -static -no-pie
-// subject: ids namespace
+// subject: refused no code that returns from a signal handler
 static long call(long number, long a, long b, long c) {
   long result;
   __asm__ volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c) : "rcx", "r11", "memory");

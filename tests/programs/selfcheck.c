@@ -5,7 +5,7 @@
 // so that an onlooker sees whether every thread goes on.
 // subject: also-static
 // subject: keeps-running 0.2
-// subject: ids namespace new
+// subject: ids namespace
 #include <linux/futex.h>
 #include <poll.h>
 #include <pthread.h>

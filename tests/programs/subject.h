@@ -20,6 +20,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -117,6 +118,17 @@ static inline void subject_wait_until_blocked(pid_t tid) {
     times = state != NULL && state[2] == 'S' ? times + 1 : 0;
     subject_sleep_ms(1);
   }
+}
+
+// Until every thread but the calling one sleeps, also where thread ids are not what they were.
+static inline void subject_wait_until_others_blocked(void) {
+  DIR* const tasks = opendir("/proc/self/task");
+  const pid_t self = (pid_t)syscall(SYS_gettid);
+  for (struct dirent* task; tasks != NULL && (task = readdir(tasks)) != NULL;) {
+    const pid_t tid = (pid_t)atoi(task->d_name);
+    if (tid > 0 && tid != self) subject_wait_until_blocked(tid);
+  }
+  if (tasks != NULL) closedir(tasks);
 }
 
 static inline double subject_seconds(clockid_t clock) {

@@ -1,8 +1,11 @@
 #include "engine/suitability/suitability.h"
 
+#include <elf.h>
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <array>
 #include <filesystem>
 #include <sstream>
 
@@ -53,6 +56,16 @@ void refuse_tracer(pid_t pid, Refusals& refusals) {
                "end the debugger or the other checkpoint first");
 }
 
+// Before any code is looked for in it; the room of the processor looks again at what the stopped thread runs.
+void refuse_32_bit(pid_t pid, Refusals& refusals) {
+  std::array<std::byte, EI_NIDENT> identity{};
+  const FileDescriptor executable = open_file(fmt::format("/proc/{}/exe", pid), O_RDONLY);
+  if (::pread(executable.get(), identity.data(), identity.size(), 0) != static_cast<ssize_t>(identity.size())) return;
+  if (std::to_integer<int>(identity[EI_CLASS]) == ELFCLASS32) {
+    refusals.add(fmt::format("process {} is a 32-bit program", pid), "only 64-bit x86 programs can be kept; use a 64-bit build");
+  }
+}
+
 }  // namespace
 
 void check_is_program(pid_t pid) {
@@ -72,6 +85,7 @@ void refuse_unsuitable(pid_t pid, Refusals& refusals) {
   refuse_children(pid, refusals);
   refuse_tracer(pid, refusals);
   refuse_seccomp(pid, refusals);
+  refuse_32_bit(pid, refusals);
 }
 
 // The init of a restart's process id namespace is known by its name and by being the program's parent. A program that calls itself so

@@ -48,10 +48,23 @@ constexpr std::uint64_t kSequencePointerOffset = 8;
 
 }  // namespace
 
+bool is_about_to_continue_wait(const user_regs_struct& registers, const RemoteMemory& memory) {
+  if (registers.rax != SYS_restart_syscall) return false;
+  std::array<std::byte, kSyscallBytes> code{};
+  return memory.read_some({registers.rip}, code) == code.size() && code[0] == std::byte{0x0f} && code[1] == std::byte{0x05};
+}
+
 void hide_interrupted_call(StoppedThread& thread) {
   user_regs_struct& registers = thread.registers;
   if (static_cast<long>(registers.rax) != -EINTR || !is_restarted_after_stop(registers.orig_rax)) return;
   if (signal_waits_for(thread.tid)) return;
+  const bool limit_in_register = registers.orig_rax == SYS_epoll_wait || registers.orig_rax == SYS_epoll_pwait;
+  const auto limit = static_cast<int>(registers.r10);
+  if (limit_in_register && limit > 0 && thread.elapsed_in_call) {
+    constexpr std::uint64_t kMillisecond = 1000000;
+    registers.r10 = static_cast<std::uint64_t>(limit) -
+                    std::min<std::uint64_t>(static_cast<std::uint64_t>(limit), *thread.elapsed_in_call / kMillisecond);
+  }
   registers.rax = registers.orig_rax;
   registers.rip -= kSyscallBytes;
   registers.orig_rax = ~std::uint64_t{0};

@@ -7,8 +7,12 @@
 namespace crs::engine {
 
 // Some calls answer EINTR whenever a thread is stopped, even without a signal (signal(7), "Interruption of system calls and library
-// functions by stop signals"). If `thread` was caught in one of them and no signal waits for it, lets it make the call again.
+// functions by stop signals"). If `thread` was caught in one of them and no signal waits for it, lets it make the call again. A time limit
+// that is in a register (epoll_wait) is shortened by what has elapsed; one in memory begins anew.
 void hide_interrupted_call(StoppedThread& thread);
+
+// Whether the next thing that a thread does is restart_syscall(2).
+bool is_about_to_continue_wait(const user_regs_struct& registers, const RemoteMemory& memory);
 
 // A thread stopped inside a restartable sequence must go on at the sequence's abort handler. The kernel sees to that only as long as
 // the thread executes nothing else first, which remote calls do; so it is done here, in `thread.registers`.

@@ -85,7 +85,8 @@ std::uint64_t features_of(std::span<const std::byte> state) {
 std::vector<std::byte> framed_state(std::span<const std::byte> state) {
   const std::uint64_t features = features_of(state);
   const std::size_t bytes = std::min(state_bytes_of(features), state.size());
-  std::vector<std::byte> result(state.begin(), state.begin() + static_cast<std::ptrdiff_t>(bytes));
+  std::vector<std::byte> result(std::max(bytes, kLegacyAndHeader));
+  std::ranges::copy(state.first(bytes), result.begin());
   const SoftwareBytes software{.magic1 = kMagic1,
                                .extended_bytes = static_cast<std::uint32_t>(bytes + sizeof kMagic2),
                                .features = features,

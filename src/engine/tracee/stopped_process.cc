@@ -58,11 +58,12 @@ std::string status_field(pid_t tid, std::string_view name) {
 
 }  // namespace
 
-StoppedProcess::StoppedProcess(pid_t pid) : pid_(pid), memory_(pid), since_(std::chrono::steady_clock::now()) {
+StoppedProcess::StoppedProcess(pid_t pid, const ElapsedInCall& elapsed_in_call) : pid_(pid), memory_(pid), since_(std::chrono::steady_clock::now()) {
   try {
     seize_all();
     const RemoteRange vdso = find_mapping(read_mappings(pid), "[vdso]").value_or(Mapping{}).range;
     for (StoppedThread& thread : threads_) {
+      if (elapsed_in_call) thread.elapsed_in_call = elapsed_in_call(thread.tid);
       leave_passing_places(thread, vdso);
       hide_interrupted_call(thread);
       abort_restartable_sequence(thread, memory_);
@@ -131,13 +132,15 @@ void StoppedProcess::read_state(StoppedThread& thread) {
   thread.rseq = ptrace::rseq_configuration(thread.tid);
 }
 
-// Two places are better left before a thread is looked at; both are short. Inside the vDSO it may hold half of a clock reading, which is
+// Some places are better left before a thread is looked at; all are short. Just before restart_syscall(2) only the kernel knows what the
+// thread waits for; inside that call it can be found out. Inside the vDSO it may hold half of a clock reading, which is
 // worth nothing under another kernel or after another boot. And on its way back from a tracer that died, its true registers are still in
 // the signal frame.
 void StoppedProcess::leave_passing_places(StoppedThread& thread, const RemoteRange& vdso) {
   constexpr int kAttempts = 1000;
   const auto passing = [&] {
-    return !thread.group_stopped && (vdso.contains({thread.registers.rip}) || is_on_way_back(thread.registers, memory_));
+    return !thread.group_stopped && (vdso.contains({thread.registers.rip}) || is_about_to_continue_wait(thread.registers, memory_) ||
+                                     is_on_way_back(thread.registers, memory_));
   };
   for (int attempt = 0; attempt < kAttempts && passing(); ++attempt) {
     ptrace::resume(PTRACE_CONT, thread.tid);

@@ -9,6 +9,8 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <optional>
 #include <vector>
 
 #include "engine/tracee/ptrace.h"
@@ -25,13 +27,16 @@ struct StoppedThread {
   std::uint64_t signal_mask = 0;
   ptrace::RseqConfiguration rseq;
   bool group_stopped = false;  // by job control
+  std::optional<std::uint64_t> elapsed_in_call;  // nanoseconds it had been waiting in its system call, if that is known
 };
 
 class StoppedProcess {
  public:
   // Stops every thread of `pid`, also those created meanwhile. Throws what stands in the way (no such process, permission, a debugger);
   // every thread stopped so far is then let go.
-  explicit StoppedProcess(pid_t pid);
+  // `elapsed_in_call` says for how many nanoseconds a thread had been waiting in its system call, if that is known; it may be empty.
+  using ElapsedInCall = std::function<std::optional<std::uint64_t>(pid_t)>;
+  explicit StoppedProcess(pid_t pid, const ElapsedInCall& elapsed_in_call = {});
   ~StoppedProcess();
   StoppedProcess(const StoppedProcess&) = delete;
   StoppedProcess& operator=(const StoppedProcess&) = delete;

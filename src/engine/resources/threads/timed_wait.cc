@@ -2,15 +2,18 @@
 
 #include <fmt/format.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <time.h>
 
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
+#include <sstream>
 
 #include "base/error.h"
 #include "base/io.h"
+#include "engine/resources/process_status.h"
 #include "engine/tracee/interruption.h"
 
 namespace crs::engine {
@@ -47,6 +50,61 @@ std::optional<std::uint64_t> last_ran(const std::string& task) {
   if (problem != std::errc{}) return std::nullopt;
   return static_cast<std::uint64_t>(milliseconds * 1e6);
 }
+
+// The scheduler's clocks. Each processor has its own, which stands still while the processor is stolen from this (virtual) machine, so
+// times on one say nothing on another. Each is read by running there for a moment; the caller's affinity is given back at the end.
+class SchedulerClocks {
+ public:
+  SchedulerClocks() { ::sched_getaffinity(0, sizeof before_, &before_); }
+  ~SchedulerClocks() { ::sched_setaffinity(0, sizeof before_, &before_); }
+  SchedulerClocks(const SchedulerClocks&) = delete;
+  SchedulerClocks& operator=(const SchedulerClocks&) = delete;
+
+  std::optional<std::uint64_t> now(int processor) {
+    const auto known = offsets_.find(processor);
+    if (known != offsets_.end()) return static_cast<std::uint64_t>(monotonic() + known->second);
+    cpu_set_t only;
+    CPU_ZERO(&only);
+    CPU_SET(static_cast<std::size_t>(processor), &only);
+    if (::sched_setaffinity(0, sizeof only, &only) != 0) return std::nullopt;
+    ::sched_yield();
+    const std::optional<std::uint64_t> there = last_ran("/proc/thread-self");
+    if (!there) return std::nullopt;
+    offsets_[processor] = static_cast<std::int64_t>(*there) - monotonic();
+    return there;
+  }
+
+ private:
+  static std::int64_t monotonic() {
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  }
+
+  cpu_set_t before_{};
+  std::map<int, std::int64_t> offsets_;
+};
+
+// The processor that a thread last ran on: /proc/PID/stat, field 39 (proc_pid_stat(5)), counted from behind the name.
+int last_processor(const std::string& task) {
+  const std::string text = read_file(task + "/stat");
+  std::istringstream fields(text.substr(text.rfind(')') + 2));
+  std::string field;
+  for (int number = 3; number <= 39; ++number) fields >> field;
+  return std::atoi(field.c_str());
+}
+
+// The number of the call that a thread waits in (proc_pid_syscall(5)). A thread that runs may be about to wait, as after a restart: it is
+// asked again a few times.
+bool find_call(const std::string& task, int& call) {
+  constexpr int kAttempts = 20;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    const std::string text = read_file(task + "/syscall");
+    if (std::from_chars(text.data(), text.data() + text.size(), call).ec == std::errc{}) return true;
+    ::sched_yield();
+  }
+  return false;
+}
+
+std::uint64_t sleeps_of(pid_t tid) { return ProcessStatus::of(tid).number("voluntary_ctxt_switches"); }
 
 std::uint64_t nanoseconds_of(const timespec& time) {
   if (time.tv_sec < 0) return 0;
@@ -100,21 +158,19 @@ std::optional<Limit> limit_of(int call, const user_regs_struct& registers, const
 
 WaitsBefore::WaitsBefore(pid_t pid) noexcept {
   try {
-    const std::optional<std::uint64_t> now = [] {
-      ::sched_yield();
-      return last_ran("/proc/thread-self");
-    }();
+    SchedulerClocks clocks;
     for (const auto& entry : std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid))) {
       const std::string task = entry.path();
-      const std::string call = read_file(task + "/syscall");
       Wait wait;
-      if (std::from_chars(call.data(), call.data() + call.size(), wait.call).ec != std::errc{}) continue;
+      if (!find_call(task, wait.call)) continue;
       wait.channel = read_file(task + "/wchan");
       const std::optional<std::uint64_t> then = last_ran(task);
+      const std::optional<std::uint64_t> now = clocks.now(last_processor(task));
       if (now && then && *now > *then) wait.elapsed = *now - *then;
       const std::string name = entry.path().filename();
       pid_t tid = 0;
       std::from_chars(name.data(), name.data() + name.size(), tid);
+      wait.sleeps = sleeps_of(tid);
       waits_.emplace(tid, std::move(wait));
     }
   } catch (const std::exception&) {  // the process changes or hides: the freeze will tell
@@ -126,6 +182,13 @@ const WaitsBefore::Wait* WaitsBefore::find(pid_t tid) const {
   return found == waits_.end() ? nullptr : &found->second;
 }
 
+std::optional<std::uint64_t> WaitsBefore::elapsed(pid_t tid) const {
+  const Wait* const wait = find(tid);
+  // Being stopped by a tracer is itself one more sleep.
+  if (wait == nullptr || sleeps_of(tid) > wait->sleeps + 1) return std::nullopt;
+  return wait->elapsed;
+}
+
 std::optional<image::TimedWait> find_timed_wait(const StoppedThread& thread, const RemoteMemory& memory, const WaitsBefore& waits) {
   if (static_cast<long>(thread.registers.rax) != -kRestartBlock) return std::nullopt;
   const WaitsBefore::Wait* const wait = waits.find(thread.tid);
@@ -135,8 +198,7 @@ std::optional<image::TimedWait> find_timed_wait(const StoppedThread& thread, con
   image::TimedWait image;
   image.set_call(*call);
   if (limit) {
-    const bool same_wait = wait != nullptr && wait->call == static_cast<int>(thread.registers.orig_rax) && wait->elapsed;
-    const std::uint64_t elapsed = limit->is_remaining || !same_wait ? 0 : *wait->elapsed;
+    const std::uint64_t elapsed = limit->is_remaining ? 0 : thread.elapsed_in_call.value_or(0);
     image.set_remaining_nanoseconds(limit->nanoseconds > elapsed ? limit->nanoseconds - elapsed : 1);
   }
   return image;

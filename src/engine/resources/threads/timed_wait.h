@@ -29,8 +29,12 @@ class WaitsBefore {
     int call = 0;                           // the system call's number, or that of restart_syscall(2)
     std::string channel;                    // the kernel function it waits in (/proc/PID/wchan), or empty
     std::optional<std::uint64_t> elapsed;   // nanoseconds since the thread last ran
+    std::uint64_t sleeps = 0;               // how often it had gone to sleep (voluntary_ctxt_switches)
   };
   const Wait* find(pid_t tid) const;
+  // Nanoseconds that a thread, which has just been stopped and made no call since, had been waiting in its call; nothing if it is not
+  // known, or if the thread has been awake between the look and the stop.
+  std::optional<std::uint64_t> elapsed(pid_t tid) const;
 
  private:
   std::map<pid_t, Wait> waits_;
