@@ -27,7 +27,8 @@ struct Channel {
   std::string_view function;
   int call;
 };
-constexpr std::array<Channel, 6> kChannels{{{"hrtimer_nanosleep", SYS_nanosleep},
+constexpr std::array<Channel, 7> kChannels{{{"hrtimer_nanosleep", SYS_nanosleep},
+                                            {"do_syscall_64", SYS_nanosleep},  // it calls the sleep's continuation as its last act
                                             {"do_nanosleep", SYS_nanosleep},
                                             {"common_nsleep", SYS_clock_nanosleep},
                                             {"do_sys_poll", SYS_poll},
