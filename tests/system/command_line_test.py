@@ -19,7 +19,7 @@ VERBS = ["run", "checkpoint", "restart", "list", "show", "verify", "remove", "co
 SELF_PORTRAIT = r"""
 import json, os, re, resource, signal, sys
 status = open("/proc/self/status").read()
-fields = dict(re.findall(r"^(Sig\w+|Cap\w+|NoNewPrivs|Seccomp|Umask|ShdPnd|Cpus_allowed):\s*(\S+)", status, re.MULTILINE))
+fields = dict(re.findall(r"^(SigPnd|SigBlk|SigIgn|SigCgt|Cap\w+|NoNewPrivs|Seccomp|Umask|ShdPnd|Cpus_allowed):\s*(\S+)", status, re.MULTILINE))
 descriptors = {}
 for name in os.listdir("/proc/self/fd"):
     try:

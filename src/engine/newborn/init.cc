@@ -38,6 +38,10 @@ void run_init(pid_t program, Channel& channel) {
     ::_exit(1);  // the restart command gave up; the kernel ends everything in the namespace with its init
   }
   ::prctl(PR_SET_PDEATHSIG, 0);
+  try {
+    channel.send(kInitReady);
+  } catch (const std::exception&) {  // the restart command is gone, but it had let the program go: stay with that
+  }
   channel.close();
 
   sigset_t all;

@@ -232,7 +232,11 @@ RemoteRange Newborn::settle(const std::vector<RemoteRange>& occupied) {
 }
 
 void Newborn::release() {
-  if (to_init_) to_init_->send(kGo);
+  if (to_init_) {
+    // Only after its answer may this process end: until then its end is the init's and so the program's.
+    to_init_->send(kGo);
+    to_init_->receive(kPatienceSeconds);
+  }
   released_ = true;
 }
 
