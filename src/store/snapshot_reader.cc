@@ -102,7 +102,11 @@ void SnapshotReader::verify_file(const store::FileRecord& record) const {
 
 void SnapshotReader::verify_parts(const store::FileRecord& record) const {
   verify_file(record);
-  if (!record.verified_by().empty()) verify_extents(location_, record.name());
+  if (record.verified_by().empty()) return;
+  if (record.verified_by() != record.name() + ".index") {
+    fail(ErrorKind::Damaged, "{}/{} is verified in an unknown way, by {}", location_, record.name(), record.verified_by());
+  }
+  verify_extents(location_, record.name());
 }
 
 std::vector<Error> SnapshotReader::find_unexpected() const {
