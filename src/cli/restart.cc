@@ -1,9 +1,14 @@
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <map>
 
 #include "base/error.h"
+#include "base/file_descriptor.h"
+#include "base/io.h"
 #include "cli/foreground_program.h"
 #include "cli/jobs.h"
 #include "cli/signal_state.h"
@@ -24,6 +29,34 @@ std::vector<std::string> names_of(const auto& choices) {
   return names;
 }
 
+// A detached program outlives this command, so it must not keep a pipe of its open: `pid=$(crs restart --detach sim)`
+// would wait for the end of the program. While this object lives, standard output and error that are pipes or sockets
+// are /dev/null, which the program takes instead.
+class WithoutPipes {
+ public:
+  explicit WithoutPipes(bool needed) {
+    if (!needed) return;
+    for (const int number : {STDOUT_FILENO, STDERR_FILENO}) set_aside(number);
+  }
+  ~WithoutPipes() {
+    for (const auto& [number, original] : originals_) ::dup2(original.get(), number);
+  }
+  WithoutPipes(const WithoutPipes&) = delete;
+  WithoutPipes& operator=(const WithoutPipes&) = delete;
+
+ private:
+  void set_aside(int number) {
+    struct stat status{};
+    if (::fstat(number, &status) != 0 || !(S_ISFIFO(status.st_mode) || S_ISSOCK(status.st_mode))) return;
+    FileDescriptor original(::fcntl(number, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
+    if (!original) fail_errno(errno, "duplicating standard stream {}", number);
+    ::dup2(open_file("/dev/null", O_RDWR).get(), number);
+    originals_.emplace(number, std::move(original));
+  }
+
+  std::map<int, FileDescriptor> originals_;
+};
+
 class RestartVerb : public Verb {
  public:
   std::string name() const override { return "restart"; }
@@ -34,9 +67,9 @@ class RestartVerb : public Verb {
            "with --detach, prints its process id and ends. Nothing runs if anything is wrong with the snapshot.";
   }
   std::string footer() const override {
-    return "\nStandard input, output and error that led to a terminal or to something outside the snapshot are those "
-           "of this\n"
-           "command. A file that the program appended to is cut back; what is cut off is kept and its place named.\n"
+    return "\nStandard input, output and error that led to a terminal or to something outside the snapshot are\n"
+           "those of this command (with --detach, pipes are left out: the program gets /dev/null for them).\n"
+           "A file that the program appended to is cut back; what is cut off is kept and its place named.\n"
            "Signals sent to crs go on to the program. The component that wrote the snapshot is used.\n\n"
            "--ids: 'keep' takes the old process and thread ids in place (root or CAP_CHECKPOINT_RESTORE, and they are\n"
            "free); 'namespace' puts them into a private pid namespace; 'new' gives fresh ids; 'auto' the first that "
@@ -95,7 +128,10 @@ class RestartVerb : public Verb {
     options.detach = detach_;
     options.set_aside_directory = set_aside.path();
     options.progress = [&context](const std::string& line) { context.say(line); };
-    RestartedProgram program = module.restart(snapshot.to_snapshot(), options);
+    RestartedProgram program = [&] {
+      const WithoutPipes without_pipes(detach_);
+      return module.restart(snapshot.to_snapshot(), options);
+    }();
     if (program.wait_pid == 0) program.wait_pid = program.pid;
     return program;
   }
