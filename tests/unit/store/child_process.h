@@ -53,6 +53,10 @@ class ChildProcess {
     pid_ = -1;
     return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
   }
+  bool has_ended() const {
+    siginfo_t info{};
+    return ::waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOWAIT | WNOHANG) == 0 && info.si_pid == pid_;
+  }
   // Waits until it is a zombie, without reaping it.
   void wait_until_zombie() const {
     siginfo_t info{};
