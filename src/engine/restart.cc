@@ -148,7 +148,7 @@ RestartedProgram restart(const Snapshot& snapshot, const RestartOptions& options
   program.pid = newborn.pid();
   program.wait_pid = newborn.wait_pid();
   newborn.release();
-  threads.detach();
+  threads.detach(program.pid == program.wait_pid);
   program.passes = passes.list();
   return program;
 }

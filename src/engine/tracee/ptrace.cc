@@ -85,8 +85,8 @@ pid_t run_to_system_call_stop(pid_t tid) {
   }
 }
 
-void detach(pid_t tid, int signal) noexcept {
-  ::ptrace(PTRACE_DETACH, tid, nullptr, as_pointer(static_cast<unsigned long>(signal)));
+bool detach(pid_t tid, int signal) noexcept {
+  return ::ptrace(PTRACE_DETACH, tid, nullptr, as_pointer(static_cast<unsigned long>(signal))) == 0;
 }
 
 user_regs_struct registers(pid_t tid) {

@@ -24,8 +24,8 @@ void interrupt(pid_t tid);
 void set_options(pid_t tid, unsigned long options);
 // Continues with `request` (PTRACE_CONT, PTRACE_SYSCALL, PTRACE_SINGLESTEP), delivering `signal` if it is not 0.
 void resume(int request, pid_t tid, int signal = 0);
-// Never throws: a thread that is gone needs no detaching.
-void detach(pid_t tid, int signal = 0) noexcept;
+// Never throws. False: the thread is not stopped, because it is gone or on its way out.
+bool detach(pid_t tid, int signal = 0) noexcept;
 
 user_regs_struct registers(pid_t tid);
 void set_registers(pid_t tid, const user_regs_struct& registers);

@@ -5,6 +5,7 @@
 #include <linux/rseq.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include <charconv>
 #include <cstring>
@@ -154,8 +155,28 @@ void ThreadRestart::finish(RestoreContext& context) {
   }
 }
 
-void ThreadRestart::detach() noexcept {
-  for (const Entry& entry : entries_) ptrace::detach(entry.thread->tid());
+namespace {
+
+void reap(pid_t tid) noexcept {
+  int status = 0;
+  while (::waitpid(tid, &status, __WALL) < 0 && errno == EINTR) {
+  }
+}
+
+}  // namespace
+
+void ThreadRestart::detach(bool is_child) noexcept {
+  // The first thread to run may end the whole process before the others are detached. Those that die while traced remain until their
+  // tracer has waited for them, and the process with them.
+  std::vector<pid_t> dead;
+  for (const Entry& entry : entries_) {
+    if (!ptrace::detach(entry.thread->tid())) dead.push_back(entry.thread->tid());
+  }
+  const pid_t leader = entries_.front().thread->tid();
+  for (const pid_t tid : dead) {
+    if (tid != leader) reap(tid);
+  }
+  if (!dead.empty() && dead.front() == leader && !is_child) reap(leader);
 }
 
 }  // namespace crs::engine

@@ -35,8 +35,8 @@ class ThreadRestart {
   // Continues the waits of limited length and gives every thread its registers and its signal mask. The newborn's home (its range
   // `context.reserved`) and its private descriptors are gone afterwards: no remote call is possible any more.
   void finish(RestoreContext& context);
-  // Lets all threads run.
-  void detach() noexcept;
+  // Lets all threads run. `is_child`: the process is the caller's child, whose end the caller will wait for.
+  void detach(bool is_child) noexcept;
 
  private:
   struct Entry {
