@@ -5,6 +5,7 @@ A Workspace is a context manager. Whatever happens inside, at its end every proc
 included: this process is a child subreaper) is gone and its directory is removed. On a failure it first prints what is known.
 """
 
+import glob
 import contextlib
 import ctypes
 import json
@@ -77,7 +78,8 @@ def read_text(path, otherwise=""):
 
 def children_of(pid):
     children = []
-    for task in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
+    # The process may end meanwhile, and glob() throws then.
+    for task in [pathlib.Path(path) for path in glob.glob(f"/proc/{pid}/task/*/children")]:
         children += [int(word) for word in read_text(task).split()]
     return children
 
@@ -111,7 +113,7 @@ def describe_process(pid):
     lines = [f"--- process {pid}: {read_text(f'/proc/{pid}/cmdline').replace(chr(0), ' ')}"]
     wanted = re.compile(r"^(Name|State|Tgid|NSpid|PPid|TracerPid|Uid|Threads|Sig|Shd)", re.MULTILINE)
     lines += [line for line in read_text(f"/proc/{pid}/status").splitlines() if wanted.match(line)]
-    for task in sorted(pathlib.Path(f"/proc/{pid}/task").glob("*"))[:8]:
+    for task in [pathlib.Path(path) for path in sorted(glob.glob(f"/proc/{pid}/task/*"))[:8]]:
         text = read_text(task / "stat")
         lines.append(
             f"thread {task.name}: state {text[text.rfind(')') + 2:][:1]}, wchan {read_text(task / 'wchan')}, syscall "
