@@ -52,14 +52,6 @@ def wait_until(condition, what, limit=STEP_LIMIT):
         time.sleep(POLL_INTERVAL)
 
 
-def skip_unless_complete(crs):
-    """While there is no checkpointer in this build there is nothing to test."""
-    probe = subprocess.run([crs, "components"], capture_output=True, text=True)
-    if probe.returncode != 0 or "native" not in probe.stdout:
-        print("skipped: this crs has no component native")
-        sys.exit(SKIPPED)
-
-
 def become_subreaper():
     PR_SET_CHILD_SUBREAPER = 36
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
