@@ -1,0 +1,75 @@
+#!/usr/bin/env python3
+"""`cmake --install`: what is installed works from where it is, with the build tree out of reach."""
+
+import argparse
+import pathlib
+import shutil
+import subprocess
+import sys
+
+from harness import Workspace, check, is_alive, read_text, run_cases, users_to_test, wait_until
+
+EXPECTED = ["bin/crs", "share/doc/crs/README.md", "share/doc/crs/docs/limits.md", "share/doc/crs/examples/primes.py"]
+LIMIT = 300_000_000  # primes.py: 75 segments, which take a second or two
+
+
+def install(workspace, build):
+    """Installs below the workspace, as whoever runs the tests; returns the prefix."""
+    prefix = workspace.directory / "prefix"
+    result = subprocess.run(["cmake", "--install", build, "--prefix", prefix], capture_output=True, text=True, timeout=60)
+    check(result.returncode == 0, f"cmake --install failed:\n{result.stdout}{result.stderr}")
+    for name in EXPECTED:
+        check((prefix / name).is_file(), f"{name} is not installed")
+    # A link to a page that was not installed helps nobody.
+    for page in ("docs/architecture.md", "docs/snapshot-format.md", "CHANGELOG.md"):
+        check(page in (prefix / "share/doc/crs/README.md").read_text() and (prefix / "share/doc/crs" / page).is_file(), f"{page} is missing")
+    return prefix
+
+
+def needs_no_build_tree(workspace, prefix, build):
+    text = subprocess.run(["readelf", "--dynamic", prefix / "bin/crs"], capture_output=True, text=True, check=True).stdout
+    check("RPATH" not in text and "RUNPATH" not in text, f"the installed crs looks for libraries at a fixed place:\n{text}")
+    libraries = workspace.run(["ldd", prefix / "bin/crs"])
+    check("not found" not in libraries.stdout and str(build) not in libraries.stdout, f"libraries: {libraries}")
+
+
+def works(workspace, prefix):
+    """One round with the installed program and the installed example."""
+    workspace.crs_path = prefix / "bin/crs"
+    version = workspace.crs("--version").stdout
+    check(version.startswith("crs ") and version.count(".") == 2, f"crs --version says {version!r}")
+    workspace.crs("check")
+    example = prefix / "share/doc/crs/examples/primes.py"
+    log, result = workspace.work / "log", workspace.work / "result"
+    plain = workspace.run([example, LIMIT, workspace.work / "plain-log", workspace.work / "plain-result"])
+    check(plain.status == 0, f"the example alone: {plain}")
+    runner, pid = workspace.start_by_crs("installed", [example, LIMIT, log, result], program="python3")
+    wait_until(lambda: log.exists() and len(read_text(log).splitlines()) >= 2, "the example is at work")
+    reference = workspace.checkpoint("installed", "--kill")
+    check(not is_alive(pid) and not result.exists(), "the example was done before it could be ended")
+    workspace.wait_exit(runner)
+    workspace.crs("verify", reference)
+    workspace.crs("restart", reference, limit=60)
+    for name in ("log", "result"):
+        check((workspace.work / name).read_bytes() == (workspace.work / f"plain-{name}").read_bytes(), f"the {name} differs")
+
+
+def test(options, user):
+    with Workspace(options.crs, user, options.verbose) as workspace:
+        prefix = install(workspace, options.build)
+        needs_no_build_tree(workspace, prefix, options.build)
+        works(workspace, prefix)
+        shutil.rmtree(prefix)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--crs", required=True)
+    parser.add_argument("--build", required=True, type=pathlib.Path)
+    parser.add_argument("--verbose", action="store_true")
+    options, _ = parser.parse_known_args()
+    run_cases([(f"install as {user}", lambda user=user: test(options, user)) for user in users_to_test()])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
