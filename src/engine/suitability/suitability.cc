@@ -12,8 +12,8 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "engine/newborn/init.h"
+#include "engine/procfs/status.h"
 #include "engine/resources/credentials/seccomp.h"
-#include "engine/resources/process_status.h"
 
 namespace crs::engine {
 namespace {

@@ -1,14 +1,12 @@
 #include "engine/tracee/interruption.h"
 
-#include <fmt/format.h>
 #include <sys/syscall.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <charconv>
 
-#include "base/io.h"
+#include "engine/procfs/status.h"
 
 namespace crs::engine {
 namespace {
@@ -21,19 +19,9 @@ bool is_restarted_after_stop(std::uint64_t call) {
   return std::ranges::find(kCalls, call) != kCalls.end();
 }
 
-std::uint64_t hexadecimal_field(const std::string& status, std::string_view name) {
-  const std::size_t start = status.find(name);
-  if (start == std::string::npos) return 0;
-  std::uint64_t value = 0;
-  const char* const digits = status.data() + start + name.size();
-  std::from_chars(digits, status.data() + status.size(), value, 16);
-  return value;
-}
-
 bool signal_waits_for(pid_t tid) {
-  const std::string status = read_file(fmt::format("/proc/{}/status", tid));
-  const std::uint64_t pending = hexadecimal_field(status, "\nSigPnd:\t") | hexadecimal_field(status, "\nShdPnd:\t");
-  return (pending & ~hexadecimal_field(status, "\nSigBlk:\t")) != 0;
+  const ProcessStatus status = ProcessStatus::of(tid);
+  return ((status.hexadecimal("SigPnd") | status.hexadecimal("ShdPnd")) & ~status.hexadecimal("SigBlk")) != 0;
 }
 
 // struct rseq_cs and the beginning of struct rseq (linux/rseq.h).

@@ -11,7 +11,7 @@
 #include <filesystem>
 
 #include "base/error.h"
-#include "base/io.h"
+#include "engine/procfs/status.h"
 #include "engine/tracee/gadgets.h"
 #include "engine/tracee/interruption.h"
 #include "engine/tracee/mappings.h"
@@ -34,21 +34,13 @@ std::vector<pid_t> threads_of(pid_t pid) {
   return tids;
 }
 
-std::string status_field(pid_t tid, std::string_view name) {
-  const std::string status = read_file(fmt::format("/proc/{}/status", tid));
-  const std::size_t start = status.find(fmt::format("\n{}:\t", name));
-  if (start == std::string::npos) return {};
-  const std::size_t value = start + name.size() + 3;
-  return status.substr(value, status.find('\n', value) - value);
-}
-
 [[noreturn]] void explain_failed_seize(pid_t tid, Error& error) {
   if (error.error_number() != EPERM) throw error;
-  if (status_field(tid, "State").starts_with("Z")) {
+  const ProcessStatus status = ProcessStatus::of(tid);
+  if (status.field("State").value_or("").starts_with("Z")) {
     fail(ErrorKind::Refused, "thread {} has ended but its process goes on (a main thread that left with pthread_exit)", tid);
   }
-  const std::string tracer = status_field(tid, "TracerPid");
-  if (!tracer.empty() && tracer != "0") {
+  if (const std::uint64_t tracer = status.number("TracerPid"); tracer != 0) {
     throw Error(ErrorKind::Refused, fmt::format("process {} is being traced by process {} (a debugger or another checkpoint)", tid, tracer))
         .advise("End that one first");
   }

@@ -17,9 +17,9 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "engine/procfs/status.h"
 #include "engine/resources/attributes/limits.h"
 #include "engine/resources/attributes/namespaces.h"
-#include "engine/resources/process_status.h"
 #include "pages/child.h"
 #include "process/round_trip.h"
 

@@ -1,4 +1,4 @@
-#include "engine/resources/process_status.h"
+#include "engine/procfs/status.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

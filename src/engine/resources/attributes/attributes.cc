@@ -17,8 +17,8 @@
 #include "base/error.h"
 #include "base/file_descriptor.h"
 #include "base/io.h"
+#include "engine/procfs/status.h"
 #include "engine/resources/attributes/limits.h"
-#include "engine/resources/process_status.h"
 
 namespace crs::engine {
 namespace {

@@ -8,7 +8,7 @@
 
 #include "base/error.h"
 #include "base/io.h"
-#include "engine/resources/process_status.h"
+#include "engine/procfs/status.h"
 
 namespace crs::engine {
 namespace {

@@ -14,9 +14,9 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "engine/procfs/status.h"
 #include "engine/resources/attributes/attributes.h"
 #include "engine/resources/attributes/scheduling.h"
-#include "engine/resources/process_status.h"
 
 namespace crs::engine {
 namespace {

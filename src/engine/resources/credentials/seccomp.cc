@@ -5,7 +5,7 @@
 #include <filesystem>
 
 #include "base/error.h"
-#include "engine/resources/process_status.h"
+#include "engine/procfs/status.h"
 
 namespace crs::engine {
 namespace {

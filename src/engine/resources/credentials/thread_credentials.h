@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "engine/procfs/status.h"
 #include "engine/resources/credentials/credentials.pb.h"
-#include "engine/resources/process_status.h"
 #include "engine/tracee/remote_caller.h"
 
 namespace crs::engine {

@@ -7,7 +7,7 @@
 #include <sstream>
 
 #include "base/error.h"
-#include "engine/resources/process_status.h"
+#include "engine/procfs/status.h"
 
 namespace crs::engine {
 namespace {

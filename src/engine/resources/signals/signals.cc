@@ -10,7 +10,7 @@
 #include <cstring>
 
 #include "base/error.h"
-#include "engine/resources/process_status.h"
+#include "engine/procfs/status.h"
 
 namespace crs::engine {
 namespace {

@@ -13,8 +13,8 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "engine/procfs/status.h"
 #include "engine/resources/attributes/attributes.h"
-#include "engine/resources/process_status.h"
 #include "engine/resources/signals/signals.h"
 #include "engine/tracee/interruption.h"
 

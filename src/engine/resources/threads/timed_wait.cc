@@ -13,7 +13,7 @@
 
 #include "base/error.h"
 #include "base/io.h"
-#include "engine/resources/process_status.h"
+#include "engine/procfs/status.h"
 #include "engine/tracee/interruption.h"
 
 namespace crs::engine {

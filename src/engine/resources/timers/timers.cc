@@ -13,7 +13,7 @@
 #include <set>
 
 #include "base/error.h"
-#include "engine/resources/process_status.h"
+#include "engine/procfs/status.h"
 #include "engine/resources/timers/timer_list.h"
 
 namespace crs::engine {

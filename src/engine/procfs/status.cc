@@ -1,4 +1,4 @@
-#include "engine/resources/process_status.h"
+#include "engine/procfs/status.h"
 
 #include <cerrno>
 #include <charconv>
