@@ -298,7 +298,8 @@ class Workspace:
                 raise Failure(f"ended with status {runner.returncode} before its program was up: {shlex.join(runner.args)}")
             return [pid for pid in descendants_of(runner.pid) if link_target(f"/proc/{pid}/exe") == program and is_alive(pid)]
 
-        return wait_until(find, f"{program} runs below process {runner.pid}", limit)[-1]
+        # The first: what else executes it are the program's own children.
+        return wait_until(find, f"{program} runs below process {runner.pid}", limit)[0]
 
     def restart(self, reference, *options, **keywords):
         """`crs restart --detach`: the program's pid."""

@@ -48,6 +48,7 @@ class Case:
             self.go_file = self.workspace.work / "go"
             self.program = self.workspace.reachable(self.options.program)
             self.workspace.environment |= {"SUBJECT_STATUS": str(self.status_file), "SUBJECT_GO": str(self.go_file)}
+            self.workspace.environment |= {"SUBJECT_ROUNDS": str(self.rounds)}
             self.workspace.environment |= dict(word.split("=", 1) for word in self.directives.words("env"))
             self.streams = self.make_streams()
             try:
@@ -75,10 +76,14 @@ class Case:
         return read_text(self.status_file).splitlines()
 
     def go_through(self):
-        runner, pid = self.start_program()
+        try:
+            runner, pid = self.start_program()
+        except Failure:
+            if self.skipped():
+                return
+            raise
         wait_until(lambda: self.status() or runner.poll() is not None, "the subject says ready")
-        if self.status() and self.status()[-1].startswith("skipped"):
-            print(self.status()[-1])
+        if self.skipped():
             self.workspace.wait_exit(runner)
             return
         self.check_untouched("at first")
@@ -92,6 +97,13 @@ class Case:
         else:
             runner, pid = self.go_rounds(runner, pid)
         self.finish(runner, pid)
+
+    def skipped(self):
+        """Whether the subject says that this machine or user cannot do what it is about; it says why."""
+        says = self.status() and self.status()[-1].startswith("skipped")
+        if says:
+            print(self.status()[-1])
+        return says
 
     def start_program(self):
         arguments = [self.program, *self.directives.words("args")]

@@ -29,8 +29,9 @@ bool is_blank(const RemoteMemory& memory, RemoteRange range) {
 
 }  // namespace
 
-// The kernel lays the main thread's stack out with far more room than a program starts with. Its lowest pages are free as long as
-// nothing was ever written there, whatever stack the threads are on; and all below the red zone is free while the main thread stands on it.
+// The kernel lays the main thread's stack out with far more room than a program starts with. Its lowest pages are free
+// as long as nothing was ever written there, whatever stack the threads are on; and all below the red zone is free
+// while the main thread stands on it.
 ScratchPlaces::ScratchPlaces(const StoppedProcess& process) : memory_(process.memory()) {
   const std::vector<Mapping> mappings = read_mappings(process.pid());
   const RemoteAddress stack_pointer{process.threads().front().registers.rsp};
@@ -48,7 +49,23 @@ ScratchPlaces::ScratchPlaces(const StoppedProcess& process) : memory_(process.me
       return;
     }
   }
+  if (stack && stack->writable && grow(stack->range)) {
+    mark();
+    return;
+  }
   fail(ErrorKind::Refused, "process {} has no free room on its main stack to make system calls from", process.pid());
+}
+
+// A stack that is in use down to its lowest page grows under the writing of its neighbour's page (/proc/PID/mem), as it
+// would under the program's own; within RLIMIT_STACK.
+bool ScratchPlaces::grow(RemoteRange stack) {
+  start_ = stack.start - (kBytes + kPageSize);
+  try {
+    memory_.write_protected(start_, std::vector<std::byte>(kMarkBytes));
+    return is_blank(memory_, {start_, start_ + kBytes});
+  } catch (const Error&) {  // no stack that grows, or no room below it
+    return false;
+  }
 }
 
 ScratchPlaces::~ScratchPlaces() {
@@ -72,18 +89,20 @@ void ScratchPlaces::mark() {
   memory_.write(start_, as_byte_span(kMark));
 }
 
-BorrowedThread::BorrowedThread(const StoppedProcess& process, const StoppedThread& thread, const Gadgets& gadgets, RemoteAddress place)
+BorrowedThread::BorrowedThread(const StoppedProcess& process, const StoppedThread& thread, const Gadgets& gadgets,
+                               RemoteAddress place)
     : thread_(thread), memory_(process.memory()), gadgets_(gadgets), frame_(place) {
-  const std::vector<std::byte> frame = make_signal_frame(frame_, gadgets.signal_return, with_call_restarted(thread.registers),
-                                                         thread.extended_state, thread.signal_mask);
+  const std::vector<std::byte> frame = make_signal_frame(
+      frame_, gadgets.signal_return, with_call_restarted(thread.registers), thread.extended_state, thread.signal_mask);
   scratch_ = frame_ + (frame.size() + kAlignment - 1) / kAlignment * kAlignment;
   const std::size_t bytes = (scratch_ - frame_) + kScratchSize;
-  if (bytes > ScratchPlaces::kPlaceBytes) fail(ErrorKind::Failed, "the registers of thread {} need {} bytes", thread.tid, bytes);
+  if (bytes > ScratchPlaces::kPlaceBytes)
+    fail(ErrorKind::Failed, "the registers of thread {} need {} bytes", thread.tid, bytes);
   original_.resize(bytes);
   memory_.read(frame_, original_);
   memory_.write(frame_, frame);
-  // From here on the thread heals itself if this process dies: first the registers, whose way leads through the frame, and only then
-  // the mask, which the frame restores.
+  // From here on the thread heals itself if this process dies: first the registers, whose way leads through the frame,
+  // and only then the mask, which the frame restores.
   try {
     user_regs_struct registers = thread.registers;
     registers.rip = gadgets.syscall_return.value;

@@ -1,8 +1,9 @@
 // A stopped thread of a living program, borrowed for remote system calls and given back exactly as it was.
 //
-// The borrowed thread survives the death of the tracer at any instant: its stack pointer stands on a complete signal frame, every
-// call is made at a `syscall; ret`, and the return address leads to rt_sigreturn(2) on that frame. If the tracer disappears, the
-// kernel detaches it, the thread finishes the call in progress, returns through the frame and goes on where it was.
+// The borrowed thread survives the death of the tracer at any instant: its stack pointer stands on a complete signal
+// frame, every call is made at a `syscall; ret`, and the return address leads to rt_sigreturn(2) on that frame. If the
+// tracer disappears, the kernel detaches it, the thread finishes the call in progress, returns through the frame and
+// goes on where it was.
 #pragma once
 
 #include <vector>
@@ -13,7 +14,8 @@
 
 namespace crs::engine {
 
-// Memory of the program in which nothing of value stands, for frames and arguments: the far end of the main thread's stack.
+// Memory of the program in which nothing of value stands, for frames and arguments: the far end of the main thread's
+// stack.
 class ScratchPlaces {
  public:
   // Throws an Error of kind Refused if the program has no such place.
@@ -33,6 +35,7 @@ class ScratchPlaces {
   static constexpr std::size_t kMarkBytes = 128;
   static constexpr std::size_t kBytes = kMarkBytes + 2 * kPlaceBytes;
   static_assert(kBytes % kPageSize == 0);
+  bool grow(RemoteRange stack);
   bool is_marked() const;
   void mark();
 
@@ -44,7 +47,8 @@ class ScratchPlaces {
 class BorrowedThread final : public RemoteCaller {
  public:
   // `thread` belongs to `process`; both must outlive this. `place` is one of ScratchPlaces.
-  BorrowedThread(const StoppedProcess& process, const StoppedThread& thread, const Gadgets& gadgets, RemoteAddress place);
+  BorrowedThread(const StoppedProcess& process, const StoppedThread& thread, const Gadgets& gadgets,
+                 RemoteAddress place);
   // Gives the thread back. Cannot fail: a thread that is gone needs nothing.
   ~BorrowedThread() override;
   BorrowedThread(const BorrowedThread&) = delete;

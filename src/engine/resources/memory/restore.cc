@@ -60,14 +60,17 @@ class AreaMapper {
       : context_(context), remote_(context.remote), image_(image), first_number_(first_number), filled_(filled) {}
 
   void map_all() {
-    make_shared_memory();
+    std::vector<std::vector<const Area*>> views(static_cast<std::size_t>(image_.shared_size()));
     for (std::size_t i = 0; i < filled_.size(); ++i) {
       const Area& area = image_.areas(static_cast<int>(i));
-      in_context(fmt::format("the memory at {:#x}", area.start()), [&] { map(area, first_protection(area, filled_[i])); });
+      if (area.kind() == Area::SHARED_MEMORY) {
+        views[area.backing()].push_back(&area);
+      } else {
+        in_context(fmt::format("the memory at {:#x}", area.start()),
+                   [&] { map(area, first_protection(area, filled_[i])); });
+      }
     }
-    for (const RemoteRange& range : shared_) {
-      if (range.size() > 0) remote_.call("munmap", SYS_munmap, range.start, range.size());
-    }
+    map_shared_memory(views);
   }
 
  private:
@@ -84,9 +87,6 @@ class AreaMapper {
         break;
       case Area::SHARED_CONTENT:
         map_at(area, protection, MAP_SHARED, content_number(area));
-        break;
-      case Area::SHARED_MEMORY:
-        duplicate_shared(area);
         break;
       default:
         fail(ErrorKind::Damaged, "its kind is unknown");
@@ -116,34 +116,56 @@ class AreaMapper {
   }
 
   int shared_file_number(const Area& area) const {
-    const bool for_writing = image_.files(static_cast<int>(area.backing())).writable() && !has_property(area, Area::NEVER_WRITABLE);
-    return for_writing ? writable_file_number(image_, first_number_, area.backing()) : readable_file_number(first_number_, area.backing());
+    const bool for_writing =
+        image_.files(static_cast<int>(area.backing())).writable() && !has_property(area, Area::NEVER_WRITABLE);
+    return for_writing ? writable_file_number(image_, first_number_, area.backing())
+                       : readable_file_number(first_number_, area.backing());
   }
 
   int content_number(const Area& area) const {
-    return has_property(area, Area::NEVER_WRITABLE) ? read_only_content_number(image_, first_number_, area.backing())
-                                                    : content_object_descriptor(context_.first_private_descriptor, area.backing());
+    return has_property(area, Area::NEVER_WRITABLE)
+               ? read_only_content_number(image_, first_number_, area.backing())
+               : content_object_descriptor(context_.first_private_descriptor, area.backing());
   }
 
-  // Each object once, at a place of its own, from where the areas take it.
-  void make_shared_memory() {
+  // Each object is made by the area that shows all of it. Where there is none, at a spare place, where it does not
+  // stay.
+  void map_shared_memory(const std::vector<std::vector<const Area*>>& views) {
+    std::uint64_t largest = 0;
+    for (std::size_t i = 0; i < views.size(); ++i) {
+      const image::SharedMemory& memory = image_.shared(static_cast<int>(i));
+      if (whole_view(memory, views[i]) == nullptr) largest = std::max(largest, memory.size());
+    }
+    const RemoteAddress spare = largest > 0 ? spare_place(largest) : RemoteAddress{};
+    for (std::size_t i = 0; i < views.size(); ++i) map_views(image_.shared(static_cast<int>(i)), views[i], spare);
+  }
+
+  static const Area* whole_view(const image::SharedMemory& memory, const std::vector<const Area*>& views) {
+    const auto found = std::ranges::find(views, memory.size(), [](const Area* view) { return range_of(*view).size(); });
+    return found == views.end() ? nullptr : *found;
+  }
+
+  RemoteAddress spare_place(std::uint64_t bytes) const {
     std::vector<RemoteRange> taken = occupied_ranges(image_);
     taken.push_back(context_.reserved);
     for (const MapsLine& line : own_kernel_areas(context_.pid)) taken.push_back(line.range);
-    for (const image::SharedMemory& memory : image_.shared()) {
-      const auto place = find_free(taken, memory.size(), RemoteAddress{std::uint64_t{1} << 32});
-      if (!place) fail(ErrorKind::Failed, "there is no room for {} bytes of shared memory in the address space", memory.size());
-      const int flags = MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | (memory.reserves() ? 0 : MAP_NORESERVE);
-      remote_.call("mmap", SYS_mmap, *place, memory.size(), PROT_READ | PROT_WRITE, flags, -1, 0);
-      shared_.push_back({*place, *place + memory.size()});
-      taken.push_back(shared_.back());
-    }
+    const auto place = find_free(taken, bytes, RemoteAddress{std::uint64_t{1} << 32});
+    if (!place) fail(ErrorKind::Failed, "there is no room for {} bytes of shared memory in the address space", bytes);
+    return *place;
   }
 
-  // With an old size of 0, mremap(2) makes a second mapping of the same pages.
-  void duplicate_shared(const Area& area) {
-    const RemoteAddress from = shared_.at(area.backing()).start + area.offset();
-    remote_.call("mremap", SYS_mremap, from, 0, range_of(area).size(), MREMAP_MAYMOVE | MREMAP_FIXED, area.start());
+  void map_views(const image::SharedMemory& memory, const std::vector<const Area*>& views, RemoteAddress spare) {
+    const Area* const whole = whole_view(memory, views);
+    const RemoteAddress made = whole != nullptr ? RemoteAddress{whole->start()} : spare;
+    const int flags = MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | (memory.reserves() ? 0 : MAP_NORESERVE);
+    remote_.call("mmap of shared memory", SYS_mmap, made, memory.size(), PROT_READ | PROT_WRITE, flags, -1, 0);
+    for (const Area* view : views) {
+      if (view == whole) continue;
+      // With an old size of 0, mremap(2) makes a second mapping of the same pages.
+      remote_.call("mremap of shared memory", SYS_mremap, made + view->offset(), 0, range_of(*view).size(),
+                   MREMAP_MAYMOVE | MREMAP_FIXED, view->start());
+    }
+    if (whole == nullptr) remote_.call("munmap", SYS_munmap, made, memory.size());
   }
 
   RestoreContext& context_;
@@ -151,7 +173,6 @@ class AreaMapper {
   const image::Memory& image_;
   int first_number_;
   const std::vector<bool>& filled_;
-  std::vector<RemoteRange> shared_;
 };
 
 }  // namespace
@@ -204,7 +225,8 @@ void MemoryRestore::set_layout() {
   const int executable = executable_to_set();
   int problem = restore_layout(context_.remote, layout, executable);
   if (problem != 0 && executable >= 0) {
-    context_.notes.push_back(fmt::format("/proc/PID/exe does not show {}: {}", layout.executable(), ::strerrordesc_np(problem)));
+    context_.notes.push_back(
+        fmt::format("/proc/PID/exe does not show {}: {}", layout.executable(), ::strerrordesc_np(problem)));
     problem = restore_layout(context_.remote, layout, -1);
   }
   if (problem != 0) fail_errno(problem, "cannot set the bookkeeping of the program's memory (PR_SET_MM_MAP)");
