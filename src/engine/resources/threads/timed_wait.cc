@@ -94,16 +94,25 @@ int last_processor(const std::string& task) {
 }
 
 // The number of the call that a thread waits in (proc_pid_syscall(5)). A thread that runs may be about to wait, as after a restart: it is
-// asked again a few times.
-bool find_call(const std::string& task, int& call) {
-  constexpr int kAttempts = 20;
-  for (int attempt = 0; attempt < kAttempts; ++attempt) {
-    const std::string text = read_file(task + "/syscall");
-    if (std::from_chars(text.data(), text.data() + text.size(), call).ec == std::errc{}) return true;
-    ::sched_yield();
+// asked again a few times. Most run because they have work to do, so all threads of a program share these attempts.
+class CallFinder {
+ public:
+  std::optional<int> find(const std::string& task) {
+    while (true) {
+      int call = 0;
+      const std::string text = read_file(task + "/syscall");
+      if (std::from_chars(text.data(), text.data() + text.size(), call).ec == std::errc{}) return call;
+      if (attempts_ == 0 || Clock::now() > deadline_) return std::nullopt;
+      --attempts_;
+      ::sched_yield();
+    }
   }
-  return false;
-}
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  int attempts_ = 20;
+  Clock::time_point deadline_ = Clock::now() + std::chrono::milliseconds(100);
+};
 
 std::uint64_t sleeps_of(pid_t tid) { return ProcessStatus::of(tid).number("voluntary_ctxt_switches"); }
 
@@ -160,10 +169,13 @@ std::optional<Limit> limit_of(int call, const user_regs_struct& registers, const
 WaitsBefore::WaitsBefore(pid_t pid) noexcept {
   try {
     SchedulerClocks clocks;
+    CallFinder calls;
     for (const auto& entry : std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid))) {
       const std::string task = entry.path();
       Wait wait;
-      if (!find_call(task, wait.call)) continue;
+      const std::optional<int> call = calls.find(task);
+      if (!call) continue;
+      wait.call = *call;
       wait.channel = read_file(task + "/wchan");
       const std::optional<std::uint64_t> then = last_ran(task);
       const std::optional<std::uint64_t> now = clocks.now(last_processor(task));

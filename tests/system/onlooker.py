@@ -1,0 +1,80 @@
+"""Looks at tests/programs/selfcheck.c from outside, at no cost to it: its threads' progress is read from its memory."""
+
+import os
+import re
+import struct
+
+from harness import STEP_LIMIT, Failure, check, describe_process, read_text, wait_until
+
+SELFCHECK = "selfcheck"
+
+
+class SelfCheck:
+    """One self-checking program, its job and what is known of it. It may be killed and restarted any number of times."""
+
+    def __init__(self, workspace, subjects, job, groups=1, interruptions=False):
+        self.workspace, self.job = workspace, job
+        self.status_file, self.go_file, progress_file = (workspace.work / name for name in ("status", "go", "progress"))
+        workspace.environment |= {
+            "SUBJECT_STATUS": str(self.status_file),
+            "SUBJECT_GO": str(self.go_file),
+            "SUBJECT_PROGRESS": str(progress_file),
+            "SUBJECT_GROUPS": str(groups),
+        }
+        if interruptions:
+            workspace.environment["SUBJECT_INTERRUPTIONS"] = "allowed"
+        runner, pid = workspace.start_by_crs(job, [workspace.reachable(f"{subjects}/{SELFCHECK}")])
+        wait_until(lambda: self.status() or runner.poll() is not None, "the program says ready")
+        self.address, self.count = map(int, read_text(progress_file).split())
+        self.watch(pid)
+
+    def watch(self, pid):
+        """From now on the program is process `pid`; what runs below this test now is what belongs to it."""
+        self.pid = pid
+        self.expected = set(self.workspace.leftovers())
+
+    def status(self):
+        return read_text(self.status_file).splitlines()
+
+    def progress(self):
+        try:
+            with open(f"/proc/{self.pid}/mem", "rb", buffering=0) as memory:
+                counters = os.pread(memory.fileno(), 8 * self.count, self.address)
+                return struct.unpack(f"{self.count}q", counters)
+        except (OSError, struct.error) as problem:
+            raise Failure(f"process {self.pid} is gone ({problem}); it says {self.status()}") from None
+
+    def check_goes_on(self, limit=STEP_LIMIT):
+        """Every thread gets on, none is stopped or traced, and nothing runs that did not run when watch() was called."""
+        before = self.progress()
+        wait_until(lambda: not self.held_threads(), "no thread is stopped or traced", limit)
+        try:
+            wait_until(lambda: all(now != then for now, then in zip(self.progress(), before)), "every thread gets on", limit)
+        except Failure as failure:
+            stuck = [number for number, (now, then) in enumerate(zip(self.progress(), before)) if now == then]
+            raise Failure(f"{failure}; these do not: {stuck}\n{describe_process(self.pid)}") from None
+        check(self.status() == ["ready"], f"the program says {self.status()}")
+        more = set(self.workspace.leftovers()) - self.expected
+        check(not more, "left behind: " + "; ".join(describe_process(pid) for pid in more))
+
+    def held_threads(self):
+        """The threads that are stopped or have a tracer."""
+        held = []
+        for tid in os.listdir(f"/proc/{self.pid}/task"):
+            status = read_text(f"/proc/{self.pid}/task/{tid}/status")
+            if re.search(r"^(State:\t[tT]|TracerPid:\t[1-9])", status, re.MULTILINE):
+                held.append(tid)
+        return held
+
+    def is_traced(self):
+        return "\nTracerPid:\t0\n" not in read_text(f"/proc/{self.pid}/status")
+
+    def finish(self):
+        """Lets the program end, which then checks the sum of all it did."""
+        self.go_file.touch()
+        wait_until(lambda: len(self.status()) > 1, "the program reports")
+        statuses = self.workspace.wait_gone(self.pid)
+        check(self.status() == ["ready", "ok"], f"the program says {self.status()}")
+        check(all(status == 0 for status in statuses.values()), f"exit statuses {statuses}")
+        self.go_file.unlink()
+        self.status_file.write_text("ready\n")
