@@ -1,10 +1,10 @@
 #include "cli/snapshot_text.h"
-#include "cli/verb.h"
+#include "cli/snapshot_verb.h"
 
 namespace crs::cli {
 namespace {
 
-class ShowVerb : public Verb {
+class ShowVerb : public SnapshotVerb {
  public:
   std::string name() const override { return "show"; }
   std::string summary() const override { return "Show everything that is known of a snapshot"; }
@@ -19,15 +19,9 @@ class ShowVerb : public Verb {
            "Exit statuses:\n  0  done\n  1  failed\n  2  wrong usage\n  3  no such snapshot\n  4  its manifest is "
            "damaged\n";
   }
-  std::string action() const override { return target_.empty() ? "show" : "show " + target_; }
-  void define(CLI::App& app) override {
-    app.add_option("SNAPSHOT", target_, "The snapshot, or a job for its newest one")
-        ->type_name("JOB[@SEQ]")
-        ->required();
-  }
 
   int execute(Context& context) override {
-    const SnapshotInfo snapshot = context.store().open(Reference::parse(target_));
+    const SnapshotInfo snapshot = open(context);
     if (context.options.json) {
       context.print_json(json_of(snapshot));
     } else {
@@ -35,9 +29,6 @@ class ShowVerb : public Verb {
     }
     return kDone;
   }
-
- private:
-  std::string target_;
 };
 
 }  // namespace

@@ -1,12 +1,12 @@
 #include <fmt/format.h>
 
 #include "cli/format.h"
-#include "cli/verb.h"
+#include "cli/snapshot_verb.h"
 
 namespace crs::cli {
 namespace {
 
-class VerifyVerb : public Verb {
+class VerifyVerb : public SnapshotVerb {
  public:
   std::string name() const override { return "verify"; }
   std::string summary() const override { return "Check every byte of a snapshot"; }
@@ -21,15 +21,9 @@ class VerifyVerb : public Verb {
            "Exit statuses:\n  0  sound\n  1  failed: it could not be checked\n  2  wrong usage\n  3  no such snapshot\n"
            "  4  the snapshot is damaged\n";
   }
-  std::string action() const override { return target_.empty() ? "verify" : "verify " + target_; }
-  void define(CLI::App& app) override {
-    app.add_option("SNAPSHOT", target_, "The snapshot, or a job for its newest one")
-        ->type_name("JOB[@SEQ]")
-        ->required();
-  }
 
   int execute(Context& context) override {
-    const SnapshotInfo snapshot = context.store().open(Reference::parse(target_));
+    const SnapshotInfo snapshot = open(context);
     const std::vector<Error> damage = SnapshotReader(snapshot.location).find_damage();
     if (context.options.json) {
       print_as_json(context, snapshot, damage);
@@ -53,8 +47,6 @@ class VerifyVerb : public Verb {
                         {"stored_bytes", snapshot.manifest.stored_bytes()},
                         {"damage", faults}});
   }
-
-  std::string target_;
 };
 
 }  // namespace

@@ -79,16 +79,20 @@ std::vector<PageArea> capture_process(CaptureContext& context, const Survey& sur
   return pages;
 }
 
-// What the manifest says of the program.
-void describe(pid_t pid, const image::Process& image, SnapshotContents& contents) {
-  contents.pid = image.pid();
-  contents.threads = static_cast<std::uint32_t>(image.threads().threads_size());
-  contents.memory_bytes = image.memory().page_bytes();
+// What the manifest says of the program: asked for while it still runs ...
+void describe(pid_t pid, SnapshotContents& contents) {
   contents.executable = read_link(fmt::format("/proc/{}/exe", pid));
-  contents.working_directory = image.attributes().working_directory();
   contents.cpu_features = processor_features();
   std::istringstream arguments(read_file(fmt::format("/proc/{}/cmdline", pid)));
   for (std::string argument; std::getline(arguments, argument, '\0');) contents.command_line.push_back(argument);
+}
+
+// ... and taken from its image when it runs again.
+void describe(const image::Process& image, SnapshotContents& contents) {
+  contents.pid = image.pid();
+  contents.threads = static_cast<std::uint32_t>(image.threads().threads_size());
+  contents.memory_bytes = image.memory().page_bytes();
+  contents.working_directory = image.attributes().working_directory();
 }
 
 void write_image(const std::string& directory, const image::Process& image) {
@@ -119,7 +123,10 @@ CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOpti
   refuse_unsuitable(pid, refusals);
   refusals.throw_if_any();
   const FileDescriptor process_descriptor = open_process(pid);
-  const Survey survey = passes.run("look", [&] { return Survey(pid); });
+  const Survey survey = passes.run("look", [&] {
+    describe(pid, contents);
+    return Survey(pid);
+  });
 
   // Stop all threads.
   auto process = passes.run("freeze", [&] {
@@ -150,11 +157,11 @@ CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOpti
 
   // The pages, while the program stands still with nothing borrowed.
   passes.run("pages", [&] { save_memory_pages(process->memory(), pages, sink.location(), {}, *image.mutable_memory()); });
-  describe(pid, image, contents);
 
   // The program goes on; what follows is not part of its pause.
   if (options.after == AfterCheckpoint::Continue) process->release();
   contents.pause_nanoseconds = nanoseconds_since(process->since());
+  describe(image, contents);
   passes.run("write image", [&] { write_image(sink.location(), image); });
   contents.passes = passes.list();
   sink.commit(contents);

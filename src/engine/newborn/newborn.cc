@@ -17,7 +17,7 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "engine/newborn/init.h"
-#include "engine/tracee/mappings.h"
+#include "engine/procfs/maps.h"
 
 namespace crs::engine {
 namespace {
@@ -192,8 +192,8 @@ namespace {
 constexpr std::string_view kSyscall{"\x0f\x05", 2};
 
 // Any `syscall` instruction that is mapped will do for the first call: the vDSO has several.
-RemoteAddress find_syscall(const std::vector<Mapping>& mappings, const RemoteMemory& memory) {
-  const auto vdso = find_mapping(mappings, "[vdso]");
+RemoteAddress find_syscall(const std::vector<MapsLine>& mappings, const RemoteMemory& memory) {
+  const auto vdso = find_line(mappings, "[vdso]");
   if (!vdso) fail(ErrorKind::Failed, "this system maps no vDSO into its processes");
   std::string code(vdso->range.size(), '\0');
   memory.read(vdso->range.start, std::as_writable_bytes(std::span(code.data(), code.size())));
@@ -217,9 +217,9 @@ RemoteAddress find_hole(std::vector<RemoteRange> taken, std::uint64_t bytes) {
 
 RemoteRange Newborn::settle(const std::vector<RemoteRange>& occupied) {
   constexpr std::uint64_t kHomeBytes = 4 * kPageSize;
-  const std::vector<Mapping> mappings = read_mappings(pid_);
+  const std::vector<MapsLine> mappings = read_maps(pid_);
   std::vector<RemoteRange> taken = occupied;
-  for (const Mapping& mapping : mappings) taken.push_back(mapping.range);
+  for (const MapsLine& mapping : mappings) taken.push_back(mapping.range);
   const RemoteAddress home = find_hole(std::move(taken), kHomeBytes);
   const RemoteAddress scratch = home + kPageSize;
 

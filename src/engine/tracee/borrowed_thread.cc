@@ -1,5 +1,6 @@
 #include "engine/tracee/borrowed_thread.h"
 
+#include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 
@@ -33,11 +34,11 @@ bool is_blank(const RemoteMemory& memory, RemoteRange range) {
 // as long as nothing was ever written there, whatever stack the threads are on; and all below the red zone is free
 // while the main thread stands on it.
 ScratchPlaces::ScratchPlaces(const StoppedProcess& process) : memory_(process.memory()) {
-  const std::vector<Mapping> mappings = read_mappings(process.pid());
+  const std::vector<MapsLine> mappings = read_maps(process.pid());
   const RemoteAddress stack_pointer{process.threads().front().registers.rsp};
-  auto stack = find_mapping(mappings, "[stack]");
-  if (!stack) stack = find_mapping(mappings, stack_pointer);
-  if (stack && stack->writable && stack->range.size() > kBytes + kPageSize) {
+  auto stack = find_line(mappings, "[stack]");
+  if (!stack) stack = find_line(mappings, stack_pointer);
+  if (stack && stack->permits(PROT_WRITE) && stack->range.size() > kBytes + kPageSize) {
     start_ = stack->range.start;
     if (is_blank(memory_, {start_, start_ + kBytes}) || is_marked()) {
       mark();

@@ -1,5 +1,7 @@
 #include "engine/tracee/gadgets.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <array>
 #include <optional>
@@ -32,7 +34,7 @@ void look_for(RemoteAddress& place, Code code, std::string_view text, RemoteAddr
 }
 
 // In pieces that overlap by the length of the longest pattern.
-void search(const Mapping& mapping, const RemoteMemory& memory, Gadgets& gadgets) {
+void search(const MapsLine& mapping, const RemoteMemory& memory, Gadgets& gadgets) {
   constexpr std::size_t kPiece = std::size_t{1} << 20;
   constexpr std::size_t kOverlap = 16;
   std::vector<char> piece(kPiece);
@@ -68,11 +70,11 @@ bool is_on_way_back(const user_regs_struct& registers, const RemoteMemory& memor
 }
 
 Gadgets find_gadgets(pid_t pid, const RemoteMemory& memory) {
-  std::vector<Mapping> mappings = read_mappings(pid);
-  std::erase_if(mappings, [](const Mapping& mapping) { return !mapping.executable || !mapping.readable || mapping.name == "[vsyscall]"; });
-  std::ranges::stable_partition(mappings, [](const Mapping& mapping) { return mapping.name.find("/libc") != std::string::npos; });
+  std::vector<MapsLine> mappings = read_maps(pid);
+  std::erase_if(mappings, [](const MapsLine& mapping) { return !mapping.permits(PROT_READ | PROT_EXEC) || mapping.name == "[vsyscall]"; });
+  std::ranges::stable_partition(mappings, [](const MapsLine& mapping) { return mapping.name.find("/libc") != std::string::npos; });
   Gadgets gadgets;
-  for (const Mapping& mapping : mappings) {
+  for (const MapsLine& mapping : mappings) {
     search(mapping, memory, gadgets);
     if (gadgets.complete()) return gadgets;
   }

@@ -3,7 +3,7 @@
 
 #include <sys/user.h>
 
-#include "engine/tracee/mappings.h"
+#include "engine/procfs/maps.h"
 #include "engine/tracee/remote_memory.h"
 
 namespace crs::engine {

@@ -11,10 +11,10 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "engine/procfs/maps.h"
 #include "engine/procfs/status.h"
 #include "engine/tracee/gadgets.h"
 #include "engine/tracee/interruption.h"
-#include "engine/tracee/mappings.h"
 
 namespace crs::engine {
 namespace {
@@ -34,13 +34,24 @@ std::vector<pid_t> threads_of(pid_t pid) {
   return tids;
 }
 
+// A thread that is about to disappear may not be traced any more.
+bool is_ending(pid_t tid) {
+  try {
+    const ProcessStatus status = ProcessStatus::of(tid);
+    const std::string_view state = status.field("State").value_or("");
+    return state.starts_with('Z') || state.starts_with('X');
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::ProgramGone) throw;
+    return true;
+  }
+}
+
 [[noreturn]] void explain_failed_seize(pid_t tid, Error& error) {
   if (error.error_number() != EPERM) throw error;
-  const ProcessStatus status = ProcessStatus::of(tid);
-  if (status.field("State").value_or("").starts_with("Z")) {
+  if (is_ending(tid)) {
     fail(ErrorKind::Refused, "thread {} has ended but its process goes on (a main thread that left with pthread_exit)", tid);
   }
-  if (const std::uint64_t tracer = status.number("TracerPid"); tracer != 0) {
+  if (const std::uint64_t tracer = ProcessStatus::of(tid).number("TracerPid"); tracer != 0) {
     throw Error(ErrorKind::Refused, fmt::format("process {} is being traced by process {} (a debugger or another checkpoint)", tid, tracer))
         .advise("End that one first");
   }
@@ -53,7 +64,7 @@ std::vector<pid_t> threads_of(pid_t pid) {
 StoppedProcess::StoppedProcess(pid_t pid, const ElapsedInCall& elapsed_in_call) : pid_(pid), memory_(pid), since_(std::chrono::steady_clock::now()) {
   try {
     seize_all();
-    const RemoteRange vdso = find_mapping(read_mappings(pid), "[vdso]").value_or(Mapping{}).range;
+    const RemoteRange vdso = find_line(read_maps(pid), "[vdso]").value_or(MapsLine{}).range;
     for (StoppedThread& thread : threads_) {
       if (elapsed_in_call) thread.elapsed_in_call = elapsed_in_call(thread.tid);
       leave_passing_places(thread, vdso);
@@ -79,7 +90,7 @@ void StoppedProcess::seize_all() {
       try {
         ptrace::seize(tid, PTRACE_O_TRACESYSGOOD);
       } catch (Error& error) {
-        if (error.kind() == ErrorKind::ProgramGone && tid != pid_) continue;
+        if (tid != pid_ && (error.kind() == ErrorKind::ProgramGone || is_ending(tid))) continue;
         explain_failed_seize(tid, error);
       }
       threads_.emplace_back().tid = tid;

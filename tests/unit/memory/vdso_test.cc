@@ -12,7 +12,7 @@
 #include <ctime>
 #include <random>
 
-#include "engine/resources/memory/maps.h"
+#include "engine/resources/memory/smaps.h"
 
 namespace crs::engine {
 namespace {

@@ -19,8 +19,8 @@ namespace {
 using test::Child;
 using ::testing::HasSubstr;
 
-// Far from anything that a process has by itself.
-constexpr std::uint64_t kBase = 0x100000000000;
+// Far from anything that a process has by itself, and where the sanitizers let it have memory.
+constexpr std::uint64_t kBase = 0x566000000000;
 constexpr std::uint64_t kSize = 64 << 20;
 constexpr RemoteRange kRange{{kBase}, {kBase + kSize}};
 

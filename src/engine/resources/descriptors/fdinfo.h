@@ -10,13 +10,9 @@
 #include <utility>
 #include <vector>
 
+#include "engine/procfs/text.h"
+
 namespace crs::engine {
-
-// A whole unsigned number in `base`, and nothing else but leading blanks; nothing if it is not one.
-std::optional<std::uint64_t> parse_number(std::string_view text, int base = 10);
-
-// The words of a line.
-std::vector<std::string_view> words_of(std::string_view line);
 
 class FdInfo {
  public:

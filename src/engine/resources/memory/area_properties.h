@@ -5,8 +5,8 @@
 #include <span>
 #include <string_view>
 
-#include "engine/resources/memory/maps.h"
 #include "engine/resources/memory/memory.pb.h"
+#include "engine/resources/memory/smaps.h"
 
 namespace crs::engine {
 

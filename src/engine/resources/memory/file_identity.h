@@ -6,8 +6,8 @@
 #include <string>
 
 #include "crs/component.hpp"
-#include "engine/resources/memory/maps.h"
 #include "engine/resources/memory/memory.pb.h"
+#include "engine/resources/memory/smaps.h"
 
 namespace crs::engine {
 

@@ -3,8 +3,8 @@
 
 #include <vector>
 
-#include "engine/resources/memory/maps.h"
 #include "engine/resources/memory/memory.pb.h"
+#include "engine/resources/memory/smaps.h"
 #include "engine/tracee/remote_caller.h"
 
 namespace crs::engine {

@@ -16,8 +16,8 @@
 #include "engine/pages/page_loader.h"
 #include "engine/pages/page_saver.h"
 #include "engine/resources/context.h"
-#include "engine/resources/memory/maps.h"
 #include "engine/resources/memory/memory.pb.h"
+#include "engine/resources/memory/smaps.h"
 #include "store/extents/extent_file.h"
 
 namespace crs::engine {

@@ -1,21 +1,18 @@
 #include "engine/resources/processor/processor.h"
 
 #include <cpuid.h>
-#include <elf.h>
-#include <fcntl.h>
 #include <sys/ptrace.h>
 #include <sys/user.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstdint>
 #include <iterator>
+#include <optional>
 
 #include "base/error.h"
-#include "base/file_descriptor.h"
 #include "base/io.h"
+#include "engine/procfs/text.h"
 
 namespace crs::engine {
 namespace {
@@ -147,13 +144,11 @@ std::vector<std::string> state_components_here() {
 }
 
 std::string_view flags_in(std::string_view cpuinfo) {
-  std::string_view rest = cpuinfo;
-  while (!rest.empty()) {
-    const std::string_view line = rest.substr(0, rest.find('\n'));
-    rest.remove_prefix(std::min(rest.size(), line.size() + 1));
-    if (line.starts_with("flags") && line.find(':') != std::string_view::npos) return line.substr(line.find(':') + 1);
-  }
-  return {};
+  std::optional<std::string_view> flags;
+  for_each_line(cpuinfo, [&](std::string_view line) {
+    if (!flags && line.starts_with("flags") && line.find(':') != std::string_view::npos) flags = line.substr(line.find(':') + 1);
+  });
+  return flags.value_or("");
 }
 
 // 32-bit programs run in segment 0x23, 64-bit ones in 0x33 (arch/x86/include/asm/segment.h).
@@ -166,24 +161,11 @@ bool runs_64_bit_code(pid_t tid) {
   return registers.cs == kCodeSegment;
 }
 
-// A file that cannot be opened (deleted from another mount namespace) says nothing: then the code segment decides.
-bool is_64_bit_executable(pid_t pid) {
-  const std::string path = fmt::format("/proc/{}/exe", pid);
-  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file) return true;
-  std::array<unsigned char, EI_NIDENT> identity{};
-  const bool whole = ::pread(file.get(), identity.data(), identity.size(), 0) == static_cast<ssize_t>(identity.size());
-  return !whole || identity[EI_CLASS] == ELFCLASS64;
-}
-
 }  // namespace
 
 std::vector<std::string> features_in(std::string_view cpuinfo) {
   std::vector<std::string> features;
-  std::string_view rest = flags_in(cpuinfo);
-  while (!rest.empty()) {
-    const std::string_view flag = rest.substr(0, rest.find(' '));
-    rest.remove_prefix(std::min(rest.size(), flag.size() + 1));
+  for (const std::string_view flag : words_of(flags_in(cpuinfo))) {
     if (std::ranges::find(kInstructionFlags, flag) != kInstructionFlags.end()) features.emplace_back(flag);
   }
   std::ranges::sort(features);
@@ -214,7 +196,7 @@ void check_processor(const std::vector<std::string>& required, const std::vector
 void check_processor(const std::vector<std::string>& required) { check_processor(required, processor_features()); }
 
 void refuse_foreign_code(CaptureContext& context) {
-  if (is_64_bit_executable(context.pid) && runs_64_bit_code(context.pid)) return;
+  if (std::ranges::all_of(context.threads, runs_64_bit_code)) return;
   context.refusals.add(fmt::format("process {} runs 32-bit code", context.own_pid),
                        "CRS keeps 64-bit x86 programs only");
 }

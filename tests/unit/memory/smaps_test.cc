@@ -1,4 +1,4 @@
-#include "engine/resources/memory/maps.h"
+#include "engine/resources/memory/smaps.h"
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>

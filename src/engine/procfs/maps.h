@@ -1,9 +1,10 @@
-// /proc/PID/maps and /proc/PID/smaps as values. See proc_pid_maps(5), proc_pid_smaps(5).
+// /proc/PID/maps as values: proc_pid_maps(5).
 #pragma once
 
 #include <sys/types.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,6 +23,9 @@ struct MapsLine {
   ino_t inode = 0;           // 0: no file
   std::string name;          // as shown: path (newline as \012), " (deleted)" behind it, "[heap]", or empty
 
+  // `wanted`: PROT_ bits, all of them.
+  bool permits(int wanted) const { return (protection & wanted) == wanted; }
+
   friend bool operator==(const MapsLine& one, const MapsLine& other) {
     return one.range.start == other.range.start && one.range.end == other.range.end && one.protection == other.protection &&
            one.shared == other.shared && one.offset == other.offset && one.device == other.device && one.inode == other.inode &&
@@ -29,20 +33,12 @@ struct MapsLine {
   }
 };
 
-// A line of maps with what smaps adds.
-struct MappedArea : MapsLine {
-  std::string flags;  // VmFlags with a space before and behind each code: " rd wr mr mw me "
-  unsigned protection_key = 0;
-  std::uint64_t swapped_bytes = 0;  // of shared memory: those of the whole range, also where this process has not touched it
-
-  // `code` as in VmFlags: "lo".
-  bool has(std::string_view code) const;
-};
-
+// Throws an Error if it is none.
+MapsLine parse_maps_line(std::string_view line);
 std::vector<MapsLine> parse_maps(std::string_view text);
-std::vector<MappedArea> parse_smaps(std::string_view text);
 
 std::vector<MapsLine> read_maps(pid_t pid);
-std::vector<MappedArea> read_smaps(pid_t pid);
+std::optional<MapsLine> find_line(const std::vector<MapsLine>& lines, std::string_view name);
+std::optional<MapsLine> find_line(const std::vector<MapsLine>& lines, RemoteAddress address);
 
 }  // namespace crs::engine

@@ -1,0 +1,60 @@
+#include "engine/resources/memory/smaps.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <optional>
+
+#include "base/io.h"
+#include "engine/procfs/text.h"
+
+namespace crs::engine {
+namespace {
+
+// The value of a line "KEY:   VALUE", or nothing if it has another key.
+std::optional<std::string_view> value_of(std::string_view line, std::string_view key) {
+  if (!line.starts_with(key) || line.size() <= key.size() || line[key.size()] != ':') return std::nullopt;
+  line.remove_prefix(key.size() + 1);
+  line.remove_prefix(std::min(line.find_first_not_of(' '), line.size()));
+  return line;
+}
+
+std::uint64_t leading_number(std::string_view text) {
+  std::uint64_t value = 0;
+  std::from_chars(text.data(), text.data() + text.size(), value);
+  return value;
+}
+
+// Lines of an area begin with its address in lower-case hexadecimal, those with its details with a capital letter.
+bool is_detail(std::string_view line) { return line.empty() || (line.front() >= 'A' && line.front() <= 'Z'); }
+
+void add_detail(MappedArea& area, std::string_view line) {
+  if (const auto flags = value_of(line, "VmFlags")) {
+    area.flags = fmt::format(" {} ", *flags);
+  } else if (const auto key = value_of(line, "ProtectionKey")) {
+    area.protection_key = static_cast<unsigned>(leading_number(*key));
+  } else if (const auto swapped = value_of(line, "Swap")) {
+    area.swapped_bytes = leading_number(*swapped) * 1024;
+  }
+}
+
+}  // namespace
+
+bool MappedArea::has(std::string_view code) const { return flags.find(fmt::format(" {} ", code)) != std::string::npos; }
+
+std::vector<MappedArea> parse_smaps(std::string_view text) {
+  std::vector<MappedArea> areas;
+  for_each_line(text, [&](std::string_view line) {
+    if (!is_detail(line)) {
+      areas.emplace_back();
+      static_cast<MapsLine&>(areas.back()) = parse_maps_line(line);
+    } else if (!areas.empty()) {
+      add_detail(areas.back(), line);
+    }
+  });
+  return areas;
+}
+
+std::vector<MappedArea> read_smaps(pid_t pid) { return parse_smaps(read_file(fmt::format("/proc/{}/smaps", pid))); }
+
+}  // namespace crs::engine

@@ -1,0 +1,29 @@
+// /proc/PID/smaps as values: proc_pid_smaps(5).
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/procfs/maps.h"
+
+namespace crs::engine {
+
+// A line of maps with what smaps adds.
+struct MappedArea : MapsLine {
+  std::string flags;  // VmFlags with a space before and behind each code: " rd wr mr mw me "
+  unsigned protection_key = 0;
+  std::uint64_t swapped_bytes = 0;  // of shared memory: those of the whole range, also where this process has not touched it
+
+  // `code` as in VmFlags: "lo".
+  bool has(std::string_view code) const;
+};
+
+std::vector<MappedArea> parse_smaps(std::string_view text);
+
+std::vector<MappedArea> read_smaps(pid_t pid);
+
+}  // namespace crs::engine
