@@ -20,6 +20,17 @@ struct stat status_of(const FileDescriptor& file, const std::string& path) {
   return status;
 }
 
+// Whoever appends, or stands at the end, only makes a file longer, and that is undone. What was written over is not.
+bool may_be_changed_inside(const image::OpenDescription& description, const struct stat& now) {
+  const image::RegularFile& file = description.regular_file();
+  const int flags = description.status_flags();
+  if ((flags & O_ACCMODE) == O_RDONLY || (flags & O_APPEND) != 0) return false;
+  const image::FileIdentity& then = file.file();
+  const bool touched = then.modified_seconds() != now.st_mtim.tv_sec ||
+                       static_cast<long>(then.modified_nanoseconds()) != now.st_mtim.tv_nsec;
+  return touched && !then.generated() && file.position() < then.size();
+}
+
 FileDescriptor open_file_again(const image::OpenDescription& description) {
   const std::string& path = description.regular_file().file().path();
   try {
@@ -60,8 +71,13 @@ void RegularFileKind::check(TableCheck& table, const Description& description) {
     fail(ErrorKind::Damaged, "the snapshot gives {} an offset that cannot be", file.path());
   }
   const FileDescriptor opened = open_file_again(description);
-  compare_file(file, status_of(opened, file.path()), is_written(table.image, file.path()), table.context.options,
-               &table.context.notes);
+  const struct stat now = status_of(opened, file.path());
+  compare_file(file, now, is_written(table.image, file.path()), table.context.options, &table.context.notes);
+  if (may_be_changed_inside(description, now)) {
+    table.context.notes.push_back(fmt::format(
+        "{} has been written to since the checkpoint, perhaps inside its {} bytes of then: they stay as they are now",
+        file.path(), file.size()));
+  }
 }
 
 FileDescriptor RegularFileKind::open(TableRestore& table, const Description& description) {
