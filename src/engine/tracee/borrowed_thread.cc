@@ -50,7 +50,7 @@ ScratchPlaces::ScratchPlaces(const StoppedProcess& process) : memory_(process.me
       return;
     }
   }
-  if (stack && stack->writable && grow(stack->range)) {
+  if (stack && stack->permits(PROT_WRITE) && grow(stack->range)) {
     mark();
     return;
   }
