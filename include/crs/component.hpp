@@ -21,7 +21,7 @@ namespace crs {
 // The version of this interface. A component built for another major version is refused.
 struct InterfaceVersion {
   int major = 2;
-  int minor = 0;
+  int minor = 1;
   int patch = 0;
 };
 inline constexpr InterfaceVersion kInterfaceVersion{};
@@ -76,6 +76,9 @@ struct CheckpointOptions {
   std::vector<std::string> leave_out;
   // Called with one line for the person who asked ("delayed by ..."); may be empty.
   std::function<void(const std::string&)> progress;
+  // The path of a file, which need not exist, where the component may keep what it wants to know of the running program at its next
+  // checkpoint: the same for every checkpoint and restart of one job. It may be lost at any time. Empty: there is none.
+  std::string remembered_path;
 };
 
 struct CheckpointOutcome {
@@ -93,6 +96,7 @@ struct RestartOptions {
   // An existing directory, mode 0700, where the component keeps what it takes out of the user's files (tails cut off).
   std::string set_aside_directory;
   std::function<void(const std::string&)> progress;  // one line for a person; may be empty
+  std::string remembered_path;                       // as in CheckpointOptions, of the job that the program is from now on
 };
 
 // A restarted program. It is running when this is returned.

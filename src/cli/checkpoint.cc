@@ -61,7 +61,7 @@ class CheckpointVerb : public Verb {
           .advise("'crs components' lists those that can");
     }
     const auto writer = context.store().begin(request(context, target, selection));
-    selection.module().checkpoint(target.pid, *writer, options(context));
+    selection.module().checkpoint(target.pid, *writer, options(context, target));
     if (!writer->committed()) fail(ErrorKind::Failed, "component {} stored no snapshot", selection.name());
     print_result(context, *writer, target);
     return kDone;
@@ -79,8 +79,9 @@ class CheckpointVerb : public Verb {
     return request;
   }
 
-  CheckpointOptions options(Context& context) const {
+  CheckpointOptions options(Context& context, const Target& target) const {
     CheckpointOptions options;
+    options.remembered_path = context.store().remembered_path(target.job);
     if (stop_) options.after = AfterCheckpoint::Stop;
     if (kill_) options.after = AfterCheckpoint::Kill;
     options.leave_out = leave_out_;

@@ -106,7 +106,7 @@ class RestartVerb : public Verb {
     SignalState signals;
     // Under this command's own id until the program is there: two restarts at once do not both get through.
     Announcement announcement(context.store(), job, ::getpid());
-    const RestartedProgram program = restart(context, selection.module(), snapshot);
+    const RestartedProgram program = restart(context, selection.module(), snapshot, job);
     announce(context, announcement, program.pid);
     for (const std::string& note : program.notes) context.say(note);
     if (detach_) {
@@ -120,13 +120,14 @@ class RestartVerb : public Verb {
   }
 
  private:
-  RestartedProgram restart(Context& context, Module& module, const SnapshotInfo& snapshot) const {
+  RestartedProgram restart(Context& context, Module& module, const SnapshotInfo& snapshot, const std::string& job) const {
     const SetAside set_aside = context.store().make_set_aside(snapshot.reference);
     RestartOptions options;
     options.ids = kIds.at(ids_);
     options.changed_files = kChangedFiles.at(changed_files_);
     options.detach = detach_;
     options.set_aside_directory = set_aside.path();
+    options.remembered_path = context.store().remembered_path(job);
     options.progress = [&context](const std::string& line) { context.say(line); };
     RestartedProgram program = [&] {
       const WithoutPipes without_pipes(detach_);

@@ -62,7 +62,7 @@ std::vector<PageArea> capture_process(CaptureContext& context, const Survey& sur
   passes.run("timers", [&] { capture_timers(context, *image.mutable_timers()); });
   passes.run("threads", [&] {
     borrowed.for_each_thread([&](const StoppedThread& thread, RemoteCaller& remote) {
-      capture_thread(context, thread, remote, survey.waits, *image.mutable_threads()->add_threads());
+      capture_thread(context, thread, remote, *image.mutable_threads()->add_threads());
       if (thread.tid == context.pid) image.set_stopped(thread.group_stopped);
     });
   });
@@ -123,6 +123,7 @@ CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOpti
   refuse_unsuitable(pid, refusals);
   refusals.throw_if_any();
   const FileDescriptor process_descriptor = open_process(pid);
+  const RememberedWaits remembered(options.remembered_path, pid);
   const Survey survey = passes.run("look", [&] {
     describe(pid, contents);
     return Survey(pid);
@@ -132,6 +133,8 @@ CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOpti
   auto process = passes.run("freeze", [&] {
     return std::make_unique<StoppedProcess>(pid, [&](pid_t tid) { return survey.waits.elapsed(tid); });
   });
+  note_limited_waits(*process, survey.waits, remembered);
+  WaitsKeeper keeper(options.remembered_path, *process);
   refuse_unsuitable(pid, refusals);
   refusals.throw_if_any();
 
@@ -159,7 +162,11 @@ CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOpti
   passes.run("pages", [&] { save_memory_pages(process->memory(), pages, sink.location(), {}, *image.mutable_memory()); });
 
   // The program goes on; what follows is not part of its pause.
-  if (options.after == AfterCheckpoint::Continue) process->release();
+  if (options.after == AfterCheckpoint::Continue) {
+    keeper.look();
+    process->release();
+    keeper.keep();
+  }
   contents.pause_nanoseconds = nanoseconds_since(process->since());
   describe(image, contents);
   passes.run("write image", [&] { write_image(sink.location(), image); });

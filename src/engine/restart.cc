@@ -148,7 +148,9 @@ RestartedProgram restart(const Snapshot& snapshot, const RestartOptions& options
   program.pid = newborn.pid();
   program.wait_pid = newborn.wait_pid();
   newborn.release();
+  const std::vector<RememberedWait> waits = threads.waits();
   threads.detach(program.pid == program.wait_pid);
+  remember_waits(options.remembered_path, program.pid, waits);
   program.passes = passes.list();
   return program;
 }

@@ -276,6 +276,8 @@ RemovedSnapshots Store::remove_job(const std::string& job) {
   return removed;
 }
 
+std::string Store::remembered_path(const std::string& job) { return create_job(job).path() + "/remembered"; }
+
 SetAside Store::make_set_aside(const Reference& reference) {
   return {create_job(reference.job), reference.sequence.value_or(0)};
 }

@@ -75,6 +75,9 @@ class Store {
   // A place for what a restart of `reference` takes out of the user's files.
   SetAside make_set_aside(const Reference& reference);
 
+  // A file in the job's directory for CheckpointOptions and RestartOptions. The directory is created.
+  std::string remembered_path(const std::string& job);
+
   // The job's directory; created if asked for. For running_jobs.
   std::optional<JobDirectory> open_job(const std::string& job) const;
   JobDirectory create_job(const std::string& job);

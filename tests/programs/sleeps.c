@@ -1,6 +1,5 @@
 // One thread in each timed call: none ends early, none starts over after a restart, none sees EINTR.
-// subject: keeps-running 0.25
-// subject: rounds 0 1
+// subject: keeps-running 0.4
 #include <linux/futex.h>
 #include <poll.h>
 #include <pthread.h>
@@ -12,9 +11,10 @@
 
 #include "subject.h"
 
-static const double kTime = 3.0;       // of every sleep
-static const double kTolerance = 0.8;  // for a busy machine; starting over would cost more than 1 s by the third round
-static const struct timespec kLimit = {3, 0};
+enum { kSeconds = 5 };  // of every sleep: longer than three rounds of checkpoint and restart
+static const double kTime = kSeconds;
+static const double kTolerance = 0.8;  // for a busy machine; starting over costs more than 1 s by the third round
+static const struct timespec kLimit = {kSeconds, 0};
 
 static _Atomic int stop;
 static double seconds_lost;  // in gaps between the ticks: the time in which this program did not run
@@ -49,15 +49,15 @@ static void in_absolute_realtime_sleep(void) {
   const struct timespec time = deadline(CLOCK_REALTIME);
   SUBJECT_CHECK(clock_nanosleep(CLOCK_REALTIME, TIMER_ABSTIME, &time, NULL) == 0);
 }
-static void in_poll(void) { SUBJECT_CHECK(poll(NULL, 0, 3000) == 0); }
+static void in_poll(void) { SUBJECT_CHECK(poll(NULL, 0, 1000 * kSeconds) == 0); }
 static void in_ppoll(void) { SUBJECT_CHECK(ppoll(NULL, 0, &kLimit, NULL) == 0); }
 static void in_select(void) {
-  struct timeval limit = {3, 0};
+  struct timeval limit = {kSeconds, 0};
   SUBJECT_CHECK(select(0, NULL, NULL, NULL, &limit) == 0);
 }
 static void in_epoll_wait(void) {
   struct epoll_event event;
-  SUBJECT_CHECK(epoll_wait(epoll_create1(EPOLL_CLOEXEC), &event, 1, 3000) == 0);
+  SUBJECT_CHECK(epoll_wait(epoll_create1(EPOLL_CLOEXEC), &event, 1, 1000 * kSeconds) == 0);
 }
 static void in_futex(void) {
   int word = 0;

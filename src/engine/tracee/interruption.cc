@@ -71,7 +71,22 @@ void abort_restartable_sequence(StoppedThread& thread, const RemoteMemory& memor
   thread.registers.orig_rax = ~std::uint64_t{0};
 }
 
-user_regs_struct with_call_restarted(user_regs_struct registers) {
+namespace {
+
+void make_again(user_regs_struct& registers, const LimitedWait& wait) {
+  constexpr std::uint64_t kMillisecond = 1000000;
+  registers.rax = static_cast<std::uint64_t>(wait.call);
+  registers.rip -= kSyscallBytes;
+  // The kernel has written what remains to where the program asked for it.
+  if (wait.call == SYS_nanosleep && registers.rsi != 0) registers.rdi = registers.rsi;
+  if (wait.call == SYS_clock_nanosleep && registers.r10 != 0) registers.rdx = registers.r10;
+  const bool limited_poll = wait.call == SYS_poll && static_cast<int>(registers.rdx) > 0;
+  if (limited_poll && wait.remaining) registers.rdx = (*wait.remaining + kMillisecond - 1) / kMillisecond;
+}
+
+}  // namespace
+
+user_regs_struct with_call_restarted(user_regs_struct registers, const std::optional<LimitedWait>& wait) {
   if (static_cast<long>(registers.orig_rax) < 0) return registers;
   switch (-static_cast<long>(registers.rax)) {
     case kRestartSystemCall:
@@ -81,7 +96,11 @@ user_regs_struct with_call_restarted(user_regs_struct registers) {
       registers.rip -= kSyscallBytes;
       break;
     case kRestartBlock:
-      registers.rax = static_cast<std::uint64_t>(-EINTR);
+      if (wait) {
+        make_again(registers, *wait);
+      } else {
+        registers.rax = static_cast<std::uint64_t>(-EINTR);
+      }
       break;
     default:
       break;

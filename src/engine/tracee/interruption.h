@@ -25,7 +25,9 @@ inline constexpr long kRestartNoHandler = 514;
 inline constexpr long kRestartBlock = 516;
 
 // `registers` as they must be in a frame for rt_sigreturn(2), which does not restart calls by itself: the correction that the kernel
-// makes when it lets a thread go on after an interrupted call. A relative wait cannot be continued this way and answers EINTR.
-user_regs_struct with_call_restarted(user_regs_struct registers);
+// makes when it lets a thread go on after an interrupted call. Such a return makes the kernel forget how long a relative wait still
+// lasts. If `wait` is given, the thread makes the call again: poll and sleeps that ask for the remaining time with what remains, others
+// with their whole time, since the rest could only be told to them in memory of the program. Otherwise the call answers EINTR.
+user_regs_struct with_call_restarted(user_regs_struct registers, const std::optional<LimitedWait>& wait = {});
 
 }  // namespace crs::engine

@@ -18,6 +18,13 @@
 
 namespace crs::engine {
 
+// A wait of limited length that only the kernel can continue (restart_syscall(2)).
+struct LimitedWait {
+  int call = 0;                          // the system call's number
+  std::optional<std::uint64_t> remaining;  // nanoseconds; nothing if the limit is a date, which needs no help
+  std::uint64_t end = 0;                 // the same as a time of CLOCK_MONOTONIC, in nanoseconds
+};
+
 struct StoppedThread {
   pid_t tid = 0;  // as the caller sees it
   // What the thread goes on with, here and in a restarted copy. Inside a system call, `orig_rax` is its number and `rax` may be one of
@@ -28,6 +35,7 @@ struct StoppedThread {
   ptrace::RseqConfiguration rseq;
   bool group_stopped = false;  // by job control
   std::optional<std::uint64_t> elapsed_in_call;  // nanoseconds it had been waiting in its system call, if that is known
+  std::optional<LimitedWait> wait;               // set by note_limited_waits() if it was caught in one
 };
 
 class StoppedProcess {
@@ -44,6 +52,7 @@ class StoppedProcess {
   pid_t pid() const noexcept { return pid_; }
   // Main thread first.
   const std::vector<StoppedThread>& threads() const noexcept { return threads_; }
+  std::vector<StoppedThread>& threads() noexcept { return threads_; }
   const RemoteMemory& memory() const noexcept { return memory_; }
   // When the first thread was about to be stopped.
   std::chrono::steady_clock::time_point since() const noexcept { return since_; }

@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "engine/resources/threads/timed_wait.h"
 #include "engine/tracee/borrowed_process.h"
 #include "engine/tracee/child_signal.h"
 #include "test_program.h"
@@ -31,7 +32,9 @@ std::string state_of(pid_t tid) {
 
 // Borrows every thread of `pid` for ten calls each.
 void borrow_all(pid_t pid) {
-  StoppedProcess process(pid);
+  const WaitsBefore waits(pid);
+  StoppedProcess process(pid, [&](pid_t tid) { return waits.elapsed(tid); });
+  note_limited_waits(process, waits, RememberedWaits({}, pid));
   BorrowedProcess borrowed(process, find_gadgets(pid, process.memory()));
   borrowed.for_each_thread([&](const StoppedThread&, RemoteCaller& remote) {
     for (int i = 0; i < 10; ++i) ASSERT_EQ(remote.call("getpid", SYS_getpid), pid);

@@ -1,6 +1,7 @@
 #include "test_program.h"
 
 #include <immintrin.h>
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -72,16 +73,25 @@ void check_signals() {
   expect(handled_signals.load() > before, 17);
 }
 
-void check_sleep() {
-  timespec start{};
-  ::clock_gettime(CLOCK_MONOTONIC, &start);
-  const timespec wanted{0, 200000};
+long now() {
+  timespec time{};
+  ::clock_gettime(CLOCK_MONOTONIC, &time);
+  return time.tv_sec * 1000000000L + time.tv_nsec;
+}
+
+// Neither EINTR nor an early end.
+void check_sleeps() {
+  const timespec wanted{0, 1000000};
   timespec left = wanted;
-  // A tracer that died while it had borrowed the thread may leave an EINTR: then the rest is slept.
-  while (::nanosleep(&left, &left) != 0) expect(errno == EINTR, 18);
-  timespec end{};
-  ::clock_gettime(CLOCK_MONOTONIC, &end);
-  expect((end.tv_sec - start.tv_sec) * 1000000000L + end.tv_nsec - start.tv_nsec >= wanted.tv_nsec, 19);
+  const long start = now();
+  expect(::nanosleep(&left, &left) == 0, 18);
+  const long second = now();
+  expect(second - start >= wanted.tv_nsec, 19);
+  expect(::nanosleep(&wanted, nullptr) == 0, 20);
+  const long third = now();
+  expect(third - second >= wanted.tv_nsec, 21);
+  expect(::poll(nullptr, 0, 1) == 0, 22);
+  expect(now() - third >= wanted.tv_nsec, 23);
 }
 
 }  // namespace
@@ -104,7 +114,7 @@ TestProgram::TestProgram(int threads) {
         check_vectors(seed);
         check_calls(own);
         check_signals();
-        if (i % 2 == 0) check_sleep();
+        if (i % 2 == 0) check_sleeps();
         shared_->rounds.fetch_add(1);
       }
     });

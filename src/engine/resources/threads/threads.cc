@@ -59,8 +59,7 @@ void correct_cached_id(const RemoteMemory& memory, const image::Thread& thread, 
 
 }  // namespace
 
-void capture_thread(CaptureContext& context, const StoppedThread& thread, RemoteCaller& remote, const WaitsBefore& waits,
-                    image::Thread& image) {
+void capture_thread(CaptureContext& context, const StoppedThread& thread, RemoteCaller& remote, image::Thread& image) {
   image.set_tid(innermost_id(thread.tid));
   image.set_registers(&thread.registers, sizeof thread.registers);
   image.set_extended_state(thread.extended_state.data(), thread.extended_state.size());
@@ -80,7 +79,10 @@ void capture_thread(CaptureContext& context, const StoppedThread& thread, Remote
 
   capture_thread_signals(context, remote, *image.mutable_signals());
   capture_thread_attributes(context, remote, *image.mutable_attributes());
-  if (const auto wait = find_timed_wait(thread, context.memory, waits)) *image.mutable_timed_wait() = *wait;
+  if (thread.wait) {
+    image.mutable_timed_wait()->set_call(thread.wait->call);
+    image.mutable_timed_wait()->set_remaining_nanoseconds(thread.wait->remaining.value_or(0));
+  }
 }
 
 void check_threads(CheckContext& context, const image::Threads& threads) {
@@ -96,7 +98,7 @@ void check_threads(CheckContext& context, const image::Threads& threads) {
 
 ThreadRestart::ThreadRestart(NewbornThread& main, const image::Threads& image) : image_(image) {
   forget_rseq(main);
-  entries_.push_back({&image.threads(0), &main, registers_of(image.threads(0))});
+  entries_.push_back({.image = &image.threads(0), .thread = &main, .registers = registers_of(image.threads(0))});
 }
 
 void ThreadRestart::create(RestoreContext& context, bool keep_ids) {
@@ -108,7 +110,7 @@ void ThreadRestart::create(RestoreContext& context, bool keep_ids) {
     created_.push_back(std::make_unique<NewbornThread>(tid, context.memory));
     NewbornThread& thread = *created_.back();
     thread.settle(context.reserved.start, context.reserved.start + kPageSize);
-    entries_.push_back({&image, &thread, registers_of(image)});
+    entries_.push_back({.image = &image, .thread = &thread, .registers = registers_of(image)});
   }
   for (const Entry& entry : entries_) {
     const pid_t fresh = innermost_id(entry.thread->tid());
@@ -141,6 +143,7 @@ void ThreadRestart::finish(RestoreContext& context) {
   main.call("close_range", SYS_close_range, context.first_private_descriptor, ~0U, 0);
   for (Entry& entry : entries_) {
     if (entry.image->has_timed_wait()) {
+      entry.wait_ends = monotonic_nanoseconds() + entry.image->timed_wait().remaining_nanoseconds();
       entry.registers = continue_timed_wait(*entry.thread, entry.registers, entry.image->timed_wait());
     } else if (static_cast<long>(entry.registers.rax) == -kRestartBlock && static_cast<long>(entry.registers.orig_rax) >= 0) {
       entry.registers = with_call_restarted(entry.registers);
@@ -153,6 +156,16 @@ void ThreadRestart::finish(RestoreContext& context) {
     ptrace::set_registers(entry.thread->tid(), entry.registers);
     ptrace::set_signal_mask(entry.thread->tid(), entry.image->signal_mask());
   }
+}
+
+std::vector<RememberedWait> ThreadRestart::waits() const {
+  std::vector<RememberedWait> waits;
+  for (const Entry& entry : entries_) {
+    if (entry.wait_ends == 0 || entry.image->timed_wait().remaining_nanoseconds() == 0) continue;
+    const pid_t tid = entry.thread->tid();
+    waits.push_back({tid, entry.image->timed_wait().call(), entry.wait_ends, sleeps_of(tid)});
+  }
+  return waits;
 }
 
 namespace {

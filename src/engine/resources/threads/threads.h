@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "engine/resources/context.h"
+#include "engine/resources/threads/remembered_waits.h"
 #include "engine/resources/threads/threads.pb.h"
 #include "engine/resources/threads/timed_wait.h"
 #include "engine/tracee/newborn_thread.h"
@@ -13,8 +14,7 @@
 namespace crs::engine {
 
 // Captures what belongs to `thread`. `remote` is that thread, borrowed.
-void capture_thread(CaptureContext& context, const StoppedThread& thread, RemoteCaller& remote, const WaitsBefore& waits,
-                    image::Thread& image);
+void capture_thread(CaptureContext& context, const StoppedThread& thread, RemoteCaller& remote, image::Thread& image);
 
 // Throws an Error of kind Damaged if the image's threads cannot be.
 void check_threads(CheckContext& context, const image::Threads& threads);
@@ -35,6 +35,8 @@ class ThreadRestart {
   // Continues the waits of limited length and gives every thread its registers and its signal mask. The newborn's home (its range
   // `context.reserved`) and its private descriptors are gone afterwards: no remote call is possible any more.
   void finish(RestoreContext& context);
+  // The waits that finish() continued. To be asked for last of all before the threads run.
+  std::vector<RememberedWait> waits() const;
   // Lets all threads run. `is_child`: the process is the caller's child, whose end the caller will wait for.
   void detach(bool is_child) noexcept;
 
@@ -43,6 +45,7 @@ class ThreadRestart {
     const image::Thread* image;
     NewbornThread* thread;
     user_regs_struct registers;
+    std::uint64_t wait_ends = 0;  // on CLOCK_MONOTONIC, in nanoseconds
   };
 
   const image::Threads& image_;

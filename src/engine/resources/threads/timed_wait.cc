@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
-#include <sstream>
 
 #include "base/error.h"
 #include "base/io.h"
@@ -63,7 +62,7 @@ class SchedulerClocks {
 
   std::optional<std::uint64_t> now(int processor) {
     const auto known = offsets_.find(processor);
-    if (known != offsets_.end()) return static_cast<std::uint64_t>(monotonic() + known->second);
+    if (known != offsets_.end()) return monotonic_nanoseconds() + known->second;
     cpu_set_t only;
     CPU_ZERO(&only);
     CPU_SET(static_cast<std::size_t>(processor), &only);
@@ -71,27 +70,17 @@ class SchedulerClocks {
     ::sched_yield();
     const std::optional<std::uint64_t> there = last_ran("/proc/thread-self");
     if (!there) return std::nullopt;
-    offsets_[processor] = static_cast<std::int64_t>(*there) - monotonic();
+    offsets_[processor] = *there - monotonic_nanoseconds();
     return there;
   }
 
  private:
-  static std::int64_t monotonic() {
-    return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
-  }
-
   cpu_set_t before_{};
-  std::map<int, std::int64_t> offsets_;
+  std::map<int, std::uint64_t> offsets_;  // from CLOCK_MONOTONIC, modulo 2^64
 };
 
-// The processor that a thread last ran on: /proc/PID/stat, field 39 (proc_pid_stat(5)), counted from behind the name.
-int last_processor(const std::string& task) {
-  const std::string text = read_file(task + "/stat");
-  std::istringstream fields(text.substr(text.rfind(')') + 2));
-  std::string field;
-  for (int number = 3; number <= 39; ++number) fields >> field;
-  return std::atoi(field.c_str());
-}
+// The processor that a thread last ran on (proc_pid_stat(5), field 39).
+int last_processor(const std::string& task) { return std::atoi(stat_field(task, 39).c_str()); }
 
 // The number of the call that a thread waits in (proc_pid_syscall(5)). A thread that runs may be about to wait, as after a restart: it is
 // asked again a few times. Most run because they have work to do, so all threads of a program share these attempts.
@@ -113,8 +102,6 @@ class CallFinder {
   int attempts_ = 20;
   Clock::time_point deadline_ = Clock::now() + std::chrono::milliseconds(100);
 };
-
-std::uint64_t sleeps_of(pid_t tid) { return ProcessStatus::of(tid).number("voluntary_ctxt_switches"); }
 
 std::uint64_t nanoseconds_of(const timespec& time) {
   if (time.tv_sec < 0) return 0;
@@ -179,7 +166,7 @@ WaitsBefore::WaitsBefore(pid_t pid) noexcept {
       wait.channel = read_file(task + "/wchan");
       const std::optional<std::uint64_t> then = last_ran(task);
       const std::optional<std::uint64_t> now = clocks.now(last_processor(task));
-      if (now && then && *now > *then) wait.elapsed = *now - *then;
+      if (now && then && *now > *then) wait.since = monotonic_nanoseconds() - (*now - *then);
       const std::string name = entry.path().filename();
       pid_t tid = 0;
       std::from_chars(name.data(), name.data() + name.size(), tid);
@@ -198,23 +185,36 @@ const WaitsBefore::Wait* WaitsBefore::find(pid_t tid) const {
 std::optional<std::uint64_t> WaitsBefore::elapsed(pid_t tid) const {
   const Wait* const wait = find(tid);
   // Being stopped by a tracer is itself one more sleep.
-  if (wait == nullptr || sleeps_of(tid) > wait->sleeps + 1) return std::nullopt;
-  return wait->elapsed;
+  if (wait == nullptr || !wait->since || sleeps_of(tid) > wait->sleeps + 1) return std::nullopt;
+  return monotonic_nanoseconds() - *wait->since;
 }
 
-std::optional<image::TimedWait> find_timed_wait(const StoppedThread& thread, const RemoteMemory& memory, const WaitsBefore& waits) {
+namespace {
+
+std::optional<LimitedWait> find_limited_wait(const StoppedThread& thread, const RemoteMemory& memory, const WaitsBefore& waits,
+                                             const RememberedWaits& remembered) {
   if (static_cast<long>(thread.registers.rax) != -kRestartBlock) return std::nullopt;
   const WaitsBefore::Wait* const wait = waits.find(thread.tid);
-  const std::optional<int> call = call_of(thread, wait);
+  const bool is_continued = thread.registers.orig_rax == SYS_restart_syscall;
+  const RememberedWait* const known = is_continued && wait != nullptr ? remembered.find(thread.tid, wait->sleeps) : nullptr;
+  const std::optional<int> call = known != nullptr ? known->call : call_of(thread, wait);
   if (!call || !is_continued_by_kernel(*call)) return std::nullopt;
+  LimitedWait result{.call = *call, .remaining = {}, .end = 0};
   const std::optional<Limit> limit = limit_of(*call, thread.registers, memory);
-  image::TimedWait image;
-  image.set_call(*call);
-  if (limit) {
-    const std::uint64_t elapsed = limit->is_remaining ? 0 : thread.elapsed_in_call.value_or(0);
-    image.set_remaining_nanoseconds(limit->nanoseconds > elapsed ? limit->nanoseconds - elapsed : 1);
-  }
-  return image;
+  if (!limit) return result;
+  const std::uint64_t now = monotonic_nanoseconds();
+  const std::uint64_t elapsed = limit->is_remaining ? 0 : thread.elapsed_in_call.value_or(0);
+  result.end = now + limit->nanoseconds - std::min(elapsed, limit->nanoseconds);
+  // What is remembered can only shorten the rest.
+  if (known != nullptr && !limit->is_remaining) result.end = std::min(result.end, known->end);
+  result.remaining = std::max(result.end, now + 1) - now;
+  return result;
+}
+
+}  // namespace
+
+void note_limited_waits(StoppedProcess& process, const WaitsBefore& waits, const RememberedWaits& remembered) {
+  for (StoppedThread& thread : process.threads()) thread.wait = find_limited_wait(thread, process.memory(), waits, remembered);
 }
 
 user_regs_struct continue_timed_wait(NewbornThread& thread, user_regs_struct registers, const image::TimedWait& wait) {

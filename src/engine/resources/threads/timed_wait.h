@@ -11,6 +11,7 @@
 #include <optional>
 #include <vector>
 
+#include "engine/resources/threads/remembered_waits.h"
 #include "engine/resources/threads/threads.pb.h"
 #include "engine/tracee/newborn_thread.h"
 #include "engine/tracee/remote_memory.h"
@@ -28,8 +29,8 @@ class WaitsBefore {
   struct Wait {
     int call = 0;                           // the system call's number, or that of restart_syscall(2)
     std::string channel;                    // the kernel function it waits in (/proc/PID/wchan), or empty
-    std::optional<std::uint64_t> elapsed;   // nanoseconds since the thread last ran
-    std::uint64_t sleeps = 0;               // how often it had gone to sleep (voluntary_ctxt_switches)
+    std::optional<std::uint64_t> since;     // when the thread last ran: CLOCK_MONOTONIC, in nanoseconds
+    std::uint64_t sleeps = 0;               // how often it had gone to sleep
   };
   const Wait* find(pid_t tid) const;
   // Nanoseconds that a thread, which has just been stopped and made no call since, had been waiting in its call; nothing if it is not
@@ -40,8 +41,9 @@ class WaitsBefore {
   std::map<pid_t, Wait> waits_;
 };
 
-// The wait that `thread` was caught in, if it is one that only the kernel can continue.
-std::optional<image::TimedWait> find_timed_wait(const StoppedThread& thread, const RemoteMemory& memory, const WaitsBefore& waits);
+// Finds the threads of `process` that were caught in a wait that only the kernel can continue, and what remains of it (StoppedThread::wait).
+// To be called while nothing of the process is borrowed.
+void note_limited_waits(StoppedProcess& process, const WaitsBefore& waits, const RememberedWaits& remembered);
 
 // Makes the call again in `thread`, which is to have registers `registers` afterwards, until it waits; then the kernel holds what it needs
 // to continue it. Returns the registers to give the thread: the given ones if it waits, or with the call's result if it came at once.
