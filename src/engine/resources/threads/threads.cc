@@ -57,6 +57,36 @@ void correct_cached_id(const RemoteMemory& memory, const image::Thread& thread, 
   if (memory.read_value<pid_t>(place) == thread.tid()) memory.write_value(place, fresh);
 }
 
+void correct_owner(const RemoteMemory& memory, RemoteAddress word, pid_t old, pid_t fresh) {
+  const auto value = memory.read_value<std::uint32_t>(word);
+  if ((value & FUTEX_TID_MASK) != static_cast<std::uint32_t>(old)) return;
+  memory.write_value(word, (value & ~std::uint32_t{FUTEX_TID_MASK}) | static_cast<std::uint32_t>(fresh));
+}
+
+// The mutexes that a thread holds and that the kernel would release at its end (get_robust_list(2)): it knows their
+// owner by the id in them, and so does the C library. The list is the program's and may be broken: then it ends there.
+void correct_held_mutexes(const RemoteMemory& memory, const image::Thread& thread, pid_t fresh) {
+  if (thread.robust_list() == 0 || thread.robust_list_bytes() != sizeof(robust_list_head)) return;
+  constexpr std::uint64_t kInheritsPriority = 1;  // marked in the pointer to the entry
+  constexpr long kGlibcOffset = -32;              // from the list's entry to the mutex, of glibc's pthread_mutex_t
+  constexpr std::size_t kOwnerCopy = 8;           // __data.__owner, from the futex
+  try {
+    const auto head = memory.read_value<robust_list_head>({thread.robust_list()});
+    const auto correct = [&](std::uint64_t entry) {
+      const RemoteAddress word{(entry & ~kInheritsPriority) + static_cast<std::uint64_t>(head.futex_offset)};
+      correct_owner(memory, word, thread.tid(), fresh);
+      if (head.futex_offset == kGlibcOffset) correct_owner(memory, word + kOwnerCopy, thread.tid(), fresh);
+    };
+    if (head.list_op_pending != nullptr) correct(reinterpret_cast<std::uint64_t>(head.list_op_pending));
+    auto entry = reinterpret_cast<std::uint64_t>(head.list.next);
+    for (int i = 0; i < ROBUST_LIST_LIMIT && (entry & ~kInheritsPriority) != thread.robust_list(); ++i) {
+      correct(entry);
+      entry = memory.read_value<std::uint64_t>({entry & ~kInheritsPriority});
+    }
+  } catch (const Error&) {  // as the kernel does at the thread's end (handle_futex_death)
+  }
+}
+
 }  // namespace
 
 void capture_thread(CaptureContext& context, const StoppedThread& thread, RemoteCaller& remote, image::Thread& image) {
@@ -116,7 +146,9 @@ void ThreadRestart::create(RestoreContext& context, bool keep_ids) {
     const pid_t fresh = innermost_id(entry.thread->tid());
     context.threads[entry.image->tid()] = entry.thread;
     context.new_ids[entry.image->tid()] = fresh;
-    if (!keep_ids) correct_cached_id(context.memory, *entry.image, fresh);
+    if (keep_ids) continue;
+    correct_cached_id(context.memory, *entry.image, fresh);
+    correct_held_mutexes(context.memory, *entry.image, fresh);
   }
 }
 
