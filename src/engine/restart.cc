@@ -19,6 +19,7 @@
 #include "engine/resources/attributes/attributes.h"
 #include "engine/resources/threads/threads.h"
 #include "engine/tracee/child_signal.h"
+#include "engine/tracee/id_taken.h"
 
 namespace crs::engine {
 namespace {
@@ -68,10 +69,7 @@ std::array<int, 3> own_standard_streams() {
   return streams;
 }
 
-}  // namespace
-
-RestartedProgram restart(const Snapshot& snapshot, const RestartOptions& options) {
-  const ChildSignalBlocked child_signal;
+RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& options) {
   Passes passes;
   RestartedProgram program;
   const ContentStore content(snapshot.location);
@@ -151,6 +149,21 @@ RestartedProgram restart(const Snapshot& snapshot, const RestartOptions& options
   threads.detach(program.pid == program.wait_pid);
   program.passes = passes.list();
   return program;
+}
+
+}  // namespace
+
+RestartedProgram restart(const Snapshot& snapshot, const RestartOptions& options) {
+  constexpr int kAttempts = 3;
+  const ChildSignalBlocked child_signal;
+  for (int attempt = 1;; ++attempt) {
+    try {
+      return restart_once(snapshot, options);
+    } catch (const IdTaken&) {
+      // Nothing that a user would see has happened yet; a new plan finds the id in use and another way.
+      if (options.ids != Ids::Automatic || attempt == kAttempts) throw;
+    }
+  }
 }
 
 }  // namespace crs::engine
