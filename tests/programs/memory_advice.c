@@ -60,7 +60,7 @@ int main(void) {
   subject_ready();
 
   flags_of(places, after);
-  for (size_t i = 0; i <= KINDS; ++i) SUBJECT_CHECK(strcmp(before[i], after[i]) == 0, "area %zu:%sinstead of%s", i, after[i], before[i]);
+  for (size_t i = 0; i <= KINDS; ++i) SUBJECT_CHECK(strcmp(before[i], after[i]) == 0, "area %zu:%.120sinstead of%.120s", i, after[i], before[i]);
   for (size_t i = 0; i < KINDS; ++i) SUBJECT_CHECK(memory_differs(places[i], PAGES * PAGE, i) < 0, "content of area %zu", i);
   SUBJECT_CHECK(memory_has_flag(part + PAGE, "dd") && !memory_has_flag(part, "dd") && !memory_has_flag(part + 2 * PAGE, "dd"));
   SUBJECT_CHECK(memory_has_flag(shared, "dc") && memory_has_flag(shared, "dd"));

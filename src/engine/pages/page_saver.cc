@@ -19,7 +19,7 @@ struct Batch {
 };
 
 bool read_alike(const PageArea& one, const PageArea& other) {
-  return one.choice == other.choice && one.readable == other.readable && one.starts_zero == other.starts_zero;
+  return one.choice == other.choice && one.choice != PageChoice::Given && one.readable == other.readable && one.starts_zero == other.starts_zero;
 }
 
 // Hands out the pages of all areas in batches, to one thread at a time.
@@ -34,7 +34,7 @@ class Batches {
     for (std::uint64_t room = kPagePayload; room > 0;) {
       if (pending_.size() == 0 && !find_more()) break;
       if (!batch.runs.empty() && !read_alike(batch.like, areas_[area_])) break;
-      batch.like = areas_[area_];
+      if (batch.runs.empty()) batch.like = areas_[area_];
       const RemoteRange run{pending_.start, pending_.start + std::min(room, pending_.size())};
       append_run(batch.runs, run);
       pending_.start = run.end;
@@ -105,7 +105,10 @@ PageRuns drop_zeros(const PageRuns& runs, std::vector<std::byte>& bytes) {
 
 void read_batch(const RemoteMemory& source, const Batch& batch, std::vector<std::byte>& bytes) {
   bytes.resize(total_bytes(batch.runs));
-  if (batch.like.choice == PageChoice::All) {
+  if (batch.like.choice == PageChoice::Given) {
+    const RemoteRange run = batch.runs.front();  // alone in its batch
+    std::memcpy(bytes.data(), batch.like.content->data() + (run.start - batch.like.range.start), run.size());
+  } else if (batch.like.choice == PageChoice::All) {
     read_runs_as_far_as_possible(source, batch.runs, bytes);
   } else if (batch.like.readable) {
     read_runs(source, batch.runs, bytes);

@@ -1,7 +1,9 @@
 // From the memory of a frozen process into extents: scan, read, drop zeros, checksum, compress and write, on all cores at once.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -18,6 +20,7 @@ enum class PageChoice {
   Own,       // the pages that PageScan calls Own
   Existing,  // every page; all can be read
   All,       // every page that can be read; those that cannot (beyond the end of a mapped file) count as zeros
+  Given,     // every page; `content` has them already
 };
 
 // A part of one area, and how it is to be saved.
@@ -26,6 +29,7 @@ struct PageArea {
   PageChoice choice = PageChoice::Own;
   bool readable = true;     // the program itself may read it
   bool starts_zero = true;  // a fresh area reads as zeros, so that pages of zeros need not be saved
+  std::shared_ptr<const std::vector<std::byte>> content = {};  // Given: of the range
 };
 
 struct SavedPages {

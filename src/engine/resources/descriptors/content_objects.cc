@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "engine/resources/descriptors/content_copy.h"
+#include "engine/resources/memory/guard_pages.h"
 
 namespace crs::engine {
 namespace {
@@ -54,6 +55,18 @@ FileDescriptor open_through_process(pid_t pid, dev_t device, ino_t inode) {
 FileDescriptor open_through_mapping(pid_t pid, const MappedPiece& piece) {
   const std::string path = fmt::format("/proc/{}/map_files/{:x}-{:x}", pid, piece.start.value, piece.end.value);
   return FileDescriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+}
+
+// Also where the program itself may not read. False: there is no such page, since the file ends before it.
+bool read_page(const RemoteMemory& memory, RemoteAddress address, std::span<std::byte> page) {
+  if (memory.read_some(address, page) == page.size()) return true;
+  try {
+    memory.read_protected(address, page);
+    return true;
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::ProgramGone) throw;
+    return false;
+  }
 }
 
 bool is_zero(std::span<const std::byte> bytes) {
@@ -162,10 +175,13 @@ std::uint32_t ContentObjects::keep_from_memory(const CaptureContext& context, de
   std::uint64_t packed = 0;
   std::uint64_t end = 0;
   for (const MappedPiece& piece : ordered) {
+    std::optional<UnguardedView> view;
+    if (piece.guarded) view.emplace(context.remote, RemoteRange{piece.start, piece.end});
+    const RemoteAddress start = view ? view->of(piece.start) : piece.start;
     const std::uint64_t piece_end = piece.file_offset + (piece.end - piece.start);
     for (std::uint64_t offset = std::max(end, piece.file_offset); offset < piece_end; offset += kPageSize) {
       // Beyond the end of the file nothing can be read: that is where the file ends.
-      if (context.memory.read_some(piece.start + (offset - piece.file_offset), page) < page.size()) break;
+      if (!read_page(context.memory, start + (offset - piece.file_offset), page)) break;
       end = offset + kPageSize;
       if (is_zero(page)) continue;
       pwrite_all(file.get(), name, page, packed);

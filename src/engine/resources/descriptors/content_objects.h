@@ -35,11 +35,12 @@ constexpr int content_object_descriptor(int first_private_descriptor, std::uint3
   return first_private_descriptor + kOtherPrivateDescriptors + static_cast<int>(index);
 }
 
-// One memory area that maps a file.
+// One shared memory area that maps a file.
 struct MappedPiece {
   RemoteAddress start;  // start and end of the area exactly as /proc/PID/maps has them
   RemoteAddress end;
   std::uint64_t file_offset;  // bytes
+  bool guarded = false;       // it has guard pages
 };
 
 // The capturing side. One for each captured process; not thread-safe.
@@ -55,7 +56,7 @@ class ContentObjects {
   // show, " (deleted)" included. Throws if the content cannot be read or written to the snapshot.
   std::uint32_t keep(int descriptor, std::string_view shown_path);
 
-  // Keeps the file behind memory areas: all areas of the process that map this inode (device and inode as
+  // Keeps the file behind memory areas: all shared areas of the process that map this inode (device and inode as
   // /proc/PID/maps has them). The content comes from an open descriptor of the process, else from /proc/PID/map_files
   // (needs CAP_CHECKPOINT_RESTORE), else from the mapped memory itself; then what no area maps is not known and comes
   // back as a hole. Adds to context.refusals and returns nothing where the file cannot be kept (hugetlbfs, secret

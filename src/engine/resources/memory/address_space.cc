@@ -1,5 +1,7 @@
 #include "engine/resources/memory/address_space.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 
 #include "base/error.h"
@@ -130,6 +132,7 @@ void validate(const image::Memory& memory, std::uint32_t content_objects) {
   for (std::size_t i = 1; i < ranges.size(); ++i) {
     if (ranges[i - 1].overlaps(ranges[i])) fail(ErrorKind::Damaged, "the image's vDSO lies in an area at {:#x}", ranges[i - 1].start.value);
   }
+  if ((memory.future_locks() & ~(std::uint32_t{MCL_FUTURE} | MCL_ONFAULT)) != 0) fail(ErrorKind::Damaged, "the image has unknown locks");
   for (const image::MappedFile& file : memory.files()) {
     if (!file.path().starts_with('/') || file.path().find('\0') != std::string::npos) {
       fail(ErrorKind::Damaged, "the image names a file '{}', which cannot be", file.path());

@@ -12,6 +12,8 @@
 #include "engine/resources/descriptors/content_objects.h"
 #include "engine/resources/memory/area_properties.h"
 #include "engine/resources/memory/file_identity.h"
+#include "engine/resources/memory/future_locks.h"
+#include "engine/resources/memory/guard_pages.h"
 #include "engine/resources/memory/layout.h"
 #include "engine/resources/memory/memory.h"
 #include "engine/resources/memory/shared_pages.h"
@@ -57,13 +59,17 @@ std::optional<std::pair<std::string_view, std::string_view>> refused_by_flags(co
 class MemoryCapture {
  public:
   MemoryCapture(CaptureContext& context, std::vector<MappedArea> areas, image::Memory& image)
-      : context_(context), areas_(std::move(areas)), image_(image) {}
+      : context_(context), areas_(std::move(areas)), image_(image), pagemap_(context.pid) {}
 
   std::vector<PageArea> run() {
     for (const MappedArea& area : areas_) capture(area);
+    read_below_guards();
+    std::ranges::sort(pages_, {}, [](const PageArea& pages) { return pages.range.start; });
     image_.mutable_kernel()->set_code(kernel_code());
     capture_layout(context_.pid, context_.remote, *image_.mutable_layout());
     capture_executable();
+    const bool locks = std::ranges::any_of(areas_, [](const MappedArea& area) { return area.has("lo"); });
+    if (locks) image_.set_future_locks(future_locks(context_.pid, context_.remote));
     return std::move(pages_);
   }
 
@@ -108,11 +114,12 @@ class MemoryCapture {
     entry.set_offset(area.offset);
     image::MappedFile& file = *image_.mutable_files(static_cast<int>(entry.backing()));
     if (area.shared) {
+      record_guards(area);
       file.set_shared_areas(true);
       if (area.has("mw")) file.set_writable(true);
     } else {
       file.set_private_areas(true);
-      PageArea pages{.range = area.range};
+      PageArea pages{.range = area.range, .content = {}};
       pages.readable = (area.protection & PROT_READ) != 0;
       pages.starts_zero = false;
       pages_.push_back(pages);
@@ -123,19 +130,40 @@ class MemoryCapture {
   void capture_lost_file(const MappedArea& area) {
     Area& entry = add(area, Area::ANONYMOUS);
     entry.set_former_file(area.name);
-    pages_.push_back({.range = area.range, .choice = PageChoice::All});
+    record_guards(area);
+    pages_.push_back({.range = area.range, .choice = PageChoice::All, .content = {}});
   }
 
   void capture_content(const MappedArea& area) {
+    record_guards(area);
     std::vector<MappedPiece> pieces;
-    for (const MappedArea& other : areas_) {
-      if (other.device == area.device && other.inode == area.inode) pieces.push_back({other.range.start, other.range.end, other.offset});
-    }
+    if (!context_.objects.find(area.device, area.inode)) pieces = pieces_of(area);
     const auto object = context_.objects.keep_mapped(context_, area.device, area.inode, area.name, pieces);
     if (!object) return;  // refused there
     Area& entry = add(area, Area::SHARED_CONTENT);
     entry.set_backing(*object);
     entry.set_offset(area.offset);
+  }
+
+  // Private areas of the file do not tell what is in it.
+  std::vector<MappedPiece> pieces_of(const MappedArea& area) const {
+    std::vector<MappedPiece> pieces;
+    for (const MappedArea& other : areas_) {
+      if (!other.shared || other.device != area.device || other.inode != area.inode) continue;
+      pieces.push_back({other.range.start, other.range.end, other.offset, !guards_in(pagemap_, other.range).empty()});
+    }
+    return pieces;
+  }
+
+  // Of an area whose pages PageChoice::Own does not look at.
+  PageRuns record_guards(const MappedArea& area) {
+    PageRuns guards = guards_in(pagemap_, area.range);
+    for (const RemoteRange& guard : guards) {
+      image::AddressRange& range = *image_.add_guards();
+      range.set_start(guard.start.value);
+      range.set_end(guard.end.value);
+    }
+    return guards;
   }
 
   void capture_shared_memory(const MappedArea& area) {
@@ -147,15 +175,36 @@ class MemoryCapture {
     entry.set_offset(area.offset);
     memory.set_size(std::max(memory.size(), area.offset + area.range.size()));
     if (!area.has("nr")) memory.set_reserves(true);
+    const PageRuns guards = record_guards(area);
     const bool readable = (area.protection & PROT_READ) != 0;
     for (const RemoteRange& run :
          existing_shared_pages(context_.pid, context_.remote, area.range, area.offset, area.swapped_bytes > 0)) {
-      save_shared_run(run, area, readable, saved_parts_[known->second]);
+      for (const RemoteRange& seen : other_parts(run, guards)) {
+        for (const RemoteRange& part : unsaved_parts(seen, area, saved_parts_[known->second])) {
+          pages_.push_back({.range = part, .choice = PageChoice::Existing, .readable = readable, .content = {}});
+        }
+      }
+      for (const RemoteRange& part : common_parts(run, guards)) covered_.push_back({&area, known->second, part});
     }
   }
 
-  // Saves the pages of `run` unless another area of the same memory has them already. `saved` are offsets in that memory.
-  void save_shared_run(RemoteRange run, const MappedArea& area, bool readable, std::map<std::uint64_t, std::uint64_t>& saved) {
+  // What guard pages cover and no other area shows.
+  void read_below_guards() {
+    for (const Covered& covered : covered_) {
+      for (const RemoteRange& part : unsaved_parts(covered.part, *covered.area, saved_parts_[covered.memory])) {
+        const UnguardedView view(context_.remote, covered.area->range);
+        std::vector<std::byte> content(part.size());
+        context_.memory.read_protected(view.of(part.start), content);
+        pages_.push_back({.range = part,
+                          .choice = PageChoice::Given,
+                          .content = std::make_shared<const std::vector<std::byte>>(std::move(content))});
+      }
+    }
+  }
+
+  // The parts of `run` that no other area of the same memory has saved already; now they are. `saved` are offsets in that memory.
+  static PageRuns unsaved_parts(RemoteRange run, const MappedArea& area, std::map<std::uint64_t, std::uint64_t>& saved) {
+    PageRuns parts;
     const std::uint64_t first = area.offset + (run.start - area.range.start);
     const std::uint64_t last = first + run.size();
     for (std::uint64_t position = first; position < last;) {
@@ -166,16 +215,17 @@ class MemoryCapture {
       }
       const std::uint64_t end = next == saved.end() ? last : std::min(last, next->first);
       const RemoteAddress start = area.range.start + (position - area.offset);
-      pages_.push_back({.range = {start, start + (end - position)}, .choice = PageChoice::Existing, .readable = readable});
+      append_run(parts, {start, start + (end - position)});
       saved[position] = end;
       position = end;
     }
+    return parts;
   }
 
   void save_own_pages(const MappedArea& area, const Area& entry) {
     // What the kernel may drop at any time is dropped now: vgetrandom(2) states must not run twice from one snapshot.
     if (has_property(entry, Area::DROPPABLE)) return;
-    pages_.push_back({.range = area.range, .readable = (area.protection & PROT_READ) != 0});
+    pages_.push_back({.range = area.range, .readable = (area.protection & PROT_READ) != 0, .content = {}});
   }
 
   Area& add(const MappedArea& area, Area::Kind kind) {
@@ -235,8 +285,15 @@ class MemoryCapture {
   CaptureContext& context_;
   const std::vector<MappedArea> areas_;
   image::Memory& image_;
+  Pagemap pagemap_;
   Backings backings_;
   std::vector<PageArea> pages_;
+  struct Covered {
+    const MappedArea* area;
+    std::uint32_t memory;
+    RemoteRange part;
+  };
+  std::vector<Covered> covered_;  // existing pages of shared memory below guard pages
   std::map<std::string, std::uint32_t> files_;
   std::map<std::pair<dev_t, ino_t>, std::uint32_t> shared_;
   std::map<std::uint32_t, std::map<std::uint64_t, std::uint64_t>> saved_parts_;  // of each shared memory: start -> end
@@ -263,6 +320,7 @@ void save_memory_pages(const RemoteMemory& source, const std::vector<PageArea>& 
     range.set_start(guard.start.value);
     range.set_end(guard.end.value);
   }
+  std::ranges::sort(*image.mutable_guards(), {}, &image::AddressRange::start);
 }
 
 }  // namespace crs::engine

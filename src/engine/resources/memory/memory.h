@@ -4,8 +4,8 @@
 // A restart: check_memory() in the restart command; restore_memory_inside() in the newborn, after its descriptors; from outside
 // MemoryRestore, before the descriptors are activated.
 //
-// Not seen from outside and therefore not kept: mlockall(MCL_FUTURE) as far as it concerns areas made later, and protection keys that are
-// allocated but used by no area.
+// Not seen from outside and therefore not kept: protection keys that are allocated but used by no area, and mlockall(MCL_FUTURE) of a
+// program without any locked area.
 #pragma once
 
 #include <cstdint>

@@ -13,6 +13,7 @@
 #include "engine/resources/memory/address_space.h"
 #include "engine/resources/memory/area_properties.h"
 #include "engine/resources/memory/area_settings.h"
+#include "engine/resources/memory/future_locks.h"
 #include "engine/resources/memory/kernel_areas.h"
 #include "engine/resources/memory/layout.h"
 #include "engine/resources/memory/mapping_descriptors.h"
@@ -206,6 +207,12 @@ void MemoryRestore::finish() {
   }
   settings_->finish(image_, changed);
   set_layout();
+  if (image_.future_locks() != 0) {
+    if (const int problem = restore_future_locks(context_.remote, image_.future_locks())) {
+      context_.notes.push_back(fmt::format("memory that the program maps from now on is not locked (mlockall: {}); see ulimit -l",
+                                           ::strerrordesc_np(problem)));
+    }
+  }
   if (const int count = memory_descriptors_needed(image_)) {
     context_.remote.call("close_range", SYS_close_range, first_number_, first_number_ + count - 1, 0);
   }
