@@ -1,5 +1,6 @@
 // Twenty thousand areas, half of them shared memory objects of their own.
 // subject: rounds 1
+// subject: alone
 #include "memory.h"
 
 #define AREAS 10000
