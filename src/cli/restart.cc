@@ -101,7 +101,7 @@ class RestartVerb : public Verb {
     const Reference wanted = Reference::parse(target_);
     if (!job_.empty()) check_chosen_job_name(job_);
     const SnapshotInfo snapshot = context.store().open(wanted);
-    const Selection selection = context.components().select(snapshot.manifest.component().name());
+    const Selection selection = select_writer(context, snapshot);
     const std::string job = job_.empty() ? wanted.job : job_;
     SignalState signals;
     // Under this command's own id until the program is there: two restarts at once do not both get through.
@@ -120,6 +120,18 @@ class RestartVerb : public Verb {
   }
 
  private:
+  // The component that wrote the snapshot. That it is not there is no mistake in how this command was given.
+  static Selection select_writer(Context& context, const SnapshotInfo& snapshot) {
+    try {
+      return context.components().select(snapshot.manifest.component().name());
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::Usage) throw;
+      throw Error(ErrorKind::Failed, fmt::format("the snapshot was made by a component that this crs does not have: {}",
+                                                 error.chain().front()))
+          .advise("Use a crs that has it");
+    }
+  }
+
   RestartedProgram restart(Context& context, Module& module, const SnapshotInfo& snapshot) const {
     const SetAside set_aside = context.store().make_set_aside(snapshot.reference);
     RestartOptions options;

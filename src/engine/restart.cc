@@ -37,6 +37,9 @@ std::uint32_t content_objects_of(const image::Process& image) { return static_ca
 // Every room's answer to "can this be brought back here?", before anything is started.
 void check_process(CheckContext& context, const image::Process& image) {
   check_threads(context, image.threads());
+  if (image.threads().threads(0).tid() != image.pid()) {
+    fail(ErrorKind::Damaged, "the main thread of process {} has id {}", image.pid(), image.threads().threads(0).tid());
+  }
   check_memory(context, image.memory(), content_objects_of(image));
   check_descriptors(context, image.descriptors());
   check_signals(context, image.signals());

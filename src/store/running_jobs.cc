@@ -127,11 +127,12 @@ void RunningJobs::announce(const std::string& job, pid_t pid) {
   store::RunningRecord record = describe_here();
   record.set_pid(pid);
   record.set_start_time(*start_time);
-  const JobDirectory directory = store_.create_job(job);
-  const FileLock lock = lock_record(directory);
-  const std::optional<store::RunningRecord> present = read_record(directory);
-  if (present && present->pid() != pid && standing_of(*present) == Standing::Runs) refuse_name(job, present->pid());
-  replace_file(store_.disk(), directory.descriptor(), kRunningName, record.SerializeAsString(), directory.path());
+  store_.with_job(job, [&](const JobDirectory& directory) {
+    const FileLock lock = lock_record(directory);
+    const std::optional<store::RunningRecord> present = read_record(directory);
+    if (present && present->pid() != pid && standing_of(*present) == Standing::Runs) refuse_name(job, present->pid());
+    replace_file(store_.disk(), directory.descriptor(), kRunningName, record.SerializeAsString(), directory.path());
+  });
 }
 
 void RunningJobs::withdraw(const std::string& job, pid_t pid) {

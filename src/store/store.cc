@@ -150,13 +150,19 @@ JobDirectory Store::create_job(const std::string& job) {
   return JobDirectory::create(*disk_, create_root().get(), location_, job);
 }
 
-std::unique_ptr<SnapshotWriter> Store::begin(const SnapshotRequest& request) {
-  JobDirectory directory = create_job(request.job);
+Store::LockedJob Store::lock_job(const SnapshotRequest& request) {
   const auto report = [&] {
     if (request.progress) request.progress(fmt::format("waiting for another checkpoint of {}", request.job));
   };
-  std::optional<FileLock> lock =
-      FileLock::acquire(directory.descriptor(), kJobLockName, directory.path(), request.wait_limit, report);
+  return with_job(request.job, [&](JobDirectory directory) -> LockedJob {
+    std::optional<FileLock> lock =
+        FileLock::acquire(directory.descriptor(), kJobLockName, directory.path(), request.wait_limit, report);
+    return {std::move(directory), std::move(lock)};
+  });
+}
+
+std::unique_ptr<SnapshotWriter> Store::begin(const SnapshotRequest& request) {
+  auto [directory, lock] = lock_job(request);
   if (!lock) {
     throw Error(ErrorKind::Failed, fmt::format("another checkpoint of {} is still going on after {} ms", request.job,
                                                request.wait_limit.count()))

@@ -135,10 +135,6 @@ std::optional<int> call_of(const StoppedThread& thread, const WaitsBefore::Wait*
   return std::nullopt;
 }
 
-bool is_continued_by_kernel(int call) {
-  return call == SYS_nanosleep || call == SYS_clock_nanosleep || call == SYS_poll || call == SYS_futex;
-}
-
 // The time limit as the call's arguments have it. Sleeps that ask for it were told by the kernel what remained when they were stopped.
 struct Limit {
   std::uint64_t nanoseconds = 0;
@@ -202,11 +198,15 @@ std::optional<std::uint64_t> WaitsBefore::elapsed(pid_t tid) const {
   return wait->elapsed;
 }
 
+bool is_timed_wait(int call) {
+  return call == SYS_nanosleep || call == SYS_clock_nanosleep || call == SYS_poll || call == SYS_futex;
+}
+
 std::optional<image::TimedWait> find_timed_wait(const StoppedThread& thread, const RemoteMemory& memory, const WaitsBefore& waits) {
   if (static_cast<long>(thread.registers.rax) != -kRestartBlock) return std::nullopt;
   const WaitsBefore::Wait* const wait = waits.find(thread.tid);
   const std::optional<int> call = call_of(thread, wait);
-  if (!call || !is_continued_by_kernel(*call)) return std::nullopt;
+  if (!call || !is_timed_wait(*call)) return std::nullopt;
   const std::optional<Limit> limit = limit_of(*call, thread.registers, memory);
   image::TimedWait image;
   image.set_call(*call);
@@ -224,9 +224,6 @@ user_regs_struct continue_timed_wait(NewbornThread& thread, user_regs_struct reg
     const timespec value{static_cast<time_t>(remaining / kSecond), static_cast<long>(remaining % kSecond)};
     return thread.put(value).value;
   };
-  if (!is_continued_by_kernel(wait.call())) {
-    fail(ErrorKind::Damaged, "the image has a thread in a timed wait of system call {}, which has none", wait.call());
-  }
   switch (wait.call()) {
     case SYS_nanosleep:
       arguments[0] = time();

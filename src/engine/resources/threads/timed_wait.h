@@ -40,11 +40,14 @@ class WaitsBefore {
   std::map<pid_t, Wait> waits_;
 };
 
+// Whether system call `call` waits for a limited time that only the kernel knows how to continue.
+bool is_timed_wait(int call);
+
 // The wait that `thread` was caught in, if it is one that only the kernel can continue.
 std::optional<image::TimedWait> find_timed_wait(const StoppedThread& thread, const RemoteMemory& memory, const WaitsBefore& waits);
 
 // Makes the call again in `thread`, which is to have registers `registers` afterwards, until it waits; then the kernel holds what it needs
-// to continue it. Returns the registers to give the thread: the given ones if it waits, or with the call's result if it came at once.
+// to continue it. Its call must be one of those. Returns the registers to give the thread: the given ones if it waits, or with the call's result if it came at once.
 user_regs_struct continue_timed_wait(NewbornThread& thread, user_regs_struct registers, const image::TimedWait& wait);
 
 }  // namespace crs::engine
