@@ -8,6 +8,7 @@
 #include "cli/jobs.h"
 #include "cli/snapshot_text.h"
 #include "cli/verb.h"
+#include "store/disk.h"
 
 namespace crs::cli {
 namespace {
@@ -51,6 +52,8 @@ class CheckpointVerb : public Verb {
   int execute(Context& context) override {
     // A reader of ours that goes away must not end a checkpoint in the middle.
     ::signal(SIGPIPE, SIG_IGN);
+    // A file beyond RLIMIT_FSIZE is an error like a full disk (setrlimit(2)).
+    ::signal(SIGXFSZ, SIG_IGN);
     if (!name_.empty()) check_chosen_job_name(name_);
     if (!component_.empty()) context.parameters().read_option("crs=" + component_);
     Target target = find_target(context.store(), target_);
@@ -61,7 +64,7 @@ class CheckpointVerb : public Verb {
           .advise("'crs components' lists those that can");
     }
     const auto writer = context.store().begin(request(context, target, selection));
-    selection.module().checkpoint(target.pid, *writer, options(context));
+    take(selection.module(), target.pid, *writer, context);
     if (!writer->committed()) fail(ErrorKind::Failed, "component {} stored no snapshot", selection.name());
     print_result(context, *writer, target);
     return kDone;
@@ -77,6 +80,16 @@ class CheckpointVerb : public Verb {
     request.wait_limit = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::duration<double>(timeout_));
     request.progress = [&context](const std::string& line) { context.say(line); };
     return request;
+  }
+
+  // The component writes its files by itself, and knows nothing of stores.
+  void take(Module& module, pid_t pid, SnapshotWriter& writer, Context& context) const {
+    try {
+      module.checkpoint(pid, writer, options(context));
+    } catch (Error& error) {
+      advise_about_space(error);
+      throw;
+    }
   }
 
   CheckpointOptions options(Context& context) const {

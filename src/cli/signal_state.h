@@ -5,8 +5,8 @@
 
 namespace crs::cli {
 
-// Makes SIGCHLD wait for us (a caller may have ignored it, and then no child could be waited for) and remembers how
-// everything was. One object at a time; the thread that makes it is the process's only one.
+// Makes SIGCHLD wait for us (a caller may have ignored it, and then no child could be waited for), makes files that grow
+// beyond RLIMIT_FSIZE an error instead of a death (setrlimit(2), SIGXFSZ), and remembers how everything was. One object at a time; the thread that makes it is the process's only one.
 class SignalState {
  public:
   SignalState();
@@ -22,6 +22,7 @@ class SignalState {
  private:
   sigset_t mask_;
   struct sigaction child_action_{};
+  struct sigaction file_size_action_{};
 };
 
 }  // namespace crs::cli

@@ -47,10 +47,11 @@ class Subject:
 
 
 def tree_of(directory):
-    """Every file and directory below, with size and time of change: what must be the same if nothing was written."""
+    """Every file and directory below, with mode and size: what must be the same if nothing was written. But for the empty lock file of who
+    runs a job, which a restart that fails may be the first to need."""
     found = {}
     for folder, _, files in os.walk(directory):
-        for path in [folder, *(os.path.join(folder, name) for name in files)]:
+        for path in [folder, *(os.path.join(folder, name) for name in files if name != "running.lock")]:
             status = os.lstat(path)
             found[os.path.relpath(path, directory)] = (status.st_mode, status.st_size if path != folder else 0)
     return found
