@@ -30,7 +30,7 @@ class CheckpointVerb : public Verb {
            "  crs checkpoint --leave-out fd=7 --json sim\n\n" +
            std::string(
                "Exit statuses:\n  0  done: the snapshot is complete\n  1  failed, or something cannot be kept\n"
-               "  2  wrong usage\n  3  no such job or process\n");
+               "  2  wrong usage\n  3  no such job or process\n  4  what the store holds of the job is damaged\n");
   }
   std::string action() const override { return target_.empty() ? "checkpoint" : "checkpoint " + target_; }
 

@@ -25,8 +25,7 @@ while not os.path.exists(os.environ["SUBJECT_GO"]): time.sleep(0.002)
 open(os.environ["SUBJECT_STATUS"], "a").write("ok\n" if sum(held[::4096]) == total else "failed\n")
 """
 
-# In a mount namespace of its own, with a small tmpfs as the store: runs a command there whenever asked for. Arguments: the store, its
-# size, and whether user namespaces are needed.
+# In a mount namespace of its own: runs a command with a small tmpfs as the store. Arguments: the store, its size, the command.
 STAGE = r"""
 mount -t tmpfs -o size=$2,mode=0700 tmpfs "$1" || exit 99
 shift 2
@@ -45,18 +44,18 @@ class Holder(Subject):
 
 
 def full_disk(workspace, options):
-    """A store on 12 MiB of memory, filled more and more: the checkpoint fails at another place each time."""
-    holder = Holder(workspace, 8 << 20)
-    script = workspace.work / "full_disk.py"
-    shutil.copy(pathlib.Path(__file__).parent / "full_disk_stage.py", script)
-    script.chmod(0o755)
+    """A store on a small tmpfs, filled more and more: the checkpoint fails at another place each time. Store, program and crs are in a mount
+    namespace of the test; for the ordinary user in a user namespace too."""
+    scripts = {}
+    for name, text in (("stage", (pathlib.Path(__file__).parent / "full_disk_stage.py").read_text()), ("holder", HOLDER)):
+        scripts[name] = workspace.work / f"{name}.py"
+        scripts[name].write_text(text)
+        scripts[name].chmod(0o755)
     unshare = ["unshare", "-m"] if workspace.user == "root" else ["unshare", "-Urm"]
-    # As in the store's own namespace, the program must be seen as this user's: root there is the ordinary user here.
-    result = workspace.run([*unshare, "sh", "-c", STAGE, "stage", workspace.store, "24m", PYTHON, script, workspace.crs_path, workspace.store,
-                            str(holder.pid)], limit=100)
+    workspace.environment |= {"SUBJECT_STATUS": str(workspace.work / "status"), "SUBJECT_GO": str(workspace.work / "go")}
+    result = workspace.run([*unshare, "sh", "-c", STAGE, "stage", workspace.store, "24m", PYTHON, scripts["stage"], workspace.crs_path,
+                            workspace.store, scripts["holder"]], limit=100)
     check(result.status == 0, f"{result}")
-    holder.check_untouched()
-    holder.finish()
 
 
 def file_size_limit(workspace, options):
@@ -127,24 +126,37 @@ def no_address_space_for_the_restart(workspace, options):
     holder.finish(workspace.restart(reference))
 
 
+def memory_group(limit):
+    """A new control group with a limit of memory, of whichever version this system has; None if there is none."""
+    for folder, file in (("/sys/fs/cgroup", "memory.max"), ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")):
+        line = [line for line in read_text("/proc/self/cgroup").splitlines() if line.startswith("0::") == (file == "memory.max")
+                and (file == "memory.max" or ":memory:" in line)]
+        for own in [line[0].split(":", 2)[2], ""] if line else []:
+            group = pathlib.Path(folder + own) / f"crs-test-{os.getpid()}"
+            # The files of a real one are there at once.
+            try:
+                group.mkdir()
+            except OSError:
+                continue
+            if (group / file).exists():
+                (group / file).write_text(str(limit))
+                return group
+            group.rmdir()
+    return None
+
+
 def root_no_memory_for_the_restart(workspace, options):
     """A memory control group that is too small."""
-    groups = pathlib.Path("/sys/fs/cgroup")
-    group = groups / f"crs-test-{os.getpid()}"
-    try:
-        group.mkdir()
-        (group / "memory.max").write_text(str(32 << 20))
-    except OSError as problem:
-        print(f"no control groups can be made here ({problem}): not checked")
-        if group.exists():
-            group.rmdir()
+    group = memory_group(32 << 20)
+    if group is None:
+        print("no memory control groups can be made here: not checked")
         return
     try:
         holder = Holder(workspace, 64 << 20)
         reference = workspace.checkpoint(str(holder.pid))
         workspace.kill(holder.pid)
         enter = lambda: (group / "cgroup.procs").write_text(str(os.getpid()))
-        refused(workspace, "restart", "--detach", reference, expect=1, names=["memory.max", "are needed"], preexec_fn=enter)
+        refused(workspace, "restart", "--detach", reference, expect=1, names=["control group", "are needed"], preexec_fn=enter)
         holder.finish(workspace.restart(reference))
     finally:
         workspace.end_processes()

@@ -1,11 +1,17 @@
-"""bad_store_test.py runs this where the store is a small tmpfs: CRS STORE PID. Fills the disk more and more and takes a checkpoint each time."""
+"""bad_store_test.py runs this where the store is a small tmpfs: CRS STORE PROGRAM. Starts the program, fills the disk more and more and takes a checkpoint each time.
+The program says how it fared in the end."""
 
 import os
 import pathlib
 import subprocess
 import sys
+import time
 
-CRS, STORE, PID = sys.argv[1], pathlib.Path(sys.argv[2]), sys.argv[3]
+CRS, STORE = sys.argv[1], pathlib.Path(sys.argv[2])
+STATUS, GO = pathlib.Path(os.environ["SUBJECT_STATUS"]), pathlib.Path(os.environ["SUBJECT_GO"])
+with open(STATUS.with_suffix(".out"), "w") as output:
+    program = subprocess.Popen([sys.executable, sys.argv[3], str(8 << 20)], stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+PID = str(program.pid)
 
 
 def crs(*arguments):
@@ -14,6 +20,7 @@ def crs(*arguments):
 
 def check(condition, text):
     if not condition:
+        program.kill()
         sys.exit(f"{text}\n{os.listdir(STORE)}")
 
 
@@ -21,6 +28,10 @@ def leftovers():
     return [path for path in STORE.glob("*/.*")]
 
 
+end = time.monotonic() + 30
+while not STATUS.exists():
+    check(time.monotonic() < end and program.poll() is None, "the program does not start")
+    time.sleep(0.005)
 first = crs("checkpoint", "--name", "sim", PID)
 check(first.returncode == 0 and first.stdout == "sim@1\n", f"with space: {first}")
 size = sum(path.stat().st_size for path in (STORE / "sim" / "1").rglob("*"))
@@ -49,3 +60,6 @@ check(crs("verify", "sim@1").returncode == 0, "the first snapshot is damaged")
 again = crs("checkpoint", "--name", "sim", PID)
 check(again.returncode == 0, f"with space again: {again}")
 check(crs("verify", again.stdout.strip()).returncode == 0, "the new snapshot is damaged")
+GO.touch()
+program.wait(30)
+check(STATUS.read_text() == "ready\nok\n", f"the program says {STATUS.read_text()}")

@@ -30,7 +30,7 @@ DESCRIPTORS = {
     "tun": "the character device /dev/net/tun, which has a state of its own",
     "fuse": "the character device /dev/fuse, which has a state of its own",
     "kernel-messages": "the character device /dev/kmsg, which has a state of its own",
-    "message-queue": "message queue",
+    "message-queue": "a POSIX message queue",
     "lease": "lease",
     "removed-directory": "a directory that its path does not reach",
     "secret-memory-file": "secret",

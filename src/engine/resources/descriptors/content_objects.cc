@@ -21,6 +21,8 @@
 namespace crs::engine {
 namespace {
 
+constexpr std::uint64_t kMessageQueues = 0x19800202;  // MQUEUE_MAGIC of ipc/mqueue.c, in no public header
+
 constexpr std::string_view kMemfdPrefix = "/memfd:";
 constexpr std::string_view kDeletedSuffix = " (deleted)";
 
@@ -93,6 +95,7 @@ std::optional<std::string> content_cannot_be_kept(int descriptor, std::string_vi
   const auto type = static_cast<std::uint64_t>(file_system.f_type);
   if (type == HUGETLBFS_MAGIC) return "a file of huge pages";
   if (type == SECRETMEM_MAGIC) return "secret memory (memfd_secret)";
+  if (type == kMessageQueues) return "a POSIX message queue";  // looks like a regular file
   if (!S_ISREG(status_of(descriptor, shown_path).st_mode)) return "not a regular file";
   if (type == DMA_BUF_MAGIC) return "a dma-buf";
   return std::nullopt;
