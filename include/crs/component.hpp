@@ -93,6 +93,8 @@ struct RestartOptions {
   // An existing directory, mode 0700, where the component keeps what it takes out of the user's files (tails cut off).
   std::string set_aside_directory;
   std::function<void(const std::string&)> progress;  // one line for a person; may be empty
+  // Called when nothing can fail any more, just before the program runs: from then on a signal to the caller is the program's.
+  std::function<void()> before_start;  // may be empty
 };
 
 // A restarted program. It is running when this is returned.

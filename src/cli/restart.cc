@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <map>
+#include <optional>
 
 #include "base/error.h"
 #include "base/file_descriptor.h"
@@ -13,6 +14,7 @@
 #include "cli/jobs.h"
 #include "cli/signal_state.h"
 #include "cli/snapshot_text.h"
+#include "cli/terminal_settings.h"
 #include "cli/verb.h"
 
 namespace crs::cli {
@@ -46,7 +48,7 @@ class WithoutPipes {
 
  private:
   void set_aside(int number) {
-    struct stat status{};
+    struct stat status {};
     if (::fstat(number, &status) != 0 || !(S_ISFIFO(status.st_mode) || S_ISSOCK(status.st_mode))) return;
     FileDescriptor original(::fcntl(number, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
     if (!original) fail_errno(errno, "duplicating standard stream {}", number);
@@ -104,9 +106,12 @@ class RestartVerb : public Verb {
     const Selection selection = context.components().select(snapshot.manifest.component().name());
     const std::string job = job_.empty() ? wanted.job : job_;
     SignalState signals;
+    // The program's terminal settings are applied to this terminal; they end with the program.
+    std::optional<TerminalSettings> terminal_settings;
+    if (!detach_) terminal_settings.emplace();
     // Under this command's own id until the program is there: two restarts at once do not both get through.
     Announcement announcement(context.store(), job, ::getpid());
-    const RestartedProgram program = restart(context, selection.module(), snapshot);
+    const RestartedProgram program = restart(context, selection.module(), snapshot, signals);
     announce(context, announcement, program.pid);
     for (const std::string& note : program.notes) context.say(note);
     if (detach_) {
@@ -120,13 +125,16 @@ class RestartVerb : public Verb {
   }
 
  private:
-  RestartedProgram restart(Context& context, Module& module, const SnapshotInfo& snapshot) const {
+  RestartedProgram restart(Context& context, Module& module, const SnapshotInfo& snapshot, SignalState& signals) const {
     const SetAside set_aside = context.store().make_set_aside(snapshot.reference);
     RestartOptions options;
     options.ids = kIds.at(ids_);
     options.changed_files = kChangedFiles.at(changed_files_);
     options.detach = detach_;
     options.set_aside_directory = set_aside.path();
+    // A signal that comes before ends this command and so what it has made of the program; one that comes later goes on
+    // to the program.
+    options.before_start = [&signals] { signals.block_all(); };
     options.progress = [&context](const std::string& line) { context.say(line); };
     RestartedProgram program = [&] {
       const WithoutPipes without_pipes(detach_);

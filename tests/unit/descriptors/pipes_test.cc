@@ -116,7 +116,7 @@ TEST_F(Pipes, TheOriginalKeepsItsData) {
       ::_exit(take(0) == "stays" ? 0 : 1);
     }
   });
-  EXPECT_EQ(trip.image.pipes(0).pieces(0), "stays");
+  EXPECT_EQ(trip.image.pipes(0).pieces(0).data(), "stays");
 }
 
 TEST_F(Pipes, HalfClosed) {
