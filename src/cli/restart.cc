@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <functional>
 #include <map>
 #include <optional>
 
@@ -111,8 +112,15 @@ class RestartVerb : public Verb {
     if (!detach_) terminal_settings.emplace();
     // Under this command's own id until the program is there: two restarts at once do not both get through.
     Announcement announcement(context.store(), job, ::getpid());
-    const RestartedProgram program = restart(context, selection.module(), snapshot, signals);
-    announce(context, announcement, program.pid);
+    std::string problem;
+    const auto before_start = [&](pid_t pid) {
+      // A signal that comes earlier ends this command and with it what it has made of the program; one that comes later
+      // goes on to the program.
+      signals.block_all();
+      problem = announce(announcement, pid);
+    };
+    const RestartedProgram program = restart(context, selection.module(), snapshot, before_start);
+    if (!problem.empty()) context.say(problem);
     for (const std::string& note : program.notes) context.say(note);
     if (detach_) {
       announcement.keep();
@@ -120,21 +128,19 @@ class RestartVerb : public Verb {
       return kDone;
     }
     context.say_more(fmt::format("{} runs as process {}", snapshot.reference.to_string(), program.pid));
-    signals.block_all();
     return ForegroundProgram(program.pid, program.wait_pid).wait();
   }
 
  private:
-  RestartedProgram restart(Context& context, Module& module, const SnapshotInfo& snapshot, SignalState& signals) const {
+  RestartedProgram restart(Context& context, Module& module, const SnapshotInfo& snapshot,
+                           const std::function<void(pid_t)>& before_start) const {
     const SetAside set_aside = context.store().make_set_aside(snapshot.reference);
     RestartOptions options;
     options.ids = kIds.at(ids_);
     options.changed_files = kChangedFiles.at(changed_files_);
     options.detach = detach_;
     options.set_aside_directory = set_aside.path();
-    // A signal that comes before ends this command and so what it has made of the program; one that comes later goes on
-    // to the program.
-    options.before_start = [&signals] { signals.block_all(); };
+    options.before_start = before_start;
     options.progress = [&context](const std::string& line) { context.say(line); };
     RestartedProgram program = [&] {
       const WithoutPipes without_pipes(detach_);
@@ -144,14 +150,13 @@ class RestartVerb : public Verb {
     return program;
   }
 
-  // The program runs already: that it cannot be found by its name any more is no reason to end it.
-  static void announce(Context& context, Announcement& announcement, pid_t pid) {
+  // That it cannot be found by its name is no reason not to start it. Returns what is to be said of it.
+  static std::string announce(Announcement& announcement, pid_t pid) {
     try {
       announcement.hand_over(pid);
+      return {};
     } catch (const Error& error) {
-      if (error.kind() != ErrorKind::ProgramGone) {
-        context.say(fmt::format("warning: process {} runs, but not under its job's name: {}", pid, error.what()));
-      }
+      return fmt::format("warning: process {} runs, but not under its job's name: {}", pid, error.what());
     }
   }
 

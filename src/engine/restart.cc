@@ -142,7 +142,7 @@ RestartedProgram restart(const Snapshot& snapshot, const RestartOptions& options
     commit_set_aside(options, image.descriptors(), program.notes);
   });
 
-  if (options.before_start) options.before_start();
+  if (options.before_start) options.before_start(newborn.pid());
 
   // From here on nothing can be undone: give every thread its registers and let it run.
   threads.finish(context);

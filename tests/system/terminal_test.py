@@ -13,7 +13,7 @@ import struct
 import sys
 import termios
 
-from harness import Failure, Workspace, check, read_text, run_cases, users_to_test, wait_until
+from harness import Workspace, check, children_of, read_text, run_cases, users_to_test, wait_until
 
 # Any user may execute this one.
 PYTHON = "/usr/bin/python3"
@@ -62,7 +62,7 @@ if job == 0:
     os.setpgid(0, 0)
     os.tcsetpgrp(0, os.getpgrp())
     signal.signal(signal.SIGTTOU, signal.SIG_DFL)
-    os.execv(sys.argv[1], sys.argv[1:])
+    os.execvp(sys.argv[1], sys.argv[1:])
 while True:
     _, status = os.waitpid(job, os.WUNTRACED)
     os.tcsetpgrp(0, os.getpgrp())
@@ -125,18 +125,23 @@ class Terminal:
 
 
 @contextlib.contextmanager
-def on_terminal(workspace, program, job):
-    """A terminal on which `crs run` runs this Python program, and the program's pid."""
+def on_terminal(workspace, program, job=None):
+    """A terminal on which `crs run` (without a job's name: the shell itself) runs this Python program, and the program's pid."""
     with Terminal(workspace) as terminal:
-        terminal.run(workspace.crs_path, "run", "--name", job, "--", PYTHON, "-c", program)
+        runner = [workspace.crs_path, "run", "--name", job, "--"] if job else []
+        terminal.run(*runner, PYTHON, "-c", program)
         terminal.expect(b"up")
-        yield terminal, workspace.program_below(terminal.shell, PYTHON)
+        if job:
+            pid = workspace.program_below(terminal.shell, PYTHON)
+        else:
+            (pid,) = children_of(terminal.shell.pid)
+        yield terminal, pid
 
 
-def checkpoint_and_kill(workspace, terminal, pid, job):
-    reference = workspace.checkpoint(job)
+def checkpoint_and_kill(workspace, terminal, pid, job=None):
+    reference = workspace.checkpoint(job or str(pid))
     os.kill(pid, signal.SIGKILL)
-    terminal.expect(b"shell: ended 137")
+    terminal.expect(b"shell: ended 137" if job else b"shell: ended -9")
     workspace.wait_exit(terminal.shell)
     return reference
 
@@ -171,10 +176,10 @@ def raw_mode(workspace):
 
 def job_control(workspace):
     """Lines, Ctrl-C once, Ctrl-Z with the shell's fg, end of input, Ctrl-\\; after restarts, too."""
-    with on_terminal(workspace, LINES, "lines") as (terminal, pid):
+    with on_terminal(workspace, LINES) as (terminal, pid):
         terminal.press(b"one\n")
         terminal.expect(b"line one")
-        reference = checkpoint_and_kill(workspace, terminal, pid, "lines")
+        reference = checkpoint_and_kill(workspace, terminal, pid)
     for key, end in ((b"\x04", b"shell: ended 7"), (b"\x1c", b"shell: ended 131")):
         with Terminal(workspace) as terminal:
             terminal.run(workspace.crs_path, "restart", reference)

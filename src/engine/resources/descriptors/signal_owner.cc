@@ -9,7 +9,7 @@
 #include <cerrno>
 
 #include "base/error.h"
-#include "engine/resources/process_status.h"
+#include "engine/procfs/status.h"
 
 namespace crs::engine {
 namespace {
