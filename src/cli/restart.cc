@@ -128,6 +128,7 @@ class RestartVerb : public Verb {
       return kDone;
     }
     context.say_more(fmt::format("{} runs as process {}", snapshot.reference.to_string(), program.pid));
+    signals.block_all();  // SIGCHLD, too, which the component may have let through again
     return ForegroundProgram(program.pid, program.wait_pid).wait();
   }
 
