@@ -93,6 +93,9 @@ struct RestartOptions {
   // An existing directory, mode 0700, where the component keeps what it takes out of the user's files (tails cut off).
   std::string set_aside_directory;
   std::function<void(const std::string&)> progress;  // one line for a person; may be empty
+  // Called with the program's id, as RestartedProgram::pid, just before it runs, when nothing is likely to fail any more: from then on it
+  // can be found by its job's name, and a signal to the caller is the program's. May be empty.
+  std::function<void(pid_t)> before_start;
 };
 
 // A restarted program. It is running when this is returned.

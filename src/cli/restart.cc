@@ -4,7 +4,9 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <functional>
 #include <map>
+#include <optional>
 
 #include "base/error.h"
 #include "base/file_descriptor.h"
@@ -13,6 +15,7 @@
 #include "cli/jobs.h"
 #include "cli/signal_state.h"
 #include "cli/snapshot_text.h"
+#include "cli/terminal_settings.h"
 #include "cli/verb.h"
 
 namespace crs::cli {
@@ -46,7 +49,7 @@ class WithoutPipes {
 
  private:
   void set_aside(int number) {
-    struct stat status{};
+    struct stat status {};
     if (::fstat(number, &status) != 0 || !(S_ISFIFO(status.st_mode) || S_ISSOCK(status.st_mode))) return;
     FileDescriptor original(::fcntl(number, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
     if (!original) fail_errno(errno, "duplicating standard stream {}", number);
@@ -104,10 +107,20 @@ class RestartVerb : public Verb {
     const Selection selection = select_writer(context, snapshot);
     const std::string job = job_.empty() ? wanted.job : job_;
     SignalState signals;
+    // The program's terminal settings are applied to this terminal; they end with the program.
+    std::optional<TerminalSettings> terminal_settings;
+    if (!detach_) terminal_settings.emplace();
     // Under this command's own id until the program is there: two restarts at once do not both get through.
     Announcement announcement(context.store(), job, ::getpid());
-    const RestartedProgram program = restart(context, selection.module(), snapshot);
-    announce(context, announcement, program.pid);
+    std::string problem;
+    const auto before_start = [&](pid_t pid) {
+      // A signal that comes earlier ends this command and with it what it has made of the program; one that comes later
+      // goes on to the program.
+      signals.block_all();
+      problem = announce(announcement, pid);
+    };
+    const RestartedProgram program = restart(context, selection.module(), snapshot, before_start);
+    if (!problem.empty()) context.say(problem);
     for (const std::string& note : program.notes) context.say(note);
     if (detach_) {
       announcement.keep();
@@ -115,7 +128,7 @@ class RestartVerb : public Verb {
       return kDone;
     }
     context.say_more(fmt::format("{} runs as process {}", snapshot.reference.to_string(), program.pid));
-    signals.block_all();
+    signals.block_all();  // SIGCHLD, too, which the component may have let through again
     return ForegroundProgram(program.pid, program.wait_pid).wait();
   }
 
@@ -132,13 +145,15 @@ class RestartVerb : public Verb {
     }
   }
 
-  RestartedProgram restart(Context& context, Module& module, const SnapshotInfo& snapshot) const {
+  RestartedProgram restart(Context& context, Module& module, const SnapshotInfo& snapshot,
+                           const std::function<void(pid_t)>& before_start) const {
     const SetAside set_aside = context.store().make_set_aside(snapshot.reference);
     RestartOptions options;
     options.ids = kIds.at(ids_);
     options.changed_files = kChangedFiles.at(changed_files_);
     options.detach = detach_;
     options.set_aside_directory = set_aside.path();
+    options.before_start = before_start;
     options.progress = [&context](const std::string& line) { context.say(line); };
     RestartedProgram program = [&] {
       const WithoutPipes without_pipes(detach_);
@@ -148,14 +163,13 @@ class RestartVerb : public Verb {
     return program;
   }
 
-  // The program runs already: that it cannot be found by its name any more is no reason to end it.
-  static void announce(Context& context, Announcement& announcement, pid_t pid) {
+  // That it cannot be found by its name is no reason not to start it. Returns what is to be said of it.
+  static std::string announce(Announcement& announcement, pid_t pid) {
     try {
       announcement.hand_over(pid);
+      return {};
     } catch (const Error& error) {
-      if (error.kind() != ErrorKind::ProgramGone) {
-        context.say(fmt::format("warning: process {} runs, but not under its job's name: {}", pid, error.what()));
-      }
+      return fmt::format("warning: process {} runs, but not under its job's name: {}", pid, error.what());
     }
   }
 

@@ -48,16 +48,15 @@ void check_process(CheckContext& context, const image::Process& image) {
   check_attributes(context, image.attributes());
 }
 
-// The numbers of the newborn's private descriptors: all lie above those of the program.
+// The numbers of the newborn's private descriptors: none is one of the program's.
 struct PrivateDescriptors {
   explicit PrivateDescriptors(const image::Process& image)
-      : first(highest_descriptor(image.descriptors()) + 1),
-        memory(first + private_descriptors_needed(image.descriptors())),
-        end(memory + memory_descriptors_needed(image.memory())) {}
+      : all(choose_private_numbers(image.descriptors(),
+                                   private_descriptors_needed(image.descriptors()) + memory_descriptors_needed(image.memory()))),
+        memory(all.first + private_descriptors_needed(image.descriptors())) {}
 
-  int first;   // the channel and the descriptors room's own
-  int memory;  // files to be mapped
-  int end;
+  PrivateNumbers all;  // first the channel and the descriptors room's own
+  int memory;          // then files to be mapped
 };
 
 std::vector<pid_t> ids_of(const image::Process& image) {
@@ -90,7 +89,7 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
   const PrivateDescriptors numbers(image);
   const auto prepare = [&] {
     std::vector<std::string> notes;
-    NewbornContext context{options, content, notes, own_standard_streams(), numbers.first};
+    NewbornContext context{options, content, notes, own_standard_streams(), numbers.all.first, numbers.all.end};
     restore_session_inside(context, image.session());
     lift_soft_limits_inside();
     restore_descriptors_inside(context, image.descriptors());
@@ -99,7 +98,7 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
     restore_attributes_inside(context, image.attributes());
     return notes;
   };
-  Newborn newborn(plan, image.pid(), numbers.first, prepare);
+  Newborn newborn(plan, image.pid(), numbers.all.first, prepare);
   passes.run("newborn", [&] { newborn.start(); });
   program.notes.insert(program.notes.end(), newborn.notes().begin(), newborn.notes().end());
 
@@ -111,7 +110,8 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
                          .options = options,
                          .content = content,
                          .notes = program.notes,
-                         .first_private_descriptor = numbers.first,
+                         .first_private_descriptor = numbers.all.first,
+                         .end_private_descriptor = numbers.all.end,
                          .reserved = newborn.settle(occupied_ranges(image.memory())),
                          .threads = {},
                          .new_ids = {}};
@@ -142,6 +142,8 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
     activate_timers(context, image.timers());
     commit_set_aside(options, image.descriptors(), program.notes);
   });
+
+  if (options.before_start) options.before_start(newborn.pid());
 
   // From here on nothing can be undone: give every thread its registers and let it run.
   threads.finish(context);

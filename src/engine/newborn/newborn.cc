@@ -7,6 +7,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -46,10 +47,19 @@ pid_t clone_process(std::uint64_t flags, pid_t wanted) {
   fail_errno(errno, "cannot make a process{}", wanted != 0 ? fmt::format(" with id {}", wanted) : "");
 }
 
+// Descriptors may have to be moved above what the restart command itself may have.
+void lift_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  static_cast<void>(::setrlimit(RLIMIT_NOFILE, &limit));
+}
+
 // The life of a newborn until it is taken over: prepare, report, wait.
 [[noreturn]] void live(Channel channel, int first_private_descriptor, const Newborn::Prepare& prepare) {
   try {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    lift_descriptor_limit();
     channel.move_above(first_private_descriptor);
     for (const std::string& note : prepare()) channel.send(kNote, note);
     channel.send(kReady);

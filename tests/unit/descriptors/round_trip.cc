@@ -168,8 +168,7 @@ void RoundTrip::run_restored(const std::function<void()>& look) {
   restore_descriptors_inside(newborn, image);
   {
     OwnCaller caller;
-    RestoreContext context{::getpid(), caller, caller.memory(), options, content, made_notes, kFirstPrivate, {},
-                           {},         {}};
+    RestoreContext context{::getpid(), caller, caller.memory(), options, content, made_notes, kFirstPrivate};
     activate_descriptors(context, image);
   }
   if (commit) commit_set_aside(options, image, made_notes);

@@ -114,7 +114,7 @@ void ThreadRestart::restore_after_credentials(RestoreContext& context) {
 
 void ThreadRestart::finish(RestoreContext& context) {
   NewbornThread& main = *entries_.front().thread;
-  main.call("close_range", SYS_close_range, context.first_private_descriptor, ~0U, 0);
+  main.call("close_range", SYS_close_range, context.first_private_descriptor, context.end_private_descriptor - 1, 0);
   for (Entry& entry : entries_) {
     if (entry.image->has_timed_wait()) {
       entry.registers = continue_timed_wait(*entry.thread, entry.registers, entry.image->timed_wait());
