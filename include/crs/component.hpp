@@ -35,15 +35,17 @@ struct Snapshot {
   bool cold_start = false;      // "you have only the location": set by the restart tool, cleared by the component
 };
 
-// One pass of an operation and how long it took.
+// One pass of an operation, how long it took, and how many bytes of the program's or the snapshot's it moved.
 struct Pass {
   std::string name;
   std::uint64_t nanoseconds = 0;
+  std::uint64_t bytes = 0;
+  std::string part_of{};  // the pass during which it ran, or empty: those that are part of none follow each other
 };
 
 // What a component hands to the framework when everything of the snapshot is written and before the program is released.
 struct SnapshotContents {
-  std::vector<Pass> passes;              // in order
+  std::vector<Pass> passes;              // in the order they began
   std::uint64_t pause_nanoseconds = 0;   // how long the program was stopped so far
   std::uint64_t memory_bytes = 0;        // of memory that the snapshot holds, uncompressed
   std::vector<std::string> warnings;     // what could not be kept exactly and why, one sentence each
@@ -91,7 +93,10 @@ struct RestartOptions {
   ChangedFiles changed_files = ChangedFiles::Refuse;
   bool detach = false;                 // the program must outlive the caller
   // An existing directory, mode 0700, where the component keeps what it takes out of the user's files (tails cut off).
+  // Empty: there is none, and a restart that would have to take something out is an error.
   std::string set_aside_directory;
+  // Called when nothing can fail any more, just before the program runs again; may be empty.
+  std::function<void()> before_run;
   std::function<void(const std::string&)> progress;  // one line for a person; may be empty
 };
 

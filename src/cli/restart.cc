@@ -3,8 +3,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <map>
+#include <optional>
 
 #include "base/error.h"
 #include "base/file_descriptor.h"
@@ -105,39 +108,77 @@ class RestartVerb : public Verb {
     const std::string job = job_.empty() ? wanted.job : job_;
     SignalState signals;
     // Under this command's own id until the program is there: two restarts at once do not both get through.
-    Announcement announcement(context.store(), job, ::getpid());
-    const RestartedProgram program = restart(context, selection.module(), snapshot);
-    announce(context, announcement, program.pid);
+    std::optional<Announcement> announcement = announce_restart(context, job);
+    const RestartedProgram program = restart(context, selection.module(), snapshot, signals);
+    if (announcement) hand_over(context, *announcement, program.pid);
     for (const std::string& note : program.notes) context.say(note);
     if (detach_) {
-      announcement.keep();
+      if (announcement) announcement->keep();
       print_result(context, snapshot, job, selection.name(), program);
       return kDone;
     }
     context.say_more(fmt::format("{} runs as process {}", snapshot.reference.to_string(), program.pid));
-    signals.block_all();
+    signals.stay_blocked();
     return ForegroundProgram(program.pid, program.wait_pid).wait();
   }
 
  private:
-  RestartedProgram restart(Context& context, Module& module, const SnapshotInfo& snapshot) const {
-    const SetAside set_aside = context.store().make_set_aside(snapshot.reference);
+  // A program can be started from a store that cannot be written to (a read-only copy, a full disk); its name is then
+  // unknown to other commands.
+  static bool is_unwritable(const Error& error) {
+    constexpr std::array kReasons = {EROFS, EACCES, EPERM, ENOSPC, EDQUOT};
+    return std::ranges::find(kReasons, error.error_number()) != kReasons.end();
+  }
+
+  static std::optional<Announcement> announce_restart(Context& context, const std::string& job) {
+    try {
+      return std::optional<Announcement>(std::in_place, context.store(), job, ::getpid());
+    } catch (const Error& error) {
+      if (!is_unwritable(error)) throw;
+      context.say(fmt::format("warning: 'crs list' will not show that {} runs: {}", job, error.what()));
+      return std::nullopt;
+    }
+  }
+
+  static std::optional<SetAside> make_set_aside(Context& context, const Reference& reference) {
+    try {
+      return context.store().make_set_aside(reference);
+    } catch (const Error& error) {
+      if (!is_unwritable(error)) throw;
+      return std::nullopt;
+    }
+  }
+
+  RestartedProgram restart(Context& context, Module& module, const SnapshotInfo& snapshot, SignalState& signals) const {
+    const std::optional<SetAside> set_aside = make_set_aside(context, snapshot.reference);
     RestartOptions options;
     options.ids = kIds.at(ids_);
     options.changed_files = kChangedFiles.at(changed_files_);
     options.detach = detach_;
-    options.set_aside_directory = set_aside.path();
+    if (set_aside) options.set_aside_directory = set_aside->path();
+    // From the program's first instruction on a signal sent to this command is meant for the program.
+    options.before_run = [&signals] { signals.block_all(); };
     options.progress = [&context](const std::string& line) { context.say(line); };
-    RestartedProgram program = [&] {
-      const WithoutPipes without_pipes(detach_);
-      return module.restart(snapshot.to_snapshot(), options);
-    }();
+    RestartedProgram program = start(context, module, snapshot, options);
     if (program.wait_pid == 0) program.wait_pid = program.pid;
+    // Again, for a component that does not call before_run.
+    signals.block_all();
     return program;
   }
 
+  RestartedProgram start(Context& context, Module& module, const SnapshotInfo& snapshot, const RestartOptions& options) const {
+    try {
+      const WithoutPipes without_pipes(detach_);
+      return module.restart(snapshot.to_snapshot(), options);
+    } catch (const Error& error) {
+      // What somebody has removed meanwhile is not damaged.
+      if (error.kind() == ErrorKind::Damaged) context.store().check_present(snapshot.reference);
+      throw;
+    }
+  }
+
   // The program runs already: that it cannot be found by its name any more is no reason to end it.
-  static void announce(Context& context, Announcement& announcement, pid_t pid) {
+  static void hand_over(Context& context, Announcement& announcement, pid_t pid) {
     try {
       announcement.hand_over(pid);
     } catch (const Error& error) {

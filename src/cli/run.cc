@@ -80,6 +80,7 @@ class RunVerb : public Verb {
       announcement.emplace(context.store(), job, child);
       context.say_more(fmt::format("job {} runs as process {}", job, child));
     });
+    signals.stay_blocked();
     return ForegroundProgram(pid, pid).wait();
   }
 

@@ -121,6 +121,7 @@ RestartedProgram restart(const Snapshot& snapshot, const RestartOptions& options
   MemoryRestore memory(context, image.memory(), numbers.memory);
   passes.run("memory areas", [&] { memory.map_areas(); });
   passes.run("pages", [&] { memory.load_pages(); });
+  passes.add_bytes(image.memory().page_bytes());
   passes.run("threads", [&] { threads.create(context, plan.way != IdPlan::Way::Fresh); });
   passes.run("memory settings", [&] { memory.finish(); });
   passes.run("attributes", [&] {
@@ -143,6 +144,7 @@ RestartedProgram restart(const Snapshot& snapshot, const RestartOptions& options
   });
 
   // From here on nothing can be undone: give every thread its registers and let it run.
+  if (options.before_run) options.before_run();
   threads.finish(context);
   if (image.stopped()) ::kill(newborn.pid(), SIGSTOP);
   program.pid = newborn.pid();

@@ -65,15 +65,17 @@ void describe_program(store::Manifest& manifest, const SnapshotContents& content
   for (const std::string& feature : contents.cpu_features) program.add_cpu_features(feature);
 }
 
-void add_pass(store::Manifest& manifest, const std::string& name, std::uint64_t nanoseconds) {
-  store::PassRecord& pass = *manifest.add_passes();
-  pass.set_name(name);
-  pass.set_nanoseconds(nanoseconds);
+void add_pass(store::Manifest& manifest, const Pass& pass) {
+  store::PassRecord& record = *manifest.add_passes();
+  record.set_name(pass.name);
+  record.set_nanoseconds(pass.nanoseconds);
+  record.set_bytes(pass.bytes);
+  record.set_part_of(pass.part_of);
 }
 
 void describe_contents(store::Manifest& manifest, const SnapshotContents& contents) {
   describe_program(manifest, contents);
-  for (const Pass& pass : contents.passes) add_pass(manifest, pass.name, pass.nanoseconds);
+  for (const Pass& pass : contents.passes) add_pass(manifest, pass);
   manifest.set_pause_nanoseconds(contents.pause_nanoseconds);
   manifest.set_memory_bytes(contents.memory_bytes);
   for (const std::string& warning : contents.warnings) manifest.add_warnings(warning);
@@ -126,7 +128,7 @@ void SnapshotWriter::write_snapshot(const SnapshotContents& contents) {
   describe_contents(manifest_, contents);
   collect_files(directory.get());
   sync_directories(directory.get());
-  add_pass(manifest_, "sync", nanoseconds_since(begin));
+  add_pass(manifest_, {.name = "sync", .nanoseconds = nanoseconds_since(begin), .bytes = manifest_.stored_bytes()});
   manifest_.set_total_nanoseconds(nanoseconds_since(begun_));
   write_manifest(directory.get());
   disk_->sync(directory.get(), location_);

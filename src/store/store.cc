@@ -211,13 +211,20 @@ JobDirectory Store::open_job_of(const Reference& reference) const {
   return std::move(*directory);
 }
 
-SnapshotInfo Store::open(const Reference& reference) const {
-  const JobDirectory directory = open_job_of(reference);
+std::uint64_t Store::sequence_of(const JobDirectory& directory, const Reference& reference) const {
   const std::vector<std::uint64_t> sequences = directory.sequences();
   if (sequences.empty()) fail_not_found(fmt::format("snapshot of {}", reference.job), location_);
   const std::uint64_t sequence = reference.sequence.value_or(sequences.back());
   if (!std::ranges::binary_search(sequences, sequence))
     fail_not_found(fmt::format("snapshot {}", reference.to_string()), location_);
+  return sequence;
+}
+
+void Store::check_present(const Reference& reference) const { sequence_of(open_job_of(reference), reference); }
+
+SnapshotInfo Store::open(const Reference& reference) const {
+  const JobDirectory directory = open_job_of(reference);
+  const std::uint64_t sequence = sequence_of(directory, reference);
   return inspect(directory, sequence);
 }
 
@@ -248,11 +255,7 @@ void Store::remove_sequence(const JobDirectory& directory, std::uint64_t sequenc
 
 RemovedSnapshots Store::remove(const Reference& reference) {
   const JobDirectory directory = open_job_of(reference);
-  const std::vector<std::uint64_t> sequences = directory.sequences();
-  if (sequences.empty()) fail_not_found(fmt::format("snapshot of {}", reference.job), location_);
-  const std::uint64_t sequence = reference.sequence.value_or(sequences.back());
-  if (!std::ranges::binary_search(sequences, sequence))
-    fail_not_found(fmt::format("snapshot {}", reference.to_string()), location_);
+  const std::uint64_t sequence = sequence_of(directory, reference);
   for (const SnapshotInfo& other : list(reference.job)) {
     if (!other.manifest.has_parent_sequence() || other.manifest.parent_sequence() != sequence) continue;
     throw Error(ErrorKind::Failed,

@@ -86,6 +86,12 @@ void sync_directory(const std::string& path) {
 void cut_grown_files(const RestartOptions& options, const image::Descriptors& image, std::vector<std::string>& notes) {
   std::vector<Grown> all = find_grown(options, image);
   if (all.empty()) return;
+  if (options.set_aside_directory.empty()) {
+    throw Error(ErrorKind::Failed, fmt::format("{} has grown since the checkpoint and must be cut back, but the store cannot "
+                                               "take what is cut off",
+                                               all.front().path))
+        .advise("Make the store writable, or copy the snapshot into one that is");
+  }
   in_context("keeping what is cut off files that have grown since the checkpoint", [&] {
     for (Grown& grown : all) save_tail(options, grown);
     sync_directory(options.set_aside_directory);
