@@ -182,3 +182,11 @@ class Component {
 };
 
 }  // namespace crs
+
+// Makes a shared object of the component `Type`, once in one of its source files: CRS_COMPONENT(MyComponent). The object is looked for
+// in the directories of $CRS_COMPONENT_PATH and then in the installed one. Its version of the interface is read before anything of it
+// is called; both names are for the framework only.
+#define CRS_COMPONENT(Type)                                                                                       \
+  extern "C" __attribute__((visibility("default"))) const crs::InterfaceVersion crs_component_interface{};        \
+  extern "C" __attribute__((visibility("default"))) crs::Component* crs_make_component() { return new Type(); } \
+  static_assert(true, "takes a semicolon")

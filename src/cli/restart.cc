@@ -49,7 +49,7 @@ class WithoutPipes {
 
  private:
   void set_aside(int number) {
-    struct stat status{};
+    struct stat status {};
     if (::fstat(number, &status) != 0 || !(S_ISFIFO(status.st_mode) || S_ISSOCK(status.st_mode))) return;
     FileDescriptor original(::fcntl(number, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
     if (!original) fail_errno(errno, "duplicating standard stream {}", number);
@@ -166,7 +166,8 @@ class RestartVerb : public Verb {
     return program;
   }
 
-  RestartedProgram start(Context& context, Module& module, const SnapshotInfo& snapshot, const RestartOptions& options) const {
+  RestartedProgram start(Context& context, Module& module, const SnapshotInfo& snapshot,
+                         const RestartOptions& options) const {
     try {
       const WithoutPipes without_pipes(detach_);
       return module.restart(snapshot.to_snapshot(), options);

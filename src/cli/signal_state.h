@@ -25,7 +25,7 @@ class SignalState {
 
  private:
   sigset_t mask_;
-  struct sigaction child_action_{};
+  struct sigaction child_action_ {};
   bool stays_blocked_ = false;
 };
 
