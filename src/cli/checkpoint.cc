@@ -46,6 +46,7 @@ class CheckpointVerb : public Verb {
     app.add_option("--timeout", timeout_, "Wait so long for another checkpoint of the job to end")
         ->type_name("SECONDS")
         ->check(CLI::Range(0.0, 1e6))
+        ->check(CLI::Validator([](const std::string& text) { return text.contains("nan") ? "no number" : ""; }, ""))
         ->capture_default_str();
   }
 
@@ -66,7 +67,9 @@ class CheckpointVerb : public Verb {
     const auto writer = context.store().begin(request(context, target, selection));
     take(selection.module(), target.pid, *writer, context);
     if (!writer->committed()) fail(ErrorKind::Failed, "component {} stored no snapshot", selection.name());
-    print_result(context, *writer, target);
+    // Whoever does not hear of it has a snapshot all the same, and perhaps no program any more.
+    in_context(fmt::format("the snapshot {} is complete", writer->reference().to_string()),
+               [&] { print_result(context, *writer, target); });
     return kDone;
   }
 

@@ -82,6 +82,7 @@ class RunVerb : public Verb {
       announcement.emplace(context.store(), job, child);
       context.say_more(fmt::format("job {} runs as process {}", job, child));
     });
+    signals.stay_blocked();
     ForegroundProgram program(pid, pid);
     const int status = program.wait();
     // As a shell does: a program that is killed cannot put back what it changed.

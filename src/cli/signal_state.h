@@ -10,12 +10,16 @@ namespace crs::cli {
 class SignalState {
  public:
   SignalState();
-  ~SignalState() { restore(); }
+  ~SignalState() {
+    if (!stays_blocked_) restore();
+  }
   SignalState(const SignalState&) = delete;
   SignalState& operator=(const SignalState&) = delete;
 
   // From here on no signal interrupts this process: they wait until ForegroundProgram takes them one by one.
   void block_all();
+  // The process ends with another's exit status: no signal that comes now may change that.
+  void stay_blocked() noexcept { stays_blocked_ = true; }
   // How it was when this object was made. Async-signal-safe: for the child between fork(2) and execve(2), too.
   void restore() const noexcept;
 
@@ -23,6 +27,7 @@ class SignalState {
   sigset_t mask_;
   struct sigaction child_action_{};
   struct sigaction file_size_action_{};
+  bool stays_blocked_ = false;
 };
 
 }  // namespace crs::cli

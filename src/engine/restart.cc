@@ -122,6 +122,7 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
   MemoryRestore memory(context, image.memory(), numbers.memory);
   passes.run("memory areas", [&] { memory.map_areas(); });
   passes.run("pages", [&] { memory.load_pages(); });
+  passes.add_bytes(image.memory().page_bytes());
   passes.run("threads", [&] { threads.create(context, plan.way != IdPlan::Way::Fresh); });
   passes.run("memory settings", [&] { memory.finish(); });
   passes.run("attributes", [&] {

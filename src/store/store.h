@@ -64,6 +64,8 @@ class Store {
 
   // The snapshot, or the newest of the job. Throws an Error of kind NotFound or Damaged.
   SnapshotInfo open(const Reference& reference) const;
+  // Throws an Error of kind NotFound if there is no such snapshot, whatever its condition.
+  void check_present(const Reference& reference) const;
   // By its directory alone, which may lie outside of any store.
   static SnapshotInfo open_location(const std::string& location);
 
@@ -106,6 +108,7 @@ class Store {
   FileDescriptor open_root() const;
   FileDescriptor create_root();
   JobDirectory open_job_of(const Reference& reference) const;
+  std::uint64_t sequence_of(const JobDirectory& directory, const Reference& reference) const;
   SnapshotInfo inspect(const JobDirectory& directory, std::uint64_t sequence) const;
   void remove_sequence(const JobDirectory& directory, std::uint64_t sequence, RemovedSnapshots& removed);
 

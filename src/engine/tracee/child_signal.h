@@ -1,4 +1,5 @@
-// Tracing waits for SIGCHLD (see ptrace::wait): it must be blocked, with its default action, while an engine operation runs.
+// Tracing waits for SIGCHLD (see ptrace::wait): it must be blocked, with its default action, while an engine operation runs. No other
+// signal is touched: the caller may block some meanwhile, for good.
 #pragma once
 
 #include <csignal>
