@@ -33,8 +33,9 @@ class Unusable final : public Component {
 
 // The file's name as far as it can be a component's.
 std::string name_after(const std::filesystem::path& file) {
+  const std::string stem = file.stem().string();
   std::string name;
-  for (const char c : file.stem().native()) {
+  for (const char c : stem) {
     const auto byte = static_cast<unsigned char>(c);
     name += std::isalnum(byte) != 0 ? static_cast<char>(std::tolower(byte)) : '_';
   }
