@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Shows CRS at work: installs what is missing, builds, and takes a running Python program through checkpoint, SIGKILL and restart.
-# `./demo.sh LIMIT` counts the primes below another limit than 6000000000 (which takes about half a minute).
+# `./demo.sh LIMIT` counts the primes below another limit than 12000000000 (which takes about half a minute).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-limit=${1:-6000000000}
+limit=${1:-12000000000}
 
 heading() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 tell() { printf '  %s\n' "$*"; }
@@ -61,10 +61,11 @@ heading "The job"
 tell "examples/primes.py counts the primes below $limit with four worker threads: plain Python, knows nothing of CRS."
 tell "It appends a line to a log for each of its $segments segments. It runs twice at the same time:"
 tell "once undisturbed, for comparison, and once under CRS, where it will not be spared."
-python3 "$program_file" "$limit" plain/log plain/result &
+python3 "$program_file" "$limit" plain/log plain/result </dev/null >plain/output 2>&1 &
 plain=$!
-printf '\n  $ crs run --name primes -- python3 primes.py %s checkpointed/log checkpointed/result &\n' "$limit"
-crs run --name primes -- python3 "$program_file" "$limit" checkpointed/log checkpointed/result 2>run-messages &
+printf '\n  $ crs run --name primes -- python3 primes.py %s checkpointed/log checkpointed/result >output 2>&1 &\n' "$limit"
+# With streams of its own: were they this script's, the restart would cut this script's output back, too, where it is a file.
+crs run --name primes -- python3 "$program_file" "$limit" checkpointed/log checkpointed/result </dev/null >checkpointed/output 2>&1 &
 runner=$!
 
 heading "A checkpoint, while it runs"

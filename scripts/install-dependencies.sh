@@ -7,7 +7,7 @@ build_packages=(
   cmake ninja-build g++ pkg-config
   protobuf-compiler libprotobuf-dev libzstd-dev libxxhash-dev
   libcli11-dev libfmt-dev libspdlog-dev libtomlplusplus-dev nlohmann-json3-dev
-  python3
+  python3 procps
 )
 test_packages=(
   libgtest-dev libgmock-dev clang-19 libclang-rt-19-dev clang-format-19 clang-tidy-19 golang-go

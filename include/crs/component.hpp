@@ -35,15 +35,17 @@ struct Snapshot {
   bool cold_start = false;      // "you have only the location": set by the restart tool, cleared by the component
 };
 
-// One pass of an operation and how long it took.
+// One pass of an operation, how long it took, and how many bytes of the program's or the snapshot's it moved.
 struct Pass {
   std::string name;
   std::uint64_t nanoseconds = 0;
+  std::uint64_t bytes = 0;
+  std::string part_of{};  // the pass during which it ran, or empty: those that are part of none follow each other
 };
 
 // What a component hands to the framework when everything of the snapshot is written and before the program is released.
 struct SnapshotContents {
-  std::vector<Pass> passes;              // in order
+  std::vector<Pass> passes;              // in the order they began
   std::uint64_t pause_nanoseconds = 0;   // how long the program was stopped so far
   std::uint64_t memory_bytes = 0;        // of memory that the snapshot holds, uncompressed
   std::vector<std::string> warnings;     // what could not be kept exactly and why, one sentence each
@@ -94,9 +96,13 @@ struct RestartOptions {
   ChangedFiles changed_files = ChangedFiles::Refuse;
   bool detach = false;                 // the program must outlive the caller
   // An existing directory, mode 0700, where the component keeps what it takes out of the user's files (tails cut off).
+  // Empty: there is none, and a restart that would have to take something out is an error.
   std::string set_aside_directory;
   std::function<void(const std::string&)> progress;  // one line for a person; may be empty
   std::string remembered_path;                       // as in CheckpointOptions, of the job that the program is from now on
+  // Called with the program's id, as RestartedProgram::pid, just before it runs, when nothing is likely to fail any more: from then on it
+  // can be found by its job's name, and a signal to the caller is the program's. May be empty.
+  std::function<void(pid_t)> before_start;
 };
 
 // A restarted program. It is running when this is returned.
@@ -181,3 +187,11 @@ class Component {
 };
 
 }  // namespace crs
+
+// Makes a shared object of the component `Type`, once in one of its source files: CRS_COMPONENT(MyComponent). The object is looked for
+// in the directories of $CRS_COMPONENT_PATH and then in the installed one. Its version of the interface is read before anything of it
+// is called; both names are for the framework only.
+#define CRS_COMPONENT(Type)                                                                                       \
+  extern "C" __attribute__((visibility("default"))) const crs::InterfaceVersion crs_component_interface{};        \
+  extern "C" __attribute__((visibility("default"))) crs::Component* crs_make_component() { return new Type(); } \
+  static_assert(true, "takes a semicolon")

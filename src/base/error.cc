@@ -46,6 +46,8 @@ void Error::compose() {
   }
   if (chain_.size() > 1) text_ += ")";
   if (!advice_.empty()) text_ += ". " + advice_;
+  // what() ends at the first NUL, which damaged names may hold.
+  for (std::size_t nul = text_.find('\0'); nul != std::string::npos; nul = text_.find('\0')) text_.replace(nul, 1, "\\0");
 }
 
 std::string Error::encode() const {

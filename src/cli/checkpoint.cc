@@ -8,6 +8,7 @@
 #include "cli/jobs.h"
 #include "cli/snapshot_text.h"
 #include "cli/verb.h"
+#include "store/disk.h"
 
 namespace crs::cli {
 namespace {
@@ -29,7 +30,7 @@ class CheckpointVerb : public Verb {
            "  crs checkpoint --leave-out fd=7 --json sim\n\n" +
            std::string(
                "Exit statuses:\n  0  done: the snapshot is complete\n  1  failed, or something cannot be kept\n"
-               "  2  wrong usage\n  3  no such job or process\n");
+               "  2  wrong usage\n  3  no such job or process\n  4  what the store holds of the job is damaged\n");
   }
   std::string action() const override { return target_.empty() ? "checkpoint" : "checkpoint " + target_; }
 
@@ -45,12 +46,15 @@ class CheckpointVerb : public Verb {
     app.add_option("--timeout", timeout_, "Wait so long for another checkpoint of the job to end")
         ->type_name("SECONDS")
         ->check(CLI::Range(0.0, 1e6))
+        ->check(CLI::Validator([](const std::string& text) { return text.contains("nan") ? "no number" : ""; }, ""))
         ->capture_default_str();
   }
 
   int execute(Context& context) override {
     // A reader of ours that goes away must not end a checkpoint in the middle.
     ::signal(SIGPIPE, SIG_IGN);
+    // A file beyond RLIMIT_FSIZE is an error like a full disk (setrlimit(2)).
+    ::signal(SIGXFSZ, SIG_IGN);
     if (!name_.empty()) check_chosen_job_name(name_);
     if (!component_.empty()) context.parameters().read_option("crs=" + component_);
     Target target = find_target(context.store(), target_);
@@ -61,9 +65,11 @@ class CheckpointVerb : public Verb {
           .advise("'crs components' lists those that can");
     }
     const auto writer = context.store().begin(request(context, target, selection));
-    selection.module().checkpoint(target.pid, *writer, options(context, target));
+    take(selection.module(), target.pid, *writer, context, target);
     if (!writer->committed()) fail(ErrorKind::Failed, "component {} stored no snapshot", selection.name());
-    print_result(context, *writer, target);
+    // Whoever does not hear of it has a snapshot all the same, and perhaps no program any more.
+    in_context(fmt::format("the snapshot {} is complete", writer->reference().to_string()),
+               [&] { print_result(context, *writer, target); });
     return kDone;
   }
 
@@ -77,6 +83,16 @@ class CheckpointVerb : public Verb {
     request.wait_limit = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::duration<double>(timeout_));
     request.progress = [&context](const std::string& line) { context.say(line); };
     return request;
+  }
+
+  // The component writes its files by itself, and knows nothing of stores.
+  void take(Module& module, pid_t pid, SnapshotWriter& writer, Context& context, const Target& target) const {
+    try {
+      module.checkpoint(pid, writer, options(context, target));
+    } catch (Error& error) {
+      advise_about_space(error);
+      throw;
+    }
   }
 
   CheckpointOptions options(Context& context, const Target& target) const {

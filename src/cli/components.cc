@@ -43,7 +43,10 @@ class ComponentsVerb : public Verb {
            "The one that would be selected has a star.";
   }
   std::string footer() const override {
-    return "\n'--param crs=NAME' or '--component NAME' selects one; without that the highest priority wins.\n\n"
+    return "\n'--param crs=NAME' or '--component NAME' selects one; without that the highest priority wins.\n"
+           "Components are part of crs, or shared objects in the directories of $CRS_COMPONENT_PATH and in the "
+           "installed\n"
+           "one; of those that cannot be loaded the reason is shown.\n\n"
            "Example:\n  crs components\n  crs components --param crs=none --json\n\n"
            "Exit statuses:\n  0  done\n  1  failed\n  2  wrong usage\n";
   }

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "components/native/native.h"
 #include "components/none/none.h"
+#include "framework/discovery.h"
 
 namespace crs::cli {
 namespace {
@@ -66,6 +67,13 @@ void Context::prepare() {
   auto components = std::make_unique<ComponentRegistry>(*parameters, [this](const std::string& line) { say(line); });
   components->add(make_none_component());
   components->add(make_native_component());
+  for (std::unique_ptr<Component>& component : discover_components(component_directories(environment_))) {
+    try {
+      components->add(std::move(component));
+    } catch (const Error& error) {
+      say(fmt::format("warning: a component is left out: {}", error.what()));
+    }
+  }
   parameters->reject_unknown();
   parameters_ = std::move(parameters);
   components_ = std::move(components);

@@ -83,7 +83,8 @@ ForegroundProgram::Progress ForegroundProgram::handle_children() {
       stop_along(WSTOPSIG(status));
       continue;
     }
-    exit_status_ = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+    killed_ = WIFSIGNALED(status);
+    exit_status_ = killed_ ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
     return Progress::Ended;
   }
 }

@@ -22,6 +22,8 @@ class ForegroundProgram {
 
   // Returns the program's exit status, or 128+N if signal N ended it.
   int wait();
+  // Whether a signal ended the child; known after wait().
+  bool killed() const noexcept { return killed_; }
 
  private:
   enum class Progress { Running, Ended };
@@ -40,6 +42,7 @@ class ForegroundProgram {
   ForegroundTerminal terminal_;
   int looks_for_stop_ = 0;  // how many more times to look whether a program that is not our child has stopped
   int exit_status_ = 0;
+  bool killed_ = false;
 };
 
 }  // namespace crs::cli

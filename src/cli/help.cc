@@ -28,6 +28,8 @@ Environment:
   CRS_CONFIG       the configuration file
                    (default: $XDG_CONFIG_HOME/crs/crs.toml, else ~/.config/crs/crs.toml)
   CRS_PARAM_name   sets parameter `name`
+  CRS_COMPONENT_PATH
+                   directories with more components, separated by colons
 
 )";
 

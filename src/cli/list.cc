@@ -19,7 +19,8 @@ class ListVerb : public Verb {
   std::string summary() const override { return "List the snapshots and the jobs that run"; }
   std::string usage() const override { return "list [OPTIONS] [JOB]"; }
   std::string description() const override {
-    return "Lists the complete snapshots, of one job or of all, oldest first, and the jobs that run now.";
+    return "Lists the complete snapshots, of one job or of all, job by job and oldest first, and the jobs that run "
+           "now.";
   }
   std::string footer() const override {
     return "\nExample:\n  crs list\n  crs list sim --json\n\n"

@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "cli/format.h"
 #include "cli/verb.h"
@@ -49,18 +51,31 @@ class RemoveVerb : public Verb {
  private:
   // All names are looked at before the first snapshot goes.
   void remove_named(Context& context, RemovedSnapshots& removed) {
+    std::vector<Reference> references;
     for (const std::string& target : targets_) {
       current_ = target;
-      if (!Reference::parse(target).sequence) {
+      const Reference reference = Reference::parse(target);
+      if (!reference.sequence) {
         throw Error(ErrorKind::Usage, fmt::format("'{}' names a job, not a snapshot", target))
             .advise(fmt::format("Write 'crs remove {0}@SEQ', or 'crs remove --all {0}' for all of them", target));
       }
+      context.store().check_present(reference);
+      const bool named_before = std::ranges::any_of(
+          references, [&](const Reference& other) { return other.to_string() == reference.to_string(); });
+      if (!named_before) references.push_back(reference);
     }
-    for (const std::string& target : targets_) {
-      current_ = target;
-      const RemovedSnapshots one = context.store().remove(Reference::parse(target));
+    for (const Reference& reference : references) remove_one(context, reference, removed);
+  }
+
+  void remove_one(Context& context, const Reference& reference, RemovedSnapshots& removed) {
+    current_ = reference.to_string();
+    try {
+      const RemovedSnapshots one = context.store().remove(reference);
       removed.references.insert(removed.references.end(), one.references.begin(), one.references.end());
       removed.bytes += one.bytes;
+    } catch (const Error&) {
+      for (const Reference& gone : removed.references) context.say(fmt::format("removed {}", gone.to_string()));
+      throw;
     }
   }
 

@@ -3,8 +3,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
+#include <functional>
 #include <map>
+#include <optional>
 
 #include "base/error.h"
 #include "base/file_descriptor.h"
@@ -13,6 +17,7 @@
 #include "cli/jobs.h"
 #include "cli/signal_state.h"
 #include "cli/snapshot_text.h"
+#include "cli/terminal_settings.h"
 #include "cli/verb.h"
 
 namespace crs::cli {
@@ -46,7 +51,7 @@ class WithoutPipes {
 
  private:
   void set_aside(int number) {
-    struct stat status{};
+    struct stat status {};
     if (::fstat(number, &status) != 0 || !(S_ISFIFO(status.st_mode) || S_ISSOCK(status.st_mode))) return;
     FileDescriptor original(::fcntl(number, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
     if (!original) fail_errno(errno, "duplicating standard stream {}", number);
@@ -101,50 +106,109 @@ class RestartVerb : public Verb {
     const Reference wanted = Reference::parse(target_);
     if (!job_.empty()) check_chosen_job_name(job_);
     const SnapshotInfo snapshot = context.store().open(wanted);
-    const Selection selection = context.components().select(snapshot.manifest.component().name());
+    const Selection selection = select_writer(context, snapshot);
     const std::string job = job_.empty() ? wanted.job : job_;
     SignalState signals;
+    // The program's terminal settings are applied to this terminal; they end with the program.
+    std::optional<TerminalSettings> terminal_settings;
+    if (!detach_) terminal_settings.emplace();
     // Under this command's own id until the program is there: two restarts at once do not both get through.
-    Announcement announcement(context.store(), job, ::getpid());
-    const RestartedProgram program = restart(context, selection.module(), snapshot, job);
-    announce(context, announcement, program.pid);
+    std::optional<Announcement> announcement = announce_restart(context, job);
+    std::string problem;
+    const auto before_start = [&](pid_t pid) {
+      // A signal that comes earlier ends this command and with it what it has made of the program; one that comes later
+      // goes on to the program.
+      signals.block_all();
+      if (announcement) problem = hand_over(*announcement, pid);
+    };
+    const RestartedProgram program = restart(context, selection.module(), snapshot, job, before_start);
+    if (!problem.empty()) context.say(problem);
     for (const std::string& note : program.notes) context.say(note);
     if (detach_) {
-      announcement.keep();
+      if (announcement) announcement->keep();
       print_result(context, snapshot, job, selection.name(), program);
       return kDone;
     }
     context.say_more(fmt::format("{} runs as process {}", snapshot.reference.to_string(), program.pid));
-    signals.block_all();
+    signals.block_all();  // SIGCHLD, too, which the component may have let through again
+    signals.stay_blocked();
     return ForegroundProgram(program.pid, program.wait_pid).wait();
   }
 
  private:
-  RestartedProgram restart(Context& context, Module& module, const SnapshotInfo& snapshot, const std::string& job) const {
-    const SetAside set_aside = context.store().make_set_aside(snapshot.reference);
+  // The component that wrote the snapshot. That it is not there is no mistake in how this command was given.
+  static Selection select_writer(Context& context, const SnapshotInfo& snapshot) {
+    try {
+      return context.components().select(snapshot.manifest.component().name());
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::Usage) throw;
+      throw Error(ErrorKind::Failed, fmt::format("the snapshot was made by a component that this crs does not have: {}",
+                                                 error.chain().front()))
+          .advise("Use a crs that has it");
+    }
+  }
+
+  // A program can be started from a store that cannot be written to (a read-only copy, a full disk); its name is then
+  // unknown to other commands.
+  static bool is_unwritable(const Error& error) {
+    constexpr std::array kReasons = {EROFS, EACCES, EPERM, ENOSPC, EDQUOT};
+    return std::ranges::find(kReasons, error.error_number()) != kReasons.end();
+  }
+
+  static std::optional<Announcement> announce_restart(Context& context, const std::string& job) {
+    try {
+      return std::optional<Announcement>(std::in_place, context.store(), job, ::getpid());
+    } catch (const Error& error) {
+      if (!is_unwritable(error)) throw;
+      context.say(fmt::format("warning: 'crs list' will not show that {} runs: {}", job, error.what()));
+      return std::nullopt;
+    }
+  }
+
+  static std::optional<SetAside> make_set_aside(Context& context, const Reference& reference) {
+    try {
+      return context.store().make_set_aside(reference);
+    } catch (const Error& error) {
+      if (!is_unwritable(error)) throw;
+      return std::nullopt;
+    }
+  }
+
+  RestartedProgram restart(Context& context, Module& module, const SnapshotInfo& snapshot,
+                           const std::string& job, const std::function<void(pid_t)>& before_start) const {
+    const std::optional<SetAside> set_aside = make_set_aside(context, snapshot.reference);
     RestartOptions options;
     options.ids = kIds.at(ids_);
     options.changed_files = kChangedFiles.at(changed_files_);
     options.detach = detach_;
-    options.set_aside_directory = set_aside.path();
+    if (set_aside) options.set_aside_directory = set_aside->path();
+    options.before_start = before_start;
     options.remembered_path = context.store().remembered_path(job);
     options.progress = [&context](const std::string& line) { context.say(line); };
-    RestartedProgram program = [&] {
-      const WithoutPipes without_pipes(detach_);
-      return module.restart(snapshot.to_snapshot(), options);
-    }();
+    RestartedProgram program = start(context, module, snapshot, options);
     if (program.wait_pid == 0) program.wait_pid = program.pid;
     return program;
   }
 
-  // The program runs already: that it cannot be found by its name any more is no reason to end it.
-  static void announce(Context& context, Announcement& announcement, pid_t pid) {
+  RestartedProgram start(Context& context, Module& module, const SnapshotInfo& snapshot,
+                         const RestartOptions& options) const {
+    try {
+      const WithoutPipes without_pipes(detach_);
+      return module.restart(snapshot.to_snapshot(), options);
+    } catch (const Error& error) {
+      // What somebody has removed meanwhile is not damaged.
+      if (error.kind() == ErrorKind::Damaged) context.store().check_present(snapshot.reference);
+      throw;
+    }
+  }
+
+  // That it cannot be found by its name is no reason not to start it. Returns what is to be said of it.
+  static std::string hand_over(Announcement& announcement, pid_t pid) {
     try {
       announcement.hand_over(pid);
+      return {};
     } catch (const Error& error) {
-      if (error.kind() != ErrorKind::ProgramGone) {
-        context.say(fmt::format("warning: process {} runs, but not under its job's name: {}", pid, error.what()));
-      }
+      return fmt::format("warning: process {} runs, but not under its job's name: {}", pid, error.what());
     }
   }
 

@@ -9,6 +9,7 @@
 #include "cli/jobs.h"
 #include "cli/launch.h"
 #include "cli/signal_state.h"
+#include "cli/terminal_settings.h"
 #include "cli/verb.h"
 
 namespace crs::cli {
@@ -74,13 +75,19 @@ class RunVerb : public Verb {
   int run(Context& context, const Launch& start) const {
     SignalState signals;
     signals.block_all();
+    TerminalSettings terminal_settings;
     std::optional<Announcement> announcement;
     const pid_t pid = launch(start, signals, [&](pid_t child) {
       const std::string job = job_.empty() ? default_job_name(start.plan.application, child) : job_;
       announcement.emplace(context.store(), job, child);
       context.say_more(fmt::format("job {} runs as process {}", job, child));
     });
-    return ForegroundProgram(pid, pid).wait();
+    signals.stay_blocked();
+    ForegroundProgram program(pid, pid);
+    const int status = program.wait();
+    // As a shell does: a program that is killed cannot put back what it changed.
+    if (!program.killed()) terminal_settings.keep_changes();
+    return status;
   }
 
   // What CLI11 did not take: an option of ours that it does not know, or "--" and the command.

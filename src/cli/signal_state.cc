@@ -7,6 +7,9 @@ SignalState::SignalState() {
   struct sigaction ordinary{};
   ordinary.sa_handler = SIG_DFL;
   ::sigaction(SIGCHLD, &ordinary, &child_action_);
+  struct sigaction ignored{};
+  ignored.sa_handler = SIG_IGN;
+  ::sigaction(SIGXFSZ, &ignored, &file_size_action_);
 }
 
 void SignalState::block_all() {
@@ -17,6 +20,7 @@ void SignalState::block_all() {
 
 void SignalState::restore() const noexcept {
   ::sigaction(SIGCHLD, &child_action_, nullptr);
+  ::sigaction(SIGXFSZ, &file_size_action_, nullptr);
   ::sigprocmask(SIG_SETMASK, &mask_, nullptr);
 }
 

@@ -5,23 +5,29 @@
 
 namespace crs::cli {
 
-// Makes SIGCHLD wait for us (a caller may have ignored it, and then no child could be waited for) and remembers how
-// everything was. One object at a time; the thread that makes it is the process's only one.
+// Makes SIGCHLD wait for us (a caller may have ignored it, and then no child could be waited for), makes files that grow
+// beyond RLIMIT_FSIZE an error instead of a death (setrlimit(2), SIGXFSZ), and remembers how everything was. One object at a time; the thread that makes it is the process's only one.
 class SignalState {
  public:
   SignalState();
-  ~SignalState() { restore(); }
+  ~SignalState() {
+    if (!stays_blocked_) restore();
+  }
   SignalState(const SignalState&) = delete;
   SignalState& operator=(const SignalState&) = delete;
 
   // From here on no signal interrupts this process: they wait until ForegroundProgram takes them one by one.
   void block_all();
+  // The process ends with another's exit status: no signal that comes now may change that.
+  void stay_blocked() noexcept { stays_blocked_ = true; }
   // How it was when this object was made. Async-signal-safe: for the child between fork(2) and execve(2), too.
   void restore() const noexcept;
 
  private:
   sigset_t mask_;
   struct sigaction child_action_{};
+  struct sigaction file_size_action_{};
+  bool stays_blocked_ = false;
 };
 
 }  // namespace crs::cli

@@ -24,8 +24,12 @@ std::string checksum_of(const store::FileRecord& file) {
 
 Json passes_of(const store::Manifest& manifest) {
   Json list = Json::array();
-  for (const auto& pass : manifest.passes())
-    list.push_back({{"name", pass.name()}, {"nanoseconds", pass.nanoseconds()}});
+  for (const auto& pass : manifest.passes()) {
+    list.push_back({{"name", pass.name()},
+                    {"part_of", pass.part_of()},
+                    {"nanoseconds", pass.nanoseconds()},
+                    {"bytes", pass.bytes()}});
+  }
   return list;
 }
 
@@ -90,8 +94,11 @@ void add_figures(Lines& lines, const store::Manifest& manifest) {
   lines.add("paused for", human_seconds(manifest.pause_nanoseconds()));
   lines.add("took", human_seconds(manifest.total_nanoseconds()));
   lines.head("passes");
-  for (const auto& pass : manifest.passes())
-    lines.indented(fmt::format("{:<24} {:>12.3f} ms", pass.name(), static_cast<double>(pass.nanoseconds()) / 1e6));
+  for (const auto& pass : manifest.passes()) {
+    const std::string name = (pass.part_of().empty() ? "" : "  ") + pass.name();
+    const std::string bytes = pass.bytes() == 0 ? "" : fmt::format("  {:>14} bytes", pass.bytes());
+    lines.indented(fmt::format("{:<24} {:>12.3f} ms{}", name, static_cast<double>(pass.nanoseconds()) / 1e6, bytes));
+  }
 }
 
 void add_files(Lines& lines, const store::Manifest& manifest) {
@@ -116,7 +123,10 @@ std::string command_of(const store::Manifest& manifest) {
 
 Json json_of(const std::vector<Pass>& passes) {
   Json list = Json::array();
-  for (const Pass& pass : passes) list.push_back({{"name", pass.name}, {"nanoseconds", pass.nanoseconds}});
+  for (const Pass& pass : passes) {
+    list.push_back(
+        {{"name", pass.name}, {"part_of", pass.part_of}, {"nanoseconds", pass.nanoseconds}, {"bytes", pass.bytes}});
+  }
   return list;
 }
 

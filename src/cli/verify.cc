@@ -25,6 +25,8 @@ class VerifyVerb : public SnapshotVerb {
   int execute(Context& context) override {
     const SnapshotInfo snapshot = open(context);
     const std::vector<Error> damage = SnapshotReader(snapshot.location).find_damage();
+    // What somebody has removed meanwhile is not damaged.
+    if (!damage.empty()) context.store().check_present(snapshot.reference);
     if (context.options.json) {
       print_as_json(context, snapshot, damage);
     } else if (damage.empty()) {

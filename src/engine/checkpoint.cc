@@ -160,6 +160,7 @@ CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOpti
 
   // The pages, while the program stands still with nothing borrowed.
   passes.run("pages", [&] { save_memory_pages(process->memory(), pages, sink.location(), {}, *image.mutable_memory()); });
+  passes.add_bytes(image.memory().page_bytes());
 
   // The program goes on; what follows is not part of its pause.
   if (options.after == AfterCheckpoint::Continue) {

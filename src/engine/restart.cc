@@ -19,6 +19,7 @@
 #include "engine/resources/attributes/attributes.h"
 #include "engine/resources/threads/threads.h"
 #include "engine/tracee/child_signal.h"
+#include "engine/tracee/id_taken.h"
 
 namespace crs::engine {
 namespace {
@@ -36,6 +37,9 @@ std::uint32_t content_objects_of(const image::Process& image) { return static_ca
 // Every room's answer to "can this be brought back here?", before anything is started.
 void check_process(CheckContext& context, const image::Process& image) {
   check_threads(context, image.threads());
+  if (image.threads().threads(0).tid() != image.pid()) {
+    fail(ErrorKind::Damaged, "the main thread of process {} has id {}", image.pid(), image.threads().threads(0).tid());
+  }
   check_memory(context, image.memory(), content_objects_of(image));
   check_descriptors(context, image.descriptors());
   check_signals(context, image.signals());
@@ -44,16 +48,15 @@ void check_process(CheckContext& context, const image::Process& image) {
   check_attributes(context, image.attributes());
 }
 
-// The numbers of the newborn's private descriptors: all lie above those of the program.
+// The numbers of the newborn's private descriptors: none is one of the program's.
 struct PrivateDescriptors {
   explicit PrivateDescriptors(const image::Process& image)
-      : first(highest_descriptor(image.descriptors()) + 1),
-        memory(first + private_descriptors_needed(image.descriptors())),
-        end(memory + memory_descriptors_needed(image.memory())) {}
+      : all(choose_private_numbers(image.descriptors(),
+                                   private_descriptors_needed(image.descriptors()) + memory_descriptors_needed(image.memory()))),
+        memory(all.first + private_descriptors_needed(image.descriptors())) {}
 
-  int first;   // the channel and the descriptors room's own
-  int memory;  // files to be mapped
-  int end;
+  PrivateNumbers all;  // first the channel and the descriptors room's own
+  int memory;          // then files to be mapped
 };
 
 std::vector<pid_t> ids_of(const image::Process& image) {
@@ -68,10 +71,7 @@ std::array<int, 3> own_standard_streams() {
   return streams;
 }
 
-}  // namespace
-
-RestartedProgram restart(const Snapshot& snapshot, const RestartOptions& options) {
-  const ChildSignalBlocked child_signal;
+RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& options) {
   Passes passes;
   RestartedProgram program;
   const ContentStore content(snapshot.location);
@@ -89,7 +89,7 @@ RestartedProgram restart(const Snapshot& snapshot, const RestartOptions& options
   const PrivateDescriptors numbers(image);
   const auto prepare = [&] {
     std::vector<std::string> notes;
-    NewbornContext context{options, content, notes, own_standard_streams(), numbers.first};
+    NewbornContext context{options, content, notes, own_standard_streams(), numbers.all.first, numbers.all.end};
     restore_session_inside(context, image.session());
     lift_soft_limits_inside();
     restore_descriptors_inside(context, image.descriptors());
@@ -98,7 +98,7 @@ RestartedProgram restart(const Snapshot& snapshot, const RestartOptions& options
     restore_attributes_inside(context, image.attributes());
     return notes;
   };
-  Newborn newborn(plan, image.pid(), numbers.first, prepare);
+  Newborn newborn(plan, image.pid(), numbers.all.first, prepare);
   passes.run("newborn", [&] { newborn.start(); });
   program.notes.insert(program.notes.end(), newborn.notes().begin(), newborn.notes().end());
 
@@ -110,7 +110,8 @@ RestartedProgram restart(const Snapshot& snapshot, const RestartOptions& options
                          .options = options,
                          .content = content,
                          .notes = program.notes,
-                         .first_private_descriptor = numbers.first,
+                         .first_private_descriptor = numbers.all.first,
+                         .end_private_descriptor = numbers.all.end,
                          .reserved = newborn.settle(occupied_ranges(image.memory())),
                          .threads = {},
                          .new_ids = {}};
@@ -121,6 +122,7 @@ RestartedProgram restart(const Snapshot& snapshot, const RestartOptions& options
   MemoryRestore memory(context, image.memory(), numbers.memory);
   passes.run("memory areas", [&] { memory.map_areas(); });
   passes.run("pages", [&] { memory.load_pages(); });
+  passes.add_bytes(image.memory().page_bytes());
   passes.run("threads", [&] { threads.create(context, plan.way != IdPlan::Way::Fresh); });
   passes.run("memory settings", [&] { memory.finish(); });
   passes.run("attributes", [&] {
@@ -142,6 +144,8 @@ RestartedProgram restart(const Snapshot& snapshot, const RestartOptions& options
     commit_set_aside(options, image.descriptors(), program.notes);
   });
 
+  if (options.before_start) options.before_start(newborn.pid());
+
   // From here on nothing can be undone: give every thread its registers and let it run.
   threads.finish(context);
   if (image.stopped()) ::kill(newborn.pid(), SIGSTOP);
@@ -153,6 +157,21 @@ RestartedProgram restart(const Snapshot& snapshot, const RestartOptions& options
   remember_waits(options.remembered_path, program.pid, waits);
   program.passes = passes.list();
   return program;
+}
+
+}  // namespace
+
+RestartedProgram restart(const Snapshot& snapshot, const RestartOptions& options) {
+  constexpr int kAttempts = 3;
+  const ChildSignalBlocked child_signal;
+  for (int attempt = 1;; ++attempt) {
+    try {
+      return restart_once(snapshot, options);
+    } catch (const IdTaken&) {
+      // Nothing that a user would see has happened yet; a new plan finds the id in use and another way.
+      if (options.ids != Ids::Automatic || attempt == kAttempts) throw;
+    }
+  }
 }
 
 }  // namespace crs::engine

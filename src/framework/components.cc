@@ -147,7 +147,7 @@ Selection ComponentRegistry::make_selection(Answer& answer) const {
 
 Selection ComponentRegistry::select() {
   const std::string& wished = parameters_.string("crs");
-  if (!wished.empty()) return select(wished);
+  if (!wished.empty()) return select_named(wished, ErrorKind::Usage);
   std::vector<Answer> answers = ask_all();
   if (answers.empty() || !answers.front().status.usable) {
     throw Error(ErrorKind::Failed, fmt::format("no component can be used; {}", listing(statuses())))
@@ -156,7 +156,9 @@ Selection ComponentRegistry::select() {
   return make_selection(answers.front());
 }
 
-Selection ComponentRegistry::select(std::string_view name) {
+Selection ComponentRegistry::select(std::string_view name) { return select_named(name, ErrorKind::Failed); }
+
+Selection ComponentRegistry::select_named(std::string_view name, ErrorKind if_unknown) {
   for (const auto& component : components_) {
     if (component->name() != name) continue;
     Answer answer = ask(*component);
@@ -166,7 +168,7 @@ Selection ComponentRegistry::select(std::string_view name) {
   }
   std::vector<std::string> known;
   for (const auto& component : components_) known.push_back(component->name());
-  Error error(ErrorKind::Usage, fmt::format("there is no component '{}'; {}", name, listing(statuses())));
+  Error error(if_unknown, fmt::format("there is no component '{}'; {}", name, listing(statuses())));
   if (const std::string nearest = nearest_name(name, known); !nearest.empty())
     error.advise(fmt::format("Did you mean '{}'?", nearest));
   throw error;

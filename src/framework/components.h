@@ -83,6 +83,7 @@ class ComponentRegistry {
   std::vector<Answer> ask_all() const;
   OutputLine output_of(std::string_view name) const;
   Selection make_selection(Answer& answer) const;
+  Selection select_named(std::string_view name, ErrorKind if_unknown);
 
   Parameters& parameters_;
   OutputLine output_;

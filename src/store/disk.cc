@@ -26,13 +26,17 @@ int rename_if_absent(int directory, const char* from, const char* to) {
 
 }  // namespace
 
+void advise_about_space(Error& error) {
+  const int number = error.error_number();
+  if (number != ENOSPC && number != EDQUOT && number != EFBIG) return;
+  error.advise(
+      "Remove snapshots you no longer need, raise the quota or file size limit, or put the store elsewhere with "
+      "CRS_STORE");
+}
+
 Error disk_error(std::string_view what, int error_number) {
   Error error = Error::from_errno(what, error_number);
-  if (error_number == ENOSPC || error_number == EDQUOT || error_number == EFBIG) {
-    error.advise(
-        "Remove snapshots you no longer need, raise the quota or file size limit, or put the store elsewhere with "
-        "CRS_STORE");
-  }
+  advise_about_space(error);
   if (error_number == EACCES || error_number == EROFS || error_number == EPERM) {
     error.advise("Put the store where you can write, with CRS_STORE");
   }

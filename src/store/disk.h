@@ -25,6 +25,9 @@ class Disk {
   virtual void rename_over(int directory, const std::string& from, const std::string& to, const std::string& path);
 };
 
+// What can be done where a file could not grow, if that is the error.
+void advise_about_space(Error& error);
+
 // The Error for a failed write to the store, with the advice that fits: where a disk is full, over quota or read-only.
 Error disk_error(std::string_view what, int error_number);
 

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -53,7 +54,7 @@ JobDirectory JobDirectory::create(Disk& disk, int store, const std::string& stor
     throw disk_error(fmt::format("cannot create {}/{}", store_path, job), errno);
   }
   std::optional<JobDirectory> directory = open(store, store_path, job);
-  if (!directory) fail(ErrorKind::Failed, "{}/{} vanished as soon as it was created", store_path, job);
+  if (!directory) throw Error::from_errno(fmt::format("{}/{} vanished as soon as it was created", store_path, job), ENOENT);
   return std::move(*directory);
 }
 
@@ -115,6 +116,16 @@ void JobDirectory::clean_leftovers_if_idle() const {
     // snapshots from being listed.
     return;
   }
+}
+
+void JobDirectory::remove_if_unused(int store) const noexcept {
+  try {
+    if (names_in(descriptor(), path_) != std::vector<std::string>{kJobLockName}) return;
+  } catch (const std::exception&) {
+    return;
+  }
+  ::unlinkat(descriptor(), kJobLockName, 0);
+  ::unlinkat(store, job_.c_str(), AT_REMOVEDIR);  // fails where somebody else has begun to use it
 }
 
 std::string make_unique_directory(const std::string& path, const std::string& prefix) {

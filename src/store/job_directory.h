@@ -9,7 +9,8 @@
 //   remembered           what a component wants to know of the running program at its next checkpoint
 //   set-aside/           what restarts took out of the user's files (set_aside.h)
 //
-// The directory itself stays when its last snapshot is removed, so that no number is given twice.
+// The directory itself stays when its last snapshot is removed, so that no number is given twice. It goes when a first
+// checkpoint fails.
 #pragma once
 
 #include <cstdint>
@@ -48,6 +49,9 @@ class JobDirectory {
   // The same, unless a snapshot is being made just now or the store cannot be written; then leftovers wait for another
   // time.
   void clean_leftovers_if_idle() const;
+  // Removes the directory if it holds nothing but the lock, which the caller holds: a job that never had a snapshot
+  // leaves no trace. Others who were about to use it find that it is gone (ENOENT) and make it again.
+  void remove_if_unused(int store) const noexcept;
 
  private:
   JobDirectory(FileDescriptor directory, std::string job, std::string path)

@@ -28,10 +28,10 @@ store::RunningRecord describe_here() {
   std::string boot = read_file("/proc/sys/kernel/random/boot_id", 128);
   while (boot.ends_with('\n')) boot.pop_back();
   here.set_boot_id(boot);
-  struct stat status{};
+  struct stat status {};
   if (::stat("/proc/self/ns/pid", &status) != 0) fail_errno(errno, "cannot look at /proc/self/ns/pid");
   here.set_pid_namespace(status.st_ino);
-  struct utsname names{};
+  struct utsname names {};
   if (::uname(&names) != 0) fail_errno(errno, "cannot ask for the system's name");
   here.set_host(names.nodename);
   return here;
@@ -95,18 +95,34 @@ void drop_if_ended(const JobDirectory& directory) {
 
 }  // namespace
 
+namespace {
+
+bool skip_fields(std::string_view& text, int count) {
+  for (int i = 0; i < count; ++i) {
+    const std::size_t space = text.find(' ');
+    if (space == std::string_view::npos) return false;
+    text.remove_prefix(space + 1);
+  }
+  return true;
+}
+
+bool is_above_one(std::string_view text) {
+  int number = 0;
+  return std::from_chars(text.data(), text.data() + text.size(), number).ec == std::errc{} && number > 1;
+}
+
+}  // namespace
+
 std::optional<std::uint64_t> parse_start_time(std::string_view stat) {
   // The second field, the name in parentheses, may hold spaces and parentheses itself (proc(5)); field 3 is the state.
   const std::size_t name_end = stat.rfind(')');
   if (name_end == std::string_view::npos || stat.substr(name_end).size() < 3) return std::nullopt;
   std::string_view rest = stat.substr(name_end + 2);
-  if (rest.front() == 'Z' || rest.front() == 'X') return std::nullopt;
-  constexpr int kFieldsBetween = 22 - 3;
-  for (int i = 0; i < kFieldsBetween; ++i) {
-    const std::size_t space = rest.find(' ');
-    if (space == std::string_view::npos) return std::nullopt;
-    rest.remove_prefix(space + 1);
-  }
+  const char state = rest.front();
+  if (state == 'X' || !skip_fields(rest, 20 - 3)) return std::nullopt;
+  // Of a process whose main thread alone has ended the others are counted.
+  if (state == 'Z' && !is_above_one(rest)) return std::nullopt;
+  if (!skip_fields(rest, 22 - 20)) return std::nullopt;
   std::uint64_t ticks = 0;
   if (std::from_chars(rest.data(), rest.data() + rest.size(), ticks).ec != std::errc{}) return std::nullopt;
   return ticks;
@@ -127,11 +143,12 @@ void RunningJobs::announce(const std::string& job, pid_t pid) {
   store::RunningRecord record = describe_here();
   record.set_pid(pid);
   record.set_start_time(*start_time);
-  const JobDirectory directory = store_.create_job(job);
-  const FileLock lock = lock_record(directory);
-  const std::optional<store::RunningRecord> present = read_record(directory);
-  if (present && present->pid() != pid && standing_of(*present) == Standing::Runs) refuse_name(job, present->pid());
-  replace_file(store_.disk(), directory.descriptor(), kRunningName, record.SerializeAsString(), directory.path());
+  store_.with_job(job, [&](const JobDirectory& directory) {
+    const FileLock lock = lock_record(directory);
+    const std::optional<store::RunningRecord> present = read_record(directory);
+    if (present && present->pid() != pid && standing_of(*present) == Standing::Runs) refuse_name(job, present->pid());
+    replace_file(store_.disk(), directory.descriptor(), kRunningName, record.SerializeAsString(), directory.path());
+  });
 }
 
 void RunningJobs::withdraw(const std::string& job, pid_t pid) {

@@ -31,7 +31,7 @@ std::uint64_t nanoseconds_since(std::chrono::steady_clock::time_point begin) {
 }
 
 void describe_host(store::Manifest& manifest) {
-  struct utsname names{};
+  struct utsname names {};
   if (::uname(&names) != 0) fail_errno(errno, "cannot ask for the system's name");
   manifest.set_host(names.nodename);
   manifest.set_kernel(fmt::format("{} {} {} {}", names.sysname, names.release, names.version, names.machine));
@@ -65,15 +65,17 @@ void describe_program(store::Manifest& manifest, const SnapshotContents& content
   for (const std::string& feature : contents.cpu_features) program.add_cpu_features(feature);
 }
 
-void add_pass(store::Manifest& manifest, const std::string& name, std::uint64_t nanoseconds) {
-  store::PassRecord& pass = *manifest.add_passes();
-  pass.set_name(name);
-  pass.set_nanoseconds(nanoseconds);
+void add_pass(store::Manifest& manifest, const Pass& pass) {
+  store::PassRecord& record = *manifest.add_passes();
+  record.set_name(pass.name);
+  record.set_nanoseconds(pass.nanoseconds);
+  record.set_bytes(pass.bytes);
+  record.set_part_of(pass.part_of);
 }
 
 void describe_contents(store::Manifest& manifest, const SnapshotContents& contents) {
   describe_program(manifest, contents);
-  for (const Pass& pass : contents.passes) add_pass(manifest, pass.name, pass.nanoseconds);
+  for (const Pass& pass : contents.passes) add_pass(manifest, pass);
   manifest.set_pause_nanoseconds(contents.pause_nanoseconds);
   manifest.set_memory_bytes(contents.memory_bytes);
   for (const std::string& warning : contents.warnings) manifest.add_warnings(warning);
@@ -126,7 +128,7 @@ void SnapshotWriter::write_snapshot(const SnapshotContents& contents) {
   describe_contents(manifest_, contents);
   collect_files(directory.get());
   sync_directories(directory.get());
-  add_pass(manifest_, "sync", nanoseconds_since(begin));
+  add_pass(manifest_, {.name = "sync", .nanoseconds = nanoseconds_since(begin), .bytes = manifest_.stored_bytes()});
   manifest_.set_total_nanoseconds(nanoseconds_since(begun_));
   write_manifest(directory.get());
   disk_->sync(directory.get(), location_);
@@ -146,7 +148,7 @@ void SnapshotWriter::collect_files(int directory) {
 void SnapshotWriter::finish_file(int directory, const std::string& name, bool has_index) {
   const std::string path = location_ + "/" + name;
   const FileDescriptor file = open_file_beneath(directory, name, location_);
-  struct stat status{};
+  struct stat status {};
   if (::fstat(file.get(), &status) != 0) fail_errno(errno, "cannot look at {}", path);
   store::FileRecord& record = *manifest_.add_files();
   record.set_name(name);
@@ -200,6 +202,8 @@ void SnapshotWriter::remove_partial() noexcept {
   if (!lock) return;
   try {
     remove_tree(directory_.descriptor(), partial_name_, directory_.path());
+    const FileDescriptor store(::openat(directory_.descriptor(), "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (store) directory_.remove_if_unused(store.get());
   } catch (const std::exception&) {
     // What stays is a leftover, which the next checkpoint or listing cleans.
     return;

@@ -24,7 +24,7 @@ std::string environment(const char* name) {
 
 std::string home_directory() {
   if (std::string home = environment("HOME"); home.starts_with('/')) return home;
-  struct passwd entry{};
+  struct passwd entry {};
   struct passwd* found = nullptr;
   std::array<char, 16384> buffer;
   ::getpwuid_r(::geteuid(), &entry, buffer.data(), buffer.size(), &found);
@@ -36,7 +36,7 @@ std::string home_directory() {
 // Creates `path` and what is missing above it, each mode 0700 and durably.
 void create_directories(Disk& disk, const std::filesystem::path& path) {
   if (path.empty() || path == path.root_path()) return;
-  struct stat status{};
+  struct stat status {};
   if (::stat(path.c_str(), &status) == 0) return;
   create_directories(disk, path.parent_path());
   if (::mkdir(path.c_str(), 0700) != 0) {
@@ -50,7 +50,7 @@ void create_directories(Disk& disk, const std::filesystem::path& path) {
 }
 
 void check_owner(int directory, const std::string& path) {
-  struct stat status{};
+  struct stat status {};
   if (::fstat(directory, &status) != 0) fail_errno(errno, "cannot look at {}", path);
   if (status.st_uid != ::geteuid()) {
     throw Error(ErrorKind::Failed,
@@ -131,7 +131,7 @@ std::vector<std::string> Store::jobs() const {
   if (!root) return {};
   std::vector<std::string> jobs = names_in(root.get(), location_);
   std::erase_if(jobs, [&](const std::string& name) {
-    struct stat status{};
+    struct stat status {};
     return !is_job_name(name) || ::fstatat(root.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 ||
            !S_ISDIR(status.st_mode);
   });
@@ -150,13 +150,19 @@ JobDirectory Store::create_job(const std::string& job) {
   return JobDirectory::create(*disk_, create_root().get(), location_, job);
 }
 
-std::unique_ptr<SnapshotWriter> Store::begin(const SnapshotRequest& request) {
-  JobDirectory directory = create_job(request.job);
+Store::LockedJob Store::lock_job(const SnapshotRequest& request) {
   const auto report = [&] {
     if (request.progress) request.progress(fmt::format("waiting for another checkpoint of {}", request.job));
   };
-  std::optional<FileLock> lock =
-      FileLock::acquire(directory.descriptor(), kJobLockName, directory.path(), request.wait_limit, report);
+  return with_job(request.job, [&](JobDirectory directory) -> LockedJob {
+    std::optional<FileLock> lock =
+        FileLock::acquire(directory.descriptor(), kJobLockName, directory.path(), request.wait_limit, report);
+    return {std::move(directory), std::move(lock)};
+  });
+}
+
+std::unique_ptr<SnapshotWriter> Store::begin(const SnapshotRequest& request) {
+  auto [directory, lock] = lock_job(request);
   if (!lock) {
     throw Error(ErrorKind::Failed, fmt::format("another checkpoint of {} is still going on after {} ms", request.job,
                                                request.wait_limit.count()))
@@ -211,13 +217,20 @@ JobDirectory Store::open_job_of(const Reference& reference) const {
   return std::move(*directory);
 }
 
-SnapshotInfo Store::open(const Reference& reference) const {
-  const JobDirectory directory = open_job_of(reference);
+std::uint64_t Store::sequence_of(const JobDirectory& directory, const Reference& reference) const {
   const std::vector<std::uint64_t> sequences = directory.sequences();
   if (sequences.empty()) fail_not_found(fmt::format("snapshot of {}", reference.job), location_);
   const std::uint64_t sequence = reference.sequence.value_or(sequences.back());
   if (!std::ranges::binary_search(sequences, sequence))
     fail_not_found(fmt::format("snapshot {}", reference.to_string()), location_);
+  return sequence;
+}
+
+void Store::check_present(const Reference& reference) const { sequence_of(open_job_of(reference), reference); }
+
+SnapshotInfo Store::open(const Reference& reference) const {
+  const JobDirectory directory = open_job_of(reference);
+  const std::uint64_t sequence = sequence_of(directory, reference);
   return inspect(directory, sequence);
 }
 
@@ -248,11 +261,7 @@ void Store::remove_sequence(const JobDirectory& directory, std::uint64_t sequenc
 
 RemovedSnapshots Store::remove(const Reference& reference) {
   const JobDirectory directory = open_job_of(reference);
-  const std::vector<std::uint64_t> sequences = directory.sequences();
-  if (sequences.empty()) fail_not_found(fmt::format("snapshot of {}", reference.job), location_);
-  const std::uint64_t sequence = reference.sequence.value_or(sequences.back());
-  if (!std::ranges::binary_search(sequences, sequence))
-    fail_not_found(fmt::format("snapshot {}", reference.to_string()), location_);
+  const std::uint64_t sequence = sequence_of(directory, reference);
   for (const SnapshotInfo& other : list(reference.job)) {
     if (!other.manifest.has_parent_sequence() || other.manifest.parent_sequence() != sequence) continue;
     throw Error(ErrorKind::Failed,

@@ -64,6 +64,8 @@ class Store {
 
   // The snapshot, or the newest of the job. Throws an Error of kind NotFound or Damaged.
   SnapshotInfo open(const Reference& reference) const;
+  // Throws an Error of kind NotFound if there is no such snapshot, whatever its condition.
+  void check_present(const Reference& reference) const;
   // By its directory alone, which may lie outside of any store.
   static SnapshotInfo open_location(const std::string& location);
 
@@ -81,15 +83,35 @@ class Store {
   // The job's directory; created if asked for. For running_jobs.
   std::optional<JobDirectory> open_job(const std::string& job) const;
   JobDirectory create_job(const std::string& job);
+  // The result of use(JobDirectory), with a directory that is there; made again, and used again, where another one
+  // removed it meanwhile (JobDirectory::remove_if_unused).
+  template <typename Use>
+  auto with_job(const std::string& job, const Use& use) {
+    constexpr int kAttempts = 100;  // that it is removed even twice in a row takes two more failing first checkpoints
+    for (int attempt = 1;; ++attempt) {
+      try {
+        return use(create_job(job));
+      } catch (const Error& error) {
+        if (error.error_number() != ENOENT || attempt == kAttempts) throw;
+      }
+    }
+  }
   // The jobs that have a directory, sorted.
   std::vector<std::string> jobs() const;
 
   Disk& disk() const { return *disk_; }
 
  private:
+  struct LockedJob {
+    JobDirectory directory;
+    std::optional<FileLock> lock;  // empty: the limit has passed
+  };
+
+  LockedJob lock_job(const SnapshotRequest& request);
   FileDescriptor open_root() const;
   FileDescriptor create_root();
   JobDirectory open_job_of(const Reference& reference) const;
+  std::uint64_t sequence_of(const JobDirectory& directory, const Reference& reference) const;
   SnapshotInfo inspect(const JobDirectory& directory, std::uint64_t sequence) const;
   void remove_sequence(const JobDirectory& directory, std::uint64_t sequence, RemovedSnapshots& removed);
 

@@ -7,17 +7,22 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
+#include <cstdlib>
+#include <filesystem>
 
 #include "base/error.h"
 #include "base/io.h"
 #include "engine/newborn/init.h"
 #include "engine/procfs/maps.h"
+#include "engine/tracee/id_taken.h"
 
 namespace crs::engine {
 namespace {
@@ -38,14 +43,23 @@ pid_t clone_process(std::uint64_t flags, pid_t wanted) {
   }
   const long pid = ::syscall(SYS_clone3, &arguments, sizeof arguments);
   if (pid >= 0) return static_cast<pid_t>(pid);
-  if (errno == EEXIST) fail(ErrorKind::Failed, "process id {} has just been taken by another process", wanted);
+  if (errno == EEXIST) throw IdTaken(wanted);
   fail_errno(errno, "cannot make a process{}", wanted != 0 ? fmt::format(" with id {}", wanted) : "");
+}
+
+// Descriptors may have to be moved above what the restart command itself may have.
+void lift_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  static_cast<void>(::setrlimit(RLIMIT_NOFILE, &limit));
 }
 
 // The life of a newborn until it is taken over: prepare, report, wait.
 [[noreturn]] void live(Channel channel, int first_private_descriptor, const Newborn::Prepare& prepare) {
   try {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    lift_descriptor_limit();
     channel.move_above(first_private_descriptor);
     for (const std::string& note : prepare()) channel.send(kNote, note);
     channel.send(kReady);
@@ -163,6 +177,29 @@ void Newborn::start_below_init() {
   }
 }
 
+namespace {
+
+void reap(pid_t id) noexcept {
+  int status = 0;
+  pid_t got = 0;
+  do {
+    got = ::waitpid(id, &status, __WALL);
+  } while ((got < 0 && errno == EINTR) || (got == id && !WIFEXITED(status) && !WIFSIGNALED(status)));
+}
+
+// Every thread of a killed process but its main one, whose end is reported only after that of all others (ptrace(2), "Death under
+// ptrace"): waiting for it alone would never end.
+void reap_threads(pid_t pid) noexcept {
+  std::error_code failed;
+  std::filesystem::directory_iterator tasks(fmt::format("/proc/{}/task", pid), failed);
+  for (; !failed && tasks != std::filesystem::directory_iterator(); tasks.increment(failed)) {
+    const pid_t tid = std::atoi(tasks->path().filename().c_str());
+    if (tid > 0 && tid != pid) reap(tid);
+  }
+}
+
+}  // namespace
+
 Newborn::~Newborn() { end(); }
 
 void Newborn::end() noexcept {
@@ -171,10 +208,9 @@ void Newborn::end() noexcept {
   if (child <= 0) return;
   if (pid_ > 0) ::kill(pid_, SIGKILL);
   ::kill(child, SIGKILL);
-  int status = 0;
-  if (pid_ > 0 && pid_ != child) ::waitpid(pid_, &status, __WALL);
-  while (::waitpid(child, &status, __WALL) < 0 && errno == EINTR) {
-  }
+  if (pid_ > 0) reap_threads(pid_);
+  if (pid_ > 0 && pid_ != child) reap(pid_);
+  reap(child);
   released_ = true;
 }
 

@@ -12,6 +12,7 @@
 
 #include <array>
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <memory>
 #include <string>
@@ -96,9 +97,10 @@ struct NewbornContext {
   std::vector<std::string>& notes;
   // The restart command's own standard streams; -1 where it has none.
   std::array<int, 3> standard_streams;
-  // The newborn's channel to the restart command and every other descriptor that must stay open until its memory is replaced lie at or
-  // above this number; all descriptors of the image lie below it. RLIMIT_NOFILE is raised to allow that.
+  // The newborn's channel to the restart command and every other descriptor that must stay open until its memory is replaced have numbers
+  // from the first of these to before the second; no descriptor of the image lies there. RLIMIT_NOFILE is raised to allow that.
   int first_private_descriptor;
+  int end_private_descriptor = std::numeric_limits<int>::max();
 };
 
 struct RestoreContext {
@@ -109,6 +111,7 @@ struct RestoreContext {
   const ContentStore& content;
   std::vector<std::string>& notes;
   int first_private_descriptor;  // as in NewbornContext
+  int end_private_descriptor = std::numeric_limits<int>::max();
   // Where the remote caller lives in the newborn: its code and its scratch memory. Chosen so that it overlaps no area of the image
   // (occupied_ranges() of the memory room); it is never to be unmapped or mapped over and disappears just before the program runs.
   RemoteRange reserved;

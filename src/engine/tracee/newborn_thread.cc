@@ -5,7 +5,10 @@
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 
+#include <cerrno>
+
 #include "base/error.h"
+#include "engine/tracee/id_taken.h"
 
 namespace crs::engine {
 
@@ -38,7 +41,12 @@ pid_t NewbornThread::clone(pid_t wanted, RemoteAddress cleared_at) {
     arguments.set_tid = put(wanted, kIdOffset).value;
     arguments.set_tid_size = 1;
   }
-  call("clone3", SYS_clone3, put(arguments), sizeof arguments);
+  try {
+    call("clone3", SYS_clone3, put(arguments), sizeof arguments);
+  } catch (const Error& error) {
+    if (error.error_number() == EEXIST) throw IdTaken(wanted);
+    throw;
+  }
   ptrace::wait_for_stop(created_);
   return created_;
 }

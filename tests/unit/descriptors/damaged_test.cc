@@ -29,7 +29,7 @@ class Damaged : public ::testing::Test {
       epoll_event event{EPOLLIN, {}};
       require(::epoll_ctl(4, EPOLL_CTL_ADD, 5, &event) == 0, "watch");
       require(::open("/dev/null", O_RDWR) == 7, "7: device");
-      struct flock range{};
+      struct flock range {};
       range.l_type = F_WRLCK;
       require(::fcntl(0, F_SETLK, &range) == 0, "lock");
     });
@@ -97,8 +97,9 @@ TEST_F(Damaged, PipesAndEvents) {
   EXPECT_TRUE(is_damaged([](auto& image) { image.mutable_descriptions(2)->mutable_pipe_end()->set_pipe(1); }));
   EXPECT_TRUE(is_damaged([](auto& image) { image.mutable_pipes(0)->set_capacity(0); }));
   EXPECT_TRUE(is_damaged([](auto& image) { image.mutable_pipes(0)->set_capacity(~std::uint64_t{0}); }));
-  EXPECT_TRUE(is_damaged([](auto& image) { image.mutable_pipes(0)->set_pieces(0, std::string(100000, 'x')); }));
-  EXPECT_TRUE(is_damaged([](auto& image) { image.mutable_pipes(0)->add_pieces("second"); }));
+  EXPECT_TRUE(
+      is_damaged([](auto& image) { image.mutable_pipes(0)->mutable_pieces(0)->set_data(std::string(100000, 'x')); }));
+  EXPECT_TRUE(is_damaged([](auto& image) { image.mutable_pipes(0)->add_pieces(); }));
   EXPECT_TRUE(is_damaged([](auto& image) { image.mutable_pipes(0)->set_path("fifo"); }));
   EXPECT_TRUE(is_damaged(
       [](auto& image) { image.mutable_descriptions(4)->mutable_epoll()->mutable_watches(0)->set_target_number(77); }));

@@ -116,7 +116,7 @@ TEST_F(Pipes, TheOriginalKeepsItsData) {
       ::_exit(take(0) == "stays" ? 0 : 1);
     }
   });
-  EXPECT_EQ(trip.image.pipes(0).pieces(0), "stays");
+  EXPECT_EQ(trip.image.pipes(0).pieces(0).data(), "stays");
 }
 
 TEST_F(Pipes, HalfClosed) {
@@ -209,7 +209,8 @@ TEST_F(Pipes, StandardStreamsAreTheRestartCommands) {
   trip.standard_streams = {-1, -1, -1};
   EXPECT_EQ(trip.restore([] {
     require(take(0).empty(), "null");
-    require(child_notes().size() == 1 && child_notes()[0].find("/dev/null") != std::string::npos, "a note");
+    require(child_notes().size() == 1, fmt::format("{} notes", child_notes().size()));
+    require(child_notes()[0].find("/dev/null") != std::string::npos, child_notes()[0]);
   }),
             "");
   const FileDescriptor file = open_file(trip.folder / "input", O_RDWR | O_CREAT);

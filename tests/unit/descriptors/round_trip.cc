@@ -168,8 +168,16 @@ void RoundTrip::run_restored(const std::function<void()>& look) {
   restore_descriptors_inside(newborn, image);
   {
     OwnCaller caller;
-    RestoreContext context{::getpid(), caller, caller.memory(), options, content, made_notes, kFirstPrivate, {},
-                           {},         {}};
+    RestoreContext context{.pid = ::getpid(),
+                           .remote = caller,
+                           .memory = caller.memory(),
+                           .options = options,
+                           .content = content,
+                           .notes = made_notes,
+                           .first_private_descriptor = kFirstPrivate,
+                           .reserved = {},
+                           .threads = {},
+                           .new_ids = {}};
     activate_descriptors(context, image);
   }
   if (commit) commit_set_aside(options, image, made_notes);

@@ -181,8 +181,10 @@ TEST_F(ComponentsTest, AnUnusableNamedComponentSaysWhyAndWhatThereIs) {
 TEST_F(ComponentsTest, AnUnknownNameListsWhatThereIsAndWhyEachDeclined) {
   b_.declines = "the moon is full";
   const Error error = error_of([&] { registry().select("nativ"); });
-  EXPECT_EQ(error.kind(), ErrorKind::Usage);
+  EXPECT_EQ(error.kind(), ErrorKind::Failed);
   EXPECT_THAT(error.what(), AllOf(HasSubstr("'nativ'"), HasSubstr("a (priority 10)"), HasSubstr("the moon is full")));
+  parameters_.read_option("crs=nativ");
+  EXPECT_EQ(error_of([&] { registry().select(); }).kind(), ErrorKind::Usage);
 }
 
 TEST_F(ComponentsTest, WithoutAUsableOneEachReasonIsGiven) {

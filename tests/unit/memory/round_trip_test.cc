@@ -1,7 +1,10 @@
 // A child's address space is captured, built again in a newborn process and compared, without any thread of it running on.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/ipc.h>
 #include <sys/mman.h>
+#include <sys/shm.h>
 #include <sys/syscall.h>
 
 #include <cstring>
@@ -311,6 +314,21 @@ TEST_F(RoundTripTest, RefusesWhatCannotBeKept) {
     EXPECT_EQ(error.kind(), ErrorKind::Refused);
     EXPECT_THAT(error.what(), HasSubstr("566000200000"));
     EXPECT_THAT(error.what(), HasSubstr("huge pages"));
+  }
+}
+
+TEST_F(RoundTripTest, RefusesTheFirstSystemVSegment) {
+  if (::geteuid() != 0) GTEST_SKIP() << "makes an IPC namespace, where ids begin with 0";
+  const Child child([] {
+    if (::unshare(CLONE_NEWIPC) != 0) return false;
+    const int segment = ::shmget(IPC_PRIVATE, kPageSize, IPC_CREAT | 0600);
+    return segment == 0 && ::shmat(segment, at(0), 0) == at(0);
+  });
+  try {
+    capture(child.pid());
+    FAIL() << "it was not refused";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("System V shared memory"));
   }
 }
 

@@ -191,7 +191,10 @@ TEST(StartTime, IsReadBehindAnyName) {
   const std::string fields = " S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 20 21";
   EXPECT_EQ(parse_start_time("12 (sim)" + fields), 4242U);
   EXPECT_EQ(parse_start_time("12 (a) b) (c S 1)" + fields), 4242U);
-  EXPECT_EQ(parse_start_time("12 (sim) Z 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 20"), std::nullopt);
+  EXPECT_EQ(parse_start_time("12 (sim) Z 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 1 18 4242 20"), std::nullopt);
+  EXPECT_EQ(parse_start_time("12 (sim) X 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 1 18 4242 20"), std::nullopt);
+  // Only the main thread has ended, two others go on.
+  EXPECT_EQ(parse_start_time("12 (sim) Z 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 3 18 4242 20"), 4242U);
   for (const char* text : {"", "12", "12 (sim", "12 (sim)", "12 (sim) ", "12 (sim) S 1 2 3",
                            "12 (sim) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 x"}) {
     EXPECT_EQ(parse_start_time(text), std::nullopt) << text;

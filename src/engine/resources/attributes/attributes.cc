@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <charconv>
 #include <optional>
 #include <string>
@@ -117,8 +118,8 @@ int parse_integer(std::string_view text, int base, std::string_view what) {
 }
 
 void check_directory(const std::string& path, std::string_view what) {
-  if (!path.starts_with('/') || path.find('\0') != std::string::npos)
-    fail(ErrorKind::Damaged, "the {} '{}' is no absolute path", what, path);
+  if (!path.starts_with('/') || path.size() >= PATH_MAX || path.find('\0') != std::string::npos)
+    fail(ErrorKind::Damaged, "the {} '{}' is no absolute path", what, path.substr(0, 100));
   struct stat status{};
   int problem = ::stat(path.c_str(), &status) == 0 ? 0 : errno;
   if (problem == 0 && !S_ISDIR(status.st_mode)) problem = ENOTDIR;

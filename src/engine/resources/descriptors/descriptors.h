@@ -25,8 +25,8 @@ void capture_descriptors(CaptureContext& context, image::Descriptors& image);
 // missing, replaced, shorter or changed, or that cannot be opened. Opens files and closes them again, changes nothing.
 void check_descriptors(CheckContext& context, const image::Descriptors& image);
 
-// In the newborn: closes every descriptor below first_private_descriptor that the image does not have and opens those
-// that it has. Timers are not running and locks not taken yet. All signals must be blocked.
+// In the newborn: closes every descriptor outside the private ones that the image does not have and opens those that it
+// has. Timers are not running and locks not taken yet. All signals must be blocked.
 void restore_descriptors_inside(NewbornContext& context, const image::Descriptors& image);
 
 // From outside, after the memory is in place: seals memfds, closes the content objects' private numbers, takes file
@@ -39,10 +39,15 @@ void activate_descriptors(RestoreContext& context, const image::Descriptors& ima
 // Adds a note for each.
 void commit_set_aside(const RestartOptions& options, const image::Descriptors& image, std::vector<std::string>& notes);
 
-// The highest number of the image, or 2 if there is none above: first_private_descriptor must be greater.
-int highest_descriptor(const image::Descriptors& image);
-
-// How many numbers from first_private_descriptor on the newborn's RLIMIT_NOFILE must leave room for.
+// How many numbers from first_private_descriptor on this room needs for itself.
 int private_descriptors_needed(const image::Descriptors& image);
+
+// `count` numbers that the image leaves free, below the limit of open files: above all of its own, or in a gap between
+// them.
+struct PrivateNumbers {
+  int first;
+  int end;
+};
+PrivateNumbers choose_private_numbers(const image::Descriptors& image, int count);
 
 }  // namespace crs::engine

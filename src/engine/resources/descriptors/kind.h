@@ -31,11 +31,13 @@ inline constexpr std::uint32_t kLargeFile = 0100000;
 
 // Shared by all kinds during a capture.
 struct TableCapture {
-  TableCapture(CaptureContext& captured, image::Descriptors& descriptors, const std::vector<Seen>& table);
+  TableCapture(CaptureContext& captured, image::Descriptors& descriptors, const std::vector<Seen>& table,
+               std::vector<SeenNumber> left);
 
   CaptureContext& context;
   image::Descriptors& image;
   const std::vector<Seen>& seen;  // the whole table, without what is left out
+  std::vector<SeenNumber> left_out;
 
   // The description that descriptor `number` leads to, or nothing.
   const Seen* find(int number) const;

@@ -83,8 +83,9 @@ std::string leave_out_advice(int number) {
       number);
 }
 
-TableCapture::TableCapture(CaptureContext& captured, image::Descriptors& descriptors, const std::vector<Seen>& table)
-    : context(captured), image(descriptors), seen(table) {
+TableCapture::TableCapture(CaptureContext& captured, image::Descriptors& descriptors, const std::vector<Seen>& table,
+                           std::vector<SeenNumber> left)
+    : context(captured), image(descriptors), seen(table), left_out(std::move(left)) {
   for (const Seen& one : seen) {
     for (const SeenNumber& number : one.numbers) by_number_.emplace(number.number, &one);
   }

@@ -2,46 +2,72 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "base/error.h"
+#include "engine/procfs/status.h"
 
 namespace crs::engine {
+namespace {
+
+bool is_own_thread(const CaptureContext& context, const f_owner_ex& owner) {
+  return owner.type == F_OWNER_TID && std::ranges::find(context.threads, owner.pid) != context.threads.end();
+}
+
+std::string_view kind_of_owner(const f_owner_ex& owner) {
+  return owner.type == F_OWNER_PGRP ? "process group" : owner.type == F_OWNER_TID ? "thread" : "process";
+}
+
+}  // namespace
 
 void capture_signal_owner(TableCapture& table, const Seen& seen, image::OpenDescription& description) {
   f_owner_ex owner{};
   if (seen.is_path_only() || ::fcntl(seen.copy.get(), F_GETOWN_EX, &owner) != 0 || owner.pid == 0) return;
-  if (owner.pid != table.context.pid || owner.type == F_OWNER_PGRP) {
+  const bool is_thread = is_own_thread(table.context, owner);
+  if (!is_thread && (owner.type != F_OWNER_PID || owner.pid != table.context.pid)) {
     if ((seen.flags & O_ASYNC) == 0) return;
     table.context.warnings.push_back(
         fmt::format("the signals that {} asked for (O_ASYNC) went to {} {}: after a restart nobody gets them",
-                    table.name_of(seen), owner.type == F_OWNER_PGRP ? "process group" : "process", owner.pid));
+                    table.name_of(seen), kind_of_owner(owner), owner.pid));
     return;
   }
   image::SignalOwner& kept = *description.mutable_owner();
-  kept.set_main_thread_only(owner.type == F_OWNER_TID);
+  if (is_thread) kept.set_thread(innermost_id(owner.pid));
   kept.set_signal(std::max(0, ::fcntl(seen.copy.get(), F_GETSIG)));
 }
 
 void check_signal_owner(const image::OpenDescription& description) {
   if (!description.has_owner()) return;
   const int signal = description.owner().signal();
-  if (signal < 0 || signal > SIGRTMAX)
+  if (signal < 0 || signal > SIGRTMAX || description.owner().thread() < 0)
     fail(ErrorKind::Damaged, "the snapshot has a descriptor with signal {} that cannot be", signal);
 }
 
 void restore_signal_owner(int descriptor, const image::OpenDescription& description) {
   if (!description.has_owner()) return;
-  const f_owner_ex owner{description.owner().main_thread_only() ? F_OWNER_TID : F_OWNER_PID, ::getpid()};
-  const bool set =
-      ::fcntl(descriptor, F_SETOWN_EX, &owner) == 0 && ::fcntl(descriptor, F_SETSIG, description.owner().signal()) == 0;
+  const f_owner_ex owner{F_OWNER_PID, ::getpid()};
+  const bool set = (description.owner().thread() != 0 || ::fcntl(descriptor, F_SETOWN_EX, &owner) == 0) &&
+                   ::fcntl(descriptor, F_SETSIG, description.owner().signal()) == 0;
   if (!set) fail_errno(errno, "cannot ask for signals on descriptor {}", descriptor);
   if ((description.status_flags() & O_ASYNC) == 0) return;
   const int flags = ::fcntl(descriptor, F_GETFL);
   if (flags < 0 || ::fcntl(descriptor, F_SETFL, flags | O_ASYNC) != 0)
     fail_errno(errno, "cannot ask for signals on descriptor {}", descriptor);
+}
+
+void activate_signal_owner(RestoreContext& context, int descriptor, const image::OpenDescription& description) {
+  if (description.owner().thread() == 0) return;
+  const auto thread = context.new_ids.find(description.owner().thread());
+  if (thread == context.new_ids.end()) {
+    fail(ErrorKind::Damaged, "signals of descriptor {} go to thread {}, which the snapshot does not have", descriptor,
+         description.owner().thread());
+  }
+  const RemoteAddress owner = context.remote.put(f_owner_ex{F_OWNER_TID, thread->second});
+  context.remote.call("fcntl(F_SETOWN_EX)", SYS_fcntl, descriptor, F_SETOWN_EX, owner);
 }
 
 }  // namespace crs::engine

@@ -1,3 +1,5 @@
+#include <unistd.h>
+
 #include <algorithm>
 
 #include "base/error.h"
@@ -35,12 +37,13 @@ void add_numbers(image::Descriptors& image, const Numbers& numbers) {
   }
 }
 
-// Descriptors 0, 1 and 2 each with what else is not one of them put to the first.
+// Descriptors 0, 1 and 2 each for itself, and all others together.
 std::vector<Numbers> parts_of(const Numbers& numbers) {
   std::vector<Numbers> parts;
   for (const SeenNumber& number : numbers) {
-    if (parts.empty() || number.number <= 2) parts.emplace_back();
-    (number.number <= 2 ? parts.back() : parts.front()).push_back(number);
+    const bool standard = number.number <= STDERR_FILENO;
+    if (parts.empty() || standard || parts.back().front().number <= STDERR_FILENO) parts.emplace_back();
+    parts.back().push_back(number);
   }
   return parts;
 }
@@ -58,7 +61,9 @@ void add_description(TableCapture& table, const Seen& seen, Kind& kind) {
   for (const Numbers& part : parts_of(seen.numbers)) {
     image::OpenDescription& added = *table.image.add_descriptions();
     added = description;
-    if (part.front().number <= 2) added.mutable_standard_stream()->set_stream(part.front().number);
+    const bool standard = part.front().number <= STDERR_FILENO;
+    if (standard) added.mutable_standard_stream()->set_stream(part.front().number);
+    added.mutable_standard_stream()->set_elsewhere(!standard);
     add_numbers(table.image, part);
   }
 }
@@ -75,8 +80,8 @@ void add_left_out(TableCapture& table, Kind& kind, const Numbers& numbers) {
 
 void capture_descriptors(CaptureContext& context, image::Descriptors& image) {
   std::vector<Seen> seen = look_at_descriptors(context.pid, context.pidfd);
-  const Numbers left_out = take_left_out(context.leave_out, seen);
-  TableCapture table(context, image, seen);
+  Numbers left_out = take_left_out(context.leave_out, seen);
+  TableCapture table(context, image, seen, std::move(left_out));
   const std::vector<std::unique_ptr<Kind>> kinds = make_kinds();
   for (const Seen& one : seen) {
     const auto kind =
@@ -89,7 +94,7 @@ void capture_descriptors(CaptureContext& context, image::Descriptors& image) {
   }
   image::OpenDescription dead;
   dead.mutable_left_out();
-  add_left_out(table, kind_of(kinds, dead), left_out);
+  add_left_out(table, kind_of(kinds, dead), table.left_out);
   std::ranges::sort(*image.mutable_descriptors(), {}, &image::Descriptor::number);
 }
 

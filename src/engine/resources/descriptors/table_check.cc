@@ -1,4 +1,9 @@
+#include <sys/resource.h>
+
 #include <algorithm>
+#include <cerrno>
+#include <limits>
+#include <optional>
 
 #include "base/error.h"
 #include "engine/resources/descriptors/content_restore.h"
@@ -26,10 +31,27 @@ void check_numbers(const image::Descriptors& image) {
     fail(ErrorKind::Damaged, "the snapshot has an open file that no descriptor leads to");
 }
 
+// The newborn's limit of open files can be raised to this.
+std::uint64_t highest_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) fail_errno(errno, "cannot read the limit of open files");
+  return limit.rlim_max;
+}
+
+void check_limit(const image::Descriptors& image) {
+  if (image.descriptors().empty()) return;
+  const int highest = image.descriptors(image.descriptors_size() - 1).number();
+  if (static_cast<std::uint64_t>(highest) < highest_limit()) return;
+  throw Error(ErrorKind::Failed, fmt::format("the program has descriptor {} open, and no more than {} are allowed here",
+                                             highest, highest_limit()))
+      .advise(fmt::format("Raise the hard limit of open files to {} or more (ulimit -Hn)", highest + 1));
+}
+
 }  // namespace
 
 void check_descriptors(CheckContext& context, const image::Descriptors& image) {
   check_numbers(image);
+  check_limit(image);
   TableCheck table{context, image};
   check_content_objects(table);
   check_locks(image);
@@ -48,15 +70,23 @@ void commit_set_aside(const RestartOptions& options, const image::Descriptors& i
   cut_grown_files(options, image, notes);
 }
 
-int highest_descriptor(const image::Descriptors& image) {
-  if (image.descriptors().empty()) return 2;
-  return std::max(2, image.descriptors(image.descriptors_size() - 1).number());
-}
-
 int private_descriptors_needed(const image::Descriptors& image) {
   // What kinds hold aside while they open: both ends of each pipe, the standard streams and copies of them.
   constexpr int kHeldAside = 64;
   return kOtherPrivateDescriptors + image.objects_size() + 2 * image.pipes_size() + kHeldAside;
+}
+
+PrivateNumbers choose_private_numbers(const image::Descriptors& image, int count) {
+  constexpr int kLowest = 3;
+  int candidate = kLowest;
+  std::optional<int> gap;
+  for (const image::Descriptor& descriptor : image.descriptors()) {
+    if (!gap && descriptor.number() - candidate >= count) gap = candidate;
+    candidate = std::max(kLowest, descriptor.number() + 1);
+  }
+  const bool fits_above = static_cast<std::uint64_t>(candidate) + static_cast<std::uint64_t>(count) <= highest_limit();
+  if (fits_above || !gap) return {candidate, std::numeric_limits<int>::max()};
+  return {*gap, *gap + count};
 }
 
 }  // namespace crs::engine

@@ -78,8 +78,9 @@ void restore_descriptors_inside(NewbornContext& context, const image::Descriptor
   TableRestore table(context, image);
   const std::vector<std::unique_ptr<Kind>> kinds = make_kinds();
   const std::vector<std::vector<image::Descriptor>> numbers = numbers_by_description(image);
-  if (::close_range(0, static_cast<unsigned>(context.first_private_descriptor) - 1, 0) != 0)
-    fail_errno(errno, "cannot close descriptors");
+  const bool closed = ::close_range(0, static_cast<unsigned>(context.first_private_descriptor) - 1, 0) == 0 &&
+                      ::close_range(static_cast<unsigned>(context.end_private_descriptor), ~0U, 0) == 0;
+  if (!closed) fail_errno(errno, "cannot close descriptors");
   make_content_objects(context, image);
 
   const auto for_each = [&](auto&& action) {
@@ -112,8 +113,11 @@ void activate_descriptors(RestoreContext& context, const image::Descriptors& ima
   for (int i = 0; i < image.descriptions_size(); ++i) {
     const image::OpenDescription& description = image.descriptions(i);
     const int number = numbers[static_cast<std::size_t>(i)].front().number();
-    in_context(fmt::format("descriptor {}", number),
-               [&] { kind_of(kinds, description).activate(table, description, number); });
+    in_context(fmt::format("descriptor {}", number), [&] {
+      Kind& kind = kind_of(kinds, description);
+      kind.activate(table, description, number);
+      if (!kind.is_callers()) activate_signal_owner(context, number, description);
+    });
   }
 }
 

@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <climits>
 
 #include "base/error.h"
 #include "engine/resources/memory/memory.h"
@@ -72,7 +73,9 @@ void validate_kernel_areas(const image::KernelAreas& kernel) {
   std::uint64_t code_bytes = 0;
   for (const image::KernelAreas::Part& part : kernel.parts()) {
     if (range_of(part).size() > std::uint64_t{16} << 20) fail(ErrorKind::Damaged, "the image's {} is too large", part.name());
-    if (part.name() == "[vdso]") code_bytes += range_of(part).size();
+    if (part.name() != "[vdso]") continue;
+    if (code_bytes != 0) fail(ErrorKind::Damaged, "the image has a second vDSO at {:#x}", part.start());
+    code_bytes = range_of(part).size();
   }
   if (code_bytes != kernel.code().size()) fail(ErrorKind::Damaged, "the image's vDSO has {} bytes of code", kernel.code().size());
 }
@@ -134,8 +137,8 @@ void validate(const image::Memory& memory, std::uint32_t content_objects) {
   }
   if ((memory.future_locks() & ~(std::uint32_t{MCL_FUTURE} | MCL_ONFAULT)) != 0) fail(ErrorKind::Damaged, "the image has unknown locks");
   for (const image::MappedFile& file : memory.files()) {
-    if (!file.path().starts_with('/') || file.path().find('\0') != std::string::npos) {
-      fail(ErrorKind::Damaged, "the image names a file '{}', which cannot be", file.path());
+    if (!file.path().starts_with('/') || file.path().size() >= PATH_MAX || file.path().find('\0') != std::string::npos) {
+      fail(ErrorKind::Damaged, "the image names a file '{}', which cannot be", file.path().substr(0, 100));
     }
   }
   if (memory.layout().auxiliary_vector().size() > kMaximumAuxiliaryVector) {

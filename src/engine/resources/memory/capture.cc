@@ -25,6 +25,9 @@ using image::Area;
 
 bool is_kernel_part(const MappedArea& area) { return area.name == "[vdso]" || area.name.starts_with("[vvar"); }
 
+// The inode of a System V segment is its id, and the first one of a system has id 0.
+bool is_backed(const MapsLine& line) { return line.inode != 0 || line.name.starts_with('/'); }
+
 // The survey's answers for the areas that there are now.
 std::vector<MappedArea> current_areas(pid_t pid, const MemorySurvey& survey) {
   const std::vector<MapsLine> now = read_maps(pid);
@@ -83,7 +86,7 @@ class MemoryCapture {
       part.set_end(area.range.end.value);
     } else if (const auto refused = refused_by_flags(area)) {
       refuse(area, refused->first, refused->second);
-    } else if (area.inode != 0) {
+    } else if (is_backed(area)) {
       capture_backed(area);
     } else if (area.name.starts_with("anon_inode:") || area.name.starts_with("socket:")) {
       refuse(area, area.name, "Let the program close it first");

@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <string>
 
@@ -30,7 +31,32 @@ std::uint64_t number_in(const std::string& path, std::uint64_t otherwise) {
   }
 }
 
-// memory.max of the caller's control group and of those above it (cgroup version 2).
+// One way in which control groups limit memory (cgroups(7)): a line of /proc/self/cgroup that contains `line_key` names the caller's
+// group, which is a folder below `root` with the limit in `file`.
+struct ControlGroups {
+  std::string_view line_key;
+  std::string_view root;
+  std::string_view file;
+};
+constexpr std::array<ControlGroups, 3> kControlGroups{{{"0::", "/sys/fs/cgroup", "memory.max"},
+                                                       {"0::", "/sys/fs/cgroup/unified", "memory.max"},
+                                                       {":memory:", "/sys/fs/cgroup/memory", "memory.limit_in_bytes"}}};
+
+// The least limit of the group and of those above it. A container may see its group at the root.
+std::uint64_t limit_of(const ControlGroups& groups, std::string_view own) {
+  const std::size_t start = own.find(groups.line_key);
+  if (start == std::string_view::npos) return kNoLimit;
+  own.remove_prefix(start + groups.line_key.size());
+  std::string group(own.substr(0, own.find('\n')));
+  std::uint64_t limit = kNoLimit;
+  while (true) {
+    limit = std::min(limit, number_in(fmt::format("{}{}/{}", groups.root, group, groups.file), kNoLimit));
+    const std::size_t slash = group.rfind('/');
+    if (slash == std::string::npos) return limit;
+    group.resize(slash);
+  }
+}
+
 std::uint64_t control_group_limit() {
   std::string own;
   try {
@@ -38,15 +64,8 @@ std::uint64_t control_group_limit() {
   } catch (const Error&) {
     return kNoLimit;
   }
-  constexpr std::string_view kUnified = "0::";
-  const std::size_t start = own.find(kUnified);
-  if (start == std::string::npos) return kNoLimit;
-  std::string group = own.substr(start + kUnified.size(), own.find('\n', start) - start - kUnified.size());
   std::uint64_t limit = kNoLimit;
-  for (; group.size() > 1; group.resize(group.rfind('/'))) {
-    limit = std::min(limit, number_in("/sys/fs/cgroup" + group + "/memory.max", kNoLimit));
-    if (group.rfind('/') == std::string::npos) break;
-  }
+  for (const ControlGroups& groups : kControlGroups) limit = std::min(limit, limit_of(groups, own));
   return limit;
 }
 
@@ -85,7 +104,7 @@ MemorySupply memory_supply() {
 
 void check_supply(const MemoryDemand& demand, const MemorySupply& supply) {
   require(demand.content, supply.available, "bytes of memory and swap are available", "End other programs, or add swap");
-  require(demand.content, supply.group_limit, "bytes is the limit of this control group (memory.max)", "Raise it");
+  require(demand.content, supply.group_limit, "bytes is the limit of this control group (memory.max, memory.limit_in_bytes)", "Raise it");
   require(demand.committed, supply.commit_room, "bytes are left to commit (vm.overcommit_memory is 2)", "Add swap, or raise vm.overcommit_ratio");
   require(demand.address_space, supply.address_space, "bytes is the limit of the address space (RLIMIT_AS)", "Raise it with ulimit -v");
   require(demand.areas + kSpareAreas, supply.areas, "areas is the limit (vm.max_map_count)", "Raise it with sysctl vm.max_map_count");

@@ -9,7 +9,6 @@
 
 #include <charconv>
 #include <cstring>
-#include <set>
 
 #include "base/error.h"
 #include "base/io.h"
@@ -21,25 +20,10 @@
 namespace crs::engine {
 namespace {
 
-constexpr std::size_t kLargestExtendedState = 65536;
-constexpr std::size_t kSmallestExtendedState = 576;  // legacy area and header
-constexpr std::uint64_t kUserSpaceEnd = std::uint64_t{1} << 47;
-
 user_regs_struct registers_of(const image::Thread& thread) {
   user_regs_struct registers{};
   std::memcpy(&registers, thread.registers().data(), sizeof registers);
   return registers;
-}
-
-void check_thread(const image::Thread& thread) {
-  const auto complain = [&](std::string_view what) { fail(ErrorKind::Damaged, "thread {} of the image has {}", thread.tid(), what); };
-  if (thread.tid() <= 0) complain("an impossible id");
-  if (thread.registers().size() != sizeof(user_regs_struct)) complain("registers of a wrong size");
-  const std::size_t state = thread.extended_state().size();
-  if (state < kSmallestExtendedState || state > kLargestExtendedState) complain("an extended state of a wrong size");
-  for (const std::uint64_t address : {thread.cleared_at(), thread.robust_list(), thread.rseq_address()}) {
-    if (address >= kUserSpaceEnd) complain("an address outside the program's memory");
-  }
 }
 
 // What the kernel set up for the C library of the restart command and would go on writing to.
@@ -115,17 +99,6 @@ void capture_thread(CaptureContext& context, const StoppedThread& thread, Remote
   }
 }
 
-void check_threads(CheckContext& context, const image::Threads& threads) {
-  if (threads.threads().empty()) fail(ErrorKind::Damaged, "the image has no threads");
-  std::set<pid_t> seen;
-  for (const image::Thread& thread : threads.threads()) {
-    check_thread(thread);
-    check_thread_signals(context, thread.signals());
-    check_thread_attributes(context, thread.attributes());
-    if (!seen.insert(thread.tid()).second) fail(ErrorKind::Damaged, "the image has thread {} twice", thread.tid());
-  }
-}
-
 ThreadRestart::ThreadRestart(NewbornThread& main, const image::Threads& image) : image_(image) {
   forget_rseq(main);
   entries_.push_back({.image = &image.threads(0), .thread = &main, .registers = registers_of(image.threads(0))});
@@ -163,6 +136,9 @@ void ThreadRestart::restore(RestoreContext& context) {
     }
     restore_thread_signals(context, *entry.thread, image.signals());
     restore_thread_attributes(context, *entry.thread, image.attributes());
+    // Remote calls do not touch it, so it need not wait until nothing may fail any more.
+    const auto* const state = reinterpret_cast<const std::byte*>(image.extended_state().data());
+    ptrace::set_extended_state(entry.thread->tid(), {state, state + image.extended_state().size()});
   }
 }
 
@@ -172,7 +148,7 @@ void ThreadRestart::restore_after_credentials(RestoreContext& context) {
 
 void ThreadRestart::finish(RestoreContext& context) {
   NewbornThread& main = *entries_.front().thread;
-  main.call("close_range", SYS_close_range, context.first_private_descriptor, ~0U, 0);
+  main.call("close_range", SYS_close_range, context.first_private_descriptor, context.end_private_descriptor - 1, 0);
   for (Entry& entry : entries_) {
     if (entry.image->has_timed_wait()) {
       entry.wait_ends = monotonic_nanoseconds() + entry.image->timed_wait().remaining_nanoseconds();
@@ -183,8 +159,6 @@ void ThreadRestart::finish(RestoreContext& context) {
   }
   main.call("munmap", SYS_munmap, context.reserved.start, context.reserved.size());
   for (const Entry& entry : entries_) {
-    const auto* const state = reinterpret_cast<const std::byte*>(entry.image->extended_state().data());
-    ptrace::set_extended_state(entry.thread->tid(), {state, state + entry.image->extended_state().size()});
     ptrace::set_registers(entry.thread->tid(), entry.registers);
     ptrace::set_signal_mask(entry.thread->tid(), entry.image->signal_mask());
   }

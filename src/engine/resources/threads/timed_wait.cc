@@ -122,10 +122,6 @@ std::optional<int> call_of(const StoppedThread& thread, const WaitsBefore::Wait*
   return std::nullopt;
 }
 
-bool is_continued_by_kernel(int call) {
-  return call == SYS_nanosleep || call == SYS_clock_nanosleep || call == SYS_poll || call == SYS_futex;
-}
-
 // The time limit as the call's arguments have it. Sleeps that ask for it were told by the kernel what remained when they were stopped.
 struct Limit {
   std::uint64_t nanoseconds = 0;
@@ -189,6 +185,10 @@ std::optional<std::uint64_t> WaitsBefore::elapsed(pid_t tid) const {
   return monotonic_nanoseconds() - *wait->since;
 }
 
+bool is_timed_wait(int call) {
+  return call == SYS_nanosleep || call == SYS_clock_nanosleep || call == SYS_poll || call == SYS_futex;
+}
+
 namespace {
 
 std::optional<LimitedWait> find_limited_wait(const StoppedThread& thread, const RemoteMemory& memory, const WaitsBefore& waits,
@@ -198,7 +198,7 @@ std::optional<LimitedWait> find_limited_wait(const StoppedThread& thread, const 
   const bool is_continued = thread.registers.orig_rax == SYS_restart_syscall;
   const RememberedWait* const known = is_continued && wait != nullptr ? remembered.find(thread.tid, wait->sleeps) : nullptr;
   const std::optional<int> call = known != nullptr ? known->call : call_of(thread, wait);
-  if (!call || !is_continued_by_kernel(*call)) return std::nullopt;
+  if (!call || !is_timed_wait(*call)) return std::nullopt;
   LimitedWait result{.call = *call, .remaining = {}, .end = 0};
   const std::optional<Limit> limit = limit_of(*call, thread.registers, memory);
   if (!limit) return result;
@@ -224,9 +224,6 @@ user_regs_struct continue_timed_wait(NewbornThread& thread, user_regs_struct reg
     const timespec value{static_cast<time_t>(remaining / kSecond), static_cast<long>(remaining % kSecond)};
     return thread.put(value).value;
   };
-  if (!is_continued_by_kernel(wait.call())) {
-    fail(ErrorKind::Damaged, "the image has a thread in a timed wait of system call {}, which has none", wait.call());
-  }
   switch (wait.call()) {
     case SYS_nanosleep:
       arguments[0] = time();

@@ -41,12 +41,15 @@ class WaitsBefore {
   std::map<pid_t, Wait> waits_;
 };
 
+// Whether system call `call` waits for a limited time that only the kernel knows how to continue.
+bool is_timed_wait(int call);
+
 // Finds the threads of `process` that were caught in a wait that only the kernel can continue, and what remains of it (StoppedThread::wait).
 // To be called while nothing of the process is borrowed.
 void note_limited_waits(StoppedProcess& process, const WaitsBefore& waits, const RememberedWaits& remembered);
 
 // Makes the call again in `thread`, which is to have registers `registers` afterwards, until it waits; then the kernel holds what it needs
-// to continue it. Returns the registers to give the thread: the given ones if it waits, or with the call's result if it came at once.
+// to continue it. Its call must be one of those. Returns the registers to give the thread: the given ones if it waits, or with the call's result if it came at once.
 user_regs_struct continue_timed_wait(NewbornThread& thread, user_regs_struct registers, const image::TimedWait& wait);
 
 }  // namespace crs::engine

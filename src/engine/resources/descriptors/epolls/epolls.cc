@@ -62,6 +62,12 @@ std::optional<int> find_target(const TableCapture& table, const Seen& epoll, con
   return std::nullopt;
 }
 
+bool is_left_out(const TableCapture& table, const Seen& epoll, const WatchLine& watch, std::uint32_t nth) {
+  return std::ranges::any_of(table.left_out, [&](const SeenNumber& candidate) {
+    return watches(table.context.pid, epoll.first(), watch.registered, nth, candidate.number);
+  });
+}
+
 // A descriptor number with something else behind it for a while.
 class Stand {
  public:
@@ -134,7 +140,14 @@ void EpollKind::capture(TableCapture& table, const Seen& seen, Description& desc
   std::map<int, std::uint32_t> met;  // how many watches were registered under a number so far
   for (const std::string_view line : seen.info.all("tfd")) {
     const WatchLine watch = parse_watch(line);
-    const std::optional<int> target = find_target(table, seen, watch, met[watch.registered]++);
+    const std::uint32_t nth = met[watch.registered]++;
+    const std::optional<int> target = find_target(table, seen, watch, nth);
+    if (!target && is_left_out(table, seen, watch, nth)) {
+      table.context.warnings.push_back(
+          fmt::format("after a restart {} does not watch what was left out as descriptor {}", table.name_of(seen),
+                      watch.registered));
+      continue;
+    }
     if (!target) {
       table.refuse(
           seen,

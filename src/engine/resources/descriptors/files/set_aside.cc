@@ -38,7 +38,7 @@ std::map<std::string, const image::FileIdentity*> written_files(const image::Des
 std::vector<Grown> find_grown(const RestartOptions& options, const image::Descriptors& image) {
   std::vector<Grown> all;
   for (const auto& [path, file] : written_files(image)) {
-    struct stat now{};
+    struct stat now {};
     if (::stat(path.c_str(), &now) != 0) fail_errno(errno, "cannot look at {}", path);
     compare_file(*file, now, true, options, nullptr);
     if (static_cast<std::uint64_t>(now.st_size) <= file->size()) continue;
@@ -86,6 +86,13 @@ void sync_directory(const std::string& path) {
 void cut_grown_files(const RestartOptions& options, const image::Descriptors& image, std::vector<std::string>& notes) {
   std::vector<Grown> all = find_grown(options, image);
   if (all.empty()) return;
+  if (options.set_aside_directory.empty()) {
+    throw Error(ErrorKind::Failed,
+                fmt::format("{} has grown since the checkpoint and must be cut back, but the store cannot "
+                            "take what is cut off",
+                            all.front().path))
+        .advise("Make the store writable, or copy the snapshot into one that is");
+  }
   in_context("keeping what is cut off files that have grown since the checkpoint", [&] {
     for (Grown& grown : all) save_tail(options, grown);
     sync_directory(options.set_aside_directory);

@@ -36,7 +36,7 @@ void set_capacity(int end, const image::Pipe& pipe, std::vector<std::string>& no
 FileDescriptor open_fifo(const image::Pipe& pipe) {
   // Reading and writing: does not wait for anyone (fifo(7)).
   FileDescriptor fifo = open_again(pipe.path(), O_RDWR);
-  struct stat now{};
+  struct stat now {};
   if (::fstat(fifo.get(), &now) != 0 || !S_ISFIFO(now.st_mode)) {
     fail(ErrorKind::Failed, "{} was a FIFO at the checkpoint and is none now", pipe.path());
   }
@@ -50,13 +50,12 @@ FileDescriptor open_fifo(const image::Pipe& pipe) {
 
 void check_pipe(const image::Pipe& pipe) {
   std::uint64_t bytes = 0;
-  for (const std::string& piece : pipe.pieces()) {
-    bytes += piece.size();
-    if (piece.empty() || (pipe.packets() && piece.size() > PIPE_BUF))
+  for (const image::Pipe::Piece& piece : pipe.pieces()) {
+    bytes += piece.data().size();
+    if (piece.data().empty() || (piece.packet() && piece.data().size() > PIPE_BUF))
       fail(ErrorKind::Damaged, "the snapshot has a pipe with data that cannot be");
   }
-  const bool possible = pipe.capacity() >= kPageSize && pipe.capacity() <= INT_MAX && bytes <= pipe.capacity() &&
-                        (pipe.packets() || pipe.pieces_size() <= 1);
+  const bool possible = pipe.capacity() >= kPageSize && pipe.capacity() <= INT_MAX && bytes <= pipe.capacity();
   if (!possible) fail(ErrorKind::Damaged, "the snapshot has a pipe that cannot be");
   if (!pipe.path().empty()) checked_path(pipe.path());
 }

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 
 #include "base/error.h"
@@ -13,6 +14,8 @@
 
 namespace crs::engine {
 namespace {
+
+constexpr const char* kNothing = "/dev/null";
 
 // The master of a pseudo-terminal looks like one, but is the other side of it.
 bool is_terminal(const Seen& seen) {
@@ -35,6 +38,13 @@ std::string describe(const Seen& seen) {
                      : S_ISFIFO(seen.status.st_mode) ? "pipe"
                                                      : "socket",
                      seen.link);
+}
+
+FileDescriptor open_nothing(TableRestore& table, const image::OpenDescription& description) {
+  const image::StandardStream& stream = description.standard_stream();
+  table.context.notes.push_back(fmt::format("standard stream {} (was {}) is closed here: the program gets /dev/null",
+                                            stream.stream(), stream.what()));
+  return open_again(kNothing, (description.status_flags() & ~static_cast<std::uint32_t>(O_ACCMODE)) | O_RDWR);
 }
 
 // A description of the program's own of what `stream` leads to, so that its flags are not set for whoever else uses the
@@ -60,7 +70,8 @@ FileDescriptor own_description(int stream, const struct stat& object, std::uint3
 }  // namespace
 
 std::optional<int> standard_stream_of(const TableCapture& table, const Seen& seen) {
-  for (int stream = 0; stream < 3; ++stream) {
+  // What writes goes to an output rather than to the input.
+  for (const int stream : seen.writes() ? std::array{1, 2, 0} : std::array{0, 1, 2}) {
     const Seen* const standard = table.find(stream);
     if (standard != nullptr && may_lead_outside(*standard) && is_same_object(standard->status, seen.status))
       return stream;
@@ -87,21 +98,29 @@ void StandardStreamKind::check(TableCheck& /*table*/, const Description& descrip
   if (stream.has_terminal()) check_terminal(stream.terminal());
 }
 
+// A terminal that the program had under another number, too, is a terminal again if the restart command has one
+// anywhere.
+int StandardStreamKind::choose_stream(const TableRestore& table, const image::StandardStream& stream) {
+  const auto is_terminal = [&](int number) { return table.stream(number) >= 0 && ::isatty(table.stream(number)) != 0; };
+  if (!stream.elsewhere() || !stream.has_terminal() || is_terminal(stream.stream())) return stream.stream();
+  for (int number = 0; number < 3; ++number) {
+    if (is_terminal(number)) return number;
+  }
+  return stream.stream();
+}
+
 FileDescriptor StandardStreamKind::open(TableRestore& table, const Description& description) {
   const image::StandardStream& stream = description.standard_stream();
-  const int given = table.stream(stream.stream());
-  if (given < 0) {
-    table.context.notes.push_back(fmt::format("standard stream {} (was {}) is closed here: the program gets /dev/null",
-                                              stream.stream(), stream.what()));
-    return open_again("/dev/null", (description.status_flags() & ~static_cast<std::uint32_t>(O_ACCMODE)) | O_RDWR);
-  }
-  struct stat object{};
-  if (::fstat(given, &object) != 0) fail_errno(errno, "cannot look at standard stream {}", stream.stream());
+  const int given = table.stream(choose_stream(table, stream));
+  struct stat object {};
+  if ((given < 0 ? ::stat(kNothing, &object) : ::fstat(given, &object)) != 0)
+    fail_errno(errno, "cannot look at standard stream {}", stream.stream());
   for (const Opened& one : opened_) {
     if (one.origin == stream.origin() && is_same_object(one.object, object))
       return FileDescriptor(::dup(one.descriptor.get()));
   }
-  FileDescriptor opened = own_description(given, object, description.status_flags());
+  FileDescriptor opened =
+      given < 0 ? open_nothing(table, description) : own_description(given, object, description.status_flags());
   if (!opened) return FileDescriptor(::dup(given));
   opened_.push_back({stream.origin(), object, table.aside(FileDescriptor(::dup(opened.get())))});
   return opened;

@@ -28,6 +28,8 @@ class StandardStreamKind : public Kind {
     struct stat object;
     FileDescriptor descriptor;
   };
+  static int choose_stream(const TableRestore& table, const image::StandardStream& stream);
+
   std::vector<Opened> opened_;
 };
 

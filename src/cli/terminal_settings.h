@@ -4,7 +4,7 @@
 
 #include <termios.h>
 
-namespace crs::engine {
+namespace crs::cli {
 
 class TerminalSettings {
  public:
@@ -16,9 +16,12 @@ class TerminalSettings {
   TerminalSettings(const TerminalSettings&) = delete;
   TerminalSettings& operator=(const TerminalSettings&) = delete;
 
+  // They stay as they are then: the program has changed them and ended by itself (as stty(1) does).
+  void keep_changes() noexcept { descriptor_ = -1; }
+
  private:
   int descriptor_ = -1;
   termios settings_{};
 };
 
-}  // namespace crs::engine
+}  // namespace crs::cli

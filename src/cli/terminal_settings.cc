@@ -1,10 +1,10 @@
-#include "engine/resources/descriptors/terminals/terminal_settings.h"
+#include "cli/terminal_settings.h"
 
 #include <pthread.h>
 #include <signal.h>
 #include <unistd.h>
 
-namespace crs::engine {
+namespace crs::cli {
 
 TerminalSettings::TerminalSettings() {
   for (int descriptor = 0; descriptor < 3; ++descriptor) {
@@ -25,4 +25,4 @@ TerminalSettings::~TerminalSettings() {
   ::pthread_sigmask(SIG_SETMASK, &former, nullptr);
 }
 
-}  // namespace crs::engine
+}  // namespace crs::cli

@@ -1,0 +1,22 @@
+// Components in shared objects (CRS_COMPONENT in crs/component.hpp).
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <vector>
+
+#include "crs/component.hpp"
+#include "framework/parameters.h"
+
+namespace crs {
+
+// Where they are looked for: the directories of $CRS_COMPONENT_PATH, separated by colons, then the installed one.
+std::vector<std::filesystem::path> component_directories(const Environment& environment);
+
+// What every file NAME.so in `directories` holds; of a name that occurs twice, the first. An object that cannot be used
+// (the loader refuses it, it is no component, or it was built for another major version of the interface, in which case
+// nothing of it is called) becomes a component called after its file that declines with the reason. A directory that is
+// not there has none. What is loaded stays loaded: modules, and errors thrown by them, need its code to the end.
+std::vector<std::unique_ptr<Component>> discover_components(const std::vector<std::filesystem::path>& directories);
+
+}  // namespace crs

@@ -1,0 +1,35 @@
+// FIFOs with both ends in the process: one that has a name, one whose name is gone, one that is read and written by one descriptor.
+#include "descriptors.h"
+
+int main(void) {
+  SUBJECT_NEED(mkfifo("named", 0600) == 0 && mkfifo("removed", 0600) == 0 && mkfifo("both", 0600) == 0);
+  const int reader = open_existing("named", O_RDONLY | O_NONBLOCK);
+  const int writer = open_existing("named", O_WRONLY);
+  const int second_writer = open_existing("named", O_WRONLY | O_CLOEXEC);
+  SUBJECT_NEED(fcntl(reader, F_SETFL, 0) == 0);
+  write_text(writer, "in the FIFO");
+  const int removed_reader = open_existing("removed", O_RDONLY | O_NONBLOCK);
+  const int removed_writer = open_existing("removed", O_WRONLY);
+  write_text(removed_writer, "without a name");
+  SUBJECT_NEED(unlink("removed") == 0);
+  const int both = open_existing("both", O_RDWR);
+  SUBJECT_NEED(fcntl(both, F_SETPIPE_SZ, 1 << 17) == 1 << 17);
+  write_text(both, "by oneself");
+
+  subject_ready();
+
+  struct stat by_path, opened;
+  SUBJECT_CHECK(stat("named", &by_path) == 0 && fstat(reader, &opened) == 0 && by_path.st_ino == opened.st_ino && by_path.st_dev == opened.st_dev);
+  SUBJECT_CHECK(!same_description(writer, second_writer) && fcntl(second_writer, F_GETFD) == FD_CLOEXEC && (fcntl(reader, F_GETFL) & O_NONBLOCK) == 0);
+  const int newcomer = open_existing("named", O_WRONLY | O_NONBLOCK);
+  write_text(newcomer, ", by a newcomer");
+  expect_read(reader, "in the FIFO, by a newcomer");
+  SUBJECT_CHECK(close(writer) == 0 && close(second_writer) == 0 && close(newcomer) == 0);
+  expect_read(reader, "");  // nobody writes any more
+  expect_read(removed_reader, "without a name");
+  SUBJECT_CHECK(close(removed_writer) == 0);
+  expect_read(removed_reader, "");
+  SUBJECT_CHECK(fcntl(both, F_GETPIPE_SZ) == 1 << 17);
+  expect_read(both, "by oneself");
+  subject_ok();
+}

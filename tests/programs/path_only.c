@@ -1,0 +1,43 @@
+// Places in the file system (O_PATH): a file, a directory, a symbolic link itself, a FIFO, a unix socket; and what may be done with them.
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "descriptors.h"
+
+static void check_type(int place, mode_t wanted) {
+  struct stat status;
+  SUBJECT_CHECK(fstat(place, &status) == 0 && (status.st_mode & S_IFMT) == wanted, "type %o instead of %o", status.st_mode & S_IFMT, wanted);
+  SUBJECT_CHECK((fcntl(place, F_GETFL) & O_PATH) != 0);
+  expect_error(read(place, &status, 1), EBADF, "reading a place");
+}
+
+int main(void) {
+  SUBJECT_NEED(mkdir("folder", 0755) == 0 && mkfifo("fifo", 0600) == 0 && symlink("folder/file", "link") == 0);
+  make_file("folder/file", "by its place");
+  const int socket_file = socket(AF_UNIX, SOCK_STREAM, 0);
+  const struct sockaddr_un address = {AF_UNIX, "socket"};
+  SUBJECT_NEED(bind(socket_file, (const struct sockaddr*)&address, sizeof address) == 0 && close(socket_file) == 0);
+  const int file = open_existing("folder/file", O_PATH | O_CLOEXEC);
+  const int folder = open_existing("folder", O_PATH | O_DIRECTORY);
+  const int link_itself = open_existing("link", O_PATH | O_NOFOLLOW);
+  const int fifo = open_existing("fifo", O_PATH);
+  const int socket_place = open_existing("socket", O_PATH);
+  const int duplicate = dup(folder);
+
+  subject_ready();
+
+  check_type(file, S_IFREG);
+  check_type(folder, S_IFDIR);
+  check_type(link_itself, S_IFLNK);
+  check_type(fifo, S_IFIFO);
+  check_type(socket_place, S_IFSOCK);
+  SUBJECT_CHECK(fcntl(file, F_GETFD) == FD_CLOEXEC && same_description(folder, duplicate));
+  char text[64] = "";
+  SUBJECT_CHECK(readlinkat(link_itself, "", text, sizeof text) == 11 && strcmp(text, "folder/file") == 0);
+  const int opened = openat(folder, "file", O_RDONLY);
+  expect_read(opened, "by its place");
+  char path[64];
+  snprintf(path, sizeof path, "/proc/self/fd/%d", file);
+  expect_content(path, "by its place");
+  subject_ok();
+}

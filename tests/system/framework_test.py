@@ -1,0 +1,205 @@
+#!/usr/bin/env python3
+"""Parameters and components from outside: where values come from, what is found, what is selected, and that a checkpointer is reached by
+its module's operations alone."""
+
+import argparse
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+from harness import Workspace, check, is_alive, run_cases, state_of, users_to_test, wait_until
+
+
+def parameter(workspace, name, *arguments, **options):
+    return workspace.crs("params", "--json", *arguments, name, **options).json()["parameters"][0]
+
+
+def four_sources(workspace):
+    """default < configuration file < environment < command line, for each type, and always said which."""
+    base = {**workspace.environment, "XDG_CONFIG_HOME": str(workspace.home / "config")}
+    file = workspace.home / "config" / "crs" / "crs.toml"
+    file.parent.mkdir(parents=True)
+    cases = [("crs_none_verbose", 0, 1, 2, 3), ("crs", "", "none", "native", "none")]
+    for name, default, in_file, in_environment, in_command in cases:
+        environment = dict(base)
+        file.write_text("")
+        steps = [("default", default), ("file", in_file), ("environment", in_environment), ("command line", in_command)]
+        arguments = []
+        for source, value in steps:
+            if source == "file":
+                file.write_text(f"# a comment\n{name} = {value!r}\n")
+            elif source == "environment":
+                environment[f"CRS_PARAM_{name}"] = str(value)
+            elif source == "command line":
+                arguments = ["--param", f"{name}={value}"]
+            seen = parameter(workspace, name, *arguments, env=environment)
+            check((seen["value"], seen["source"], seen["default"]) == (value, source, default), f"{source}: {seen}")
+            check(seen["description"] and (source != "file" or seen["origin"] == f"{file}:2"), f"{source}: {seen}")
+            text = workspace.crs("params", *arguments, name, env=environment).stdout
+            check(f"from: {source}" in text and (f'"{value}"' if isinstance(value, str) else f"= {value}") in text, text)
+    # $CRS_CONFIG takes the file's place, and a file that is named must be there.
+    other = workspace.home / "other.toml"
+    other.write_text("crs_base_verbose = 5\n")
+    environment = {**base, "CRS_CONFIG": str(other)}
+    check(parameter(workspace, "crs_base_verbose", env=environment)["origin"] == f"{other}:1", "")
+    check(parameter(workspace, "crs_none_verbose", env=environment)["source"] == "default", "both files were read")
+    check(parameter(workspace, "crs", "--param", "crs=none", "--param", "crs=native")["value"] == "native", "the last option wins")
+    workspace.crs("params", env={**base, "CRS_CONFIG": str(other) + "x"}, expect=1)
+    # A mistake in any of them is named with its place, by every verb, before anything is done.
+    for text, words in (("crs_none_verbos = 1\n", ["crs_none_verbos", "crs_none_verbose", ":1"]), ('crs_none_verbose = "1"\n', ["integer", ":1"]),
+                        ("crs_none_verbose = true\n", ["integer", ":1"]), ("\ncrs = 1\n", ["string", ":2"]), ("a b\n", [":1"]),
+                        ("crs = [1]\n", ["neither", ":1"]), ("[crs]\nx=1\n", ["neither"])):
+        other.write_text(text)
+        for arguments in (["params"], ["run", "--", "touch", "made"], ["list"]):
+            result = workspace.crs(*arguments, env=environment, expect=2)
+            check(all(word in result.stderr for word in [str(other), *words]) and result.stderr.count("\n") == 1, f"{text!r}: {result}")
+    other.unlink()
+    for name, value in (("CRS_PARAM_crs_none_verbose", "x"), ("CRS_PARAM_crs_none_verbose", ""), ("CRS_PARAM_nothing", "1"),
+                        ("CRS_PARAM_crs_none_verbose", "99999999999999999999")):
+        result = workspace.crs("run", "--", "touch", "made", env={**base, name: value}, expect=2)
+        check(name in result.stderr, f"{result}")
+    for option in ("crs_none_verbose=1x", "crs_none_verbose", "=1", "nothing=1", "crs_none_verbose=1.5"):
+        workspace.crs("--param", option, "run", "--", "touch", "made", expect=2)
+    check(not (workspace.work / "made").exists(), "a program was run all the same")
+    check("Did you mean" in workspace.crs("run", "--component", "natve", "true", expect=2).stderr, "")
+
+
+def components_as_json(workspace, *arguments, **options):
+    return {entry["name"]: entry for entry in workspace.crs("components", "--json", *arguments, **options).json()["components"]}
+
+
+def selection(workspace):
+    """The highest priority wins, ties by name; a name wins over that."""
+    def selected(*arguments):
+        return [name for name, entry in components_as_json(workspace, *arguments).items() if entry["selected"]]
+    check(selected() == ["native"], f"{selected()}")
+    check(selected("--param", "crs=none") == ["none"], "")
+    check(selected("--param", "crs_none_priority=99") == ["none"], "")
+    check(selected("--param", "crs_none_priority=50") == ["native"], "a tie is not decided by name")
+    check(selected("--param", "crs_native_priority=0") == ["none"], "")
+    sleeper = workspace.start(["sleep", "61"])
+    wait_until(lambda: os.readlink(f"/proc/{sleeper.pid}/exe").endswith("sleep"), "sleep runs")
+    for arguments in (["--component", "none"], ["--param", "crs=none"], ["--param", "crs_native_priority=0"]):
+        result = workspace.crs("checkpoint", *arguments, str(sleeper.pid), expect=1)
+        check("component none cannot checkpoint another process" in result.stderr, f"{result}")
+        check(result.stderr.count("stores nothing") == 1, f"component none does not say once what it is: {result}")
+    check(workspace.snapshots() == [] and state_of(sleeper.pid) == "S", "")
+    # What a snapshot was written by is what restarts it, whatever is selected.
+    workspace.checkpoint(str(sleeper.pid), "--name", "sleeper", "--kill")
+    pid = int(workspace.crs("restart", "--detach", "--param", "crs=none", "sleeper").stdout)
+    check(state_of(pid) == "S", "")
+    workspace.kill(pid)
+
+
+def with_components(workspace, options, *names):
+    """An environment in which the named components of tests/components are found."""
+    directory = workspace.make_directory("components")
+    for name in names:
+        copy = directory / f"{name}.so"
+        shutil.copy(pathlib.Path(options.build) / "components" / name / f"{name}.so", copy)
+        copy.chmod(0o755)
+    return directory, {**workspace.environment, "CRS_COMPONENT_PATH": f":/nonexistent::{directory}:", "DIARY": str(workspace.work / "diary.txt")}
+
+
+def broken_components(workspace, options):
+    """Objects that are no good are listed with the reason and harm nothing."""
+    directory, environment = with_components(workspace, options, "diary", "old_interface", "unresolved", "throwing", "nameless", "unmakeable")
+    (directory / "Garbage-1.so").write_bytes(b"\x7fELF" + bytes(100))
+    (directory / "empty.so").write_bytes(b"")
+    (directory / "dangling.so").symlink_to("nowhere")
+    (directory / "folder.so").mkdir()
+    (directory / "readme.txt").write_text("no component")
+    shutil.copy("/lib/x86_64-linux-gnu/libz.so.1", directory / "libz.so")
+    (directory / "libz.so").chmod(0o755)
+    found = components_as_json(workspace, env=environment)
+    reasons = {name: entry["reason"] for name, entry in found.items() if not entry["usable"]}
+    for name, words in (("old_interface", ["1.4.2", "2.0.0"]), ("unresolved", ["a_function_that_nobody_has"]), ("throwing", ["query failed"]),
+                        ("nameless", ["no name was given"]), ("unmakeable", ["no licence was found"]), ("garbage_1", ["cannot be loaded"]),
+                        ("empty", ["cannot be loaded"]), ("dangling", ["cannot be loaded"]), ("folder", ["cannot be loaded"]), ("libz", ["no component"])):
+        check(name in reasons and all(word in reasons[name] for word in words), f"{name}: {reasons.get(name)}")
+    check(set(found) == {*reasons, "native", "none", "diary"}, f"{set(found)}")
+    check(found["diary"]["usable"] and found["diary"]["priority"] == 7 and found["diary"]["version"] == "0.9" and found["native"]["selected"], f"{found['diary']}")
+    check("old_interface" in workspace.crs("components", env=environment).stdout, "")
+    result = workspace.crs("run", "--component", "unresolved", "true", env=environment, expect=1)
+    check("a_function_that_nobody_has" in result.stderr and "native (priority 50)" in result.stderr, f"{result}")
+    check(parameter(workspace, "crs_diary_priority", env=environment)["value"] == -1, "its parameters")
+    # One that takes the name of another is left out, and said so.
+    shutil.copy(pathlib.Path(options.build) / "components" / "impostor" / "impostor.so", directory)
+    (directory / "impostor.so").chmod(0o755)
+    result = workspace.crs("components", "--json", env=environment)
+    check("two components named 'native'" in result.stderr and [e["version"] for e in result.json()["components"] if e["name"] == "native"] != ["9"], f"{result}")
+    # The working directory is no component path.
+    shutil.copy(directory / "diary.so", workspace.work / "diary.so")
+    check("diary" not in components_as_json(workspace, env={**environment, "CRS_COMPONENT_PATH": "::"}), "")
+
+
+def operations(workspace, options):
+    """What the command line does with a checkpointer that it has never seen: the module's operations, in their order, and nothing else."""
+    _, environment = with_components(workspace, options, "diary")
+    diary = workspace.work / "diary.txt"
+    keywords = {"env": environment}
+
+    def written():
+        lines = diary.read_text().splitlines() if diary.exists() else []
+        diary.unlink(missing_ok=True)
+        return lines
+
+    result = workspace.crs("run", "--component", "diary", "--", "sh", "-c", 'echo "$PREPARED_BY $0"', **keywords)
+    check(result.stdout == "diary one more\n", f"prelaunch changed nothing: {result}")
+    check(written() == ["init", "prelaunch sh", "finalize"], "run")
+    for arguments in (["components"], ["params"], ["list"], ["check"]):
+        workspace.crs(*arguments, **keywords)
+        check(written() == [], f"{arguments} initialised a module")
+    sleeper = workspace.start(["sleep", "61"])
+    wait_until(lambda: os.readlink(f"/proc/{sleeper.pid}/exe").endswith("sleep"), "sleep runs")
+    pid = sleeper.pid
+    result = workspace.crs("checkpoint", "--param", "crs_diary_priority=60", "--name", "note", str(pid), **keywords)
+    check(result.stdout == "note@1\n" and "only a note was kept" in result.stderr, f"{result}")
+    check(written() == ["init", f"checkpoint {pid}", "finalize"], "checkpoint")
+    check(workspace.crs("show", "--json", "note").json()["component"] == {"name": "diary", "version": "0.9", "interface_version": "2.0.0"}, "")
+    check(workspace.crs("verify", "--json", "note").json()["sound"], "")
+    # Its errors, across the boundary of the object, keep their kind and advice.
+    error = workspace.crs("checkpoint", "--component", "diary", "--name", "note", "--leave-out", "fd=5", "--json", str(pid), expect=1, **keywords).json()["error"]
+    check(error["kind"] == "refused" and error["advice"] == "Leave --leave-out out", f"{error}")
+    check(written() == ["init", f"checkpoint {pid}", "finalize"] and workspace.snapshots() == ["note@1"], "a failed checkpoint")
+    result = workspace.crs("checkpoint", "--component", "diary", str(pid), expect=1, env={**environment, "DIARY_FAILS": "1"})
+    check("the diary is lost" in result.stderr and "initialising component diary" in result.stderr and written() == ["init"], f"{result}")
+    workspace.crs("checkpoint", "--component", "diary", "--name", "note", "--kill", str(pid), **keywords)
+    check(workspace.wait_exit(sleeper) == -9 and written() == ["init", f"checkpoint {pid}", "finalize"], "--kill")
+    # A restart goes to the component that wrote the snapshot, and its process is waited for.
+    result = workspace.crs("restart", "--param", "crs=native", "note@1", expect=128 + 15, **keywords)
+    check("the note is read" in result.stderr and written() == ["init", "restart note@1 of diary", "finalize"], f"{result}")
+    answer = workspace.crs("restart", "--detach", "--json", "note", **keywords).json()
+    check(answer["component"] == "diary" and answer["wait_pid"] == answer["pid"] and written()[1] == "restart note@2 of diary, detached", f"{answer}")
+    # Without it the snapshot cannot be restarted, and crs says what is missing.
+    result = workspace.crs("restart", "note", expect=None)
+    check(result.status == 1 and "there is no component 'diary'" in result.stderr, f"{result}")
+    result = workspace.crs("restart", "note", expect=1, env={name: value for name, value in environment.items() if name != "DIARY"})
+    check("there is no $DIARY to write to" in result.stderr, f"{result}")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--crs", required=True)
+    parser.add_argument("--build", required=True)
+    parser.add_argument("--only")
+    parser.add_argument("--user")
+    parser.add_argument("--verbose", action="store_true")
+    options, _ = parser.parse_known_args()
+    tests = [four_sources, selection, lambda workspace: broken_components(workspace, options), lambda workspace: operations(workspace, options)]
+    names = ["four_sources", "selection", "broken_components", "operations"]
+
+    def case(name, test, user):
+        def run():
+            with Workspace(options.crs, user=user, verbose=options.verbose) as workspace:
+                test(workspace)
+        return f"{name} ({user})", run
+
+    run_cases([case(name, test, user) for user in users_to_test() for name, test in zip(names, tests)
+               if options.only in (None, name) and options.user in (None, user)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

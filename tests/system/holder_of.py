@@ -1,0 +1,170 @@
+"""refusals_test.py runs this: holds one kernel object that cannot be kept, as descriptor 40 or at an address, and checks at the end that it still
+has it, or, if it was left out of the snapshot, that every use of its number fails. Arguments: the kind, and whether it is left out."""
+
+import ctypes
+import errno
+import fcntl
+import os
+import socket
+import sys
+import tempfile
+import time
+
+NUMBER = 40
+PAGE = 4096
+libc = ctypes.CDLL(None, use_errno=True)
+libc.syscall.restype = ctypes.c_long
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+
+
+def say(word):
+    with open(os.environ["SUBJECT_STATUS"], "a") as status:
+        status.write(word + "\n")
+
+
+def call(number, *arguments):
+    result = libc.syscall(ctypes.c_long(number), *[ctypes.c_long(a) if isinstance(a, int) else a for a in arguments])
+    if result < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return result
+
+
+def listening(family, kind, address):
+    made = socket.socket(family, kind)
+    made.bind(address)
+    if kind == socket.SOCK_STREAM:
+        made.listen(1)
+    return made.detach()
+
+
+def perf_event():
+    attributes = bytearray(128)
+    attributes[0:4] = (1).to_bytes(4, "little")  # PERF_TYPE_SOFTWARE; config 0: PERF_COUNT_SW_CPU_CLOCK
+    attributes[4:8] = (128).to_bytes(4, "little")
+    attributes[40] = 0x60  # exclude_kernel, exclude_hv
+    return call(298, bytes(attributes), 0, -1, -1, 0)
+
+
+def bpf_map():
+    attributes = b"".join(number.to_bytes(4, "little") for number in (2, 4, 8, 1)) + bytes(100)
+    return call(321, 0, attributes, len(attributes))
+
+
+def message_queue():
+    name = f"crs-{os.getpid()}".encode()
+    made = call(240, name, os.O_CREAT | os.O_RDWR, 0o600, None)
+    call(241, name)
+    return made
+
+
+def leased_file():
+    file, path = tempfile.mkstemp()
+    fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    return file
+
+
+def removed_directory():
+    path = tempfile.mkdtemp()
+    made = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    os.rmdir(path)
+    return made
+
+
+def user_fault_descriptor():
+    return call(323, os.O_CLOEXEC | 1)  # UFFD_USER_MODE_ONLY
+
+
+def device(path):
+    return os.open(path, os.O_RDWR | os.O_NONBLOCK)
+
+
+DESCRIPTORS = {
+    "unix-pair": lambda: socket.socketpair()[0].detach(),
+    "unix-listener": lambda: listening(socket.AF_UNIX, socket.SOCK_STREAM, f"\0crs-{os.getpid()}"),
+    "tcp-listener": lambda: listening(socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 0)),
+    "udp": lambda: listening(socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", 0)),
+    "netlink": lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0).detach(),
+    "packet": lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0).detach(),
+    "inotify": lambda: libc.inotify_init1(0),
+    "fanotify": lambda: call(300, 0, 0),
+    "userfaultfd": user_fault_descriptor,
+    "perf-event": perf_event,
+    "bpf-map": bpf_map,
+    "pidfd": lambda: os.pidfd_open(os.getppid()),
+    "io-uring": lambda: call(425, 8, bytes(120)),
+    "terminal-master": lambda: os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY),
+    "tun": lambda: device("/dev/net/tun"),
+    "fuse": lambda: device("/dev/fuse"),
+    "kernel-messages": lambda: device("/dev/kmsg"),
+    "message-queue": message_queue,
+    "lease": leased_file,
+    "removed-directory": removed_directory,
+    "secret-memory-file": lambda: call(447, 0),
+    "huge-page-file": lambda: call(319, b"huge", 4),
+    "namespace": lambda: os.open("/proc/self/ns/net", os.O_RDONLY),
+    "landlock": lambda: call(444, (1).to_bytes(8, "little"), 8, 0),
+    "file-system-context": lambda: call(430, b"tmpfs", 0),
+    "pipe-to-another-process": lambda: int(sys.argv[3]),
+}
+
+
+def asynchronous_context():
+    context = ctypes.c_ulong(0)
+    call(206, 4, ctypes.byref(context))
+    return context.value
+
+
+def secret_memory():
+    file = call(447, 0)
+    os.ftruncate(file, PAGE)
+    place = libc.mmap(None, PAGE, 3, 1, file, 0)
+    os.close(file)
+    return place
+
+
+AREAS = {"aio-context": asynchronous_context, "secret-memory": secret_memory}
+
+
+def hold_descriptor(kind):
+    made = DESCRIPTORS[kind]()
+    if made < 0:
+        raise OSError(errno.ENOSYS, "not here")
+    os.dup2(made, NUMBER)
+    os.close(made)
+
+
+def is_left_out():
+    """The number is taken, and nothing can be done with it."""
+    fcntl.fcntl(NUMBER, fcntl.F_GETFD)
+    try:
+        os.read(NUMBER, 1)
+    except OSError as problem:
+        return problem.errno == errno.EBADF
+    return False
+
+
+def main():
+    kind, left_out = sys.argv[1], sys.argv[2] == "left-out"
+    try:
+        if kind in AREAS:
+            place = AREAS[kind]()
+            say(f"at {place:x}")
+        else:
+            hold_descriptor(kind)
+    except OSError as problem:
+        say(f"skipped: {problem}")
+        return
+    say("ready")
+    while not os.path.exists(os.environ["SUBJECT_GO"]):
+        time.sleep(0.002)
+    if left_out:
+        say("ok" if is_left_out() else "failed: it can be used")
+    elif kind in DESCRIPTORS:
+        os.fstat(NUMBER)
+        say("ok")
+    else:
+        say("ok")
+
+
+main()

@@ -1,0 +1,134 @@
+#!/usr/bin/env python3
+"""What cannot be kept is refused before anything is written: the message names the process, the descriptor or address, what it is and what to do.
+The program goes on with it; where it can do without, --leave-out fd=N keeps the rest."""
+
+import os
+import pathlib
+import shutil
+
+from bad_input import Subject, main, refused
+from harness import check, is_alive, read_text, wait_until
+
+PYTHON = "/usr/bin/python3"
+
+# What the message must call it.
+DESCRIPTORS = {
+    "unix-pair": "a unix stream socket",
+    "unix-listener": "a unix stream socket that listens",
+    "tcp-listener": "a listening TCP socket 127.0.0.1:",
+    "udp": "a UDP socket 127.0.0.1:",
+    "netlink": "a netlink socket",
+    "packet": "a packet socket",
+    "inotify": "an inotify instance",
+    "fanotify": "a fanotify instance",
+    "userfaultfd": "a userfaultfd",
+    "perf-event": "a performance counter",
+    "bpf-map": "a BPF map",
+    "pidfd": "a pidfd of another process",
+    "io-uring": "an io_uring instance",
+    "terminal-master": "the master of a pseudo-terminal",
+    "tun": "the character device /dev/net/tun, which has a state of its own",
+    "fuse": "the character device /dev/fuse, which has a state of its own",
+    "kernel-messages": "the character device /dev/kmsg, which has a state of its own",
+    "message-queue": "a POSIX message queue",
+    "lease": "lease",
+    "removed-directory": "a directory that its path does not reach",
+    "secret-memory-file": "secret",
+    "huge-page-file": "huge page",
+    "namespace": "a namespace (net:[",
+    "landlock": "a Landlock rule set",
+    "file-system-context": "a file system that is being configured",
+    "pipe-to-another-process": "the reading end of pipe",
+}
+AREAS = {"aio-context": "asynchronous I/O", "secret-memory": "secret memory"}
+
+
+class Holder(Subject):
+    def __init__(self, workspace, kind, left_out=False, extra=(), **options):
+        self.workspace = workspace
+        script = workspace.work / "holder_of.py"
+        if not script.exists():
+            shutil.copy(pathlib.Path(__file__).parent / "holder_of.py", script)
+            script.chmod(0o755)
+        label = f"{kind}-{left_out}"
+        self.status_file, self.go_file = workspace.work / f"{label}.status", workspace.work / f"{label}.go"
+        variables = {"SUBJECT_STATUS": str(self.status_file), "SUBJECT_GO": str(self.go_file)}
+        self.runner = workspace.start([PYTHON, script, kind, "left-out" if left_out else "kept", *extra],
+                                      env={**workspace.environment, **variables}, **options)
+        self.pid = self.runner.pid
+        wait_until(lambda: "ready" in self.all_status() or self.skipped() or self.runner.poll() is not None, f"{kind} says ready")
+
+    def all_status(self):
+        return read_text(self.status_file).splitlines()
+
+    def status(self):
+        return [line for line in self.all_status() if not line.startswith("at ")]
+
+    def address(self):
+        return self.all_status()[0].split()[1]
+
+
+def descriptors(workspace, options):
+    missing = []
+    for kind, words in DESCRIPTORS.items():
+        ends = os.pipe() if kind == "pipe-to-another-process" else ()
+        more = {"extra": [str(ends[0])], "pass_fds": [ends[0]]} if ends else {}
+        if not one_descriptor(workspace, kind, words, more):
+            missing.append(kind)
+        for end in ends:
+            os.close(end)
+    print(f"not to be had here, so not checked: {', '.join(missing) or 'nothing'}")
+    check(len(missing) < len(DESCRIPTORS) / 2, f"too many kinds cannot be had: {missing}")
+
+
+def one_descriptor(workspace, kind, words, more):
+    plain = Holder(workspace, kind, **more)
+    if plain.skipped():
+        workspace.wait_gone(plain.pid)
+        return False
+    pid = str(plain.pid)
+    refused(workspace, "checkpoint", pid, expect=1, json=kind == "inotify",
+            names=[f"descriptor 40 of process {pid}", words, "close it before the checkpoint", "--leave-out fd=40"])
+    plain.check_untouched()
+    plain.finish()
+    # The same again, left out.
+    program = Holder(workspace, kind, left_out=True, **more)
+    reference = workspace.checkpoint(str(program.pid), "--leave-out", "fd=40", "--name", kind)
+    workspace.kill(program.pid)
+    program.finish(workspace.restart(reference))
+    workspace.crs("list")  # which notices that the job has ended
+    return True
+
+
+def areas(workspace, options):
+    missing = []
+    for kind, words in AREAS.items():
+        holder = Holder(workspace, kind)
+        if holder.skipped():
+            missing.append(kind)
+            continue
+        refused(workspace, "checkpoint", str(holder.pid), expect=1, names=[f"process {holder.pid}", holder.address(), words])
+        holder.check_untouched()
+        holder.finish()
+    print(f"not to be had here, so not checked: {', '.join(missing) or 'nothing'}")
+    check(len(missing) < len(AREAS), f"none of the kinds can be had: {missing}")
+
+
+def several_at_once(workspace, options):
+    """All that stands in the way is named in one message."""
+    ends = os.pipe()
+    both = Holder(workspace, "inotify", extra=["-"], pass_fds=[ends[0]])
+    result = refused(workspace, "checkpoint", str(both.pid), expect=1, names=["descriptor 40", f"descriptor {ends[0]} "])
+    check("inotify" in result.stderr and "pipe" in result.stderr, f"not all is named: {result}")
+    # Leaving out one of them is not enough; leaving out what is not there is a mistake that is told.
+    refused(workspace, "checkpoint", "--leave-out", "fd=40", str(both.pid), expect=1, names=[f"descriptor {ends[0]} "])
+    for wrong in ("40", "fd=", "fd=x", "fd=-1", "fd=99999999999", "socket=1"):
+        refused(workspace, "checkpoint", "--leave-out", wrong, str(both.pid), expect=2, names=[wrong])
+    both.check_untouched()
+    both.finish()
+    for end in ends:
+        os.close(end)
+
+
+if __name__ == "__main__":
+    main([descriptors, areas, several_at_once])

@@ -1,0 +1,292 @@
+#!/usr/bin/env python3
+"""Programs on terminals: checkpointed on one, killed, restarted on another. Its settings, its size, its keys, job control, and that the
+restart's terminal is given back as it was."""
+
+import argparse
+import contextlib
+import fcntl
+import os
+import pathlib
+import pty
+import signal
+import struct
+import sys
+import termios
+
+from harness import Workspace, check, children_of, read_text, run_cases, users_to_test, wait_until
+
+# Any user may execute this one.
+PYTHON = "/usr/bin/python3"
+
+# Reads key by key in raw mode, as editors do; says each key, and each new size of its window; gives the terminal back at the end.
+EDITOR = r"""
+import os, signal, sys, termios, tty
+before = termios.tcgetattr(0)
+def size(number=0, frame=None):
+    columns, rows = os.get_terminal_size(0)
+    os.write(1, b"size %d %d\r\n" % (rows, columns))
+signal.signal(signal.SIGWINCH, size)
+tty.setraw(0)
+os.write(1, b"up\r\n")
+size()
+while True:
+    key = os.read(0, 1)
+    if not key or key == b"q":
+        termios.tcsetattr(0, termios.TCSADRAIN, before)
+        os.write(1, b"bye\n")
+        sys.exit(5)
+    os.write(1, b"key %d\r\n" % key[0])
+"""
+
+# Works in lines; says each signal of the terminal.
+LINES = r"""
+import os, signal, sys
+signal.signal(signal.SIGINT, lambda number, frame: os.write(1, b"int\n"))
+signal.signal(signal.SIGCONT, lambda number, frame: os.write(1, b"cont\n"))
+tty = os.open("/dev/tty", os.O_RDWR)
+os.write(1, b"up\n")
+while True:
+    line = os.read(0, 1000)
+    os.write(tty, b"line " + line)
+    if not line: sys.exit(7)
+"""
+
+# Leads a session on the terminal that is its standard input and runs one job in the foreground; continues it whenever it stops.
+SMALL_SHELL = r"""
+import fcntl, os, signal, sys, termios
+os.setsid()
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+job = os.fork()
+if job == 0:
+    os.setpgid(0, 0)
+    os.tcsetpgrp(0, os.getpgrp())
+    signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+    os.execvp(sys.argv[1], sys.argv[1:])
+while True:
+    _, status = os.waitpid(job, os.WUNTRACED)
+    os.tcsetpgrp(0, os.getpgrp())
+    if not os.WIFSTOPPED(status):
+        os.write(1, b"shell: ended %d\n" % os.waitstatus_to_exitcode(status))
+        sys.exit()
+    os.write(1, b"shell: stopped\n")
+    os.tcsetpgrp(0, job)
+    os.kill(-job, signal.SIGCONT)
+"""
+
+
+class Terminal:
+    """A pseudo-terminal with a shell that runs one command on it."""
+
+    def __init__(self, workspace, rows=24, columns=80):
+        self.workspace = workspace
+        self.master, self.slave = pty.openpty()
+        if workspace.drops:
+            os.fchown(self.slave, workspace.uid, workspace.uid)
+        os.set_blocking(self.master, False)
+        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        self.seen = b""
+        self.shell = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, problem, trace):
+        if problem is not None:
+            self.read()
+            print(f"--- on the terminal: {self.seen}")
+        os.close(self.master)
+        os.close(self.slave)
+
+    def run(self, *command):
+        stream = lambda: os.fdopen(os.dup(self.slave), "wb")
+        self.shell = self.workspace.start(
+            [PYTHON, "-c", SMALL_SHELL, *command], stdin=self.slave, stdout=stream(), stderr=stream(), start_new_session=False
+        )
+
+    def read(self):
+        with contextlib.suppress(BlockingIOError, OSError):
+            self.seen += os.read(self.master, 65536)
+        return self.seen
+
+    def expect(self, text):
+        """Waits for it and forgets everything up to its end."""
+        wait_until(lambda: text in self.read(), f"{text} on the terminal")
+        self.seen = self.seen[self.seen.index(text) + len(text) :]
+
+    def press(self, keys):
+        os.write(self.master, keys)
+
+    def settings(self):
+        return termios.tcgetattr(self.slave)
+
+    def is_raw(self):
+        return self.settings()[3] & (termios.ICANON | termios.ECHO | termios.ISIG) == 0
+
+
+@contextlib.contextmanager
+def on_terminal(workspace, program, job=None):
+    """A terminal on which `crs run` (without a job's name: the shell itself) runs this Python program, and the program's pid."""
+    with Terminal(workspace) as terminal:
+        runner = [workspace.crs_path, "run", "--name", job, "--"] if job else []
+        terminal.run(*runner, PYTHON, "-c", program)
+        terminal.expect(b"up")
+        if job:
+            pid = workspace.program_below(terminal.shell, PYTHON)
+        else:
+            (pid,) = children_of(terminal.shell.pid)
+        yield terminal, pid
+
+
+def checkpoint_and_kill(workspace, terminal, pid, job=None):
+    reference = workspace.checkpoint(job or str(pid))
+    os.kill(pid, signal.SIGKILL)
+    terminal.expect(b"shell: ended 137" if job else b"shell: ended -9")
+    workspace.wait_exit(terminal.shell)
+    return reference
+
+
+def raw_mode(workspace):
+    """Raw mode comes back on another terminal, keys arrive one by one, the new size is told, and afterwards the terminal is as it was."""
+    with on_terminal(workspace, EDITOR, "editor") as (terminal, pid):
+        terminal.expect(b"size 24 80")
+        wait_until(terminal.is_raw, "raw mode")
+        terminal.press(b"\x03")
+        terminal.expect(b"key 3")
+        reference = checkpoint_and_kill(workspace, terminal, pid, "editor")
+        check(not terminal.is_raw(), "crs run left the terminal of a killed program in raw mode")
+    for round_number in range(2):
+        with Terminal(workspace, 50 + round_number, 132) as terminal:
+            before = terminal.settings()
+            terminal.run(workspace.crs_path, "restart", reference)
+            terminal.expect(b"size %d 132" % (50 + round_number))
+            check(terminal.is_raw(), f"not in raw mode: {terminal.settings()}")
+            terminal.press(b"\x1a\x03")
+            terminal.expect(b"key 26\r\nkey 3")
+            if round_number == 0:
+                pid = workspace.program_below(terminal.shell, PYTHON)
+                reference = checkpoint_and_kill(workspace, terminal, pid, "editor")
+            else:
+                terminal.press(b"q")
+                terminal.expect(b"bye\r\nshell: ended 5")
+                workspace.wait_exit(terminal.shell)
+            check(terminal.settings() == before, f"the terminal is not as it was: {before}, now {terminal.settings()}")
+    workspace.wait_gone()
+
+
+def job_control(workspace):
+    """Lines, Ctrl-C once, Ctrl-Z with the shell's fg, end of input, Ctrl-\\; after restarts, too."""
+    with on_terminal(workspace, LINES) as (terminal, pid):
+        terminal.press(b"one\n")
+        terminal.expect(b"line one")
+        reference = checkpoint_and_kill(workspace, terminal, pid)
+    for key, end in ((b"\x04", b"shell: ended 7"), (b"\x1c", b"shell: ended 131")):
+        with Terminal(workspace) as terminal:
+            terminal.run(workspace.crs_path, "restart", reference)
+            terminal.press(b"two\n")
+            terminal.expect(b"line two")
+            terminal.press(b"\x03")
+            terminal.expect(b"int\r\n")
+            terminal.press(b"three\n")
+            terminal.expect(b"line three")
+            check(b"int" not in terminal.seen, f"Ctrl-C came twice: {terminal.seen}")
+            terminal.press(b"\x1a")
+            terminal.expect(b"shell: stopped")
+            terminal.expect(b"cont\r\n")
+            terminal.press(b"four\n")
+            terminal.expect(b"line four")
+            terminal.press(key)
+            terminal.expect(end)
+            workspace.wait_exit(terminal.shell)
+        workspace.wait_gone()
+
+
+def redirected(workspace):
+    """From a terminal to files and back: the program takes what the restart gives it."""
+    with on_terminal(workspace, LINES, "moved") as (terminal, pid):
+        reference = checkpoint_and_kill(workspace, terminal, pid, "moved")
+    (workspace.work / "input").write_bytes(b"from a file\n")
+    os.chmod(workspace.work / "input", 0o644)
+    with open(workspace.work / "input") as given:
+        runner = workspace.restart_in_foreground(reference, stdin=given, stdout=workspace.output_file("out"))
+    check(workspace.wait_exit(runner) == 7, f"exit status {runner.returncode}")
+    check("/dev/tty" in read_text(workspace.work / "stderr.txt"), "nothing said of /dev/tty: " + read_text(workspace.work / "stderr.txt"))
+
+
+def duplicates(workspace):
+    """Duplicates of the terminal go with the output where the restart has no terminal, and to its terminal where it has one."""
+    program = "import os, time\nos.dup2(1, 5)\nos.write(1, b'up\\n')\nwhile not os.path.exists('go'): time.sleep(0.01)\n" \
+        "os.write(1, b'to 1\\n')\nos.write(5, b'to 5\\n')\n"
+    with on_terminal(workspace, program, "twice") as (terminal, pid):
+        reference = checkpoint_and_kill(workspace, terminal, pid, "twice")
+    (workspace.work / "go").touch()
+    runner = workspace.restart_in_foreground(reference, stdout=workspace.output_file("out"))
+    check(workspace.wait_exit(runner) == 0, f"exit status {runner.returncode}")
+    check(read_text(workspace.work / "out") == "to 1\nto 5\n", read_text(workspace.work / "out"))
+    with Terminal(workspace) as terminal:
+        terminal.run("sh", "-c", 'exec "$@" >out', "sh", workspace.crs_path, "restart", reference)
+        terminal.expect(b"to 5\r\nshell: ended 0")
+        workspace.wait_exit(terminal.shell)
+    check(read_text(workspace.work / "out") == "to 1\n", read_text(workspace.work / "out"))
+
+
+def two_terminals(workspace):
+    """A terminal that is none of the standard streams is refused by name; left out, the program does without it."""
+    program = "import os, time\nos.write(1, b'up\\n')\nwhile not os.path.exists('go'): time.sleep(0.01)\n" \
+        "try:\n    os.write(9, b'x')\n    print('written')\nexcept OSError as problem:\n    print('error', problem.errno)\n"
+    with Terminal(workspace) as other, Terminal(workspace) as terminal:
+        name = os.ttyname(other.slave)
+        shell = f"exec 9<>{name}; exec {PYTHON} -uc \"$1\""
+        terminal.run(workspace.crs_path, "run", "--name", "two", "--", "sh", "-c", shell, "sh", program)
+        terminal.expect(b"up")
+        pid = workspace.program_below(terminal.shell, PYTHON)
+        result = workspace.crs("checkpoint", "two", expect=1)
+        check(f"descriptor 9 of process {pid} is terminal {name}" in result.stderr and "--leave-out fd=9" in result.stderr, str(result))
+        check(workspace.snapshots() == [], f"a refusal left {workspace.snapshots()}")
+        reference = workspace.checkpoint("two", "--leave-out", "fd=9")
+        os.kill(pid, signal.SIGKILL)
+        terminal.expect(b"shell: ended 137")
+        workspace.wait_exit(terminal.shell)
+    with Terminal(workspace) as terminal:
+        (workspace.work / "go").touch()
+        terminal.run(workspace.crs_path, "restart", reference)
+        terminal.expect(b"error 9\r\nshell: ended 0")
+        workspace.wait_exit(terminal.shell)
+
+
+def detached(workspace):
+    """--detach from a terminal: the program keeps it for output but is no part of its jobs."""
+    program = "import os, time\nos.write(1, b'up\\n')\nwhile not os.path.exists('go'): time.sleep(0.01)\nos.write(1, b'went on\\n')\n"
+    with on_terminal(workspace, program, "apart") as (terminal, pid):
+        reference = checkpoint_and_kill(workspace, terminal, pid, "apart")
+    with Terminal(workspace) as terminal:
+        terminal.run(workspace.crs_path, "restart", "--detach", reference)
+        terminal.expect(b"shell: ended 0")
+        workspace.wait_exit(terminal.shell)
+        (workspace.work / "go").touch()
+        terminal.expect(b"went on")
+        workspace.wait_gone()
+
+
+TESTS = [raw_mode, job_control, redirected, duplicates, two_terminals, detached]
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--crs", required=True)
+    parser.add_argument("--only")
+    parser.add_argument("--verbose", action="store_true")
+    options, _ = parser.parse_known_args()
+
+    def case(test, user):
+        def run():
+            with Workspace(pathlib.Path(options.crs), user=user, verbose=options.verbose) as workspace:
+                test(workspace)
+
+        return f"{test.__name__} as {user}", run
+
+    run_cases([case(test, user) for user in users_to_test() for test in TESTS if options.only in (None, test.__name__)])
+
+
+if __name__ == "__main__":
+    main()

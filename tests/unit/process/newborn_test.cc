@@ -1,0 +1,35 @@
+// A process that a restart is building, and its end when the restart fails half-way.
+#include "engine/newborn/newborn.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <csignal>
+
+#include "engine/tracee/id_taken.h"
+#include "process/round_trip.h"
+
+namespace crs::test {
+namespace {
+
+TEST(Newborn, EndsWithAllItsThreadsWhenOneCannotHaveItsId) {
+  prepare_for_tracing();
+  pid_t pid = 0;
+  {
+    engine::Newborn newborn({}, 0, 3, [] { return std::vector<std::string>(); });
+    newborn.start();
+    newborn.take_over();
+    newborn.settle({});
+    pid = newborn.pid();
+    const pid_t other = newborn.main_thread().clone(0, {});
+    // An ordinary user may not choose ids at all, which the kernel says first.
+    if (::geteuid() == 0) {
+      EXPECT_THROW(newborn.main_thread().clone(other, {}), engine::IdTaken);
+    }
+    // Its end waits for the threads before the process, or it would wait for ever.
+  }
+  EXPECT_EQ(::kill(pid, 0), -1);
+}
+
+}  // namespace
+}  // namespace crs::test
