@@ -92,7 +92,7 @@ def descriptors_are_right(snapshot, said):
     check(snapshot.content(lost["object"]) == b"begin" + bytes((3 << 20) - 5) + b"end", "the unlinked file's content differs")
     pipes = snapshot.process["descriptors"]["pipes"]
     pieces = [pipes[snapshot.description(number)["pipe_end"]["pipe"]]["pieces"] for number in said["pipe"]]
-    check(pieces == [[b"in the pipe"]] * 2, f"the pipe holds {pieces}")
+    check(pieces == [[{"data": b"in the pipe", "packet": 0}]] * 2, f"the pipe holds {pieces}")
 
 
 def damage_is_found(directory):

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 
-from harness import Failure, Workspace, check, children_of, descendants_of, is_alive, link_target, run_cases, state_of, users_to_test, wait_until
+from harness import Failure, Workspace, check, children_of, descendants_of, is_alive, link_target, read_text, run_cases, state_of, users_to_test, wait_until
 
 PYTHON = "/usr/bin/python3"
 
@@ -91,7 +91,9 @@ def restart_and_wait(workspace, job, *options, **keywords):
     def find():
         if foreground.poll() is not None:
             raise Failure(f"the restart ended with {foreground.returncode}")
-        return [entry["pid"] for entry in workspace.crs("list", "--json").json()["running"] if entry["pid"] != foreground.pid]
+        running = [entry["pid"] for entry in workspace.crs("list", "--json").json()["running"] if entry["pid"] != foreground.pid]
+        # It is announced just before it is let go.
+        return [pid for pid in running if "\nTracerPid:\t0\n" in read_text(f"/proc/{pid}/status")]
 
     return foreground, wait_until(find, "the restarted program is announced")[0]
 

@@ -293,7 +293,7 @@ void add_of_descriptors(std::vector<Forgery>& all) {
   };
   add("descriptor-number-highest", kDamaged, "number 2147483647",
       [](Snapshot& s) { last_descriptor(s).set_number(0x7fffffff); });
-  add("descriptor-number-above-limit", kFailed, "60000001 or above",
+  add("descriptor-number-above-limit", kFailed, "60000001 or more",
       [](Snapshot& s) { last_descriptor(s).set_number(60000000); });
   add("descriptor-number-negative", kDamaged, "number -1", [](Snapshot& s) { last_descriptor(s).set_number(-1); });
   add("descriptor-without-file", kDamaged, "descriptor table",
