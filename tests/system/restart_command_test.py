@@ -397,10 +397,12 @@ while True: signal.pause()
         run_terminal(workspace, [workspace.crs_path, "run", "--name", f"tty-{mode}", "--", PYTHON, "-c", program], lambda screen: (
             screen.shows(b"up"), workspace.checkpoint(f"tty-{mode}", "--kill"), screen.shows(b"shell: ended 137")))
         def drive(screen):
-            running = wait_until(lambda: [entry["pid"] for entry in workspace.crs("list", "--json").json()["running"]
-                                          if entry["job"] == f"tty-{mode}" and "python3" in link_target(f"/proc/{entry['pid']}/exe") or
-                                          entry["job"] == f"tty-{mode}" and mode == "new" and entry["pid"] != screen.leader.pid], "it runs")
-            pid = running[0]
+            def find():
+                running = [entry["pid"] for entry in workspace.crs("list", "--json").json()["running"] if entry["job"] == f"tty-{mode}"]
+                # At first the restart command itself has the job's name; and the program is announced just before it is let go.
+                return [pid for pid in running if pid not in children_of(screen.leader.pid)
+                        and "\nTracerPid:\t0\n" in read_text(f"/proc/{pid}/status")]
+            pid = wait_until(find, "it runs")[0]
             wait_until(lambda: state_of(pid) == "S", "the program waits")
             screen.type(b"\x03"), screen.shows(b"int")
             screen.type(b"\x1a"), screen.shows(b"shell: stopped")
