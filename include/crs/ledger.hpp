@@ -1,0 +1,113 @@
+// Which descriptor number belongs to which layer, and whether the object behind it is still the one that the layer
+// opened.
+//
+// After a restart a number may be free, or somebody else's: whoever closes it blindly may close another layer's live
+// socket. So layers claim their descriptors here, and close them through the ledger, which looks first. C++17; safe for
+// use by several threads.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace crs {
+
+struct Capabilities;
+
+// The object behind a descriptor number, as far as fstat(2) and /proc/self/fd tell it from others.
+struct DescriptorIdentity {
+  enum class Kind { File, Directory, Pipe, Socket, Device, Anonymous };
+  Kind kind = Kind::File;
+  std::uint64_t device = 0;
+  std::uint64_t inode = 0;
+  std::string anonymous;  // Kind::Anonymous: "anon_inode:[eventfd]"; these share one inode
+
+  bool operator==(const DescriptorIdentity& other) const;
+  bool operator!=(const DescriptorIdentity& other) const { return !(*this == other); }
+};
+
+const char* name_of(DescriptorIdentity::Kind kind) noexcept;
+
+// The identity of an open number; nothing if it is free.
+std::optional<DescriptorIdentity> identify_descriptor(int number);
+
+// A claim on one number: handed out by Ledger::claim, given back to its other operations. A copy is the same claim.
+struct Claim {
+  int number = -1;
+  std::uint64_t generation = 0;  // never used twice within a program, its restarts included
+};
+
+// Somebody who reads or waits through a claimed number without owning it: an entry in a poll set, an epoll
+// registration.
+struct Use {
+  Claim claim;
+  std::uint64_t id = 0;
+};
+
+class Ledger {
+ public:
+  // Notes that `owner` owns the open descriptor `number` from now on. Throws an Error if the number is not open, or if
+  // another owner has a claim on it that still holds.
+  Claim claim(int number, std::string owner);
+
+  // Whether the claim holds and the object behind the number is the one that was claimed (or that the checkpointer put
+  // back for it).
+  bool is_mine(const Claim& claim) const;
+
+  // Closes the number if is_mine(), and ends the claim in any case. False: there was nothing of the claimant's to
+  // close. Throws an Error, and does nothing, for a claim that a later one replaced or that was ended before (an owner
+  // that acts on it has a defect), and while somebody still uses the number: an epoll registration outlives the number
+  // where the object does (epoll(7), Q6).
+  bool close(const Claim& claim);
+
+  // Ends the claim without closing. Throws like close().
+  void release(const Claim& claim);
+
+  // Notes that `user` reads or waits through the number from now on. Throws an Error if the claim does not hold.
+  Use add_use(const Claim& claim, std::string user);
+  // Whether the use stands and its claim is_mine(): to be asked before each read.
+  bool is_usable(const Use& use) const;
+  // Ends it; of a use that ended with its claim, nothing.
+  void end_use(const Use& use);
+
+  // The owner of a number, or "" if nobody claims it.
+  std::string owner_of(int number) const;
+
+  // How many claims there are.
+  std::size_t size() const;
+
+  // For the service: takes down what is behind every claimed number, to be called when all layers are ready for the
+  // snapshot. Claims whose number has become free or something else meanwhile no longer hold.
+  void take_census();
+
+  // For the service, in a restarted process, before any layer runs: keeps the claims whose object came back (the same
+  // object; or for kinds that get a new identity and that the checkpointer says it brings back, an object of that
+  // kind). The others no longer hold: their numbers are forgotten, not closed. Returns "descriptor 7 of layer 'btl'
+  // (socket)" for each of those.
+  std::vector<std::string> compare_after_restart(const Capabilities& brought_back);
+
+ private:
+  struct Entry {
+    std::uint64_t generation = 0;
+    std::string owner;
+    DescriptorIdentity identity;
+    bool holds = true;
+    std::map<std::uint64_t, std::string> uses = {};
+  };
+
+  // Of a claim that is the last one made on its number; throws otherwise.
+  const Entry& entry_of(const Claim& claim, const char* operation) const;
+  bool is_mine_locked(const Claim& claim) const;
+
+  mutable std::mutex mutex_;
+  std::uint64_t last_generation_ = 0;
+  std::uint64_t last_use_ = 0;
+  std::map<int, Entry> entries_;
+};
+
+}  // namespace crs

@@ -1,0 +1,171 @@
+#include "crs/critical_sections.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "base/error.h"
+
+namespace crs {
+
+using Clock = std::chrono::steady_clock;
+
+struct CriticalSections::State {
+  struct Thread {
+    std::string name;
+    int depth = 0;
+  };
+
+  mutable std::mutex mutex;
+  std::condition_variable changed;
+  std::map<std::thread::id, Thread> threads;
+  std::optional<std::thread::id> closer;  // whose checkpoint is waiting or under way
+
+  bool closed_to(std::thread::id thread) const { return closer && *closer != thread; }
+  const Thread* in_the_way() const {
+    for (const auto& [id, thread] : threads) {
+      if (thread.depth > 0) return &thread;
+    }
+    return nullptr;
+  }
+};
+
+namespace {
+
+using State = CriticalSections::State;
+
+// Forgets a thread in every service that it was registered with when it ends.
+class Registrations {
+ public:
+  Registrations() = default;
+  Registrations(const Registrations&) = delete;
+  Registrations& operator=(const Registrations&) = delete;
+  ~Registrations() {
+    for (const auto& weak : states_) {
+      if (const auto state = weak.lock()) {
+        const std::lock_guard lock(state->mutex);
+        state->threads.erase(std::this_thread::get_id());
+        state->changed.notify_all();
+      }
+    }
+  }
+  void add(const std::shared_ptr<State>& state) {
+    states_.erase(std::remove_if(states_.begin(), states_.end(), [](const auto& weak) { return weak.expired(); }),
+                  states_.end());
+    states_.push_back(state);
+  }
+
+ private:
+  std::vector<std::weak_ptr<State>> states_;
+};
+
+// The one thing here that belongs to a thread and not to an object: C++ tells of a thread's end in no other way.
+thread_local Registrations registrations;
+
+State::Thread& thread_entry(const std::shared_ptr<State>& state) {
+  const auto [entry, is_new] = state->threads.try_emplace(std::this_thread::get_id());
+  if (is_new) {
+    entry->second.name = fmt::format("thread {}", ::gettid());
+    registrations.add(state);
+  }
+  return entry->second;
+}
+
+// Waits until no thread is in a section; `state` is closed to new ones.
+void wait_until_left(State& state, std::chrono::nanoseconds limit, const std::function<void(const Delay&)>& delayed) {
+  constexpr std::chrono::milliseconds kFirstRepetition{100};
+  // A limit of centuries must not run over the end of the clock.
+  constexpr std::chrono::hours kLongestLimit{24 * 365 * 100};
+  const auto begin = Clock::now();
+  const auto end = begin + std::min<std::chrono::nanoseconds>(limit, kLongestLimit);
+  auto next_report = begin;
+  auto repetition = kFirstRepetition;
+  std::unique_lock lock(state.mutex);
+  while (const State::Thread* thread = state.in_the_way()) {
+    const auto now = Clock::now();
+    const Delay delay{thread->name, now - begin};
+    if (now >= end) throw Error(ErrorKind::Failed, delay.text()).advise("try again later or with a longer time limit");
+    if (now < next_report) {
+      state.changed.wait_until(lock, std::min(next_report, end));
+      continue;
+    }
+    next_report = now + repetition;
+    repetition *= 2;
+    lock.unlock();
+    if (delayed) delayed(delay);
+    lock.lock();
+  }
+}
+
+}  // namespace
+
+std::string Delay::text() const {
+  return fmt::format("delayed {:.1f} s by {} in a critical section", std::chrono::duration<double>(lasted).count(),
+                     thread);
+}
+
+CriticalSections::CriticalSections() : state_(std::make_shared<State>()) {}
+CriticalSections::~CriticalSections() = default;
+
+void CriticalSections::register_thread(const std::string& name) {
+  const std::lock_guard lock(state_->mutex);
+  thread_entry(state_).name = fmt::format("thread '{}'", name);
+}
+
+void CriticalSections::enter() {
+  std::unique_lock lock(state_->mutex);
+  // A nested section must not wait for a checkpoint that waits for the outer one.
+  if (thread_entry(state_).depth == 0) {
+    state_->changed.wait(lock, [&] { return !state_->closed_to(std::this_thread::get_id()); });
+  }
+  ++thread_entry(state_).depth;
+}
+
+void CriticalSections::leave() {
+  const std::lock_guard lock(state_->mutex);
+  State::Thread& thread = thread_entry(state_);
+  if (thread.depth == 0) fail(ErrorKind::Failed, "{} leaves a critical section without being in one", thread.name);
+  if (--thread.depth == 0) state_->changed.notify_all();
+}
+
+int CriticalSections::depth() const {
+  const std::lock_guard lock(state_->mutex);
+  const auto found = state_->threads.find(std::this_thread::get_id());
+  return found == state_->threads.end() ? 0 : found->second.depth;
+}
+
+void CriticalSections::open() {
+  const std::lock_guard lock(state_->mutex);
+  state_->closer.reset();
+  state_->changed.notify_all();
+}
+
+CriticalSections::Closed::Closed(CriticalSections& sections, std::chrono::nanoseconds limit,
+                                 const std::function<void(const Delay&)>& delayed)
+    : sections_(sections) {
+  State& state = *sections_.state_;
+  {
+    const std::lock_guard lock(state.mutex);
+    if (state.closer) fail(ErrorKind::Failed, "critical sections are closed already");
+    if (thread_entry(sections_.state_).depth > 0) {
+      fail(ErrorKind::Failed, "the thread that asks for a checkpoint is in a critical section itself");
+    }
+    state.closer = std::this_thread::get_id();
+  }
+  try {
+    wait_until_left(state, limit, delayed);
+  } catch (...) {
+    sections_.open();
+    throw;
+  }
+}
+
+CriticalSections::Closed::~Closed() { sections_.open(); }
+
+}  // namespace crs

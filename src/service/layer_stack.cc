@@ -1,0 +1,51 @@
+#include "service/layer_stack.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace crs {
+
+std::uint64_t LayerStack::add(std::string name, Layer& layer) {
+  const std::lock_guard lock(mutex_);
+  members_.push_back(std::make_shared<Member>(Member{++last_id_, std::move(name), &layer, std::nullopt}));
+  return last_id_;
+}
+
+void LayerStack::remove(std::uint64_t id) {
+  std::unique_lock lock(mutex_);
+  const auto found =
+      std::find_if(members_.begin(), members_.end(), [&](const auto& member) { return member->id == id; });
+  if (found == members_.end()) return;
+  const MemberPointer member = *found;
+  members_.erase(found);
+  // A layer may take itself out while it is being told something.
+  told_.wait(lock, [&] { return !member->told_by || *member->told_by == std::this_thread::get_id(); });
+  member->layer = nullptr;
+}
+
+std::vector<LayerStack::MemberPointer> LayerStack::members() const {
+  const std::lock_guard lock(mutex_);
+  return members_;
+}
+
+std::optional<Answer> LayerStack::tell(Member& member, State state) {
+  Layer* layer = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    if (member.layer == nullptr) return std::nullopt;
+    layer = member.layer;
+    member.told_by = std::this_thread::get_id();
+  }
+  struct End {
+    LayerStack& stack;
+    Member& member;
+    ~End() {
+      const std::lock_guard lock(stack.mutex_);
+      member.told_by.reset();
+      stack.told_.notify_all();
+    }
+  } const end{*this, member};
+  return layer->notify(state);
+}
+
+}  // namespace crs

@@ -1,0 +1,44 @@
+// The layers that are registered, lowest first, and the telling of one of them. Safe for use by several threads; no
+// lock is held while a layer is being told.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "crs/layer.hpp"
+
+namespace crs {
+
+class LayerStack {
+ public:
+  struct Member {
+    std::uint64_t id = 0;
+    std::string name;
+    Layer* layer = nullptr;                  // null: unregistered
+    std::optional<std::thread::id> told_by;  // while notify() runs
+  };
+  using MemberPointer = std::shared_ptr<Member>;
+
+  std::uint64_t add(std::string name, Layer& layer);
+  // Waits while another thread is telling the layer something.
+  void remove(std::uint64_t id);
+  // Lowest first; stays as it is while layers come and go.
+  std::vector<MemberPointer> members() const;
+
+  // Tells the layer, unless it is gone: then nothing.
+  std::optional<Answer> tell(Member& member, State state);
+
+ private:
+  mutable std::mutex mutex_;
+  std::condition_variable told_;
+  std::uint64_t last_id_ = 0;
+  std::vector<MemberPointer> members_;
+};
+
+}  // namespace crs

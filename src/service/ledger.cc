@@ -1,0 +1,206 @@
+#include "crs/ledger.hpp"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <utility>
+
+#include "base/error.h"
+#include "crs/component.hpp"
+
+namespace crs {
+namespace {
+
+using Kind = DescriptorIdentity::Kind;
+
+std::string link_of(int number) {
+  std::array<char, 128> target{};  // "anon_inode:[...]" is short; of longer links the beginning is not asked for
+  const ssize_t length = ::readlink(fmt::format("/proc/self/fd/{}", number).c_str(), target.data(), target.size());
+  return length > 0 ? std::string(target.data(), static_cast<std::size_t>(length)) : std::string();
+}
+
+Kind kind_of(const struct stat& status, const std::string& link) {
+  if (link.rfind("anon_inode:", 0) == 0) return Kind::Anonymous;
+  if (S_ISSOCK(status.st_mode)) return Kind::Socket;
+  if (S_ISFIFO(status.st_mode)) return Kind::Pipe;
+  if (S_ISDIR(status.st_mode)) return Kind::Directory;
+  if (S_ISCHR(status.st_mode) || S_ISBLK(status.st_mode)) return Kind::Device;
+  return Kind::File;
+}
+
+// Pipes, sockets and memory files are made anew by a restart and have another inode afterwards; files have not.
+bool came_back(const DescriptorIdentity& before, const DescriptorIdentity& now, const Capabilities& brought_back) {
+  if (before == now) return true;
+  if (before.kind != now.kind) return false;
+  switch (before.kind) {
+    case Kind::Pipe:
+      return brought_back.pipes;
+    case Kind::Socket:
+      return brought_back.local_sockets || brought_back.outside_connections;
+    case Kind::Anonymous:
+      return brought_back.files && before.anonymous == now.anonymous;
+    case Kind::File:
+    case Kind::Directory:
+    case Kind::Device:
+      return false;
+  }
+  return false;
+}
+
+}  // namespace
+
+bool DescriptorIdentity::operator==(const DescriptorIdentity& other) const {
+  return kind == other.kind && device == other.device && inode == other.inode && anonymous == other.anonymous;
+}
+
+const char* name_of(DescriptorIdentity::Kind kind) noexcept {
+  switch (kind) {
+    case Kind::File:
+      return "file";
+    case Kind::Directory:
+      return "directory";
+    case Kind::Pipe:
+      return "pipe";
+    case Kind::Socket:
+      return "socket";
+    case Kind::Device:
+      return "device";
+    case Kind::Anonymous:
+      return "event object";
+  }
+  return "unknown";
+}
+
+std::optional<DescriptorIdentity> identify_descriptor(int number) {
+  struct stat status {};
+  if (::fstat(number, &status) != 0) return std::nullopt;
+  std::string link = link_of(number);
+  DescriptorIdentity identity;
+  identity.kind = kind_of(status, link);
+  identity.device = status.st_dev;
+  identity.inode = status.st_ino;
+  if (identity.kind == Kind::Anonymous) identity.anonymous = std::move(link);
+  return identity;
+}
+
+Claim Ledger::claim(int number, std::string owner) {
+  const auto identity = identify_descriptor(number);
+  if (!identity) fail(ErrorKind::Failed, "layer '{}' claims descriptor {}, which is not open", owner, number);
+  const std::lock_guard lock(mutex_);
+  const auto found = entries_.find(number);
+  if (found != entries_.end() && found->second.holds && found->second.identity == *identity) {
+    fail(ErrorKind::Failed, "layer '{}' claims descriptor {}, which layer '{}' owns", owner, number,
+         found->second.owner);
+  }
+  const Claim claim{number, ++last_generation_};
+  entries_.insert_or_assign(number, Entry{claim.generation, std::move(owner), *identity});
+  return claim;
+}
+
+const Ledger::Entry& Ledger::entry_of(const Claim& claim, const char* operation) const {
+  const auto found = entries_.find(claim.number);
+  if (found == entries_.end()) {
+    fail(ErrorKind::Failed, "cannot {} descriptor {}: the claim on it (generation {}) ended before", operation,
+         claim.number, claim.generation);
+  }
+  if (found->second.generation != claim.generation) {
+    fail(ErrorKind::Failed,
+         "cannot {} descriptor {}: the claim on it (generation {}) was replaced by that of layer '{}' (generation {})",
+         operation, claim.number, claim.generation, found->second.owner, found->second.generation);
+  }
+  return found->second;
+}
+
+bool Ledger::is_mine_locked(const Claim& claim) const {
+  const auto found = entries_.find(claim.number);
+  if (found == entries_.end() || found->second.generation != claim.generation || !found->second.holds) return false;
+  const auto identity = identify_descriptor(claim.number);
+  return identity && *identity == found->second.identity;
+}
+
+bool Ledger::is_mine(const Claim& claim) const {
+  const std::lock_guard lock(mutex_);
+  return is_mine_locked(claim);
+}
+
+bool Ledger::close(const Claim& claim) {
+  const std::lock_guard lock(mutex_);
+  const Entry& entry = entry_of(claim, "close");
+  const bool mine = is_mine_locked(claim);
+  if (mine && !entry.uses.empty()) {
+    fail(ErrorKind::Failed, "cannot close descriptor {} of layer '{}': '{}' still waits on it", claim.number,
+         entry.owner, entry.uses.begin()->second);
+  }
+  entries_.erase(claim.number);
+  // EINTR and EIO leave the number closed all the same (close(2), "Dealing with error returns").
+  if (mine) ::close(claim.number);
+  return mine;
+}
+
+void Ledger::release(const Claim& claim) {
+  const std::lock_guard lock(mutex_);
+  static_cast<void>(entry_of(claim, "release"));
+  entries_.erase(claim.number);
+}
+
+Use Ledger::add_use(const Claim& claim, std::string user) {
+  const std::lock_guard lock(mutex_);
+  static_cast<void>(entry_of(claim, "use"));
+  if (!is_mine_locked(claim)) {
+    fail(ErrorKind::Failed, "'{}' would wait on descriptor {}, which is no longer what was claimed", user,
+         claim.number);
+  }
+  const Use use{claim, ++last_use_};
+  entries_.at(claim.number).uses.emplace(use.id, std::move(user));
+  return use;
+}
+
+bool Ledger::is_usable(const Use& use) const {
+  const std::lock_guard lock(mutex_);
+  return is_mine_locked(use.claim) && entries_.at(use.claim.number).uses.count(use.id) != 0;
+}
+
+void Ledger::end_use(const Use& use) {
+  const std::lock_guard lock(mutex_);
+  const auto found = entries_.find(use.claim.number);
+  if (found != entries_.end() && found->second.generation == use.claim.generation) found->second.uses.erase(use.id);
+}
+
+std::string Ledger::owner_of(int number) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = entries_.find(number);
+  return found == entries_.end() ? std::string() : found->second.owner;
+}
+
+std::size_t Ledger::size() const {
+  const std::lock_guard lock(mutex_);
+  return entries_.size();
+}
+
+void Ledger::take_census() {
+  const std::lock_guard lock(mutex_);
+  for (auto& [number, entry] : entries_) {
+    const auto identity = identify_descriptor(number);
+    entry.holds = entry.holds && identity && *identity == entry.identity;
+  }
+}
+
+std::vector<std::string> Ledger::compare_after_restart(const Capabilities& brought_back) {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::string> forgotten;
+  for (auto& [number, entry] : entries_) {
+    if (!entry.holds) continue;
+    const auto identity = identify_descriptor(number);
+    if (identity && came_back(entry.identity, *identity, brought_back)) {
+      entry.identity = *identity;
+      continue;
+    }
+    entry.holds = false;
+    forgotten.push_back(
+        fmt::format("descriptor {} of layer '{}' ({})", number, entry.owner, name_of(entry.identity.kind)));
+  }
+  return forgotten;
+}
+
+}  // namespace crs

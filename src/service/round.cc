@@ -1,0 +1,142 @@
+#include "service/round.h"
+
+#include <algorithm>
+#include <ranges>
+#include <utility>
+
+#include "base/error.h"
+
+namespace crs {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::chrono::milliseconds kFirstPause{1};
+constexpr std::chrono::milliseconds kLongestPause{50};
+
+// Calls action(); whatever it throws leaves as an Error that names the layer and the state.
+template <typename Action>
+decltype(auto) for_layer(const std::string& layer, State state, Action&& action) {
+  const auto circumstance = [&] { return fmt::format("layer '{}' at {}", layer, name_of(state)); };
+  try {
+    return action();
+  } catch (Error& error) {
+    error.add_context(circumstance());
+    throw;
+  } catch (const std::exception& problem) {
+    throw Error(ErrorKind::Failed, problem.what()).add_context(circumstance());
+  }
+}
+
+}  // namespace
+
+void FirstFailure::note(const std::string& circumstance) {
+  if (!first_) {
+    first_ = std::current_exception();
+    return;
+  }
+  const auto words_of = [](const std::exception_ptr& failure) -> std::string {
+    try {
+      std::rethrow_exception(failure);
+    } catch (const std::exception& problem) {
+      return problem.what();
+    } catch (...) {
+      return "something that is no std::exception";
+    }
+  };
+  const std::string later = words_of(std::current_exception());
+  try {
+    std::rethrow_exception(first_);
+  } catch (Error& error) {
+    error.add_context(fmt::format("then {}: {}", circumstance, later));
+    first_ = std::current_exception();
+  } catch (...) {  // not ours to extend
+  }
+}
+
+void FirstFailure::rethrow() const {
+  if (first_) std::rethrow_exception(first_);
+}
+
+Answer Round::tell(LayerStack::Member& member, State state) {
+  const auto begin = Clock::now();
+  const auto note_time = [&] {
+    const auto spent = std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - begin);
+    times_.push_back({member.name, state, static_cast<std::uint64_t>(spent.count())});
+  };
+  try {
+    const auto answer = for_layer(member.name, state, [&] { return stack_.tell(member, state); });
+    note_time();
+    return answer.value_or(Answer::Done);
+  } catch (...) {
+    note_time();
+    throw;
+  }
+}
+
+Answer Round::ask(LayerStack::Member& member, Clock::time_point end, const Pause& pause) {
+  auto length = kFirstPause;
+  for (;;) {
+    const Answer answer = tell(member, State::Checkpoint);
+    if (answer != Answer::NotYet) return answer;
+    if (Clock::now() >= end) {
+      throw Error(ErrorKind::Failed,
+                  fmt::format("layer '{}' was not ready for a snapshot within the time limit", member.name))
+          .advise("try again later or with a longer time limit");
+    }
+    pause(std::min(end, Clock::now() + length));
+    length = std::min(length * 2, kLongestPause);
+  }
+}
+
+void Round::prepare(Clock::time_point end, const Tell& tell, const Pause& pause) {
+  for (const auto& member : members_ | std::views::reverse) {
+    try {
+      if (tell) tell(member->name);
+      prepared_.push_back({member, ask(*member, end, pause) == Answer::Reopen});
+    } catch (...) {
+      FirstFailure failure;
+      failure.note("");
+      unwind(failure);
+      failure.rethrow();
+    }
+  }
+}
+
+void Round::tell_noting(const Prepared& prepared, State state, FirstFailure& failure) {
+  try {
+    static_cast<void>(tell(*prepared.member, state));
+  } catch (...) {
+    failure.note(fmt::format("layer '{}'", prepared.member->name));
+  }
+}
+
+void Round::unwind(FirstFailure& failure) {
+  for (const auto& prepared : prepared_ | std::views::reverse) tell_noting(prepared, State::Error, failure);
+}
+
+void Round::go_on() {
+  FirstFailure failure;
+  for (const auto& prepared : prepared_) {
+    if (prepared.reopens) tell_noting(prepared, State::RestartPre, failure);
+  }
+  for (const auto& prepared : prepared_ | std::views::reverse) {
+    tell_noting(prepared, prepared.reopens ? State::Restart : State::Continue, failure);
+  }
+  failure.rethrow();
+}
+
+void Round::restart() {
+  FirstFailure failure;
+  for (const auto& prepared : prepared_) tell_noting(prepared, State::RestartPre, failure);
+  for (const auto& prepared : prepared_ | std::views::reverse) tell_noting(prepared, State::Restart, failure);
+  failure.rethrow();
+}
+
+void Round::end() {
+  FirstFailure failure;
+  for (const auto& prepared : prepared_ | std::views::reverse) tell_noting(prepared, State::Term, failure);
+  failure.rethrow();
+}
+
+}  // namespace crs

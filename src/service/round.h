@@ -1,0 +1,64 @@
+// One round of telling the layers, from State::Checkpoint to the state that ends it. Used by one thread.
+#pragma once
+
+#include <chrono>
+#include <exception>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "crs/service.hpp"
+#include "service/layer_stack.h"
+
+namespace crs {
+
+// The first of several failures; the later ones are told in its context.
+class FirstFailure {
+ public:
+  // To be called inside a handler.
+  void note(const std::string& circumstance);
+  void rethrow() const;
+  bool any() const noexcept { return first_ != nullptr; }
+
+ private:
+  std::exception_ptr first_;
+};
+
+class Round {
+ public:
+  using Tell = std::function<void(const std::string& layer)>;
+  // Waits until a layer that answered NotYet is to be asked again, at most until the time given.
+  using Pause = std::function<void(std::chrono::steady_clock::time_point until)>;
+
+  explicit Round(LayerStack& stack) : stack_(stack), members_(stack.members()) {}
+
+  // State::Checkpoint, highest first. If a layer fails, or still answers NotYet at `end`, those prepared before it are
+  // told State::Error and the failure is thrown.
+  void prepare(std::chrono::steady_clock::time_point end, const Tell& tell, const Pause& pause);
+
+  // After a failed snapshot: State::Error for all, lowest first. Failures of layers are noted in `failure`.
+  void unwind(FirstFailure& failure);
+  // After a snapshot. Throw the first failure of a layer, when all have been told.
+  void go_on();
+  void restart();
+  void end();
+
+  const std::vector<LayerTime>& times() const noexcept { return times_; }
+
+ private:
+  struct Prepared {
+    LayerStack::MemberPointer member;
+    bool reopens = false;
+  };
+
+  Answer ask(LayerStack::Member& member, std::chrono::steady_clock::time_point end, const Pause& pause);
+  Answer tell(LayerStack::Member& member, State state);
+  void tell_noting(const Prepared& prepared, State state, FirstFailure& failure);
+
+  LayerStack& stack_;
+  std::vector<LayerStack::MemberPointer> members_;  // lowest first
+  std::vector<Prepared> prepared_;                  // highest first
+  std::vector<LayerTime> times_;
+};
+
+}  // namespace crs

@@ -1,0 +1,166 @@
+#include "crs/ledger.hpp"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+
+#include "crs/component.hpp"
+#include "crs/error.hpp"
+
+namespace crs {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::ThrowsMessage;
+
+class LedgerTest : public ::testing::Test {
+ protected:
+  int null_device() { return keep(::open("/dev/null", O_RDWR | O_CLOEXEC)); }
+  int socket() { return keep(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)); }
+  int keep(int number) {
+    kept_.push_back(number);
+    return number;
+  }
+  // Puts another object behind a number.
+  void replace(int number) {
+    const int other = ::open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+    ::dup3(other, number, O_CLOEXEC);
+    ::close(other);
+  }
+  static bool is_open(int number) { return ::fcntl(number, F_GETFD) >= 0; }
+  void TearDown() override {
+    for (const int number : kept_) ::close(number);
+  }
+
+  Ledger ledger_;
+  std::vector<int> kept_;
+};
+
+TEST_F(LedgerTest, ClosesWhatWasClaimed) {
+  const int number = null_device();
+  const Claim claim = ledger_.claim(number, "loop");
+  EXPECT_EQ(ledger_.owner_of(number), "loop");
+  EXPECT_TRUE(ledger_.is_mine(claim));
+  EXPECT_TRUE(ledger_.close(claim));
+  EXPECT_FALSE(is_open(number));
+  EXPECT_EQ(ledger_.owner_of(number), "");
+}
+
+TEST_F(LedgerTest, SparesWhatElseLiesBehindTheNumber) {
+  const int number = socket();
+  const Claim claim = ledger_.claim(number, "loop");
+  replace(number);
+  EXPECT_FALSE(ledger_.is_mine(claim));
+  EXPECT_FALSE(ledger_.close(claim));
+  EXPECT_TRUE(is_open(number));
+}
+
+TEST_F(LedgerTest, HasOneOwnerANumber) {
+  const int number = null_device();
+  ledger_.claim(number, "loop");
+  EXPECT_THAT([&] { ledger_.claim(number, "messages"); },
+              ThrowsMessage<Error>(HasSubstr("layer 'messages' claims descriptor " + std::to_string(number) +
+                                             ", which layer 'loop' owns")));
+}
+
+TEST_F(LedgerTest, TakesAClaimOnANumberWhoseObjectIsNew) {
+  const int number = socket();
+  const Claim old_claim = ledger_.claim(number, "loop");
+  replace(number);
+  const Claim claim = ledger_.claim(number, "messages");
+  EXPECT_GT(claim.generation, old_claim.generation);
+  EXPECT_TRUE(ledger_.is_mine(claim));
+  EXPECT_THAT([&] { ledger_.close(old_claim); },
+              ThrowsMessage<Error>(HasSubstr("was replaced by that of layer 'messages'")));
+  EXPECT_THAT([&] { ledger_.release(old_claim); }, ThrowsMessage<Error>(HasSubstr("was replaced")));
+  EXPECT_TRUE(is_open(number));
+}
+
+TEST_F(LedgerTest, RefusesAClaimOnAFreeNumberAndASecondClose) {
+  const int number = null_device();
+  const Claim claim = ledger_.claim(number, "loop");
+  ledger_.close(claim);
+  EXPECT_THAT([&] { ledger_.close(claim); }, ThrowsMessage<Error>(HasSubstr("ended before")));
+  EXPECT_THAT([&] { ledger_.claim(number, "loop"); }, ThrowsMessage<Error>(HasSubstr("is not open")));
+}
+
+TEST_F(LedgerTest, ForgetsAfterARestartWhatDidNotComeBack) {
+  const int lost = socket();
+  const int taken = socket();
+  const int file = keep(::open("/proc/self/status", O_RDONLY | O_CLOEXEC));
+  const Claim lost_claim = ledger_.claim(lost, "messages");
+  const Claim taken_claim = ledger_.claim(taken, "messages");
+  const Claim file_claim = ledger_.claim(file, "log");
+  ledger_.take_census();
+  ::close(lost);
+  replace(taken);
+  const auto forgotten = ledger_.compare_after_restart({});
+  EXPECT_THAT(forgotten, ElementsAre("descriptor " + std::to_string(lost) + " of layer 'messages' (socket)",
+                                     "descriptor " + std::to_string(taken) + " of layer 'messages' (socket)"));
+  EXPECT_FALSE(ledger_.close(lost_claim));
+  EXPECT_FALSE(ledger_.close(taken_claim));
+  EXPECT_TRUE(is_open(taken));
+  EXPECT_TRUE(ledger_.is_mine(file_claim));
+}
+
+TEST_F(LedgerTest, KeepsWhatTheCheckpointerBringsBackUnderAnotherIdentity) {
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+  keep(ends[0]), keep(ends[1]);
+  const Claim claim = ledger_.claim(ends[0], "wake-up");
+  ledger_.take_census();
+  std::array<int, 2> others{};
+  ASSERT_EQ(::pipe2(others.data(), O_CLOEXEC), 0);
+  ::dup3(others[0], ends[0], O_CLOEXEC);
+  ::close(others[0]), keep(others[1]);
+  EXPECT_THAT(ledger_.compare_after_restart(Capabilities{.pipes = true}), IsEmpty());
+  EXPECT_TRUE(ledger_.close(claim));
+}
+
+TEST_F(LedgerTest, TellsEventObjectsApartByKind) {
+  const int number = keep(::eventfd(0, EFD_CLOEXEC));
+  const auto identity = identify_descriptor(number);
+  ASSERT_TRUE(identity);
+  EXPECT_EQ(identity->kind, DescriptorIdentity::Kind::Anonymous);
+  EXPECT_EQ(identity->anonymous, "anon_inode:[eventfd]");
+}
+
+TEST_F(LedgerTest, ClosesDuplicatesEachForItself) {
+  const int number = socket();
+  const int duplicate = keep(::fcntl(number, F_DUPFD_CLOEXEC, 0));
+  const Claim first = ledger_.claim(number, "messages");
+  const Claim second = ledger_.claim(duplicate, "monitor");
+  EXPECT_TRUE(ledger_.close(first));
+  EXPECT_TRUE(is_open(duplicate));
+  EXPECT_TRUE(ledger_.is_mine(second));
+  EXPECT_TRUE(ledger_.close(second));
+}
+
+TEST_F(LedgerTest, DoesNotCloseANumberThatSomebodyWaitsOn) {
+  const int number = socket();
+  const Claim claim = ledger_.claim(number, "messages");
+  const Use use = ledger_.add_use(claim, "event loop");
+  EXPECT_THAT([&] { ledger_.close(claim); }, ThrowsMessage<Error>(HasSubstr("'event loop' still waits on it")));
+  EXPECT_TRUE(ledger_.is_usable(use));
+  ledger_.end_use(use);
+  EXPECT_FALSE(ledger_.is_usable(use));
+  EXPECT_TRUE(ledger_.close(claim));
+}
+
+TEST_F(LedgerTest, StopsAUseWhoseObjectIsGone) {
+  const int number = socket();
+  const Use use = ledger_.add_use(ledger_.claim(number, "messages"), "event loop");
+  replace(number);
+  EXPECT_FALSE(ledger_.is_usable(use));
+  ledger_.end_use(use);  // harmless
+}
+
+}  // namespace
+}  // namespace crs

@@ -1,0 +1,349 @@
+#include "crs/service.hpp"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <future>
+#include <thread>
+
+#include "crs/error.hpp"
+#include "service/world.h"
+
+namespace crs::testing {
+namespace {
+
+using namespace std::chrono_literals;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::ThrowsMessage;
+
+// A layer that notes what it is told in a common list ("upper continue") and answers as it is told to.
+class NotingLayer : public Layer {
+ public:
+  NotingLayer(std::string name, std::vector<std::string>& list) : name_(std::move(name)), list_(list) {}
+  Answer notify(State state) override {
+    list_.push_back(name_ + " " + name_of(state));
+    return answer ? answer(state) : Answer::Done;
+  }
+  std::function<Answer(State)> answer;
+
+ private:
+  std::string name_;
+  std::vector<std::string>& list_;
+};
+
+class ServiceTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    for (NotingLayer* layer : {&low_, &middle_, &high_}) {
+      registrations_.push_back(service_.register_layer(layer == &low_      ? "low"
+                                                       : layer == &middle_ ? "middle"
+                                                                           : "high",
+                                                       *layer));
+    }
+  }
+  void end_in(State state) {
+    module_.happen = [state] { return state; };
+  }
+
+  std::vector<std::string> told_;
+  PretendedModule module_;
+  Service service_{module_, Capabilities{}, counting_places()};
+  NotingLayer low_{"low", told_};
+  NotingLayer middle_{"middle", told_};
+  NotingLayer high_{"high", told_};
+  std::vector<LayerRegistration> registrations_;
+};
+
+TEST_F(ServiceTest, GoesDownAndUpAndReturnsTheReference) {
+  const Checkpointed outcome = service_.checkpoint();
+  EXPECT_EQ(outcome.state, State::Continue);
+  EXPECT_EQ(outcome.reference, "test@1");
+  EXPECT_THAT(told_, ElementsAre("high checkpoint", "middle checkpoint", "low checkpoint", "low continue",
+                                 "middle continue", "high continue"));
+  ASSERT_EQ(outcome.layers.size(), 6U);
+  EXPECT_EQ(outcome.layers[0].layer, "high");
+  EXPECT_EQ(outcome.layers[5].state, State::Continue);
+  EXPECT_EQ(service_.state(), State::Running);
+}
+
+TEST_F(ServiceTest, ReleasesDownwardsAndAcquiresUpwardsAfterARestart) {
+  end_in(State::Restart);
+  EXPECT_EQ(service_.checkpoint().state, State::Restart);
+  EXPECT_THAT(std::vector<std::string>(told_.begin() + 3, told_.end()),
+              ElementsAre("high restart-pre", "middle restart-pre", "low restart-pre", "low restart", "middle restart",
+                          "high restart"));
+}
+
+TEST_F(ServiceTest, TellsTheLayersThatTheProgramEnds) {
+  end_in(State::Term);
+  EXPECT_EQ(service_.checkpoint().state, State::Term);
+  EXPECT_THAT(std::vector<std::string>(told_.begin() + 3, told_.end()),
+              ElementsAre("low term", "middle term", "high term"));
+}
+
+TEST_F(ServiceTest, TreatsALayerThatClosedAtTheCheckpointAsRestartedThreeTimesInARow) {
+  middle_.answer = [](State state) { return state == State::Checkpoint ? Answer::Reopen : Answer::Done; };
+  for (int round = 1; round <= 3; ++round) {
+    told_.clear();
+    EXPECT_EQ(service_.checkpoint().reference, "test@" + std::to_string(round));
+    EXPECT_THAT(told_, ElementsAre("high checkpoint", "middle checkpoint", "low checkpoint", "middle restart-pre",
+                                   "low continue", "middle restart", "high continue"));
+  }
+}
+
+// --- Errors unwind ---
+
+TEST_F(ServiceTest, TellsOnlyThePreparedLayersOfAFailureBelowThem) {
+  low_.answer = [](State state) -> Answer {
+    if (state == State::Checkpoint) throw Error(ErrorKind::Failed, "messages in flight");
+    return Answer::Done;
+  };
+  EXPECT_THAT([&] { service_.checkpoint(); },
+              ThrowsMessage<Error>(AllOf(HasSubstr("messages in flight"), HasSubstr("layer 'low' at checkpoint"))));
+  EXPECT_THAT(told_,
+              ElementsAre("high checkpoint", "middle checkpoint", "low checkpoint", "middle error", "high error"));
+  low_.answer = {};
+  EXPECT_EQ(service_.checkpoint().reference, "test@1");
+}
+
+TEST_F(ServiceTest, NeverEntersTheLayersBelowAFailure) {
+  middle_.answer = [](State) -> Answer { throw std::runtime_error("no"); };
+  EXPECT_THROW(service_.checkpoint(), Error);
+  EXPECT_THAT(told_, ElementsAre("high checkpoint", "middle checkpoint", "high error"));
+}
+
+TEST_F(ServiceTest, TellsAllLayersUpwardsOfASnapshotThatFails) {
+  module_.happen = []() -> State { throw Error(ErrorKind::Failed, "no space left"); };
+  EXPECT_THAT([&] { service_.checkpoint(); }, ThrowsMessage<Error>(HasSubstr("no space left")));
+  EXPECT_THAT(std::vector<std::string>(told_.begin() + 3, told_.end()),
+              ElementsAre("low error", "middle error", "high error"));
+  EXPECT_EQ(service_.state(), State::Running);
+}
+
+TEST_F(ServiceTest, KeepsTheFirstCauseWhenUnwindingFailsToo) {
+  module_.happen = []() -> State { throw Error(ErrorKind::Failed, "no space left"); };
+  high_.answer = [](State state) -> Answer {
+    if (state == State::Error) throw Error(ErrorKind::Failed, "cannot resume");
+    return Answer::Done;
+  };
+  EXPECT_THAT([&] { service_.checkpoint(); },
+              ThrowsMessage<Error>(AllOf(::testing::StartsWith("no space left"), HasSubstr("cannot resume"))));
+}
+
+TEST_F(ServiceTest, GivesEveryLayerItsTurnWhenOneFailsAfterTheSnapshot) {
+  end_in(State::Restart);
+  high_.answer = [](State state) -> Answer {
+    if (state == State::RestartPre) throw Error(ErrorKind::Failed, "cannot release");
+    return Answer::Done;
+  };
+  EXPECT_THAT([&] { service_.checkpoint(); }, ThrowsMessage<Error>(AllOf(::testing::StartsWith("cannot release"),
+                                                                         HasSubstr("after the snapshot test@1"))));
+  EXPECT_EQ(told_.size(), 9U);
+}
+
+TEST_F(ServiceTest, AsksALayerAgainThatCannotYet) {
+  int asked = 0;
+  middle_.answer = [&](State state) {
+    return state == State::Checkpoint && ++asked < 4 ? Answer::NotYet : Answer::Done;
+  };
+  EXPECT_EQ(service_.checkpoint().state, State::Continue);
+  EXPECT_EQ(asked, 4);
+}
+
+TEST_F(ServiceTest, GivesUpOnALayerThatIsNeverReady) {
+  middle_.answer = [](State state) { return state == State::Checkpoint ? Answer::NotYet : Answer::Done; };
+  ServiceCheckpointOptions options;
+  options.time_limit = 20ms;
+  EXPECT_THAT([&] { service_.checkpoint(options); },
+              ThrowsMessage<Error>(HasSubstr("layer 'middle' was not ready for a snapshot within the time limit")));
+  EXPECT_EQ(told_.back(), "high error");
+}
+
+// --- Who asks, and when ---
+
+TEST_F(ServiceTest, ReportsItsProgress) {
+  std::vector<std::string> stages;
+  ServiceCheckpointOptions options;
+  options.progress = [&](const Progress& progress) {
+    stages.push_back(std::string(name_of(progress.stage)) + " " + progress.text);
+  };
+  service_.checkpoint(options);
+  EXPECT_THAT(stages, ElementsAre("accepted ", "quiescing high", "quiescing middle", "quiescing low", "snapshotting ",
+                                  "done test@1"));
+}
+
+TEST_F(ServiceTest, ServesSeveralAskersOneAfterTheOther) {
+  std::atomic<int> at_once = 0;
+  std::atomic<bool> overlapped = false;
+  module_.happen = [&] {
+    if (++at_once > 1) overlapped = true;
+    std::this_thread::yield();
+    --at_once;
+    return State::Continue;
+  };
+  constexpr int kThreads = 8;
+  std::vector<std::future<std::string>> askers;
+  for (int index = 0; index < kThreads; ++index) {
+    askers.push_back(std::async(std::launch::async, [&] { return service_.checkpoint().reference; }));
+  }
+  std::set<std::string> references;
+  for (auto& asker : askers) references.insert(asker.get());
+  EXPECT_EQ(references.size(), static_cast<std::size_t>(kThreads));
+  EXPECT_FALSE(overlapped);
+}
+
+TEST_F(ServiceTest, WaitsForACriticalSection) {
+  std::promise<void> entered;
+  std::promise<void> leave;
+  std::thread thread([&] {
+    service_.critical_sections().register_thread("solver");
+    const CriticalSection section(service_.critical_sections());
+    entered.set_value();
+    leave.get_future().wait();
+  });
+  entered.get_future().wait();
+  std::string delayed;
+  ServiceCheckpointOptions options;
+  options.progress = [&](const Progress& progress) {
+    if (progress.stage == Progress::Stage::Delayed && delayed.empty()) {
+      delayed = progress.text;
+      leave.set_value();
+    }
+  };
+  service_.checkpoint(options);
+  thread.join();
+  EXPECT_THAT(delayed, HasSubstr("by thread 'solver' in a critical section"));
+}
+
+TEST_F(ServiceTest, RefusesACheckpointAskedInsideACriticalSection) {
+  const CriticalSection section(service_.critical_sections());
+  EXPECT_THAT([&] { service_.checkpoint(); }, ThrowsMessage<Error>(HasSubstr("in a critical section itself")));
+  EXPECT_THAT(told_, IsEmpty());
+}
+
+TEST_F(ServiceTest, HasNoServiceInAForkedChild) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    try {
+      service_.checkpoint();
+    } catch (const Error& error) {
+      ::_exit(std::string(error.what()).find("has no service") != std::string::npos ? 0 : 2);
+    }
+    ::_exit(1);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+}
+
+// --- Layers that come and go ---
+
+TEST_F(ServiceTest, LeavesOutALayerThatUnregistered) {
+  registrations_.erase(registrations_.begin() + 1);
+  service_.checkpoint();
+  EXPECT_THAT(told_, ElementsAre("high checkpoint", "low checkpoint", "low continue", "high continue"));
+  EXPECT_THAT(service_.layers(), ElementsAre("low", "high"));
+}
+
+TEST_F(ServiceTest, LetsALayerTakeItselfOutWhileItIsTold) {
+  middle_.answer = [&](State state) {
+    if (state == State::Checkpoint) registrations_[1] = LayerRegistration();
+    return Answer::Done;
+  };
+  service_.checkpoint();
+  EXPECT_THAT(told_,
+              ElementsAre("high checkpoint", "middle checkpoint", "low checkpoint", "low continue", "high continue"));
+}
+
+TEST_F(ServiceTest, LetsALayerThatRegistersMeanwhileTakePartFromTheNextTimeOn) {
+  NotingLayer late("late", told_);
+  std::vector<LayerRegistration> registration;
+  high_.answer = [&](State state) {
+    if (state == State::Checkpoint && registration.empty())
+      registration.push_back(service_.register_layer("late", late));
+    return Answer::Done;
+  };
+  service_.checkpoint();
+  EXPECT_EQ(told_.size(), 6U);
+  told_.clear();
+  service_.checkpoint();
+  EXPECT_EQ(told_.front(), "late checkpoint");
+}
+
+TEST_F(ServiceTest, WaitsWithTheEndOfALayerUntilItHasBeenTold) {
+  std::promise<void> telling;
+  std::promise<void> go_on;
+  std::atomic<bool> told = false;
+  middle_.answer = [&](State state) {
+    if (state == State::Checkpoint) {
+      telling.set_value();
+      go_on.get_future().wait();
+      told = true;
+    }
+    return Answer::Done;
+  };
+  auto asker = std::async(std::launch::async, [&] { service_.checkpoint(); });
+  telling.get_future().wait();
+  auto remover = std::async(std::launch::async, [&] {
+    registrations_[1] = LayerRegistration();
+    return told.load();
+  });
+  go_on.set_value();
+  EXPECT_TRUE(remover.get());
+  asker.get();
+}
+
+// --- Round after round ---
+
+TEST_F(ServiceTest, KeepsGenerationsAndReferencesDistinctOverRestarts) {
+  std::set<std::string> references;
+  std::set<std::uint64_t> generations;
+  Ledger& ledger = service_.ledger();
+  const int number = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+  for (const State state : {State::Continue, State::Restart, State::Continue, State::Restart, State::Continue}) {
+    end_in(state);
+    const Claim claim = ledger.claim(number, "low");
+    references.insert(service_.checkpoint().reference);
+    generations.insert(claim.generation);
+    ledger.release(claim);
+  }
+  ::close(number);
+  EXPECT_EQ(references.size(), 5U);
+  EXPECT_EQ(generations.size(), 5U);
+}
+
+TEST_F(ServiceTest, LeavesAFileThatACallbackOpensRightAfterTheRestart) {
+  end_in(State::Restart);
+  const int lost = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+  const Claim claim = service_.ledger().claim(lost, "low");
+  module_.happen = [&] {
+    ::close(lost);
+    return State::Restart;
+  };
+  int opened = -1;
+  high_.answer = [&](State state) {
+    if (state == State::RestartPre) opened = ::open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+    return Answer::Done;
+  };
+  low_.answer = [&](State state) {
+    if (state == State::RestartPre) {
+      EXPECT_FALSE(service_.ledger().close(claim));
+    }
+    return Answer::Done;
+  };
+  const Checkpointed outcome = service_.checkpoint();
+  EXPECT_EQ(opened, lost);  // the very number that 'low' records
+  EXPECT_GE(::fcntl(opened, F_GETFD), 0);
+  EXPECT_THAT(outcome.forgotten, ElementsAre("descriptor " + std::to_string(lost) + " of layer 'low' (device)"));
+  ::close(opened);
+}
+
+}  // namespace
+}  // namespace crs::testing
