@@ -197,7 +197,8 @@ class RestartVerb : public Verb {
       return module.restart(snapshot.to_snapshot(), options);
     } catch (const Error& error) {
       // What somebody has removed meanwhile is not damaged.
-      if (error.kind() == ErrorKind::Damaged) context.store().check_present(snapshot.reference);
+      const bool may_be_removed = error.kind() == ErrorKind::Damaged || error.error_number() == ENOENT;
+      if (may_be_removed) context.store().check_present(snapshot.reference);
       throw;
     }
   }

@@ -351,6 +351,8 @@ def unwritable_stores(workspace):
     reading = """
 {CRS} list --json >/dev/null && {CRS} show fixed >/dev/null && {CRS} verify fixed && {CRS} check --json >facts.json || echo check-$?
 {CRS} restart fixed & command=$!
+# A signal that comes before the program is about to run ends the command itself; from then on it has all signals blocked.
+for i in $(seq 400); do grep -q "^SigBlk:.ffff" /proc/$command/status && break; sleep 0.02; done
 for i in $(seq 400); do sleep 0.02; kill -USR2 $command; grep -q SIGUSR2 signals.log && break; done
 wait $command; echo "status $?"
 """
