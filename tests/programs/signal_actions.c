@@ -16,8 +16,9 @@ struct kernel_action {
 static struct kernel_action before[65];
 static char main_stack[65536];
 static char thread_stack[65536];
-static volatile unsigned long where_handler_ran;
-static volatile int with_value;
+// Both threads check themselves at the same time.
+static _Thread_local volatile unsigned long where_handler_ran;
+static _Thread_local volatile int with_value;
 
 static void on_stack(int signal, siginfo_t* info, void* context) {
   char here;
