@@ -106,7 +106,7 @@ class RestartVerb : public Verb {
     const Reference wanted = Reference::parse(target_);
     if (!job_.empty()) check_chosen_job_name(job_);
     const SnapshotInfo snapshot = context.store().open(wanted);
-    const Selection selection = select_writer(context, snapshot);
+    const Selection selection = context.components().select(snapshot.manifest.component().name());
     const std::string job = job_.empty() ? wanted.job : job_;
     SignalState signals;
     // The program's terminal settings are applied to this terminal; they end with the program.
@@ -136,18 +136,6 @@ class RestartVerb : public Verb {
   }
 
  private:
-  // The component that wrote the snapshot. That it is not there is no mistake in how this command was given.
-  static Selection select_writer(Context& context, const SnapshotInfo& snapshot) {
-    try {
-      return context.components().select(snapshot.manifest.component().name());
-    } catch (const Error& error) {
-      if (error.kind() != ErrorKind::Usage) throw;
-      throw Error(ErrorKind::Failed, fmt::format("the snapshot was made by a component that this crs does not have: {}",
-                                                 error.chain().front()))
-          .advise("Use a crs that has it");
-    }
-  }
-
   // A program can be started from a store that cannot be written to (a read-only copy, a full disk); its name is then
   // unknown to other commands.
   static bool is_unwritable(const Error& error) {
