@@ -1,8 +1,9 @@
 // A checkpointer as CRS sees it: a component that is asked whether it can work here, and the module it then hands out.
 //
-// The command line and the library never know which checkpointer they call: they select a component through the framework and use
-// the operations of its module. C++17. A module is used by one thread at a time unless an operation says otherwise. Every operation
-// reports failure by throwing crs::Error; the program that was to be checkpointed is then unharmed.
+// The command line and the library never know which checkpointer they call: they select a component through the
+// framework and use the operations of its module. C++17. A module is used by one thread at a time unless an operation
+// says otherwise. Every operation reports failure by throwing crs::Error; the program that was to be checkpointed is
+// then unharmed.
 #pragma once
 
 #include <sys/types.h>
@@ -43,14 +44,15 @@ struct Pass {
   std::string part_of{};  // the pass during which it ran, or empty: those that are part of none follow each other
 };
 
-// What a component hands to the framework when everything of the snapshot is written and before the program is released.
+// What a component hands to the framework when everything of the snapshot is written and before the program is
+// released.
 struct SnapshotContents {
-  std::vector<Pass> passes;              // in the order they began
-  std::uint64_t pause_nanoseconds = 0;   // how long the program was stopped so far
-  std::uint64_t memory_bytes = 0;        // of memory that the snapshot holds, uncompressed
-  std::vector<std::string> warnings;     // what could not be kept exactly and why, one sentence each
+  std::vector<Pass> passes;             // in the order they began
+  std::uint64_t pause_nanoseconds = 0;  // how long the program was stopped so far
+  std::uint64_t memory_bytes = 0;       // of memory that the snapshot holds, uncompressed
+  std::vector<std::string> warnings;    // what could not be kept exactly and why, one sentence each
   // What the manifest says of the program.
-  pid_t pid = 0;                         // as the program sees itself
+  pid_t pid = 0;  // as the program sees itself
   std::uint32_t threads = 0;
   std::string executable;
   std::vector<std::string> command_line;
@@ -62,11 +64,12 @@ struct SnapshotContents {
 class SnapshotSink {
  public:
   virtual ~SnapshotSink() = default;
-  // Where the component writes its files (absolute; exists, mode 0700, empty at first). Files named "manifest" are the framework's.
+  // Where the component writes its files (absolute; exists, mode 0700, empty at first). Files named "manifest" are the
+  // framework's.
   virtual const std::string& location() const = 0;
-  // Syncs and checksums every file in location(), writes the manifest and makes the snapshot appear under its reference, atomically.
-  // Throws if that fails; then there is no snapshot. To be called once, with the program still in the component's hands where it is to
-  // be stopped or killed after the checkpoint.
+  // Syncs and checksums every file in location(), writes the manifest and makes the snapshot appear under its
+  // reference, atomically. Throws if that fails; then there is no snapshot. To be called once, with the program still
+  // in the component's hands where it is to be stopped or killed after the checkpoint.
   virtual void commit(const SnapshotContents& contents) = 0;
 };
 
@@ -78,8 +81,9 @@ struct CheckpointOptions {
   std::vector<std::string> leave_out;
   // Called with one line for the person who asked ("delayed by ..."); may be empty.
   std::function<void(const std::string&)> progress;
-  // The path of a file, which need not exist, where the component may keep what it wants to know of the running program at its next
-  // checkpoint: the same for every checkpoint and restart of one job. It may be lost at any time. Empty: there is none.
+  // The path of a file, which need not exist, where the component may keep what it wants to know of the running program
+  // at its next checkpoint: the same for every checkpoint and restart of one job. It may be lost at any time. Empty:
+  // there is none.
   std::string remembered_path;
 };
 
@@ -94,22 +98,23 @@ enum class ChangedFiles { Refuse, Accept };
 struct RestartOptions {
   Ids ids = Ids::Automatic;
   ChangedFiles changed_files = ChangedFiles::Refuse;
-  bool detach = false;                 // the program must outlive the caller
+  bool detach = false;  // the program must outlive the caller
   // An existing directory, mode 0700, where the component keeps what it takes out of the user's files (tails cut off).
   // Empty: there is none, and a restart that would have to take something out is an error.
   std::string set_aside_directory;
   std::function<void(const std::string&)> progress;  // one line for a person; may be empty
-  std::string remembered_path;                       // as in CheckpointOptions, of the job that the program is from now on
-  // Called with the program's id, as RestartedProgram::pid, just before it runs, when nothing is likely to fail any more: from then on it
-  // can be found by its job's name, and a signal to the caller is the program's. May be empty.
+  std::string remembered_path;  // as in CheckpointOptions, of the job that the program is from now on
+  // Called with the program's id, as RestartedProgram::pid, just before it runs, when nothing is likely to fail any
+  // more: from then on it can be found by its job's name, and a signal to the caller is the program's. May be empty.
   std::function<void(pid_t)> before_start;
 };
 
 // A restarted program. It is running when this is returned.
 struct RestartedProgram {
-  pid_t pid = 0;       // as the caller sees it
-  pid_t wait_pid = 0;  // the caller's child to wait for; its exit status is the program's, or 128+N after signal N. Signals sent to
-                       // `pid` reach the program. Equals `pid` unless the component put a process between
+  pid_t pid = 0;  // as the caller sees it
+  pid_t wait_pid =
+      0;  // the caller's child to wait for; its exit status is the program's, or 128+N after signal N. Signals sent to
+          // `pid` reach the program. Equals `pid` unless the component put a process between
   std::vector<std::string> notes;  // what the user should know: set-aside files and their places, warnings
   std::vector<Pass> passes;
 };
@@ -117,8 +122,8 @@ struct RestartedProgram {
 // A command about to be started by `crs run` or a launcher; prelaunch may change every part.
 struct LaunchPlan {
   int rank = 0;
-  std::string base_directory;            // where snapshots go
-  std::string application;               // path or name of the executable
+  std::string base_directory;  // where snapshots go
+  std::string application;     // path or name of the executable
   std::string working_directory;
   std::vector<std::string> arguments;    // argv, [0] included
   std::vector<std::string> environment;  // NAME=VALUE
@@ -133,10 +138,12 @@ class Module {
   virtual void init() {}
   virtual void finalize() {}
 
-  // Takes a snapshot of process `pid` (0: the caller) into `sink`. On an Error nothing was committed and the program goes on.
+  // Takes a snapshot of process `pid` (0: the caller) into `sink`. On an Error nothing was committed and the program
+  // goes on.
   virtual CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOptions& options) = 0;
 
-  // Starts the program of a committed snapshot again. Everything is validated before the program runs; on an Error nothing is left.
+  // Starts the program of a committed snapshot again. Everything is validated before the program runs; on an Error
+  // nothing is left.
   virtual RestartedProgram restart(const Snapshot& snapshot, const RestartOptions& options) = 0;
 
   // Critical sections. They nest, per registered thread.
@@ -168,15 +175,15 @@ struct QueryResult {
   std::string reason;  // why declined, or a remark
 };
 
-// Where a component says something to the person in charge: one line without a newline. Level 0 is always shown, a higher one from
-// that value of the parameter crs_NAME_verbose on.
+// Where a component says something to the person in charge: one line without a newline. Level 0 is always shown, a
+// higher one from that value of the parameter crs_NAME_verbose on.
 using ComponentOutput = std::function<void(int level, const std::string& line)>;
 
 class Component {
  public:
   virtual ~Component() = default;
   // Called once, before anything else that may want to say something. Both the component and its module may keep it.
-  virtual void set_output(ComponentOutput output) { static_cast<void>(output); }
+  virtual void set_output(ComponentOutput /*output*/) {}
   virtual std::string name() const = 0;
   virtual std::string version() const = 0;
   virtual InterfaceVersion interface_version() const { return kInterfaceVersion; }
@@ -188,10 +195,10 @@ class Component {
 
 }  // namespace crs
 
-// Makes a shared object of the component `Type`, once in one of its source files: CRS_COMPONENT(MyComponent). The object is looked for
-// in the directories of $CRS_COMPONENT_PATH and then in the installed one. Its version of the interface is read before anything of it
-// is called; both names are for the framework only.
-#define CRS_COMPONENT(Type)                                                                                       \
-  extern "C" __attribute__((visibility("default"))) const crs::InterfaceVersion crs_component_interface{};        \
+// Makes a shared object of the component `Type`, once in one of its source files: CRS_COMPONENT(MyComponent). The
+// object is looked for in the directories of $CRS_COMPONENT_PATH and then in the installed one. Its version of the
+// interface is read before anything of it is called; both names are for the framework only.
+#define CRS_COMPONENT(Type)                                                                                     \
+  extern "C" __attribute__((visibility("default"))) const crs::InterfaceVersion crs_component_interface{};      \
   extern "C" __attribute__((visibility("default"))) crs::Component* crs_make_component() { return new Type(); } \
   static_assert(true, "takes a semicolon")

@@ -1,5 +1,5 @@
-// The one error type of CRS: a kind that decides the exit status, a chain of causes with the first cause first, and what the user
-// can do about it. C++17; not thread-safe as an object, as any value.
+// The one error type of CRS: a kind that decides the exit status, a chain of causes with the first cause first, and
+// what the user can do about it. C++17; not thread-safe as an object, as any value.
 #pragma once
 
 #include <exception>
@@ -43,8 +43,8 @@ class Error : public std::exception {
   // One line: "CAUSE (CONTEXT; OUTER CONTEXT). ADVICE".
   const char* what() const noexcept override { return text_.c_str(); }
 
-  // To and from bytes, for errors that cross a process boundary. decode() of anything malformed gives an Error of kind Failed that
-  // says so; it never throws.
+  // To and from bytes, for errors that cross a process boundary. decode() of anything malformed gives an Error of kind
+  // Failed that says so; it never throws.
   std::string encode() const;
   static Error decode(std::string_view bytes);
 

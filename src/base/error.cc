@@ -47,11 +47,13 @@ void Error::compose() {
   if (chain_.size() > 1) text_ += ")";
   if (!advice_.empty()) text_ += ". " + advice_;
   // what() ends at the first NUL, which damaged names may hold.
-  for (std::size_t nul = text_.find('\0'); nul != std::string::npos; nul = text_.find('\0')) text_.replace(nul, 1, "\\0");
+  for (std::size_t nul = text_.find('\0'); nul != std::string::npos; nul = text_.find('\0'))
+    text_.replace(nul, 1, "\\0");
 }
 
 std::string Error::encode() const {
-  std::string bytes = fmt::format("{}{}{}{}{}", static_cast<int>(kind_), kFieldSeparator, error_number_, kFieldSeparator, advice_);
+  std::string bytes =
+      fmt::format("{}{}{}{}{}", static_cast<int>(kind_), kFieldSeparator, error_number_, kFieldSeparator, advice_);
   for (const std::string& link : chain_) bytes += kFieldSeparator + link;
   return bytes;
 }

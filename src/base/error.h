@@ -1,7 +1,8 @@
 // Throwing and enriching crs::Error.
 //
-// Errors are thrown. A function that adds knowledge ("on descriptor 7 of process 4711") catches by reference, calls add_context and
-// rethrows with `throw;`, or uses in_context(). A traced program that dies is an ordinary Error of kind ProgramGone.
+// Errors are thrown. A function that adds knowledge ("on descriptor 7 of process 4711") catches by reference, calls
+// add_context and rethrows with `throw;`, or uses in_context(). A traced program that dies is an ordinary Error of kind
+// ProgramGone.
 #pragma once
 
 #include <fmt/format.h>

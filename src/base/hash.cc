@@ -16,7 +16,7 @@ Hash128 canonical(XXH128_hash_t value) {
   XXH128_canonical_t canonical_bytes;
   XXH128_canonicalFromHash(&canonical_bytes, value);
   Hash128 result;
-  std::copy(std::begin(canonical_bytes.digest), std::end(canonical_bytes.digest), result.bytes.begin());
+  std::ranges::copy(canonical_bytes.digest, result.bytes.begin());
   return result;
 }
 
@@ -38,8 +38,9 @@ std::string Hash128::to_hex() const {
 
 Hash128 Hash128::from_bytes(std::string_view text) {
   Hash128 result;
-  if (text.size() != result.bytes.size()) fail(ErrorKind::Damaged, "a checksum has {} bytes instead of 16", text.size());
-  std::copy(text.begin(), text.end(), result.bytes.begin());
+  if (text.size() != result.bytes.size())
+    fail(ErrorKind::Damaged, "a checksum has {} bytes instead of 16", text.size());
+  std::ranges::copy(text, result.bytes.begin());
   return result;
 }
 
@@ -50,7 +51,9 @@ StreamHash::~StreamHash() = default;
 StreamHash::StreamHash(StreamHash&&) noexcept = default;
 StreamHash& StreamHash::operator=(StreamHash&&) noexcept = default;
 
-void StreamHash::update(std::span<const std::byte> bytes) { XXH3_128bits_update(state_->xxh, bytes.data(), bytes.size()); }
+void StreamHash::update(std::span<const std::byte> bytes) {
+  XXH3_128bits_update(state_->xxh, bytes.data(), bytes.size());
+}
 
 Hash128 StreamHash::digest() const { return canonical(XXH3_128bits_digest(state_->xxh)); }
 

@@ -9,12 +9,12 @@
 
 namespace crs {
 
-// Runs `worker` in `threads` threads at once, the calling one included (0: as many as there are cores), and waits for all of them. The
-// first exception that leaves one is rethrown. Signals are blocked in the threads it starts.
+// Runs `worker` in `threads` threads at once, the calling one included (0: as many as there are cores), and waits for
+// all of them. The first exception that leaves one is rethrown. Signals are blocked in the threads it starts.
 void run_in_parallel(const std::function<void()>& worker, unsigned threads = 0);
 
-// Calls `action` once for every number below `count`, in no particular order and from several threads. After the first exception no
-// further number is begun; it is rethrown.
+// Calls `action` once for every number below `count`, in no particular order and from several threads. After the first
+// exception no further number is begun; it is rethrown.
 template <typename Action>
 void for_each_in_parallel(std::size_t count, const Action& action, unsigned threads = 0) {
   std::atomic<std::size_t> next = 0;

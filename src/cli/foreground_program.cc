@@ -56,14 +56,15 @@ int ForegroundProgram::wait() {
     siginfo_t signal{};
     if (next_signal(signal)) {
       if (signal.si_signo != SIGCHLD) handle(signal);
-    } else if (looks_for_stop_ > 0 && --looks_for_stop_ >= 0 && stopped()) {
-      stop_along(SIGTSTP);
+    } else if (looks_for_stop_ > 0) {
+      --looks_for_stop_;
+      if (stopped()) stop_along(SIGTSTP);
     }
     if (handle_children() == Progress::Ended) return exit_status_;
   }
 }
 
-bool ForegroundProgram::next_signal(siginfo_t& signal) {
+bool ForegroundProgram::next_signal(siginfo_t& signal) const {
   sigset_t all;
   ::sigfillset(&all);
   // The time limit only counts while a stop of a program below another process is to be expected, of which there is no

@@ -34,7 +34,7 @@ class ForegroundProgram {
   bool reached_program(const siginfo_t& signal) const;
   bool stopped() const;
   void stop_along(int signal);
-  bool next_signal(siginfo_t& signal);
+  bool next_signal(siginfo_t& signal) const;
 
   pid_t pid_;
   pid_t wait_pid_;

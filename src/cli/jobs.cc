@@ -63,8 +63,8 @@ bool is_below(pid_t pid, pid_t ancestor) {
 }
 
 bool executes_crs(pid_t pid) {
-  struct stat own {};
-  struct stat other {};
+  struct stat own{};
+  struct stat other{};
   const std::string link = fmt::format("/proc/{}/exe", pid);
   return ::stat("/proc/self/exe", &own) == 0 && ::stat(link.c_str(), &other) == 0 && own.st_dev == other.st_dev &&
          own.st_ino == other.st_ino;
@@ -81,7 +81,7 @@ std::string user_name(uid_t user) {
 void check_exists(pid_t pid) {
   if (::kill(pid, 0) == 0) return;
   if (errno == EPERM) {
-    struct stat status {};
+    struct stat status{};
     const bool known = ::stat(fmt::format("/proc/{}", pid).c_str(), &status) == 0;
     throw Error(ErrorKind::Refused, fmt::format("process {} belongs to {}", pid,
                                                 known ? "user " + user_name(status.st_uid) : "another user"))

@@ -51,8 +51,8 @@ class WithoutPipes {
 
  private:
   void set_aside(int number) {
-    struct stat status {};
-    if (::fstat(number, &status) != 0 || !(S_ISFIFO(status.st_mode) || S_ISSOCK(status.st_mode))) return;
+    struct stat status{};
+    if (::fstat(number, &status) != 0 || (!S_ISFIFO(status.st_mode) && !S_ISSOCK(status.st_mode))) return;
     FileDescriptor original(::fcntl(number, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
     if (!original) fail_errno(errno, "duplicating standard stream {}", number);
     ::dup2(open_file("/dev/null", O_RDWR).get(), number);
@@ -162,8 +162,8 @@ class RestartVerb : public Verb {
     }
   }
 
-  RestartedProgram restart(Context& context, Module& module, const SnapshotInfo& snapshot,
-                           const std::string& job, const std::function<void(pid_t)>& before_start) const {
+  RestartedProgram restart(Context& context, Module& module, const SnapshotInfo& snapshot, const std::string& job,
+                           const std::function<void(pid_t)>& before_start) const {
     const std::optional<SetAside> set_aside = make_set_aside(context, snapshot.reference);
     RestartOptions options;
     options.ids = kIds.at(ids_);

@@ -11,7 +11,9 @@ class SnapshotVerb : public Verb {
  public:
   std::string action() const override { return target_.empty() ? name() : name() + " " + target_; }
   void define(CLI::App& app) override {
-    app.add_option("SNAPSHOT", target_, "The snapshot, or a job for its newest one")->type_name("JOB[@SEQ]")->required();
+    app.add_option("SNAPSHOT", target_, "The snapshot, or a job for its newest one")
+        ->type_name("JOB[@SEQ]")
+        ->required();
   }
 
  protected:

@@ -54,8 +54,9 @@ std::vector<pid_t> ids_of(const StoppedProcess& process) {
 
 // Every room's part: timers before the signals that they may send meanwhile, then in the order of the image.
 // Returns which pages are to be saved.
-std::vector<PageArea> capture_process(CaptureContext& context, const Survey& survey, BorrowedProcess& borrowed, Passes& passes,
-                                      image::Process& image) {
+// NOLINTNEXTLINE(readability-function-size): a story is a list of steps
+std::vector<PageArea> capture_process(CaptureContext& context, const Survey& survey, BorrowedProcess& borrowed,
+                                      Passes& passes, image::Process& image) {
   image.set_pid(context.own_pid);
   capture_session(context, *image.mutable_session());
   const auto before_timers = Clock::now();
@@ -66,7 +67,8 @@ std::vector<PageArea> capture_process(CaptureContext& context, const Survey& sur
       if (thread.tid == context.pid) image.set_stopped(thread.group_stopped);
     });
   });
-  auto pages = passes.run("memory areas", [&] { return capture_memory(context, survey.memory, *image.mutable_memory()); });
+  auto pages =
+      passes.run("memory areas", [&] { return capture_memory(context, survey.memory, *image.mutable_memory()); });
   passes.run("descriptors", [&] { capture_descriptors(context, *image.mutable_descriptors()); });
   passes.run("signals", [&] { capture_signals(context, *image.mutable_signals()); });
   std::vector<const image::ThreadSignals*> of_threads;
@@ -109,6 +111,7 @@ std::uint64_t nanoseconds_since(Clock::time_point start) {
 
 }  // namespace
 
+// NOLINTNEXTLINE(readability-function-size): a story is a list of steps
 CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOptions& options) {
   const ChildSignalBlocked child_signal;
   Passes passes;
@@ -159,7 +162,8 @@ CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOpti
   refusals.throw_if_any();
 
   // The pages, while the program stands still with nothing borrowed.
-  passes.run("pages", [&] { save_memory_pages(process->memory(), pages, sink.location(), {}, *image.mutable_memory()); });
+  passes.run("pages",
+             [&] { save_memory_pages(process->memory(), pages, sink.location(), {}, *image.mutable_memory()); });
   passes.add_bytes(image.memory().page_bytes());
 
   // The program goes on; what follows is not part of its pause.
@@ -181,7 +185,8 @@ CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOpti
     process->kill();
     outcome.state = State::Term;
   }
-  outcome.pause_nanoseconds = options.after == AfterCheckpoint::Continue ? contents.pause_nanoseconds : nanoseconds_since(process->since());
+  outcome.pause_nanoseconds =
+      options.after == AfterCheckpoint::Continue ? contents.pause_nanoseconds : nanoseconds_since(process->since());
   return outcome;
 }
 

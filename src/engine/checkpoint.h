@@ -7,9 +7,9 @@
 
 namespace crs::engine {
 
-// Takes a snapshot of process `pid` (as the caller sees it) and commits it to `sink`. The program is left as the options say; if this
-// throws, nothing is committed and the program goes on. Must be called by the thread that may trace (any thread, but only one), with no
-// other use of SIGCHLD in the calling process meanwhile.
+// Takes a snapshot of process `pid` (as the caller sees it) and commits it to `sink`. The program is left as the
+// options say; if this throws, nothing is committed and the program goes on. Must be called by the thread that may
+// trace (any thread, but only one), with no other use of SIGCHLD in the calling process meanwhile.
 CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOptions& options);
 
 }  // namespace crs::engine

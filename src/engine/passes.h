@@ -32,7 +32,8 @@ class Passes {
       passes.running_ = passes.list_.back().name;
     }
     ~Timer() {
-      const auto taken = std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - start_);
+      const auto taken =
+          std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - start_);
       passes_.list_[place_].nanoseconds = static_cast<std::uint64_t>(taken.count());
       passes_.running_ = std::move(outer_);
     }

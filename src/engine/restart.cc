@@ -8,16 +8,16 @@
 #include "engine/image/process.pb.h"
 #include "engine/newborn/newborn.h"
 #include "engine/passes.h"
+#include "engine/resources/attributes/attributes.h"
+#include "engine/resources/attributes/limits.h"
 #include "engine/resources/context.h"
+#include "engine/resources/credentials/credentials.h"
+#include "engine/resources/descriptors/descriptors.h"
 #include "engine/resources/memory/memory.h"
-#include "engine/resources/timers/timers.h"
 #include "engine/resources/sessions/sessions.h"
 #include "engine/resources/signals/signals.h"
-#include "engine/resources/descriptors/descriptors.h"
-#include "engine/resources/credentials/credentials.h"
-#include "engine/resources/attributes/limits.h"
-#include "engine/resources/attributes/attributes.h"
 #include "engine/resources/threads/threads.h"
+#include "engine/resources/timers/timers.h"
 #include "engine/tracee/child_signal.h"
 #include "engine/tracee/id_taken.h"
 
@@ -32,7 +32,9 @@ image::Process read_image(const std::string& location) {
   return image;
 }
 
-std::uint32_t content_objects_of(const image::Process& image) { return static_cast<std::uint32_t>(image.descriptors().objects_size()); }
+std::uint32_t content_objects_of(const image::Process& image) {
+  return static_cast<std::uint32_t>(image.descriptors().objects_size());
+}
 
 // Every room's answer to "can this be brought back here?", before anything is started.
 void check_process(CheckContext& context, const image::Process& image) {
@@ -51,8 +53,8 @@ void check_process(CheckContext& context, const image::Process& image) {
 // The numbers of the newborn's private descriptors: none is one of the program's.
 struct PrivateDescriptors {
   explicit PrivateDescriptors(const image::Process& image)
-      : all(choose_private_numbers(image.descriptors(),
-                                   private_descriptors_needed(image.descriptors()) + memory_descriptors_needed(image.memory()))),
+      : all(choose_private_numbers(image.descriptors(), private_descriptors_needed(image.descriptors()) +
+                                                            memory_descriptors_needed(image.memory()))),
         memory(all.first + private_descriptors_needed(image.descriptors())) {}
 
   PrivateNumbers all;  // first the channel and the descriptors room's own
@@ -67,10 +69,12 @@ std::vector<pid_t> ids_of(const image::Process& image) {
 
 std::array<int, 3> own_standard_streams() {
   std::array<int, 3> streams{};
-  for (int number = 0; number < 3; ++number) streams[static_cast<std::size_t>(number)] = ::fcntl(number, F_GETFD) >= 0 ? number : -1;
+  for (int number = 0; number < 3; ++number)
+    streams[static_cast<std::size_t>(number)] = ::fcntl(number, F_GETFD) >= 0 ? number : -1;
   return streams;
 }
 
+// NOLINTNEXTLINE(readability-function-size): a story is a list of steps
 RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& options) {
   Passes passes;
   RestartedProgram program;

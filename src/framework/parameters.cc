@@ -216,7 +216,7 @@ ParameterValue Parameters::value_of(const Setting& setting, const ParameterDecla
        same_type ? "" : fmt::format(", {}", article_name_of(*setting.written_as)));
 }
 
-void Parameters::declare(ParameterDeclaration declaration) {
+void Parameters::declare(const ParameterDeclaration& declaration) {
   Parameter parameter{.declaration = declaration, .value = declaration.default_value, .source = {}, .origin = {}};
   if (const auto setting = settings_.find(declaration.name); setting != settings_.end()) {
     parameter.value = value_of(setting->second, declaration);

@@ -66,7 +66,7 @@ class Parameters {
 
   // Makes a parameter known and gives it its value. Throws an Error of kind Usage with name, value, type and source if
   // the setting that counts is not of the parameter's type.
-  void declare(ParameterDeclaration declaration);
+  void declare(const ParameterDeclaration& declaration);
 
   // Throws an Error of kind Usage for a setting whose parameter was never declared; it names the nearest one.
   void reject_unknown() const;

@@ -73,7 +73,7 @@ const char* name_of(DescriptorIdentity::Kind kind) noexcept {
 }
 
 std::optional<DescriptorIdentity> identify_descriptor(int number) {
-  struct stat status {};
+  struct stat status{};
   if (::fstat(number, &status) != 0) return std::nullopt;
   std::string link = link_of(number);
   DescriptorIdentity identity;

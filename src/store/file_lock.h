@@ -10,8 +10,8 @@
 
 namespace crs {
 
-// A lock file may be removed by the one who holds it; those who wait then lock the one that takes its place. Where its directory is gone
-// too, an Error with the number ENOENT is thrown.
+// A lock file may be removed by the one who holds it; those who wait then lock the one that takes its place. Where its
+// directory is gone too, an Error with the number ENOENT is thrown.
 class FileLock {
  public:
   // Creates the lock file if there is none. Empty: another one holds the lock.

@@ -54,7 +54,8 @@ JobDirectory JobDirectory::create(Disk& disk, int store, const std::string& stor
     throw disk_error(fmt::format("cannot create {}/{}", store_path, job), errno);
   }
   std::optional<JobDirectory> directory = open(store, store_path, job);
-  if (!directory) throw Error::from_errno(fmt::format("{}/{} vanished as soon as it was created", store_path, job), ENOENT);
+  if (!directory)
+    throw Error::from_errno(fmt::format("{}/{} vanished as soon as it was created", store_path, job), ENOENT);
   return std::move(*directory);
 }
 

@@ -28,10 +28,10 @@ store::RunningRecord describe_here() {
   std::string boot = read_file("/proc/sys/kernel/random/boot_id", 128);
   while (boot.ends_with('\n')) boot.pop_back();
   here.set_boot_id(boot);
-  struct stat status {};
+  struct stat status{};
   if (::stat("/proc/self/ns/pid", &status) != 0) fail_errno(errno, "cannot look at /proc/self/ns/pid");
   here.set_pid_namespace(status.st_ino);
-  struct utsname names {};
+  struct utsname names{};
   if (::uname(&names) != 0) fail_errno(errno, "cannot ask for the system's name");
   here.set_host(names.nodename);
   return here;

@@ -104,7 +104,8 @@ void SnapshotReader::verify_parts(const store::FileRecord& record) const {
   verify_file(record);
   if (record.verified_by().empty()) return;
   if (record.verified_by() != record.name() + ".index") {
-    fail(ErrorKind::Damaged, "{}/{} is verified in an unknown way, by {}", location_, record.name(), record.verified_by());
+    fail(ErrorKind::Damaged, "{}/{} is verified in an unknown way, by {}", location_, record.name(),
+         record.verified_by());
   }
   verify_extents(location_, record.name());
 }

@@ -31,7 +31,7 @@ std::uint64_t nanoseconds_since(std::chrono::steady_clock::time_point begin) {
 }
 
 void describe_host(store::Manifest& manifest) {
-  struct utsname names {};
+  struct utsname names{};
   if (::uname(&names) != 0) fail_errno(errno, "cannot ask for the system's name");
   manifest.set_host(names.nodename);
   manifest.set_kernel(fmt::format("{} {} {} {}", names.sysname, names.release, names.version, names.machine));
@@ -148,7 +148,7 @@ void SnapshotWriter::collect_files(int directory) {
 void SnapshotWriter::finish_file(int directory, const std::string& name, bool has_index) {
   const std::string path = location_ + "/" + name;
   const FileDescriptor file = open_file_beneath(directory, name, location_);
-  struct stat status {};
+  struct stat status{};
   if (::fstat(file.get(), &status) != 0) fail_errno(errno, "cannot look at {}", path);
   store::FileRecord& record = *manifest_.add_files();
   record.set_name(name);

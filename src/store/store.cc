@@ -24,7 +24,7 @@ std::string environment(const char* name) {
 
 std::string home_directory() {
   if (std::string home = environment("HOME"); home.starts_with('/')) return home;
-  struct passwd entry {};
+  struct passwd entry{};
   struct passwd* found = nullptr;
   std::array<char, 16384> buffer;
   ::getpwuid_r(::geteuid(), &entry, buffer.data(), buffer.size(), &found);
@@ -36,7 +36,7 @@ std::string home_directory() {
 // Creates `path` and what is missing above it, each mode 0700 and durably.
 void create_directories(Disk& disk, const std::filesystem::path& path) {
   if (path.empty() || path == path.root_path()) return;
-  struct stat status {};
+  struct stat status{};
   if (::stat(path.c_str(), &status) == 0) return;
   create_directories(disk, path.parent_path());
   if (::mkdir(path.c_str(), 0700) != 0) {
@@ -50,7 +50,7 @@ void create_directories(Disk& disk, const std::filesystem::path& path) {
 }
 
 void check_owner(int directory, const std::string& path) {
-  struct stat status {};
+  struct stat status{};
   if (::fstat(directory, &status) != 0) fail_errno(errno, "cannot look at {}", path);
   if (status.st_uid != ::geteuid()) {
     throw Error(ErrorKind::Failed,
@@ -105,7 +105,7 @@ std::string Store::default_location() {
   return home_directory() + "/.local/state/crs";
 }
 
-Store::Store(std::string location, std::shared_ptr<Disk> disk) : disk_(std::move(disk)) {
+Store::Store(const std::string& location, std::shared_ptr<Disk> disk) : disk_(std::move(disk)) {
   const std::filesystem::path absolute = std::filesystem::absolute(location).lexically_normal();
   location_ = absolute.has_filename() ? absolute.native() : absolute.parent_path().native();
   open_root();
@@ -131,7 +131,7 @@ std::vector<std::string> Store::jobs() const {
   if (!root) return {};
   std::vector<std::string> jobs = names_in(root.get(), location_);
   std::erase_if(jobs, [&](const std::string& name) {
-    struct stat status {};
+    struct stat status{};
     return !is_job_name(name) || ::fstatat(root.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 ||
            !S_ISDIR(status.st_mode);
   });

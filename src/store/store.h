@@ -51,7 +51,8 @@ class Store {
 
   // A store that does not exist yet has no snapshots, and is created (mode 0700) when something is to be put into it.
   // Throws if `location` is another user's or open to others.
-  explicit Store(std::string location = default_location(), std::shared_ptr<Disk> disk = std::make_shared<Disk>());
+  explicit Store(const std::string& location = default_location(),
+                 std::shared_ptr<Disk> disk = std::make_shared<Disk>());
 
   const std::string& location() const { return location_; }
 

@@ -1,6 +1,5 @@
-// One thread in each call that waits for an event: after all rounds each goes on waiting, sees its event, and nothing else.
-// subject: also-static
-// subject: ids new
+// One thread in each call that waits for an event: after all rounds each goes on waiting, sees its event, and nothing
+// else. subject: also-static subject: ids new
 #include <linux/futex.h>
 #include <poll.h>
 #include <pthread.h>
@@ -72,9 +71,7 @@ static void in_epoll(int limit, int pipe_number) {
 static void in_epoll_wait(void) { in_epoll(-1, 5); }
 static void in_timed_epoll_wait(void) { in_epoll(600000, 6); }
 
-static void in_full_pipe(void) {
-  SUBJECT_CHECK(write(pipes[7][1], "z", 1) == 1);
-}
+static void in_full_pipe(void) { SUBJECT_CHECK(write(pipes[7][1], "z", 1) == 1); }
 
 static void in_eventfd(void) {
   uint64_t value = 0;
@@ -96,9 +93,7 @@ static void in_sigwait(void) {
   SUBJECT_CHECK(number == SIGUSR2 && info.si_value.sival_int == 4711, "sigtimedwait returned %d", number);
 }
 
-static void in_futex(void) {
-  SUBJECT_CHECK(syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0) == 0);
-}
+static void in_futex(void) { SUBJECT_CHECK(syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0) == 0); }
 
 static void in_timed_futex(void) {
   const struct timespec limit = {600, 0};
@@ -132,10 +127,11 @@ static void in_mutex(void) {
   pthread_mutex_unlock(&held);
 }
 
-static void (*const kCalls[])(void) = {
-    in_read,     in_poll,    in_timed_poll, in_ppoll, in_select,      in_epoll_wait,     in_timed_epoll_wait, in_full_pipe,       in_eventfd,
-    in_signalfd, in_sigwait, in_futex,      in_timed_futex, in_absolute_futex, in_semaphore,        in_timed_semaphore, in_condition,
-    in_mutex};
+static void (*const kCalls[])(void) = {in_read,        in_poll,           in_timed_poll,       in_ppoll,
+                                       in_select,      in_epoll_wait,     in_timed_epoll_wait, in_full_pipe,
+                                       in_eventfd,     in_signalfd,       in_sigwait,          in_futex,
+                                       in_timed_futex, in_absolute_futex, in_semaphore,        in_timed_semaphore,
+                                       in_condition,   in_mutex};
 enum { kCount = sizeof kCalls / sizeof *kCalls };
 
 static _Atomic pid_t ids[kCount];
@@ -157,7 +153,8 @@ static void wake_all(pthread_t sigwait_thread) {
   SUBJECT_CHECK(kill(getpid(), SIGUSR1) == 0);
   SUBJECT_CHECK(pthread_sigqueue(sigwait_thread, SIGUSR2, (union sigval){.sival_int = 4711}) == 0);
   word = 1;
-  SUBJECT_CHECK(syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 100, NULL, NULL, 0) == 3, "not all three futex waiters were waiting");
+  SUBJECT_CHECK(syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 100, NULL, NULL, 0) == 3,
+                "not all three futex waiters were waiting");
   sem_post(&semaphore);
   sem_post(&semaphore);
   pthread_mutex_lock(&mutex);
@@ -191,7 +188,8 @@ int main(void) {
     if (kCalls[i] == in_sigwait) sigwait_number = (int)i;
   }
   subject_ready();
-  for (int i = 0; i < kCount; i++) SUBJECT_CHECK(pthread_tryjoin_np(threads[i], NULL) == EBUSY, "call %d did not wait", i);
+  for (int i = 0; i < kCount; i++)
+    SUBJECT_CHECK(pthread_tryjoin_np(threads[i], NULL) == EBUSY, "call %d did not wait", i);
   wake_all(threads[sigwait_number]);
   for (int i = 0; i < kCount; i++) SUBJECT_CHECK(pthread_join(threads[i], NULL) == 0);
   subject_ok();

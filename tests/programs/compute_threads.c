@@ -1,7 +1,5 @@
-// Threads that never stop computing: an integer chain and a floating-point sum, each checked against its closed form at the end.
-// subject: also-static
-// subject: keeps-running 0.1
-// subject: ids namespace new
+// Threads that never stop computing: an integer chain and a floating-point sum, each checked against its closed form at
+// the end. subject: also-static subject: keeps-running 0.1 subject: ids namespace new
 #include <pthread.h>
 #include <stdint.h>
 
@@ -60,7 +58,8 @@ int main(void) {
     SUBJECT_CHECK(pthread_join(worker->thread, NULL) == 0);
     SUBJECT_CHECK(worker->steps > 0);
     SUBJECT_CHECK(worker->state == expected_state(worker->seed, worker->steps), "thread %d computed wrongly", i);
-    SUBJECT_CHECK(worker->sum == (double)worker->steps * 0.5, "thread %d: %f after %lu steps", i, worker->sum, (unsigned long)worker->steps);
+    SUBJECT_CHECK(worker->sum == (double)worker->steps * 0.5, "thread %d: %f after %lu steps", i, worker->sum,
+                  (unsigned long)worker->steps);
   }
   subject_ok();
 }

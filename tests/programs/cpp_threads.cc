@@ -1,7 +1,5 @@
-// 64 C++ threads with a queue, condition variables, thread-local objects, exceptions and containers, working all the time.
-// subject: also-static
-// subject: keeps-running 0.1
-// subject: ids new
+// 64 C++ threads with a queue, condition variables, thread-local objects, exceptions and containers, working all the
+// time. subject: also-static subject: keeps-running 0.1 subject: ids new
 #include <atomic>
 #include <condition_variable>
 #include <deque>
@@ -76,7 +74,8 @@ int main() {
   Queue queue;
   std::vector<long> sums(kThreads);
   std::vector<std::jthread> threads;
-  for (int i = 0; i < kThreads; i++) threads.emplace_back([&queue, &sums, i] { sums[static_cast<std::size_t>(i)] = consume(queue); });
+  for (int i = 0; i < kThreads; i++)
+    threads.emplace_back([&queue, &sums, i] { sums[static_cast<std::size_t>(i)] = consume(queue); });
   subject_announce();
   long pushed = 0;
   while (!subject_may_go()) {

@@ -1,8 +1,5 @@
-// User, group and file system ids, supplementary groups, capabilities and securebits, of a privileged program that gave most of it up.
-// The saved user id stays root's, so that the program can report in the end.
-// subject: root-only
-#include "subject.h"
-
+// User, group and file system ids, supplementary groups, capabilities and securebits, of a privileged program that gave
+// most of it up. The saved user id stays root's, so that the program can report in the end. subject: root-only
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/securebits.h>
@@ -10,6 +7,8 @@
 #include <sys/fsuid.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+
+#include "subject.h"
 
 // Raw calls: the C library's change all threads.
 static void become(uid_t user, gid_t group) {
@@ -25,11 +24,12 @@ static struct __user_cap_data_struct* capabilities(void) {
 
 static void check_ids(uid_t user, gid_t group) {
   uid_t real, effective, saved;
-  SUBJECT_CHECK(getresuid(&real, &effective, &saved) == 0 && real == 0 && effective == user && saved == 0, "users %d %d %d", (int)real, (int)effective,
-                (int)saved);
+  SUBJECT_CHECK(getresuid(&real, &effective, &saved) == 0 && real == 0 && effective == user && saved == 0,
+                "users %d %d %d", (int)real, (int)effective, (int)saved);
   gid_t groups[3];
-  SUBJECT_CHECK(getresgid(&groups[0], &groups[1], &groups[2]) == 0 && groups[0] == group && groups[1] == group && groups[2] == 0,
-                "groups %d %d %d", (int)groups[0], (int)groups[1], (int)groups[2]);
+  SUBJECT_CHECK(
+      getresgid(&groups[0], &groups[1], &groups[2]) == 0 && groups[0] == group && groups[1] == group && groups[2] == 0,
+      "groups %d %d %d", (int)groups[0], (int)groups[1], (int)groups[2]);
   SUBJECT_CHECK((uid_t)setfsuid((uid_t)-1) == user && (gid_t)setfsgid((gid_t)-1) == group);
 }
 
@@ -74,9 +74,11 @@ int main(void) {
   const int count = getgroups(8, now);
   SUBJECT_CHECK(count == 3 && now[0] + now[1] + now[2] == 150, "%d groups", count);
   const struct __user_cap_data_struct after = *capabilities();
-  SUBJECT_CHECK(memcmp(&before, &after, sizeof before) == 0, "capabilities %#x %#x %#x became %#x %#x %#x", before.permitted, before.effective,
-                before.inheritable, after.permitted, after.effective, after.inheritable);
-  SUBJECT_CHECK(prctl(PR_CAPBSET_READ, CAP_SYS_BOOT) == 0 && prctl(PR_CAPBSET_READ, CAP_MKNOD) == 0 && prctl(PR_CAPBSET_READ, CAP_CHOWN) == 1);
+  SUBJECT_CHECK(memcmp(&before, &after, sizeof before) == 0, "capabilities %#x %#x %#x became %#x %#x %#x",
+                before.permitted, before.effective, before.inheritable, after.permitted, after.effective,
+                after.inheritable);
+  SUBJECT_CHECK(prctl(PR_CAPBSET_READ, CAP_SYS_BOOT) == 0 && prctl(PR_CAPBSET_READ, CAP_MKNOD) == 0 &&
+                prctl(PR_CAPBSET_READ, CAP_CHOWN) == 1);
   SUBJECT_CHECK(prctl(PR_GET_SECUREBITS) == SECBIT_NO_CAP_AMBIENT_RAISE, "securebits %#x", prctl(PR_GET_SECUREBITS));
   SUBJECT_CHECK(syscall(SYS_setresuid, 0, 0, 0) == 0);
   pthread_barrier_wait(&barrier);

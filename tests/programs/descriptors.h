@@ -20,15 +20,16 @@ static inline int open_existing(const char* name, int flags) {
 }
 
 static inline void write_text(int file, const char* text) {
-  SUBJECT_CHECK(write(file, text, strlen(text)) == (ssize_t)strlen(text), "descriptor %d does not take '%s'", file, text);
+  SUBJECT_CHECK(write(file, text, strlen(text)) == (ssize_t)strlen(text), "descriptor %d does not take '%s'", file,
+                text);
 }
 
 // The next read gives exactly this.
 static inline void expect_read(int file, const char* text) {
   char got[4096] = "";
   const ssize_t bytes = read(file, got, sizeof got - 1);
-  SUBJECT_CHECK(bytes == (ssize_t)strlen(text) && strcmp(got, text) == 0, "descriptor %d gave %zd bytes, '%.200s' instead of '%.200s'", file, bytes,
-                got, text);
+  SUBJECT_CHECK(bytes == (ssize_t)strlen(text) && strcmp(got, text) == 0,
+                "descriptor %d gave %zd bytes, '%.200s' instead of '%.200s'", file, bytes, got, text);
 }
 
 static inline void expect_content(const char* name, const char* text) {

@@ -34,11 +34,14 @@ int main(void) {
 
   for (int i = 0; i < kDevices; i++) {
     struct stat status;
-    SUBJECT_CHECK(fstat(devices[i].file, &status) == 0 && S_ISCHR(status.st_mode) && status.st_rdev == makedev(1, devices[i].number), "%s",
+    SUBJECT_CHECK(fstat(devices[i].file, &status) == 0 && S_ISCHR(status.st_mode) &&
+                      status.st_rdev == makedev(1, devices[i].number),
+                  "%s", devices[i].path);
+    SUBJECT_CHECK(fcntl(devices[i].file, F_GETFL) == devices[i].seen_flags &&
+                      strcmp(link_of(devices[i].file), devices[i].path) == 0,
+                  "%s", devices[i].path);
+    SUBJECT_CHECK(fcntl(devices[i].file, F_GETFD) == ((devices[i].flags & O_CLOEXEC) != 0 ? FD_CLOEXEC : 0), "%s",
                   devices[i].path);
-    SUBJECT_CHECK(fcntl(devices[i].file, F_GETFL) == devices[i].seen_flags && strcmp(link_of(devices[i].file), devices[i].path) == 0, "%s",
-                  devices[i].path);
-    SUBJECT_CHECK(fcntl(devices[i].file, F_GETFD) == ((devices[i].flags & O_CLOEXEC) != 0 ? FD_CLOEXEC : 0), "%s", devices[i].path);
   }
   SUBJECT_CHECK(write(devices[1].file, "swallowed", 9) == 9);
   SUBJECT_CHECK(read(devices[0].file, bytes, sizeof bytes) == 0);

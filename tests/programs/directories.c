@@ -1,5 +1,5 @@
-// Directories: one that is being read goes on where it was, by readdir(3) and by the system call, and each entry comes exactly once;
-// others serve openat(2), fchdir(2) and fstatat(2).
+// Directories: one that is being read goes on where it was, by readdir(3) and by the system call, and each entry comes
+// exactly once; others serve openat(2), fchdir(2) and fstatat(2).
 #include "descriptors.h"
 
 enum { kEntries = 900 };

@@ -1,4 +1,5 @@
-// The table itself: duplicates of every kind, close-on-exec of each number apart, gaps, very high numbers, a thousand descriptors, none at 0.
+// The table itself: duplicates of every kind, close-on-exec of each number apart, gaps, very high numbers, a thousand
+// descriptors, none at 0.
 #include <sys/resource.h>
 
 #include "descriptors.h"
@@ -24,7 +25,8 @@ int main(void) {
   SUBJECT_NEED(pipe2(ends, O_CLOEXEC) == 0);
   const int other_end = dup(ends[1]);
   SUBJECT_NEED(close(0) == 0 && fcntl(by_dup, F_SETFL, O_APPEND) == 0);
-  for (int i = 0; i < kMany; i++) SUBJECT_NEED(fcntl(i % 3 == 0 ? apart : file, i % 2 == 0 ? F_DUPFD : F_DUPFD_CLOEXEC, 1000 + i) == 1000 + i);
+  for (int i = 0; i < kMany; i++)
+    SUBJECT_NEED(fcntl(i % 3 == 0 ? apart : file, i % 2 == 0 ? F_DUPFD : F_DUPFD_CLOEXEC, 1000 + i) == 1000 + i);
 
   subject_ready();
 
@@ -34,8 +36,10 @@ int main(void) {
     SUBJECT_CHECK(fcntl(numbers[i], F_GETFD) == (i == 1 || i == 3 ? FD_CLOEXEC : 0), "number %d", numbers[i]);
     SUBJECT_CHECK((fcntl(numbers[i], F_GETFL) & O_APPEND) != 0, "number %d", numbers[i]);
   }
-  SUBJECT_CHECK(!same_description(file, apart) && fcntl(apart, F_GETFD) == FD_CLOEXEC && (fcntl(apart, F_GETFL) & O_APPEND) == 0);
-  SUBJECT_CHECK(same_description(ends[1], other_end) && fcntl(ends[1], F_GETFD) == FD_CLOEXEC && fcntl(other_end, F_GETFD) == 0);
+  SUBJECT_CHECK(!same_description(file, apart) && fcntl(apart, F_GETFD) == FD_CLOEXEC &&
+                (fcntl(apart, F_GETFL) & O_APPEND) == 0);
+  SUBJECT_CHECK(same_description(ends[1], other_end) && fcntl(ends[1], F_GETFD) == FD_CLOEXEC &&
+                fcntl(other_end, F_GETFD) == 0);
   for (int i = 0; i < kMany; i++) {
     SUBJECT_CHECK(same_description(1000 + i, i % 3 == 0 ? apart : file), "number %d", 1000 + i);
     SUBJECT_CHECK(fcntl(1000 + i, F_GETFD) == (i % 2 == 0 ? 0 : FD_CLOEXEC), "number %d", 1000 + i);

@@ -1,5 +1,5 @@
-// epoll(7): every mode, the values that come with events, nesting, watches whose descriptor was duplicated and closed or used again, one-shot
-// watches that have fired, and a thread that waits.
+// epoll(7): every mode, the values that come with events, nesting, watches whose descriptor was duplicated and closed
+// or used again, one-shot watches that have fired, and a thread that waits.
 #include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -19,8 +19,8 @@ static void expect_event(int set, uint32_t events, uint64_t data) {
   struct epoll_event got[4];
   const int count = epoll_wait(set, got, 4, 0);
   SUBJECT_CHECK(count == 1, "%d events instead of %#lx", count, (unsigned long)data);
-  SUBJECT_CHECK(got[0].events == events && got[0].data.u64 == data, "events %#x of %#lx instead of %#x of %#lx", got[0].events,
-                (unsigned long)got[0].data.u64, events, (unsigned long)data);
+  SUBJECT_CHECK(got[0].events == events && got[0].data.u64 == data, "events %#x of %#lx instead of %#x of %#lx",
+                got[0].events, (unsigned long)got[0].data.u64, events, (unsigned long)data);
 }
 
 static void expect_silence(int set) {
@@ -40,9 +40,12 @@ static void* wait_for_event(void* unused) {
 }
 
 int main(void) {
-  int level[2], edge[2], fired[2], armed[2], moved[2], reused[2], inner_pipe[2], exclusive[2], unread_edge[2], output[2];
-  SUBJECT_NEED(make_pipe(level) == 0 && make_pipe(edge) == 0 && make_pipe(fired) == 0 && make_pipe(armed) == 0 && make_pipe(moved) == 0);
-  SUBJECT_NEED(make_pipe(reused) == 0 && make_pipe(inner_pipe) == 0 && make_pipe(exclusive) == 0 && make_pipe(unread_edge) == 0 && make_pipe(output) == 0);
+  int level[2], edge[2], fired[2], armed[2], moved[2], reused[2], inner_pipe[2], exclusive[2], unread_edge[2],
+      output[2];
+  SUBJECT_NEED(make_pipe(level) == 0 && make_pipe(edge) == 0 && make_pipe(fired) == 0 && make_pipe(armed) == 0 &&
+               make_pipe(moved) == 0);
+  SUBJECT_NEED(make_pipe(reused) == 0 && make_pipe(inner_pipe) == 0 && make_pipe(exclusive) == 0 &&
+               make_pipe(unread_edge) == 0 && make_pipe(output) == 0);
 
   const int by_level = epoll_create1(EPOLL_CLOEXEC);
   watch(by_level, level[0], EPOLLIN | EPOLLRDHUP | EPOLLPRI, 0xfedcba9876543210);
@@ -63,7 +66,8 @@ int main(void) {
   expect_event(once, EPOLLIN, 4);
   watch(once, armed[0], EPOLLIN | EPOLLONESHOT, 5);
 
-  // Registered under a number that is closed since, or belongs to another file: the file is still watched as long as a duplicate is open.
+  // Registered under a number that is closed since, or belongs to another file: the file is still watched as long as a
+  // duplicate is open.
   const int stale = epoll_create1(0);
   SUBJECT_NEED(dup2(moved[0], 140) == 140 && close(moved[0]) == 0);  // a number that nothing else gets
   moved[0] = 140;
@@ -123,14 +127,16 @@ int main(void) {
   expect_event(once, EPOLLIN, 5);
   write_text(armed[1], "z");
   expect_silence(once);
-  SUBJECT_CHECK(epoll_ctl(once, EPOLL_CTL_MOD, fired[0], &(struct epoll_event){.events = EPOLLIN | EPOLLONESHOT, .data.u64 = 44}) == 0);
+  SUBJECT_CHECK(epoll_ctl(once, EPOLL_CTL_MOD, fired[0],
+                          &(struct epoll_event){.events = EPOLLIN | EPOLLONESHOT, .data.u64 = 44}) == 0);
   expect_event(once, EPOLLIN, 44);
 
   expect_error(epoll_ctl(stale, EPOLL_CTL_DEL, moved[0], NULL), EBADF, "using a closed number");
   expect_error(epoll_ctl(stale, EPOLL_CTL_MOD, moved_to, &got), ENOENT, "using the duplicate's number");
   write_text(moved[1], "still there");
   expect_event(stale, EPOLLIN, 6);
-  SUBJECT_CHECK(dup2(moved_to, moved[0]) == moved[0] && epoll_ctl(stale, EPOLL_CTL_DEL, moved[0], NULL) == 0, "the old number does not lead to the watch");
+  SUBJECT_CHECK(dup2(moved_to, moved[0]) == moved[0] && epoll_ctl(stale, EPOLL_CTL_DEL, moved[0], NULL) == 0,
+                "the old number does not lead to the watch");
   expect_silence(stale);
 
   write_text(reused[1], "old");
@@ -144,7 +150,8 @@ int main(void) {
   expect_event(outer, EPOLLIN, 10);
   expect_event(inner, EPOLLIN, 9);
 
-  expect_error(epoll_ctl(shared, EPOLL_CTL_MOD, exclusive[0], &(struct epoll_event){.events = EPOLLIN}), EINVAL, "changing an exclusive watch");
+  expect_error(epoll_ctl(shared, EPOLL_CTL_MOD, exclusive[0], &(struct epoll_event){.events = EPOLLIN}), EINVAL,
+               "changing an exclusive watch");
   write_text(exclusive[1], "!");
   expect_event(shared, EPOLLIN, 11);
   expect_event(shared_again, EPOLLIN, 12);
@@ -156,8 +163,10 @@ int main(void) {
   expect_event(many_duplicate, EPOLLIN, 13);
   uint64_t value;
   SUBJECT_CHECK(read(event, &value, sizeof value) == sizeof value);
-  SUBJECT_CHECK(timerfd_settime(timer, 0, &(struct itimerspec){.it_value = {0, 1}}, NULL) == 0 && epoll_wait(many, &got, 1, 2000) == 1 && got.data.u64 == 14);
+  SUBJECT_CHECK(timerfd_settime(timer, 0, &(struct itimerspec){.it_value = {0, 1}}, NULL) == 0 &&
+                epoll_wait(many, &got, 1, 2000) == 1 && got.data.u64 == 14);
 
-  SUBJECT_CHECK(pthread_tryjoin_np(thread, NULL) == EBUSY && eventfd_write(awaited, 1) == 0 && pthread_join(thread, NULL) == 0);
+  SUBJECT_CHECK(pthread_tryjoin_np(thread, NULL) == EBUSY && eventfd_write(awaited, 1) == 0 &&
+                pthread_join(thread, NULL) == 0);
   subject_ok();
 }

@@ -11,8 +11,8 @@ static _Atomic pid_t ids[2];
 
 static void expect_value(int file, uint64_t wanted) {
   uint64_t value = 0;
-  SUBJECT_CHECK(read(file, &value, sizeof value) == sizeof value && value == wanted, "%llu instead of %llu", (unsigned long long)value,
-                (unsigned long long)wanted);
+  SUBJECT_CHECK(read(file, &value, sizeof value) == sizeof value && value == wanted, "%llu instead of %llu",
+                (unsigned long long)value, (unsigned long long)wanted);
 }
 
 static void* wait_for_semaphore(void* unused) {
@@ -39,7 +39,8 @@ int main(void) {
   SUBJECT_NEED(eventfd_write(counter, 1) == 0 && eventfd_write(full, UINT64_MAX - 1) == 0);
   const int duplicate = dup(counter);
   pthread_t threads[2];
-  SUBJECT_NEED(pthread_create(&threads[0], NULL, wait_for_semaphore, NULL) == 0 && pthread_create(&threads[1], NULL, wait_for_room, NULL) == 0);
+  SUBJECT_NEED(pthread_create(&threads[0], NULL, wait_for_semaphore, NULL) == 0 &&
+               pthread_create(&threads[1], NULL, wait_for_room, NULL) == 0);
   for (int i = 0; i < 2; i++) {
     while (ids[i] == 0) subject_sleep_ms(1);
     subject_wait_until_blocked(ids[i]);
@@ -47,7 +48,8 @@ int main(void) {
 
   subject_ready();
 
-  SUBJECT_CHECK(fcntl(counter, F_GETFD) == FD_CLOEXEC && fcntl(semaphore, F_GETFD) == 0 && same_description(counter, duplicate));
+  SUBJECT_CHECK(fcntl(counter, F_GETFD) == FD_CLOEXEC && fcntl(semaphore, F_GETFD) == 0 &&
+                same_description(counter, duplicate));
   SUBJECT_CHECK((fcntl(counter, F_GETFL) & O_NONBLOCK) == 0 && (fcntl(empty, F_GETFL) & O_NONBLOCK) != 0);
   SUBJECT_CHECK(eventfd_write(duplicate, 8) == 0);
   expect_value(counter, 50);

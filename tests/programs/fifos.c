@@ -1,4 +1,5 @@
-// FIFOs with both ends in the process: one that has a name, one whose name is gone, one that is read and written by one descriptor.
+// FIFOs with both ends in the process: one that has a name, one whose name is gone, one that is read and written by one
+// descriptor.
 #include "descriptors.h"
 
 int main(void) {
@@ -19,8 +20,10 @@ int main(void) {
   subject_ready();
 
   struct stat by_path, opened;
-  SUBJECT_CHECK(stat("named", &by_path) == 0 && fstat(reader, &opened) == 0 && by_path.st_ino == opened.st_ino && by_path.st_dev == opened.st_dev);
-  SUBJECT_CHECK(!same_description(writer, second_writer) && fcntl(second_writer, F_GETFD) == FD_CLOEXEC && (fcntl(reader, F_GETFL) & O_NONBLOCK) == 0);
+  SUBJECT_CHECK(stat("named", &by_path) == 0 && fstat(reader, &opened) == 0 && by_path.st_ino == opened.st_ino &&
+                by_path.st_dev == opened.st_dev);
+  SUBJECT_CHECK(!same_description(writer, second_writer) && fcntl(second_writer, F_GETFD) == FD_CLOEXEC &&
+                (fcntl(reader, F_GETFL) & O_NONBLOCK) == 0);
   const int newcomer = open_existing("named", O_WRONLY | O_NONBLOCK);
   write_text(newcomer, ", by a newcomer");
   expect_read(reader, "in the FIFO, by a newcomer");

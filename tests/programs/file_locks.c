@@ -1,5 +1,5 @@
-// Locks on files: flock(2), of the process and of an open file description (fcntl(2)); shared, exclusive, on ranges; as another process and
-// another description see them.
+// Locks on files: flock(2), of the process and of an open file description (fcntl(2)); shared, exclusive, on ranges; as
+// another process and another description see them.
 #include <sys/file.h>
 #include <sys/wait.h>
 
@@ -25,7 +25,8 @@ static struct flock holder_of(const char* name, off_t start) {
 static void expect_held(const char* name, off_t at, int type, off_t start, off_t length) {
   const struct flock found = holder_of(name, at);
   SUBJECT_CHECK(found.l_type == type && (type == F_UNLCK || (found.l_start == start && found.l_len == length)),
-                "%s at %ld: type %d, start %ld, length %ld", name, (long)at, found.l_type, (long)found.l_start, (long)found.l_len);
+                "%s at %ld: type %d, start %ld, length %ld", name, (long)at, found.l_type, (long)found.l_start,
+                (long)found.l_len);
 }
 
 // In another process: 0 if it gets the lock.
@@ -41,7 +42,8 @@ static int error_elsewhere(const char* name, int operation) {
 }
 
 int main(void) {
-  for (const char* const* name = (const char* const[]){"whole", "shared", "ranges", "described", "unlocked", NULL}; *name != NULL; name++)
+  for (const char* const* name = (const char* const[]){"whole", "shared", "ranges", "described", "unlocked", NULL};
+       *name != NULL; name++)
     make_file(*name, "some bytes to be locked");
   const int whole = open_existing("whole", O_RDONLY);
   const int whole_duplicate = dup(whole);
@@ -61,8 +63,10 @@ int main(void) {
 
   SUBJECT_CHECK(error_elsewhere("whole", LOCK_SH) == EAGAIN && error_elsewhere("shared", LOCK_SH) == 0);
   SUBJECT_CHECK(error_elsewhere("shared", LOCK_EX) == EAGAIN && error_elsewhere("unlocked", LOCK_EX) == 0);
-  SUBJECT_CHECK(flock(whole_duplicate, LOCK_UN) == 0 && error_elsewhere("whole", LOCK_EX) == 0, "the duplicate has no part in the lock");
-  SUBJECT_CHECK(flock(shared, LOCK_UN) == 0 && error_elsewhere("shared", LOCK_EX) == EAGAIN, "the second shared lock is gone");
+  SUBJECT_CHECK(flock(whole_duplicate, LOCK_UN) == 0 && error_elsewhere("whole", LOCK_EX) == 0,
+                "the duplicate has no part in the lock");
+  SUBJECT_CHECK(flock(shared, LOCK_UN) == 0 && error_elsewhere("shared", LOCK_EX) == EAGAIN,
+                "the second shared lock is gone");
 
   expect_held("described", 4, F_WRLCK, 3, 4);
   expect_held("described", 20, F_RDLCK, 20, 1);

@@ -7,7 +7,16 @@ static long call(long number, long a, long b, long c) {
   __asm__ volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c) : "rcx", "r11", "memory");
   return result;
 }
-enum { kWrite = 1, kOpen = 2, kClose = 3, kAccess = 21, kNanosleep = 35, kGetpid = 39, kExit = 60, kAppendOrCreate = 02000 | 0100 | 1 };
+enum {
+  kWrite = 1,
+  kOpen = 2,
+  kClose = 3,
+  kAccess = 21,
+  kNanosleep = 35,
+  kGetpid = 39,
+  kExit = 60,
+  kAppendOrCreate = 02000 | 0100 | 1
+};
 
 static const char* find(char** environment, const char* name) {
   for (; *environment != 0; environment++) {

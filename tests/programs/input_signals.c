@@ -15,8 +15,8 @@ static void ask(int file, int type, pid_t id, int number) {
 
 static void check_asked(int file, int type, pid_t id, int number) {
   struct f_owner_ex owner;
-  SUBJECT_CHECK(fcntl(file, F_GETOWN_EX, &owner) == 0 && (int)owner.type == type && owner.pid == id, "type %d of %d instead of type %d of %d", owner.type,
-                owner.pid, type, id);
+  SUBJECT_CHECK(fcntl(file, F_GETOWN_EX, &owner) == 0 && (int)owner.type == type && owner.pid == id,
+                "type %d of %d instead of type %d of %d", owner.type, owner.pid, type, id);
   SUBJECT_CHECK(fcntl(file, F_GETSIG) == number);
 }
 
@@ -27,7 +27,8 @@ static void expect_signal(int number, int file) {
   siginfo_t info;
   const struct timespec limit = {2, 0};
   SUBJECT_CHECK(sigtimedwait(&set, &info, &limit) == number, "no signal %d", number);
-  SUBJECT_CHECK(number == SIGIO || info.si_fd == file, "signal %d for descriptor %d instead of %d", number, info.si_fd, file);
+  SUBJECT_CHECK(number == SIGIO || info.si_fd == file, "signal %d for descriptor %d instead of %d", number, info.si_fd,
+                file);
 }
 
 static void* run(void* unused) {

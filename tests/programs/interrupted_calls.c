@@ -1,5 +1,5 @@
-// A signal that comes after the restart interrupts a blocked call exactly as it would have: EINTR without SA_RESTART, going on with it.
-// subject: also-static
+// A signal that comes after the restart interrupts a blocked call exactly as it would have: EINTR without SA_RESTART,
+// going on with it. subject: also-static
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>

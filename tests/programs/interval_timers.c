@@ -1,8 +1,8 @@
 // The three interval timers: those that wait keep what remained, and those that tick go on ticking.
-#include "subject.h"
-
 #include <signal.h>
 #include <sys/time.h>
+
+#include "subject.h"
 
 static volatile sig_atomic_t alarms;
 static volatile sig_atomic_t profiles;
@@ -37,7 +37,8 @@ int main(void) {
   SUBJECT_CHECK(getitimer(ITIMER_VIRTUAL, &now) == 0);
   SUBJECT_CHECK(seconds(now.it_value) > 4990 && seconds(now.it_value) <= 5000.01, "%f s remain", seconds(now.it_value));
   SUBJECT_CHECK(now.it_interval.tv_sec == 77 && now.it_interval.tv_usec == 0);
-  SUBJECT_CHECK(getitimer(ITIMER_REAL, &now) == 0 && now.it_interval.tv_usec == 20000 && seconds(now.it_value) <= 0.0201);
+  SUBJECT_CHECK(getitimer(ITIMER_REAL, &now) == 0 && now.it_interval.tv_usec == 20000 &&
+                seconds(now.it_value) <= 0.0201);
 
   const int alarms_before = alarms;
   const int profiles_before = profiles;

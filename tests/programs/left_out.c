@@ -1,7 +1,6 @@
-// What --leave-out fd=N leaves out: sockets, one of them watched by epoll, come back as numbers that are taken and on which every use fails;
-// everything else is kept.
-// subject: checkpoint-options --leave-out fd=90 --leave-out fd=91 --leave-out fd=92
-// subject: rounds 1 3
+// What --leave-out fd=N leaves out: sockets, one of them watched by epoll, come back as numbers that are taken and on
+// which every use fails; everything else is kept. subject: checkpoint-options --leave-out fd=90 --leave-out fd=91
+// --leave-out fd=92 subject: rounds 1 3
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -12,7 +11,8 @@
 int main(void) {
   int pair[2];
   SUBJECT_NEED(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
-  SUBJECT_NEED(dup2(pair[0], 90) == 90 && dup3(pair[1], 91, O_CLOEXEC) == 91 && close(pair[0]) == 0 && close(pair[1]) == 0);
+  SUBJECT_NEED(dup2(pair[0], 90) == 90 && dup3(pair[1], 91, O_CLOEXEC) == 91 && close(pair[0]) == 0 &&
+               close(pair[1]) == 0);
   SUBJECT_NEED(dup2(socket(AF_INET, SOCK_DGRAM, 0), 92) == 92);
   close(pair[0]);  // the number that dup2 did not take
   const int event = eventfd(0, 0), set = epoll_create1(0);

@@ -72,23 +72,31 @@ int main(void) {
   check_name(everything, "");
   expect_position(plain, 3);
   expect_read(plain, "in content");
-  SUBJECT_CHECK(fcntl(plain, F_GETFD) == FD_CLOEXEC && fcntl(plain, F_GET_SEALS) == F_SEAL_SEAL && fcntl(plain, F_GETFL) == (O_RDWR | 0100000));
-  for (int i = 0; i < kSeals; i++) SUBJECT_CHECK(fcntl(sealed[i], F_GET_SEALS) == seals[i], "%#x instead of %#x", fcntl(sealed[i], F_GET_SEALS), seals[i]);
+  SUBJECT_CHECK(fcntl(plain, F_GETFD) == FD_CLOEXEC && fcntl(plain, F_GET_SEALS) == F_SEAL_SEAL &&
+                fcntl(plain, F_GETFL) == (O_RDWR | 0100000));
+  for (int i = 0; i < kSeals; i++)
+    SUBJECT_CHECK(fcntl(sealed[i], F_GET_SEALS) == seals[i], "%#x instead of %#x", fcntl(sealed[i], F_GET_SEALS),
+                  seals[i]);
   expect_error(fcntl(sealed[0], F_ADD_SEALS, F_SEAL_GROW), EPERM, "adding a seal to what is sealed");
   expect_error(ftruncate(sealed[1], 1), EPERM, "shrinking");
   expect_error(ftruncate(sealed[2], 100), EPERM, "growing");
   for (int i = 3; i < 5; i++) expect_error(pwrite(sealed[i], "x", 1, 0), EPERM, "writing");
   char text[32] = "";
-  for (int i = 0; i < kSeals; i++) SUBJECT_CHECK(pread(sealed[i], text, 14, 0) == 14 && memcmp(text, "sealed content", 14) == 0);
+  for (int i = 0; i < kSeals; i++)
+    SUBJECT_CHECK(pread(sealed[i], text, 14, 0) == 14 && memcmp(text, "sealed content", 14) == 0);
 
   SUBJECT_CHECK(fcntl(everything, F_GET_SEALS) == (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE));
   SUBJECT_CHECK(read_only == MAP_FAILED || strcmp(read_only, "nothing can change") == 0);
   SUBJECT_CHECK(strcmp(private_copy, "Nothing can change") == 0);
-  SUBJECT_CHECK(read_only == MAP_FAILED || (mprotect((void*)read_only, 4096, PROT_READ | PROT_WRITE) != 0 && errno == EACCES), "it can be made writable");
+  SUBJECT_CHECK(
+      read_only == MAP_FAILED || (mprotect((void*)read_only, 4096, PROT_READ | PROT_WRITE) != 0 && errno == EACCES),
+      "it can be made writable");
 
   SUBJECT_CHECK(fstat(unsealed, &status) == 0 && (status.st_mode & 07777) == 0640, "mode %o", status.st_mode);
   if (no_exec >= 0) {
-    SUBJECT_CHECK((fcntl(no_exec, F_GET_SEALS) & F_SEAL_EXEC) != 0 && fstat(no_exec, &status) == 0 && (status.st_mode & 0111) == 0, "mode %o", status.st_mode);
+    SUBJECT_CHECK((fcntl(no_exec, F_GET_SEALS) & F_SEAL_EXEC) != 0 && fstat(no_exec, &status) == 0 &&
+                      (status.st_mode & 0111) == 0,
+                  "mode %o", status.st_mode);
     expect_error(fchmod(no_exec, 0777), EPERM, "making it executable");
   }
 
@@ -96,7 +104,8 @@ int main(void) {
   SUBJECT_CHECK(memcmp(second, "WRITTEN by one", 14) == 0);
   SUBJECT_CHECK(pread(reader, text, 14, 0) == 14 && memcmp(text, "WRITTEN by one", 14) == 0);
   expect_error(pwrite(shared, "x", 1, 0), EPERM, "writing");
-  SUBJECT_CHECK(fstat(shared, &status) == 0 && status.st_size == 64 << 20 && status.st_blocks < 100, "%ld blocks", (long)status.st_blocks);
+  SUBJECT_CHECK(fstat(shared, &status) == 0 && status.st_size == 64 << 20 && status.st_blocks < 100, "%ld blocks",
+                (long)status.st_blocks);
   SUBJECT_CHECK(strcmp(only_mapped, "no descriptor any more") == 0);
   subject_ok();
 }

@@ -48,11 +48,11 @@ static inline long memory_differs(const void* place, size_t bytes, uint64_t seed
   return -1;
 }
 
-#define MEMORY_CHECK(place, bytes, seed)                                                                            \
-  do {                                                                                                              \
-    const long memory_at = memory_differs(place, bytes, seed);                                                      \
-    SUBJECT_CHECK(memory_at < 0, "%s: word %ld is %#llx", #place, memory_at,                                        \
-                  (unsigned long long)((const volatile uint64_t*)(place))[memory_at < 0 ? 0 : memory_at]);          \
+#define MEMORY_CHECK(place, bytes, seed)                                                                   \
+  do {                                                                                                     \
+    const long memory_at = memory_differs(place, bytes, seed);                                             \
+    SUBJECT_CHECK(memory_at < 0, "%s: word %ld is %#llx", #place, memory_at,                               \
+                  (unsigned long long)((const volatile uint64_t*)(place))[memory_at < 0 ? 0 : memory_at]); \
   } while (0)
 
 static inline bool memory_is_zero(const void* place, size_t bytes) {
@@ -126,7 +126,7 @@ struct memory_area {
   unsigned long long offset;
   unsigned long inode;
   char name[512];
-  char flags[256];  // " rd wr mr mw me "
+  char flags[256];                       // " rd wr mr mw me "
   long resident, swapped, huge, locked;  // KiB
 };
 
@@ -155,7 +155,8 @@ static inline bool memory_find_area(const void* address, struct memory_area* are
     struct memory_area found;
     memset(&found, 0, sizeof found);
     int name_at = 0;
-    sscanf(line, "%lx-%lx %4s %llx %*s %lu %n", &found.start, &found.end, found.permissions, &found.offset, &found.inode, &name_at);
+    sscanf(line, "%lx-%lx %4s %llx %*s %lu %n", &found.start, &found.end, found.permissions, &found.offset,
+           &found.inode, &name_at);
     snprintf(found.name, sizeof found.name, "%.*s", (int)strcspn(line + name_at, "\n"), line + name_at);
     inside = (uintptr_t)address >= found.start && (uintptr_t)address < found.end;
     if (inside) *area = found;

@@ -10,8 +10,8 @@ static const struct {
   int advice;
   const char* flag;
 } kinds[] = {
-    {MADV_HUGEPAGE, "hg"}, {MADV_NOHUGEPAGE, "nh"}, {MADV_DONTFORK, "dc"},  {MADV_DONTDUMP, "dd"},
-    {MADV_WIPEONFORK, "wf"}, {MADV_MERGEABLE, "mg"}, {MADV_SEQUENTIAL, "sr"}, {MADV_RANDOM, "rr"},
+    {MADV_HUGEPAGE, "hg"},   {MADV_NOHUGEPAGE, "nh"}, {MADV_DONTFORK, "dc"},   {MADV_DONTDUMP, "dd"},
+    {MADV_WIPEONFORK, "wf"}, {MADV_MERGEABLE, "mg"},  {MADV_SEQUENTIAL, "sr"}, {MADV_RANDOM, "rr"},
 };
 #define KINDS (sizeof kinds / sizeof *kinds)
 
@@ -54,18 +54,25 @@ int main(void) {
   char* const named = memory_anonymous(PAGES * PAGE);
   const bool names = prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, named, PAGES * PAGE, "a name (of sorts)") == 0;
   flags_of(places, before);
-  for (size_t i = 0; i < KINDS; ++i) SUBJECT_NEED(memory_has_flag(places[i], kinds[i].flag), "this kernel does not show %s", kinds[i].flag);
+  for (size_t i = 0; i < KINDS; ++i)
+    SUBJECT_NEED(memory_has_flag(places[i], kinds[i].flag), "this kernel does not show %s", kinds[i].flag);
   SUBJECT_NEED(look_in_child(places[4], places[2]) == 0);
 
   subject_ready();
 
   flags_of(places, after);
-  for (size_t i = 0; i <= KINDS; ++i) SUBJECT_CHECK(strcmp(before[i], after[i]) == 0, "area %zu:%.120sinstead of%.120s", i, after[i], before[i]);
-  for (size_t i = 0; i < KINDS; ++i) SUBJECT_CHECK(memory_differs(places[i], PAGES * PAGE, i) < 0, "content of area %zu", i);
-  SUBJECT_CHECK(memory_has_flag(part + PAGE, "dd") && !memory_has_flag(part, "dd") && !memory_has_flag(part + 2 * PAGE, "dd"));
+  for (size_t i = 0; i <= KINDS; ++i)
+    SUBJECT_CHECK(strcmp(before[i], after[i]) == 0, "area %zu:%.120sinstead of%.120s", i, after[i], before[i]);
+  for (size_t i = 0; i < KINDS; ++i)
+    SUBJECT_CHECK(memory_differs(places[i], PAGES * PAGE, i) < 0, "content of area %zu", i);
+  SUBJECT_CHECK(memory_has_flag(part + PAGE, "dd") && !memory_has_flag(part, "dd") &&
+                !memory_has_flag(part + 2 * PAGE, "dd"));
   SUBJECT_CHECK(memory_has_flag(shared, "dc") && memory_has_flag(shared, "dd"));
   SUBJECT_CHECK(memory_has_flag(of_file, "rr") && memory_has_flag(of_file, "dc"));
-  if (names) SUBJECT_CHECK(strcmp(memory_area_of(named).name, "[anon:a name (of sorts)]") == 0, "named '%s'", memory_area_of(named).name);
-  SUBJECT_CHECK(look_in_child(places[4], places[2]) == 0, "WIPEONFORK (1) or DONTFORK (2): %d", look_in_child(places[4], places[2]));
+  if (names)
+    SUBJECT_CHECK(strcmp(memory_area_of(named).name, "[anon:a name (of sorts)]") == 0, "named '%s'",
+                  memory_area_of(named).name);
+  SUBJECT_CHECK(look_in_child(places[4], places[2]) == 0, "WIPEONFORK (1) or DONTFORK (2): %d",
+                look_in_child(places[4], places[2]));
   subject_ok();
 }

@@ -1,12 +1,13 @@
-// Guard pages (MADV_GUARD_INSTALL, Linux 6.13; in file and shared mappings 6.15): there after the restart in every kind of area, and what
-// a shared mapping holds below them comes to light again when they are removed.
+// Guard pages (MADV_GUARD_INSTALL, Linux 6.13; in file and shared mappings 6.15): there after the restart in every kind
+// of area, and what a shared mapping holds below them comes to light again when they are removed.
 #include "memory.h"
 
 #define PAGES 16
 
 // Pages 3-4 and the last one.
 static bool install(char* place) {
-  return madvise(place + 3 * PAGE, 2 * PAGE, MADV_GUARD_INSTALL) == 0 && madvise(place + (PAGES - 1) * PAGE, PAGE, MADV_GUARD_INSTALL) == 0;
+  return madvise(place + 3 * PAGE, 2 * PAGE, MADV_GUARD_INSTALL) == 0 &&
+         madvise(place + (PAGES - 1) * PAGE, PAGE, MADV_GUARD_INSTALL) == 0;
 }
 
 static bool is_guard(size_t page) { return page == 3 || page == 4 || page == PAGES - 1; }
@@ -29,7 +30,8 @@ static void check_content(char* place, const char* what, uint64_t seed) {
   SUBJECT_CHECK(madvise(place, PAGES * PAGE, MADV_GUARD_REMOVE) == 0);
   for (size_t i = 3 * PAGE / 8; i < 5 * PAGE / 8; ++i) {
     const uint64_t wanted = seed == 0 ? 0 : memory_word(seed, i);
-    SUBJECT_CHECK(((uint64_t*)place)[i] == wanted, "%s: below the guard, word %zu is %#lx", what, i, ((uint64_t*)place)[i]);
+    SUBJECT_CHECK(((uint64_t*)place)[i] == wanted, "%s: below the guard, word %zu is %#lx", what, i,
+                  ((uint64_t*)place)[i]);
   }
 }
 

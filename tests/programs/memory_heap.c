@@ -34,8 +34,8 @@ int main(void) {
   SUBJECT_CHECK(more == here, "sbrk gave %p", (void*)more);
   memory_fill(more + (-(uintptr_t)more & 7), 49 * PAGE, 3000);
   const struct memory_area after = memory_area_of(more);
-  SUBJECT_CHECK(strcmp(after.name, "[heap]") == 0 && after.start == before.start, "heap from %lx instead of %lx ('%s')", after.start,
-                before.start, after.name);
+  SUBJECT_CHECK(strcmp(after.name, "[heap]") == 0 && after.start == before.start, "heap from %lx instead of %lx ('%s')",
+                after.start, before.start, after.name);
   MEMORY_CHECK(own + (-(uintptr_t)own & 7), 10 * PAGE, 2000);
   MEMORY_CHECK(more + (-(uintptr_t)more & 7), 49 * PAGE, 3000);
   SUBJECT_CHECK(sbrk(-(intptr_t)(50 * PAGE)) == here + 50 * PAGE && sbrk(0) == here);

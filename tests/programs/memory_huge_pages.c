@@ -26,7 +26,8 @@ int main(void) {
   SUBJECT_CHECK(memory_is_zero(place + COUNT / 2 * HUGE_PAGE, (COUNT / 2 - 1) * HUGE_PAGE));
   MEMORY_CHECK(place + (COUNT - 1) * HUGE_PAGE, 3 * PAGE, 2);
   SUBJECT_CHECK(memory_is_zero(place + (COUNT - 1) * HUGE_PAGE + 3 * PAGE, HUGE_PAGE - 3 * PAGE));
-  SUBJECT_CHECK(memory_area_of(place).huge >= before / 2, "%ld KiB in huge pages, before %ld", memory_area_of(place).huge, before);
+  SUBJECT_CHECK(memory_area_of(place).huge >= before / 2, "%ld KiB in huge pages, before %ld",
+                memory_area_of(place).huge, before);
   MEMORY_CHECK(small, HUGE_PAGE, 3);
   SUBJECT_CHECK(memory_area_of(small).huge == 0);
   subject_ok();

@@ -1,4 +1,5 @@
-// Locked memory: mlock, mlock2(MLOCK_ONFAULT), locked areas that cannot be read. Within an ordinary user's RLIMIT_MEMLOCK.
+// Locked memory: mlock, mlock2(MLOCK_ONFAULT), locked areas that cannot be read. Within an ordinary user's
+// RLIMIT_MEMLOCK.
 #include "memory.h"
 
 #define PAGES 32
@@ -19,7 +20,8 @@ int main(void) {
   SUBJECT_NEED(mlock(read_only, PAGES * PAGE) == 0);
   char* const shared = memory_map(PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   SUBJECT_NEED(mlock(shared, PAGES * PAGE) == 0);
-  char* const flagged = memory_map(PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_LOCKED, -1, 0);
+  char* const flagged =
+      memory_map(PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_LOCKED, -1, 0);
   const long before = memory_status("VmLck");
   SUBJECT_NEED(before == (long)((6 * PAGES + 4) * PAGE / 1024), "VmLck is %ld", before);
 
@@ -34,8 +36,10 @@ int main(void) {
     SUBJECT_CHECK(memory_has_flag(all[i], "lf") == (all[i] == on_fault), "area %zu and MLOCK_ONFAULT", i);
   }
   SUBJECT_CHECK(!memory_has_flag(part, "lo") && !memory_has_flag(part + 8 * PAGE, "lo"));
-  SUBJECT_CHECK(memory_area_of(locked).resident == (long)(PAGES * PAGE / 1024), "%ld KiB resident", memory_area_of(locked).resident);
-  SUBJECT_CHECK(memory_area_of(on_fault).resident <= 8, "locked on fault, but %ld KiB are resident", memory_area_of(on_fault).resident);
+  SUBJECT_CHECK(memory_area_of(locked).resident == (long)(PAGES * PAGE / 1024), "%ld KiB resident",
+                memory_area_of(locked).resident);
+  SUBJECT_CHECK(memory_area_of(on_fault).resident <= 8, "locked on fault, but %ld KiB are resident",
+                memory_area_of(on_fault).resident);
   SUBJECT_CHECK(mprotect(hidden, PAGES * PAGE, PROT_READ) == 0);
   MEMORY_CHECK(hidden, PAGE, 3);
   SUBJECT_CHECK(munlock(locked, PAGES * PAGE) == 0 && memory_status("VmLck") == before - (long)(PAGES * PAGE / 1024));

@@ -1,4 +1,5 @@
-// mlockall(MCL_FUTURE | MCL_ONFAULT): nothing of what is there, everything that comes, and only as far as it is touched.
+// mlockall(MCL_FUTURE | MCL_ONFAULT): nothing of what is there, everything that comes, and only as far as it is
+// touched.
 #include "memory.h"
 
 int main(void) {

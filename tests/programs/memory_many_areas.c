@@ -23,7 +23,8 @@ int main(void) {
   SUBJECT_CHECK(memory_area_count() == before, "%ld areas instead of %ld", memory_area_count(), before);
   for (size_t i = 0; i < AREAS; ++i) {
     if (i % 10 != 0) {
-      SUBJECT_CHECK(memory_is_zero(private_memory + i * PAGE, PAGE) && memory_is_zero(shared + i * PAGE, PAGE), "area %zu", i);
+      SUBJECT_CHECK(memory_is_zero(private_memory + i * PAGE, PAGE) && memory_is_zero(shared + i * PAGE, PAGE),
+                    "area %zu", i);
     } else {
       MEMORY_CHECK(private_memory + i * PAGE, PAGE, i);
       MEMORY_CHECK(shared + i * PAGE, PAGE, AREAS + i);

@@ -56,6 +56,7 @@ int main(void) {
   of_future[0] = 'f';
   SUBJECT_CHECK(pread(future, &byte, 1, 0) == 1 && byte == 'f');
   SUBJECT_CHECK(mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, future, 0) == MAP_FAILED && errno == EPERM);
-  SUBJECT_CHECK(strstr(memory_area_of(of_open).name, "/memfd:open") != NULL, "the area is of '%s'", memory_area_of(of_open).name);
+  SUBJECT_CHECK(strstr(memory_area_of(of_open).name, "/memfd:open") != NULL, "the area is of '%s'",
+                memory_area_of(of_open).name);
   subject_ok();
 }

@@ -1,5 +1,5 @@
-// Private mappings of a file: pages that were written belong to the program, the others are still the file's; beyond the end of the file
-// there is nothing; offsets of terabytes.
+// Private mappings of a file: pages that were written belong to the program, the others are still the file's; beyond
+// the end of the file there is nothing; offsets of terabytes.
 #include "memory.h"
 
 #define PAGES 16
@@ -51,9 +51,11 @@ int main(void) {
   // What was not written is still the file's own, and what was written is not in the file.
   const int again = open("private-file", O_RDWR | O_CLOEXEC);
   char page[PAGE];
-  SUBJECT_CHECK(pread(again, page, PAGE, 3 * PAGE) == (ssize_t)PAGE && memcmp(page, clean + 3 * PAGE, PAGE) == 0, "the file was written to");
+  SUBJECT_CHECK(pread(again, page, PAGE, 3 * PAGE) == (ssize_t)PAGE && memcmp(page, clean + 3 * PAGE, PAGE) == 0,
+                "the file was written to");
   SUBJECT_CHECK(pwrite(again, "changed", 7, 6 * PAGE) == 7);
-  SUBJECT_CHECK(memcmp(clean + 6 * PAGE, "changed", 7) == 0 && memcmp(dirty + 6 * PAGE, "changed", 7) == 0, "no mapping of the file any more");
+  SUBJECT_CHECK(memcmp(clean + 6 * PAGE, "changed", 7) == 0 && memcmp(dirty + 6 * PAGE, "changed", 7) == 0,
+                "no mapping of the file any more");
   memory_fill(dirty, PAGES * PAGE, 5);
   MEMORY_CHECK(dirty, PAGES * PAGE, 5);
   subject_ok();

@@ -1,4 +1,5 @@
-// Areas of every protection: private, of a file, and shared. What cannot be read, written or executed has its content all the same.
+// Areas of every protection: private, of a file, and shared. What cannot be read, written or executed has its content
+// all the same.
 #include "memory.h"
 
 #define PAGES 3
@@ -26,7 +27,8 @@ static void check_area(char* place, int kind, int protection, uint64_t seed) {
     SUBJECT_CHECK(function() == 42);
   }
   SUBJECT_CHECK(mprotect(place, PAGES * PAGE, PROT_READ | PROT_WRITE) == 0);
-  SUBJECT_CHECK(memory_differs(place, 2 * PAGE, seed) < 0, "kind %d, protection %d: the content is another", kind, protection);
+  SUBJECT_CHECK(memory_differs(place, 2 * PAGE, seed) < 0, "kind %d, protection %d: the content is another", kind,
+                protection);
   SUBJECT_CHECK(memcmp(place + 2 * PAGE, code, sizeof code) == 0);
   memory_fill(place, PAGES * PAGE, 1);
 }
@@ -60,8 +62,10 @@ int main(void) {
   for (size_t page = 0; page < 64; ++page) {
     const char* const shown = memory_area_of(mixed + page * PAGE).permissions;
     const int protection = (int)(page % 8);
-    SUBJECT_CHECK((shown[0] == 'r') == ((protection & PROT_READ) != 0) && (shown[1] == 'w') == ((protection & PROT_WRITE) != 0) &&
-                      (shown[2] == 'x') == ((protection & PROT_EXEC) != 0), "page %zu is %s", page, shown);
+    SUBJECT_CHECK((shown[0] == 'r') == ((protection & PROT_READ) != 0) &&
+                      (shown[1] == 'w') == ((protection & PROT_WRITE) != 0) &&
+                      (shown[2] == 'x') == ((protection & PROT_EXEC) != 0),
+                  "page %zu is %s", page, shown);
   }
   SUBJECT_CHECK(mprotect(mixed, 64 * PAGE, PROT_READ) == 0);
   MEMORY_CHECK(mixed, 64 * PAGE, 100);

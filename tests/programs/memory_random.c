@@ -1,5 +1,5 @@
-// A random history of mmap, mprotect, mremap, madvise and munmap, of private and shared memory, against a record of what every page must
-// hold. Another history in each run; MEMORY_SEED repeats one.
+// A random history of mmap, mprotect, mremap, madvise and munmap, of private and shared memory, against a record of
+// what every page must hold. Another history in each run; MEMORY_SEED repeats one.
 #include "memory.h"
 
 #define PAGES 512
@@ -57,7 +57,8 @@ static void protect_pages(size_t first, size_t count) {
 }
 
 static void advise_pages(size_t first, size_t count) {
-  const int kinds[] = {MADV_DONTNEED, MADV_DONTDUMP, MADV_DODUMP, MADV_DONTFORK, MADV_NOHUGEPAGE, MADV_RANDOM, MADV_COLD};
+  const int kinds[] = {MADV_DONTNEED,   MADV_DONTDUMP, MADV_DODUMP, MADV_DONTFORK,
+                       MADV_NOHUGEPAGE, MADV_RANDOM,   MADV_COLD};
   const int advice = kinds[any(7)];
   for (size_t i = first; i < first + count; ++i) {
     if (!pages[i].mapped || madvise(place_of(i), PAGE, advice) != 0) continue;
@@ -77,14 +78,21 @@ static void step(void) {
   const size_t count = 1 + any(16);
   const size_t first = any(PAGES - count);
   switch (any(10)) {
-    case 0: return map_pages(first, count, false);
-    case 1: return map_pages(first, count, true);
-    case 2: return unmap_pages(first, 1 + any(count));
+    case 0:
+      return map_pages(first, count, false);
+    case 1:
+      return map_pages(first, count, true);
+    case 2:
+      return unmap_pages(first, 1 + any(count));
     case 3:
-    case 4: return protect_pages(first, count);
-    case 5: return advise_pages(first, count);
-    case 6: return move_pages(first, any(PAGES));
-    default: return write_pages(first, count);
+    case 4:
+      return protect_pages(first, count);
+    case 5:
+      return advise_pages(first, count);
+    case 6:
+      return move_pages(first, any(PAGES));
+    default:
+      return write_pages(first, count);
   }
 }
 
@@ -96,10 +104,13 @@ static void check_page(size_t page) {
   SUBJECT_CHECK(mapped == wanted->mapped, "page %zu is mapped: %d", page, mapped);
   if (!mapped) return;
   const int can_read = (wanted->protection & PROT_READ) != 0, can_write = (wanted->protection & PROT_WRITE) != 0;
-  SUBJECT_CHECK((memory_read_signal(place) == 0) == can_read && (memory_write_signal(place) == 0) == (can_write && can_read), "protection of page %zu", page);
+  SUBJECT_CHECK(
+      (memory_read_signal(place) == 0) == can_read && (memory_write_signal(place) == 0) == (can_write && can_read),
+      "protection of page %zu", page);
   SUBJECT_CHECK(mprotect(place, PAGE, PROT_READ | PROT_WRITE) == 0);
   const bool right = wanted->seed == 0 ? memory_is_zero(place, PAGE) : memory_differs(place, PAGE, wanted->seed) < 0;
-  SUBJECT_CHECK(right, "content of page %zu (%s, protection %d)", page, wanted->shared ? "shared" : "private", wanted->protection);
+  SUBJECT_CHECK(right, "content of page %zu (%s, protection %d)", page, wanted->shared ? "shared" : "private",
+                wanted->protection);
 }
 
 int main(void) {

@@ -12,7 +12,8 @@ int main(void) {
   MEMORY_CHECK(place, 4 * PAGE, 1);
   for (size_t page = 0; page < 8; page += 2) {
     SUBJECT_CHECK(memory_has_flag(place + page * PAGE, "sl"), "page %zu", page);
-    SUBJECT_CHECK(mprotect(place + page * PAGE, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC) != 0 && errno == EPERM, "page %zu is not sealed", page);
+    SUBJECT_CHECK(mprotect(place + page * PAGE, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC) != 0 && errno == EPERM,
+                  "page %zu is not sealed", page);
     SUBJECT_CHECK(munmap(place + page * PAGE, PAGE) != 0 && errno == EPERM, "page %zu can be unmapped", page);
   }
   place[7 * PAGE] = 'w';

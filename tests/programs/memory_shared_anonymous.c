@@ -1,5 +1,5 @@
-// Shared anonymous memory: all mappings of it in the process stay mappings of the same pages; those that no page table shows (a child
-// wrote them) are kept, too.
+// Shared anonymous memory: all mappings of it in the process stay mappings of the same pages; those that no page table
+// shows (a child wrote them) are kept, too.
 #include <sys/wait.h>
 
 #include "memory.h"
@@ -47,7 +47,8 @@ int main(void) {
   memory_fill(of_zero, PAGE, 6);
   // A gigabyte of which two pages are in use.
   const size_t sparse_bytes = (size_t)1 << 30;
-  char* const sparse = memory_map(sparse_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  char* const sparse =
+      memory_map(sparse_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   memory_fill(sparse + 5 * PAGE, PAGE, 7);
   fill_in_child(sparse + sparse_bytes - PAGE, 8);
 
@@ -70,11 +71,13 @@ int main(void) {
   hidden[PAGE] = 'y';
   SUBJECT_CHECK(first[21 * PAGE] == 'y');
   SUBJECT_CHECK(mprotect(whole + 8 * PAGE, 4 * PAGE, PROT_READ | PROT_WRITE) == 0);
-  for (size_t i = 8 * PAGE / 8; i < 12 * PAGE / 8; ++i) SUBJECT_CHECK(((uint64_t*)whole)[i] == memory_word(5, i), "word %zu", i);
+  for (size_t i = 8 * PAGE / 8; i < 12 * PAGE / 8; ++i)
+    SUBJECT_CHECK(((uint64_t*)whole)[i] == memory_word(5, i), "word %zu", i);
   MEMORY_CHECK(of_zero, PAGE, 6);
   MEMORY_CHECK(sparse + 5 * PAGE, PAGE, 7);
   MEMORY_CHECK(sparse + sparse_bytes - PAGE, PAGE, 8);
-  SUBJECT_CHECK(memory_area_of(sparse).resident <= 40, "%ld KiB of a gigabyte with two pages", memory_area_of(sparse).resident);
+  SUBJECT_CHECK(memory_area_of(sparse).resident <= 40, "%ld KiB of a gigabyte with two pages",
+                memory_area_of(sparse).resident);
   // A child still shares it.
   fill_in_child(first + 30 * PAGE, 10);
   MEMORY_CHECK(second + 30 * PAGE, PAGE, 10);

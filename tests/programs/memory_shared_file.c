@@ -1,4 +1,5 @@
-// Shared mappings of a file: what is written before and after the restart reaches the file and every other mapping of it.
+// Shared mappings of a file: what is written before and after the restart reaches the file and every other mapping of
+// it.
 #include "memory.h"
 
 #define PAGES 16
@@ -40,7 +41,8 @@ int main(void) {
   MEMORY_CHECK(hidden, PAGE, 3);
   hidden[0] = 'h';
   SUBJECT_CHECK(whole[8 * PAGE] == 'h');
-  SUBJECT_CHECK(mprotect(read_only, PAGE, PROT_READ | PROT_WRITE) != 0 && errno == EACCES, "a file open for reading became writable");
+  SUBJECT_CHECK(mprotect(read_only, PAGE, PROT_READ | PROT_WRITE) != 0 && errno == EACCES,
+                "a file open for reading became writable");
   SUBJECT_CHECK(memory_read_signal(read_only + PAGES * PAGE) == SIGBUS);
   // The mapping follows the file as it grows.
   SUBJECT_CHECK(ftruncate(again, (PAGES + 1) * PAGE) == 0 && memory_read_signal(read_only + PAGES * PAGE) == 0);

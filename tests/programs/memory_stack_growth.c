@@ -1,5 +1,5 @@
-// Stacks grow: the main one by megabytes after the restart, and memory of MAP_GROWSDOWN; what was on them is still there.
-// subject: also-static
+// Stacks grow: the main one by megabytes after the restart, and memory of MAP_GROWSDOWN; what was on them is still
+// there. subject: also-static
 #include <sys/resource.h>
 
 #include "memory.h"
@@ -36,7 +36,8 @@ int main(void) {
   SUBJECT_NEED(munmap(hole, (size_t)64 << 20) == 0);
   char* const top = hole + ((size_t)32 << 20);
   char* const bottom = top - 4 * PAGE;
-  SUBJECT_NEED(mmap(bottom, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN | MAP_FIXED_NOREPLACE, -1, 0) == bottom);
+  SUBJECT_NEED(mmap(bottom, 4 * PAGE, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN | MAP_FIXED_NOREPLACE, -1, 0) == bottom);
   memory_fill(bottom, 4 * PAGE, 1);
   memory_fill(bottom - PAGE, PAGE, 2);
   SUBJECT_NEED(memory_area_of(bottom).start == (uintptr_t)(bottom - PAGE), "MAP_GROWSDOWN does not grow here");
@@ -52,7 +53,8 @@ int main(void) {
   MEMORY_CHECK(bottom - PAGE, PAGE, 2);
   memory_fill(bottom - 2 * PAGE, PAGE, 3);
   memory_fill(bottom - 100 * PAGE, PAGE, 4);
-  SUBJECT_CHECK(memory_area_of(bottom).start == (uintptr_t)(bottom - 100 * PAGE), "MAP_GROWSDOWN does not grow any more");
+  SUBJECT_CHECK(memory_area_of(bottom).start == (uintptr_t)(bottom - 100 * PAGE),
+                "MAP_GROWSDOWN does not grow any more");
   MEMORY_CHECK(bottom - 2 * PAGE, PAGE, 3);
   MEMORY_CHECK(bottom - 100 * PAGE, PAGE, 4);
   subject_ok();

@@ -1,5 +1,5 @@
-// Files that are mapped and since unlinked or replaced, open no more: private and shared mappings keep their content, mappings of one file
-// stay mappings of one file, and the new file at the old path is left alone.
+// Files that are mapped and since unlinked or replaced, open no more: private and shared mappings keep their content,
+// mappings of one file stay mappings of one file, and the new file at the old path is left alone.
 #include "memory.h"
 
 #define PAGES 8
@@ -37,7 +37,8 @@ static void check_views(struct views views, uint64_t seed) {
   check_words(views.shared_part, 2, 2, seed, "part");
   memory_fill(views.shared_part, PAGE, seed + 2);
   MEMORY_CHECK(views.shared + 2 * PAGE, PAGE, seed + 2);
-  SUBJECT_CHECK(memory_read_signal(views.hidden) == SIGSEGV && mprotect(views.hidden, 2 * PAGE, PROT_READ | PROT_WRITE) == 0);
+  SUBJECT_CHECK(memory_read_signal(views.hidden) == SIGSEGV &&
+                mprotect(views.hidden, 2 * PAGE, PROT_READ | PROT_WRITE) == 0);
   SUBJECT_CHECK(memory_read_signal(views.hidden) == 0, "the file is shorter now");
   check_words(views.hidden, 6, 2, seed, "PROT_NONE");
 }

@@ -1,5 +1,5 @@
-// The vDSO stays at its place: the program calls it by addresses it found before the checkpoint. And the areas do not become more.
-// subject: also-static
+// The vDSO stays at its place: the program calls it by addresses it found before the checkpoint. And the areas do not
+// become more. subject: also-static
 #include "memory_vdso.h"
 
 int main(void) {
@@ -13,7 +13,8 @@ int main(void) {
 
   SUBJECT_CHECK(vdso_place() == place);
   const struct memory_area after = memory_area_of((const void*)place);
-  SUBJECT_CHECK(strcmp(after.name, "[vdso]") == 0 && after.start == before.start && after.end == before.end, "at its place there is '%s'", after.name);
+  SUBJECT_CHECK(strcmp(after.name, "[vdso]") == 0 && after.start == before.start && after.end == before.end,
+                "at its place there is '%s'", after.name);
   SUBJECT_CHECK(memory_area_count() == areas, "%ld areas instead of %ld", memory_area_count(), areas);
   vdso_check_clock(clock);
   SUBJECT_CHECK(vdso_find_clock_gettime(place) == clock);

@@ -18,7 +18,8 @@ static inline vdso_clock_gettime vdso_find_clock_gettime(uintptr_t place) {
     const Elf64_Sym* const symbols = (const Elf64_Sym*)(place + sections[i].sh_offset);
     const char* const names = (const char*)(place + sections[sections[i].sh_link].sh_offset);
     for (size_t k = 0; k < sections[i].sh_size / sizeof *symbols; ++k) {
-      if (strcmp(names + symbols[k].st_name, "__vdso_clock_gettime") == 0) return (vdso_clock_gettime)(place + symbols[k].st_value);
+      if (strcmp(names + symbols[k].st_name, "__vdso_clock_gettime") == 0)
+        return (vdso_clock_gettime)(place + symbols[k].st_value);
     }
   }
   subject_fail("the vDSO has no clock_gettime");
@@ -40,7 +41,9 @@ static inline void vdso_check_clock(vdso_clock_gettime clock) {
     const double second = vdso_seconds(clock, clocks[i]);
     SUBJECT_CHECK(syscall(SYS_clock_gettime, clocks[i], &time) == 0);
     const double third = (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
-    SUBJECT_CHECK(first <= second && second <= third, "clock %d: %.9f, by the vDSO %.9f, %.9f", (int)clocks[i], first, second, third);
+    SUBJECT_CHECK(first <= second && second <= third, "clock %d: %.9f, by the vDSO %.9f, %.9f", (int)clocks[i], first,
+                  second, third);
   }
-  for (double now = vdso_seconds(clock, CLOCK_MONOTONIC), start = now; now <= start;) now = vdso_seconds(clock, CLOCK_MONOTONIC);
+  for (double now = vdso_seconds(clock, CLOCK_MONOTONIC), start = now; now <= start;)
+    now = vdso_seconds(clock, CLOCK_MONOTONIC);
 }

@@ -1,10 +1,10 @@
 // The parent-death signals of threads. Only where the restarted program has a parent that stays: not detached in place.
 // subject: rounds 0 1
-#include "subject.h"
-
 #include <pthread.h>
 #include <signal.h>
 #include <sys/prctl.h>
+
+#include "subject.h"
 
 static void check_signal(int wanted) {
   int signal = 0;

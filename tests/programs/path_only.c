@@ -1,4 +1,5 @@
-// Places in the file system (O_PATH): a file, a directory, a symbolic link itself, a FIFO, a unix socket; and what may be done with them.
+// Places in the file system (O_PATH): a file, a directory, a symbolic link itself, a FIFO, a unix socket; and what may
+// be done with them.
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -6,7 +7,8 @@
 
 static void check_type(int place, mode_t wanted) {
   struct stat status;
-  SUBJECT_CHECK(fstat(place, &status) == 0 && (status.st_mode & S_IFMT) == wanted, "type %o instead of %o", status.st_mode & S_IFMT, wanted);
+  SUBJECT_CHECK(fstat(place, &status) == 0 && (status.st_mode & S_IFMT) == wanted, "type %o instead of %o",
+                status.st_mode & S_IFMT, wanted);
   SUBJECT_CHECK((fcntl(place, F_GETFL) & O_PATH) != 0);
   expect_error(read(place, &status, 1), EBADF, "reading a place");
 }

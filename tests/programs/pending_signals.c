@@ -1,8 +1,9 @@
-// Signals that are pending for the process and for single threads: with their values, in their order, standard ones once.
-#include "subject.h"
-
+// Signals that are pending for the process and for single threads: with their values, in their order, standard ones
+// once.
 #include <pthread.h>
 #include <signal.h>
+
+#include "subject.h"
 
 static sigset_t all;
 static pid_t thread_id;
@@ -29,7 +30,8 @@ static siginfo_t take(int signal, int code) {
 
 static void take_value(int signal, int value) {
   const siginfo_t info = take(signal, SI_QUEUE);
-  SUBJECT_CHECK(info.si_value.sival_int == value, "signal %d has value %d instead of %d", signal, info.si_value.sival_int, value);
+  SUBJECT_CHECK(info.si_value.sival_int == value, "signal %d has value %d instead of %d", signal,
+                info.si_value.sival_int, value);
   SUBJECT_CHECK(info.si_uid == getuid());
 }
 

@@ -1,9 +1,9 @@
 // Personality flags, of the process and of a thread of its own mind.
-#include "subject.h"
-
 #include <pthread.h>
 #include <sys/personality.h>
 #include <sys/utsname.h>
+
+#include "subject.h"
 
 static void* other_thread(void* barrier) {
   SUBJECT_NEED(personality(ADDR_COMPAT_LAYOUT) >= 0);
@@ -25,9 +25,11 @@ int main(void) {
 
   subject_ready();
 
-  SUBJECT_CHECK(personality(0xffffffff) == (ADDR_NO_RANDOMIZE | UNAME26 | STICKY_TIMEOUTS), "personality %#x", personality(0xffffffff));
+  SUBJECT_CHECK(personality(0xffffffff) == (ADDR_NO_RANDOMIZE | UNAME26 | STICKY_TIMEOUTS), "personality %#x",
+                personality(0xffffffff));
   struct utsname after;
-  SUBJECT_CHECK(uname(&after) == 0 && strcmp(before.release, after.release) == 0 && strncmp(after.release, "2.6.", 4) == 0);
+  SUBJECT_CHECK(uname(&after) == 0 && strcmp(before.release, after.release) == 0 &&
+                strncmp(after.release, "2.6.", 4) == 0);
   pthread_join(thread, NULL);
   subject_ok();
 }

@@ -1,5 +1,5 @@
-// Threads that wait for a pipe over the checkpoint: one for data, one for room in a full pipe, one in the middle of a large write, one in
-// splice(2). Every byte arrives once and in its order.
+// Threads that wait for a pipe over the checkpoint: one for data, one for room in a full pipe, one in the middle of a
+// large write, one in splice(2). Every byte arrives once and in its order.
 #include <pthread.h>
 
 #include "descriptors.h"
@@ -24,7 +24,8 @@ static void* write_one(void* unused) {
   return NULL;
 }
 
-// A stop in the middle of a large write ends it with what has been written (as SIGSTOP and SIGCONT do): the rest follows.
+// A stop in the middle of a large write ends it with what has been written (as SIGSTOP and SIGCONT do): the rest
+// follows.
 static void* write_large(void* unused) {
   (void)unused;
   ids[2] = subject_thread_id();

@@ -26,12 +26,14 @@ static void make_full(int ends[2], int size) {
 }
 
 static void check_full(const int ends[2], int size) {
-  SUBJECT_CHECK(fcntl(ends[0], F_GETPIPE_SZ) == size && unread(ends[0]) == size, "%d of %d bytes", unread(ends[0]), size);
+  SUBJECT_CHECK(fcntl(ends[0], F_GETPIPE_SZ) == size && unread(ends[0]) == size, "%d of %d bytes", unread(ends[0]),
+                size);
   expect_error(write(ends[1], "x", 1), EAGAIN, "writing into a full pipe");
   unsigned char bytes[4096];
   for (int total = 0; total < size; total += (int)sizeof bytes) {
     SUBJECT_CHECK(read(ends[0], bytes, sizeof bytes) == sizeof bytes);
-    for (int i = 0; total > 0 && i < (int)sizeof bytes; i++) SUBJECT_CHECK(bytes[i] == byte_at(total + i), "byte %d", total + i);
+    for (int i = 0; total > 0 && i < (int)sizeof bytes; i++)
+      SUBJECT_CHECK(bytes[i] == byte_at(total + i), "byte %d", total + i);
   }
   expect_error(read(ends[0], bytes, 1), EAGAIN, "reading from an empty pipe");
   SUBJECT_CHECK((fcntl(ends[0], F_GETFL) & O_NONBLOCK) != 0 && fcntl(ends[1], F_GETFD) == FD_CLOEXEC);
@@ -68,18 +70,22 @@ int main(void) {
   // Pipes that are put into packet mode when data is in them already.
   static char stream[8192];  // whole pages: a packet that fits into the last one would be put there
   memset(stream, 's', sizeof stream);
-  SUBJECT_NEED(pipe(mixed) == 0 && write(mixed[1], stream, sizeof stream) == sizeof stream && fcntl(mixed[1], F_SETFL, O_DIRECT) == 0);
+  SUBJECT_NEED(pipe(mixed) == 0 && write(mixed[1], stream, sizeof stream) == sizeof stream &&
+               fcntl(mixed[1], F_SETFL, O_DIRECT) == 0);
   write_text(mixed[1], "packet");
   SUBJECT_NEED(fcntl(mixed[1], F_SETFL, 0) == 0);
   write_text(mixed[1], "and stream");
   int late[2];
-  SUBJECT_NEED(pipe(late) == 0 && write(late[1], stream, sizeof stream) == sizeof stream && fcntl(late[1], F_SETFL, O_DIRECT) == 0);
+  SUBJECT_NEED(pipe(late) == 0 && write(late[1], stream, sizeof stream) == sizeof stream &&
+               fcntl(late[1], F_SETFL, O_DIRECT) == 0);
 
   subject_ready();
 
-  SUBJECT_CHECK(same_description(data[1], writer_again) && same_description(data[0], reader_far) && !same_description(data[0], both));
+  SUBJECT_CHECK(same_description(data[1], writer_again) && same_description(data[0], reader_far) &&
+                !same_description(data[0], both));
   SUBJECT_CHECK(unread(both) == 9 && (fcntl(both, F_GETFL) & (O_ACCMODE | O_NONBLOCK)) == (O_RDWR | O_NONBLOCK));
-  SUBJECT_CHECK((fcntl(data[0], F_GETFL) & ~O_LARGEFILE) == O_RDONLY && (fcntl(data[1], F_GETFL) & ~O_LARGEFILE) == O_WRONLY);
+  SUBJECT_CHECK((fcntl(data[0], F_GETFL) & ~O_LARGEFILE) == O_RDONLY &&
+                (fcntl(data[1], F_GETFL) & ~O_LARGEFILE) == O_WRONLY);
   write_text(writer_again, ", more");
   expect_read(reader_far, "some data, more");
   write_text(both, "to itself");
@@ -102,6 +108,7 @@ int main(void) {
   SUBJECT_CHECK(read(mixed[0], text, sizeof text) == sizeof text && text[0] == 's' && text[sizeof text - 1] == 's');
   expect_read(mixed[0], "sssssssssspacket");
   expect_read(mixed[0], "and stream");
-  for (int i = 0; i < 2; i++) SUBJECT_CHECK(read(late[0], text, 4096) == 4096, "the rest was taken for a packet's and dropped");
+  for (int i = 0; i < 2; i++)
+    SUBJECT_CHECK(read(late[0], text, 4096) == 4096, "the rest was taken for a packet's and dropped");
   subject_ok();
 }

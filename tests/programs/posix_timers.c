@@ -1,9 +1,9 @@
-// POSIX timers: ids with a gap, every kind of notification, clocks of real and of processor time, remaining time and interval.
-// subject: also-static
-#include "subject.h"
-
+// POSIX timers: ids with a gap, every kind of notification, clocks of real and of processor time, remaining time and
+// interval. subject: also-static
 #include <pthread.h>
 #include <signal.h>
+
+#include "subject.h"
 
 static volatile sig_atomic_t plain_ticks;
 static volatile sig_atomic_t thread_ticks;
@@ -88,7 +88,8 @@ int main(void) {
   const int directed = make(CLOCK_REALTIME, SIGEV_SIGNAL | SIGEV_THREAD_ID, SIGRTMIN + 2, 1002, other_id);
   const int once = make(CLOCK_BOOTTIME, SIGEV_SIGNAL, SIGRTMIN + 1, 1001, 0);
   const int processor = make(CLOCK_PROCESS_CPUTIME_ID, SIGEV_SIGNAL, SIGRTMIN + 1, 1001, 0);
-  const int own_processor = make(CLOCK_THREAD_CPUTIME_ID, SIGEV_SIGNAL | SIGEV_THREAD_ID, SIGRTMIN + 1, 1001, subject_thread_id());
+  const int own_processor =
+      make(CLOCK_THREAD_CPUTIME_ID, SIGEV_SIGNAL | SIGEV_THREAD_ID, SIGRTMIN + 1, 1001, subject_thread_id());
   clockid_t others_clock;
   SUBJECT_NEED(pthread_getcpuclockid(thread, &others_clock) == 0);
   const int others_processor = make(others_clock, SIGEV_SIGNAL, SIGRTMIN + 1, 1001, 0);
@@ -113,8 +114,10 @@ int main(void) {
   SUBJECT_CHECK(remaining(once) > 2800 && remaining(once) <= 3000, "%f s remain", remaining(once));
   SUBJECT_CHECK(remaining(processor) > 590 && remaining(processor) <= 600, "%f s remain", remaining(processor));
   SUBJECT_CHECK(time_of(processor).it_interval.tv_sec == 60);
-  SUBJECT_CHECK(remaining(own_processor) > 690 && remaining(own_processor) <= 700, "%f s remain", remaining(own_processor));
-  SUBJECT_CHECK(remaining(others_processor) > 790 && remaining(others_processor) <= 800, "%f s remain", remaining(others_processor));
+  SUBJECT_CHECK(remaining(own_processor) > 690 && remaining(own_processor) <= 700, "%f s remain",
+                remaining(own_processor));
+  SUBJECT_CHECK(remaining(others_processor) > 790 && remaining(others_processor) <= 800, "%f s remain",
+                remaining(others_processor));
   SUBJECT_CHECK(remaining(idle) == 0, "%f s remain", remaining(idle));
   SUBJECT_CHECK(time_of(plain).it_interval.tv_nsec >= 19999000 && time_of(plain).it_interval.tv_nsec <= 20000000);
 
@@ -133,6 +136,7 @@ int main(void) {
   while (subject_seconds(CLOCK_THREAD_CPUTIME_ID) - busy < 0.1) {
   }
   SUBJECT_CHECK(own_before - remaining(own_processor) >= 0.09, "%f s went by", own_before - remaining(own_processor));
-  SUBJECT_CHECK(other_before - remaining(others_processor) < 0.05, "%f s went by", other_before - remaining(others_processor));
+  SUBJECT_CHECK(other_before - remaining(others_processor) < 0.05, "%f s went by",
+                other_before - remaining(others_processor));
   subject_ok();
 }

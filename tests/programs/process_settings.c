@@ -1,13 +1,13 @@
-// What a process is beside memory and descriptors: working directory, umask, limits, nice, processors, I/O priority, names and the
-// settings of prctl(2), for the main thread and for another one.
-#include "subject.h"
-
+// What a process is beside memory and descriptors: working directory, umask, limits, nice, processors, I/O priority,
+// names and the settings of prctl(2), for the main thread and for another one.
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+
+#include "subject.h"
 
 #define IDLE_CLASS (3 << 13)
 
@@ -18,8 +18,8 @@ static void set_limit(int resource, rlim_t soft, rlim_t hard) {
 
 static void check_limit(int resource, rlim_t soft, rlim_t hard) {
   struct rlimit limit;
-  SUBJECT_CHECK(getrlimit(resource, &limit) == 0 && limit.rlim_cur == soft && limit.rlim_max == hard, "limit %d is %lu, %lu", resource,
-                (unsigned long)limit.rlim_cur, (unsigned long)limit.rlim_max);
+  SUBJECT_CHECK(getrlimit(resource, &limit) == 0 && limit.rlim_cur == soft && limit.rlim_max == hard,
+                "limit %d is %lu, %lu", resource, (unsigned long)limit.rlim_cur, (unsigned long)limit.rlim_max);
 }
 
 static void check_name(const char* wanted) {
@@ -77,13 +77,15 @@ int main(void) {
   SUBJECT_CHECK(getpriority(PRIO_PROCESS, 0) == 5, "nice is %d", getpriority(PRIO_PROCESS, 0));
   SUBJECT_CHECK(syscall(SYS_ioprio_get, 1, 0) == IDLE_CLASS);
   cpu_set_t processors;
-  SUBJECT_CHECK(sched_getaffinity(0, sizeof processors, &processors) == 0 && CPU_EQUAL(&processors, &one), "another set of processors");
+  SUBJECT_CHECK(sched_getaffinity(0, sizeof processors, &processors) == 0 && CPU_EQUAL(&processors, &one),
+                "another set of processors");
   check_name("main\tthread \xff");
   SUBJECT_CHECK(prctl(PR_GET_TIMERSLACK) == 123456);
   int subreaper = 0;
   SUBJECT_CHECK(prctl(PR_GET_CHILD_SUBREAPER, &subreaper) == 0 && subreaper == 1);
   SUBJECT_CHECK(prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) == 1);
-  SUBJECT_CHECK(prctl(PR_GET_KEEPCAPS) == 1 && prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 && prctl(PR_GET_DUMPABLE) == 1);
+  SUBJECT_CHECK(prctl(PR_GET_KEEPCAPS) == 1 && prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 &&
+                prctl(PR_GET_DUMPABLE) == 1);
   int signal = -1;
   SUBJECT_CHECK(prctl(PR_GET_PDEATHSIG, &signal) == 0 && signal == 0, "the parent-death signal is %d", signal);
   char text[16] = "";

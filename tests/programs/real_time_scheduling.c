@@ -1,11 +1,11 @@
 // Real-time and deadline scheduling, and a nice value below zero.
 // subject: root-only
-#include "subject.h"
-
 #include <pthread.h>
 #include <sched.h>
 #include <stdint.h>
 #include <sys/resource.h>
+
+#include "subject.h"
 
 struct attributes {
   uint32_t size;
@@ -32,9 +32,10 @@ static void* scheduled_thread(void* argument) {
   pthread_barrier_wait(&barrier);
   subject_wait_for_go();
   const struct attributes got = now();
-  SUBJECT_CHECK(got.policy == wanted->policy && got.priority == wanted->priority && got.nice == wanted->nice, "policy %u priority %u nice %d",
-                got.policy, got.priority, got.nice);
-  SUBJECT_CHECK(wanted->policy != 6 || (got.runtime == wanted->runtime && got.deadline == wanted->deadline && got.period == wanted->period));
+  SUBJECT_CHECK(got.policy == wanted->policy && got.priority == wanted->priority && got.nice == wanted->nice,
+                "policy %u priority %u nice %d", got.policy, got.priority, got.nice);
+  SUBJECT_CHECK(wanted->policy != 6 ||
+                (got.runtime == wanted->runtime && got.deadline == wanted->deadline && got.period == wanted->period));
   return NULL;
 }
 

@@ -2,13 +2,21 @@
 // subject: compile-options -m32 -ffreestanding -fno-pic -fno-pie -fno-stack-protector -O2
 // subject: link -m32 -nostdlib -static -no-pie
 // subject: refused 32-bit
-#define CALL(number, a, b, c)                                                                                   \
-  ({                                                                                                            \
-    int result;                                                                                                 \
-    __asm__ volatile("int $0x80" : "=a"(result) : "a"(number), "b"(a), "c"(b), "d"(c) : "memory");              \
-    result;                                                                                                     \
+#define CALL(number, a, b, c)                                                                      \
+  ({                                                                                               \
+    int result;                                                                                    \
+    __asm__ volatile("int $0x80" : "=a"(result) : "a"(number), "b"(a), "c"(b), "d"(c) : "memory"); \
+    result;                                                                                        \
   })
-enum { kExit = 1, kWrite = 4, kOpen = 5, kClose = 6, kAccess = 33, kNanosleep = 162, kAppendOrCreate = 02000 | 0100 | 1 };
+enum {
+  kExit = 1,
+  kWrite = 4,
+  kOpen = 5,
+  kClose = 6,
+  kAccess = 33,
+  kNanosleep = 162,
+  kAppendOrCreate = 02000 | 0100 | 1
+};
 
 static const char* find(char** environment, const char* name) {
   for (; *environment != 0; environment++) {

@@ -1,7 +1,7 @@
 // subject: refused working directory
-#include "subject.h"
-
 #include <sys/stat.h>
+
+#include "subject.h"
 
 int main(void) {
   char directory[] = "/tmp/crs-subject-XXXXXX";

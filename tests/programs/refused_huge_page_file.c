@@ -3,7 +3,8 @@
 #include "memory.h"
 
 int main(void) {
-  void* const place = mmap(NULL, (size_t)2 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_NORESERVE, -1, 0);
+  void* const place = mmap(NULL, (size_t)2 << 20, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_NORESERVE, -1, 0);
   if (place == MAP_FAILED) subject_skip("this kernel has no hugetlbfs");
   subject_ready();
   SUBJECT_CHECK(memory_has_flag(place, "ht"));

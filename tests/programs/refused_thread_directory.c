@@ -1,8 +1,8 @@
 // subject: refused working directory of its own
-#include "subject.h"
-
 #include <pthread.h>
 #include <sched.h>
+
+#include "subject.h"
 
 static void* other_thread(void* barrier) {
   SUBJECT_NEED(unshare(CLONE_FS) == 0 && chdir("/proc") == 0);

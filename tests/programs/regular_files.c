@@ -1,5 +1,5 @@
-// Regular files: each way to open one keeps its flags, its offset and what it may do; duplicates share an offset, files opened apart do
-// not; an offset far beyond the end, and holes.
+// Regular files: each way to open one keeps its flags, its offset and what it may do; duplicates share an offset, files
+// opened apart do not; an offset far beyond the end, and holes.
 #include "descriptors.h"
 
 #define CONTENT "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -24,14 +24,16 @@ static struct Way ways[] = {
     {.flags = O_RDWR | O_DIRECT, .position = 0},
     {.flags = O_RDWR | O_APPEND, .position = 15},
     {.flags = O_WRONLY | O_APPEND | O_NONBLOCK | O_CLOEXEC, .position = 16},
-    {.flags = O_RDWR | O_TRUNC | O_CREAT, .position = 3},  // another file: what it did when it was opened is not done again
+    {.flags = O_RDWR | O_TRUNC | O_CREAT,
+     .position = 3},  // another file: what it did when it was opened is not done again
 };
 enum { kWays = sizeof ways / sizeof *ways };
 
 static void open_all(void) {
   for (int i = 0; i < kWays; i++) {
     ways[i].descriptor = open((ways[i].flags & O_TRUNC) != 0 ? "truncated" : "data", ways[i].flags, 0600);
-    if (ways[i].descriptor < 0 && (ways[i].flags & O_DIRECT) != 0 && errno == EINVAL) continue;  // not on this file system
+    if (ways[i].descriptor < 0 && (ways[i].flags & O_DIRECT) != 0 && errno == EINVAL)
+      continue;  // not on this file system
     SUBJECT_NEED(ways[i].descriptor >= 0, "flags %o", ways[i].flags);
     SUBJECT_NEED(lseek(ways[i].descriptor, ways[i].position, SEEK_SET) == ways[i].position);
     ways[i].seen_flags = fcntl(ways[i].descriptor, F_GETFL);
@@ -59,7 +61,8 @@ static void check_abilities(void) {
     } else {
       SUBJECT_CHECK(got == 1 && byte == CONTENT[ways[i].position], "flags %o: '%c'", ways[i].flags, byte);
     }
-    if ((ways[i].flags & O_ACCMODE) == O_RDONLY) expect_error(write(ways[i].descriptor, "!", 1), EBADF, "writing what is only read");
+    if ((ways[i].flags & O_ACCMODE) == O_RDONLY)
+      expect_error(write(ways[i].descriptor, "!", 1), EBADF, "writing what is only read");
   }
   write_text(ways[10].descriptor, "+");  // O_APPEND: wherever the offset is
   write_text(ways[11].descriptor, "-");
@@ -98,7 +101,8 @@ int main(void) {
   check_abilities();
 
   expect_position(original, 5);
-  SUBJECT_CHECK(same_description(original, duplicate) && same_description(original, far_duplicate) && !same_description(original, apart));
+  SUBJECT_CHECK(same_description(original, duplicate) && same_description(original, far_duplicate) &&
+                !same_description(original, apart));
   SUBJECT_CHECK(lseek(far_duplicate, 2, SEEK_CUR) == 7);
   expect_position(duplicate, 7);
   expect_position(apart, (off_t)strlen(CONTENT));
@@ -106,7 +110,8 @@ int main(void) {
   SUBJECT_CHECK(pread(apart, &(char){0}, 1, 7) == 1);
   expect_content("shared", "0123456X89abcdefghijklmnopqrstuvwxyz");
 
-  SUBJECT_CHECK(fstat(sparse, &after) == 0 && after.st_size == before.st_size && after.st_blocks == before.st_blocks && after.st_ino == before.st_ino);
+  SUBJECT_CHECK(fstat(sparse, &after) == 0 && after.st_size == before.st_size && after.st_blocks == before.st_blocks &&
+                after.st_ino == before.st_ino);
   expect_position(sparse, beyond);
   char middle[7] = "";
   SUBJECT_CHECK(pread(sparse, middle, 6, 32 << 20) == 6 && strcmp(middle, "middle") == 0);

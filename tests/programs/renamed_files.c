@@ -1,4 +1,5 @@
-// Files that have moved since they were opened: by rename, with their directory, opened through a symbolic link that is gone.
+// Files that have moved since they were opened: by rename, with their directory, opened through a symbolic link that is
+// gone.
 #include "descriptors.h"
 
 static void expect_link(int file, const char* folder, const char* name) {
@@ -22,7 +23,8 @@ int main(void) {
   const int folder = open_existing("old", O_RDONLY | O_DIRECTORY);
   const int through_link = open_existing("link", O_RDWR);
   const int odd_name = open_existing("target/ends in (deleted)", O_RDWR);
-  SUBJECT_NEED(rename("a", "a\nname with\tspaces") == 0 && rename("old", "new") == 0 && rename("target/c", "c") == 0 && unlink("link") == 0);
+  SUBJECT_NEED(rename("a", "a\nname with\tspaces") == 0 && rename("old", "new") == 0 && rename("target/c", "c") == 0 &&
+               unlink("link") == 0);
   make_file("a", "somebody else's");
   make_file("target/c", "somebody else's");
 

@@ -1,10 +1,10 @@
-// Signal actions of every kind with flags, mask and restorer; an alternate signal stack; ignored signals; SIGCHLD's flags.
-// subject: also-static
-#include "subject.h"
-
+// Signal actions of every kind with flags, mask and restorer; an alternate signal stack; ignored signals; SIGCHLD's
+// flags. subject: also-static
 #include <pthread.h>
 #include <signal.h>
 #include <sys/wait.h>
+
+#include "subject.h"
 
 struct kernel_action {
   unsigned long handler;
@@ -58,7 +58,8 @@ static void check_stack(char* stack, size_t size) {
   with_value = 0;
   SUBJECT_CHECK(pthread_sigqueue(pthread_self(), SIGUSR1, value) == 0);
   const unsigned long start = (unsigned long)stack;
-  SUBJECT_CHECK(where_handler_ran >= start && where_handler_ran < start + size, "the handler ran at %#lx", where_handler_ran);
+  SUBJECT_CHECK(where_handler_ran >= start && where_handler_ran < start + size, "the handler ran at %#lx",
+                where_handler_ran);
   SUBJECT_CHECK(with_value == 4711);
 }
 
@@ -95,8 +96,9 @@ int main(void) {
   static struct kernel_action after[65];
   read_actions(after);
   for (int signal = 1; signal <= 64; ++signal) {
-    SUBJECT_CHECK(memcmp(&before[signal], &after[signal], sizeof before[signal]) == 0, "signal %d: handler %#lx flags %#lx mask %#lx", signal,
-                  after[signal].handler, after[signal].flags, after[signal].mask);
+    SUBJECT_CHECK(memcmp(&before[signal], &after[signal], sizeof before[signal]) == 0,
+                  "signal %d: handler %#lx flags %#lx mask %#lx", signal, after[signal].handler, after[signal].flags,
+                  after[signal].mask);
   }
   check_stack(main_stack, sizeof main_stack);
   pthread_join(thread, NULL);

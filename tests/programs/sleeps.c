@@ -66,7 +66,8 @@ static void in_futex(void) {
 static void in_absolute_futex(void) {
   int word = 0;
   const struct timespec time = deadline(CLOCK_MONOTONIC);
-  SUBJECT_CHECK(syscall(SYS_futex, &word, FUTEX_WAIT_BITSET_PRIVATE, 0, &time, NULL, FUTEX_BITSET_MATCH_ANY) == -1 && errno == ETIMEDOUT);
+  SUBJECT_CHECK(syscall(SYS_futex, &word, FUTEX_WAIT_BITSET_PRIVATE, 0, &time, NULL, FUTEX_BITSET_MATCH_ANY) == -1 &&
+                errno == ETIMEDOUT);
 }
 static void in_sigtimedwait(void) {
   sigset_t set;
@@ -133,7 +134,8 @@ int main(void) {
     SUBJECT_CHECK(took[i] > kTime - 0.002, "%s ended early, after %f s", kCalls[i].name, took[i]);
     // docs/limits.md, "Waits": a limit that lies in memory begins anew where the kernel answers EINTR to a stop.
     const double anew = strcmp(kCalls[i].name, "sigtimedwait") == 0 ? kTime : 0;
-    SUBJECT_CHECK(took[i] < kTime + anew + seconds_lost + kTolerance, "%s took %f s, of which %f s were lost", kCalls[i].name, took[i], seconds_lost);
+    SUBJECT_CHECK(took[i] < kTime + anew + seconds_lost + kTolerance, "%s took %f s, of which %f s were lost",
+                  kCalls[i].name, took[i], seconds_lost);
   }
   subject_ok();
 }

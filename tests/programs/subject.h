@@ -1,5 +1,5 @@
-// What every subject program uses: a subject sets something up, says that it is ready, is checkpointed, killed and restarted any number
-// of times, and after the go-signal checks everything itself and reports.
+// What every subject program uses: a subject sets something up, says that it is ready, is checkpointed, killed and
+// restarted any number of times, and after the go-signal checks everything itself and reports.
 //
 //   int main(void) {
 //     int pipe_ends[2];
@@ -11,10 +11,10 @@
 //     subject_ok();
 //   }
 //
-// Reports go to the file named by SUBJECT_STATUS (opened, appended to and closed at each report, so no descriptor stays open), the
-// go-signal is the appearance of the file named by SUBJECT_GO: both survive a restart. Plain C, also usable from C++. A subject must not
-// depend on its standard streams (they are files) or on its parent, and must not take longer than a second or two from the go-signal to
-// its end. Thread-safe.
+// Reports go to the file named by SUBJECT_STATUS (opened, appended to and closed at each report, so no descriptor stays
+// open), the go-signal is the appearance of the file named by SUBJECT_GO: both survive a restart. Plain C, also usable
+// from C++. A subject must not depend on its standard streams (they are files) or on its parent, and must not take
+// longer than a second or two from the go-signal to its end. Thread-safe.
 #pragma once
 
 #ifndef _GNU_SOURCE
@@ -71,14 +71,14 @@ __attribute__((noreturn)) static inline void subject_skip(const char* why) {
 }
 
 // SUBJECT_CHECK(condition, "what went wrong: %d", value); the text may be left out. errno is shown as it was.
-#define SUBJECT_CHECK(condition, ...)                                                                             \
-  do {                                                                                                            \
-    if (!(condition)) {                                                                                           \
-      const int subject_errno = errno;                                                                            \
-      char subject_text[1024];                                                                                    \
-      snprintf(subject_text, sizeof subject_text, " " __VA_ARGS__);                                               \
-      subject_fail("%s:%d: %s:%s (errno %d)", __FILE__, __LINE__, #condition, subject_text, subject_errno);       \
-    }                                                                                                             \
+#define SUBJECT_CHECK(condition, ...)                                                                       \
+  do {                                                                                                      \
+    if (!(condition)) {                                                                                     \
+      const int subject_errno = errno;                                                                      \
+      char subject_text[1024];                                                                              \
+      snprintf(subject_text, sizeof subject_text, " " __VA_ARGS__);                                         \
+      subject_fail("%s:%d: %s:%s (errno %d)", __FILE__, __LINE__, #condition, subject_text, subject_errno); \
+    }                                                                                                       \
   } while (0)
 // The same for set-up, where a failure is the machine's, not CRS's.
 #define SUBJECT_NEED(...) SUBJECT_CHECK(__VA_ARGS__)
@@ -105,7 +105,8 @@ static inline void subject_ready(void) {
 
 static inline pid_t subject_thread_id(void) { return (pid_t)syscall(SYS_gettid); }
 
-// Waits until thread `tid` of this process sleeps in a system call. Only before the first checkpoint (/proc must be this namespace's).
+// Waits until thread `tid` of this process sleeps in a system call. Only before the first checkpoint (/proc must be
+// this namespace's).
 static inline void subject_wait_until_blocked(pid_t tid) {
   char path[64];
   snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)tid);

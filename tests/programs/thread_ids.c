@@ -1,7 +1,5 @@
-// Thread ids, as the kernel says them and as the C library cached them: error-checking and recursive mutexes, pthread_kill and
-// pthread_getname_np work on them.
-// subject: also-static
-// subject: ids namespace
+// Thread ids, as the kernel says them and as the C library cached them: error-checking and recursive mutexes,
+// pthread_kill and pthread_getname_np work on them. subject: also-static subject: ids namespace
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
@@ -38,8 +36,10 @@ static void* run(void* argument) {
   while (!stop) subject_sleep_ms(1);
   SUBJECT_CHECK(subject_thread_id() == id, "thread id %d became %d", id, subject_thread_id());
   SUBJECT_CHECK(pthread_mutex_lock(&checked) == EDEADLK && pthread_mutex_unlock(&checked) == 0);
-  SUBJECT_CHECK(pthread_mutex_lock(&recursive) == 0 && pthread_mutex_unlock(&recursive) == 0 && pthread_mutex_unlock(&recursive) == 0);
-  SUBJECT_CHECK(pthread_getname_np(pthread_self(), name_now, sizeof name_now) == 0 && strcmp(name, name_now) == 0, "name %s", name_now);
+  SUBJECT_CHECK(pthread_mutex_lock(&recursive) == 0 && pthread_mutex_unlock(&recursive) == 0 &&
+                pthread_mutex_unlock(&recursive) == 0);
+  SUBJECT_CHECK(pthread_getname_np(pthread_self(), name_now, sizeof name_now) == 0 && strcmp(name, name_now) == 0,
+                "name %s", name_now);
   SUBJECT_CHECK(raise(SIGUSR1) == 0);
   return NULL;
 }

@@ -1,5 +1,5 @@
-// timerfd_create(2): every clock; disarmed, running once and repeatedly, expired and not read yet, set for a date, set for a date and
-// cancelled by a change of the clock; a thread that waits for one.
+// timerfd_create(2): every clock; disarmed, running once and repeatedly, expired and not read yet, set for a date, set
+// for a date and cancelled by a change of the clock; a thread that waits for one.
 #include <poll.h>
 #include <pthread.h>
 #include <stdint.h>
@@ -23,7 +23,8 @@ static void check_remaining(int timer, double least, double most, double interva
   const double remaining = (double)now.it_value.tv_sec + (double)now.it_value.tv_nsec * 1e-9;
   const double repeated = (double)now.it_interval.tv_sec + (double)now.it_interval.tv_nsec * 1e-9;
   SUBJECT_CHECK(remaining >= least && remaining <= most, "%f s remain, not %f to %f", remaining, least, most);
-  SUBJECT_CHECK(repeated > interval - 1e-6 && repeated < interval + 1e-6, "interval %f instead of %f", repeated, interval);
+  SUBJECT_CHECK(repeated > interval - 1e-6 && repeated < interval + 1e-6, "interval %f instead of %f", repeated,
+                interval);
 }
 
 // Ticks that are there already.
@@ -68,7 +69,8 @@ static void* count_ticks(void* unused) {
 }
 
 int main(void) {
-  static const clockid_t clocks[] = {CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_BOOTTIME, CLOCK_REALTIME_ALARM, CLOCK_BOOTTIME_ALARM};
+  static const clockid_t clocks[] = {CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_BOOTTIME, CLOCK_REALTIME_ALARM,
+                                     CLOCK_BOOTTIME_ALARM};
   // Clocks that wake the machine cannot be read where it has no real-time clock.
   static const clockid_t readable[] = {CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_BOOTTIME, CLOCK_REALTIME, CLOCK_BOOTTIME};
   enum { kClocks = sizeof clocks / sizeof *clocks };
@@ -89,14 +91,16 @@ int main(void) {
   uint64_t ticks = 0;
   struct pollfd entry = {was_read, POLLIN, 0};
   SUBJECT_NEED(poll(&entry, 1, -1) == 1 && read(was_read, &ticks, sizeof ticks) == sizeof ticks && ticks == 1);
-  const int cancelled = make(CLOCK_REALTIME, 0, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, subject_seconds(CLOCK_REALTIME) + 4000, 0);
+  const int cancelled =
+      make(CLOCK_REALTIME, 0, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, subject_seconds(CLOCK_REALTIME) + 4000, 0);
   const double date = subject_seconds(CLOCK_REALTIME) + 0.05;
   const int past_date = make(CLOCK_REALTIME, 0, TFD_TIMER_ABSTIME, date, 0);
   awaited = make(CLOCK_MONOTONIC, 0, 0, 600, 0);
   repeated_awaited = make(CLOCK_MONOTONIC, 0, 0, 0.01, 0.01);
   const int duplicate = dup(running[0]);
   pthread_t waiting, counting;
-  SUBJECT_NEED(pthread_create(&waiting, NULL, wait_for_tick, NULL) == 0 && pthread_create(&counting, NULL, count_ticks, NULL) == 0);
+  SUBJECT_NEED(pthread_create(&waiting, NULL, wait_for_tick, NULL) == 0 &&
+               pthread_create(&counting, NULL, count_ticks, NULL) == 0);
   while (id == 0) subject_sleep_ms(1);
   subject_wait_until_blocked(id);
   subject_sleep_ms(60);

@@ -1,5 +1,6 @@
-// Files that no path reaches any more: unlinked, replaced by another file of the same name, made without a name (O_TMPFILE), sparse, empty,
-// opened twice, read-only, mapped. Their content comes back, stays theirs, and nothing appears in the file system.
+// Files that no path reaches any more: unlinked, replaced by another file of the same name, made without a name
+// (O_TMPFILE), sparse, empty, opened twice, read-only, mapped. Their content comes back, stays theirs, and nothing
+// appears in the file system.
 #include <sys/mman.h>
 
 #include "descriptors.h"
@@ -40,7 +41,8 @@ int main(void) {
 
   make_file("hollow", "");
   const int hollow = open_existing("hollow", O_RDWR);
-  SUBJECT_NEED(ftruncate(hollow, (off_t)1 << 33) == 0 && pwrite(hollow, "deep", 4, (off_t)5 << 30) == 4 && unlink("hollow") == 0);
+  SUBJECT_NEED(ftruncate(hollow, (off_t)1 << 33) == 0 && pwrite(hollow, "deep", 4, (off_t)5 << 30) == 4 &&
+               unlink("hollow") == 0);
   make_file("empty", "");
   const int empty = open_existing("empty", O_WRONLY);
   SUBJECT_NEED(unlink("empty") == 0);
@@ -86,11 +88,13 @@ int main(void) {
     SUBJECT_CHECK(linkat(AT_FDCWD, link_of(nameless), AT_FDCWD, "named", 0) != 0);  // "/... (deleted)" is no path
     char path[64];
     snprintf(path, sizeof path, "/proc/self/fd/%d", nameless);
-    SUBJECT_CHECK(linkat(AT_FDCWD, path, AT_FDCWD, "named", AT_SYMLINK_FOLLOW) == 0, "it cannot be given a name (open(2), O_TMPFILE)");
+    SUBJECT_CHECK(linkat(AT_FDCWD, path, AT_FDCWD, "named", AT_SYMLINK_FOLLOW) == 0,
+                  "it cannot be given a name (open(2), O_TMPFILE)");
     expect_content("named", "never had a name");
   }
 
-  SUBJECT_CHECK(fstat(hollow, &status) == 0 && status.st_size == (off_t)1 << 33 && status.st_blocks < 100, "%ld blocks", (long)status.st_blocks);
+  SUBJECT_CHECK(fstat(hollow, &status) == 0 && status.st_size == (off_t)1 << 33 && status.st_blocks < 100, "%ld blocks",
+                (long)status.st_blocks);
   SUBJECT_CHECK(pread(hollow, text, 4, (off_t)5 << 30) == 4 && memcmp(text, "deep", 4) == 0);
   SUBJECT_CHECK(fstat(empty, &status) == 0 && status.st_size == 0 && status.st_nlink == 0);
 

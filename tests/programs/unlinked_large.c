@@ -26,7 +26,8 @@ int main(int count, char** arguments) {
   SUBJECT_CHECK(links_of(file) == 0 && lseek(file, 0, SEEK_SET) == 0);
   for (unsigned long block = 0; block < blocks; block++) {
     fill(wanted, block);
-    SUBJECT_CHECK(read(file, got, sizeof got) == sizeof got && memcmp(wanted, got, sizeof got) == 0, "block %lu is another", block);
+    SUBJECT_CHECK(read(file, got, sizeof got) == sizeof got && memcmp(wanted, got, sizeof got) == 0,
+                  "block %lu is another", block);
   }
   SUBJECT_CHECK(read(file, got, 1) == 0);
   subject_ok();

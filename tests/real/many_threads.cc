@@ -81,7 +81,8 @@ int main(int count, char** arguments) {
   std::vector<double> results(kThreads);
   std::vector<std::thread> threads;
   for (int number = 0; number < kThreads; ++number) {
-    threads.emplace_back(work, number, rounds, std::ref(exchange), std::ref(meeting), std::ref(results[static_cast<std::size_t>(number)]));
+    threads.emplace_back(work, number, rounds, std::ref(exchange), std::ref(meeting),
+                         std::ref(results[static_cast<std::size_t>(number)]));
   }
   for (std::thread& thread : threads) thread.join();
   std::ofstream file("result.txt");

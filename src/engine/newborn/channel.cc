@@ -22,7 +22,8 @@ constexpr char kErrorReport = 'E';
 bool wait_readable(int descriptor, int seconds) {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
   while (true) {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
     pollfd wanted{descriptor, POLLIN, 0};
     const int ready = ::poll(&wanted, 1, static_cast<int>(std::max<long>(left, 0)));
     if (ready >= 0) return ready > 0;
@@ -44,7 +45,8 @@ pid_t sender_of(msghdr& header) {
 
 std::pair<Channel, Channel> Channel::make() {
   std::array<int, 2> ends{};
-  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0) fail_errno(errno, "cannot make a channel");
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0)
+    fail_errno(errno, "cannot make a channel");
   std::pair<Channel, Channel> result{Channel(FileDescriptor(ends[0])), Channel(FileDescriptor(ends[1]))};
   const int on = 1;
   for (const int end : ends) {
@@ -56,7 +58,8 @@ std::pair<Channel, Channel> Channel::make() {
 void Channel::send(char kind, std::string_view text) const {
   std::string message(1, kind);
   message += text.substr(0, kLongestMessage - 1);
-  if (::send(end_.get(), message.data(), message.size(), MSG_NOSIGNAL) < 0) fail_errno(errno, "cannot reach the restart command");
+  if (::send(end_.get(), message.data(), message.size(), MSG_NOSIGNAL) < 0)
+    fail_errno(errno, "cannot reach the restart command");
 }
 
 Channel::Message Channel::receive(int seconds) const {

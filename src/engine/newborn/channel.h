@@ -1,5 +1,5 @@
-// The private channel between the restart command and the processes that it makes: whole messages, each with the sender's process id
-// as the receiver sees it.
+// The private channel between the restart command and the processes that it makes: whole messages, each with the
+// sender's process id as the receiver sees it.
 #pragma once
 
 #include <sys/types.h>
@@ -26,8 +26,8 @@ class Channel {
   };
 
   void send(char kind, std::string_view text = {}) const;
-  // Waits up to `seconds`. Throws an Error if the other end closed or the time passed; if the message is an error report (kind 'E'),
-  // throws that error.
+  // Waits up to `seconds`. Throws an Error if the other end closed or the time passed; if the message is an error
+  // report (kind 'E'), throws that error.
   Message receive(int seconds) const;
   // Sends `error` so that receive() throws it at the other end. Never throws.
   void send_error(const std::exception& error) const noexcept;

@@ -18,7 +18,8 @@
 namespace crs::engine {
 namespace {
 
-// CAP_CHECKPOINT_RESTORE is younger than this distribution's headers of some users; its number is fixed (capabilities(7)).
+// CAP_CHECKPOINT_RESTORE is younger than this distribution's headers of some users; its number is fixed
+// (capabilities(7)).
 constexpr unsigned kCheckpointRestore = 40;
 
 bool has_capability(unsigned capability) {
@@ -74,7 +75,8 @@ IdPlan plan_ids(Ids wanted, const std::vector<pid_t>& ids) {
   const std::optional<pid_t> taken = taken_id(ids);
   if (wanted == Ids::Keep) {
     if (!may_choose_ids()) {
-      throw Error(ErrorKind::Failed, "this user may not choose process ids (CAP_CHECKPOINT_RESTORE)").advise("Use --ids namespace or --ids new");
+      throw Error(ErrorKind::Failed, "this user may not choose process ids (CAP_CHECKPOINT_RESTORE)")
+          .advise("Use --ids namespace or --ids new");
     }
     if (taken) {
       throw Error(ErrorKind::Failed, fmt::format("process id {} is in use by '{}'", *taken, name_of_process(*taken)))
@@ -84,10 +86,13 @@ IdPlan plan_ids(Ids wanted, const std::vector<pid_t>& ids) {
   }
   if (may_choose_ids() && !taken) return {IdPlan::Way::InPlace, {}};
   try {
-    return namespace_plan(may_choose_ids() ? fmt::format("process id {} is in use here: the program runs in a private process id namespace", *taken)
-                                           : std::string());
+    return namespace_plan(
+        may_choose_ids()
+            ? fmt::format("process id {} is in use here: the program runs in a private process id namespace", *taken)
+            : std::string());
   } catch (const Error&) {
-    return {IdPlan::Way::Fresh, "user namespaces cannot be had here: the program runs under new process and thread ids"};
+    return {IdPlan::Way::Fresh,
+            "user namespaces cannot be had here: the program runs under new process and thread ids"};
   }
 }
 

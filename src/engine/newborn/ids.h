@@ -14,7 +14,8 @@ struct IdPlan {
   enum class Way {
     InPlace,           // clone3(2) with set_tid in this process id namespace
     UserNamespace,     // the same in a private user, process id and mount namespace
-    ProcessNamespace,  // the same in a private process id and mount namespace (the caller may make one without a user namespace)
+    ProcessNamespace,  // the same in a private process id and mount namespace (the caller may make one without a user
+                       // namespace)
     Fresh,             // whatever ids the kernel gives
   };
   Way way = Way::InPlace;

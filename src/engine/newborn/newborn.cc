@@ -88,7 +88,8 @@ void map_own_ids(pid_t init) {
 // Process ids in /proc must be those that the program sees.
 void mount_own_proc() {
   if (::mount("none", "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) fail_errno(errno, "cannot make mounts private");
-  if (::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0) fail_errno(errno, "cannot mount /proc");
+  if (::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0)
+    fail_errno(errno, "cannot mount /proc");
 }
 
 [[noreturn]] void live_as_init(Channel& to_command, pid_t pid, Channel& newborn_channel, int first_private_descriptor,
@@ -99,7 +100,8 @@ void mount_own_proc() {
     try {
       mount_own_proc();
     } catch (const Error& error) {
-      to_command.send(kNote, fmt::format("{}: in /proc the program finds process ids other than its own", error.what()));
+      to_command.send(kNote,
+                      fmt::format("{}: in /proc the program finds process ids other than its own", error.what()));
     }
     const pid_t program = clone_process(0, pid);
     if (program == 0) {
@@ -138,7 +140,8 @@ void Newborn::start() {
     start_in_place();
   }
   Channel::Message message;
-  for (message = channel_.receive(kPatienceSeconds); message.kind == kNote; message = channel_.receive(kPatienceSeconds)) {
+  for (message = channel_.receive(kPatienceSeconds); message.kind == kNote;
+       message = channel_.receive(kPatienceSeconds)) {
     notes_.push_back(message.text);
   }
   pid_ = message.sender;
@@ -172,7 +175,8 @@ void Newborn::start_below_init() {
   to_init_ = std::move(to_init);
   if (with_user) map_own_ids(init_);
   to_init_->send(kGo);
-  for (auto message = to_init_->receive(kPatienceSeconds); message.kind == kNote; message = to_init_->receive(kPatienceSeconds)) {
+  for (auto message = to_init_->receive(kPatienceSeconds); message.kind == kNote;
+       message = to_init_->receive(kPatienceSeconds)) {
     notes_.push_back(message.text);
   }
 }
@@ -187,8 +191,8 @@ void reap(pid_t id) noexcept {
   } while ((got < 0 && errno == EINTR) || (got == id && !WIFEXITED(status) && !WIFSIGNALED(status)));
 }
 
-// Every thread of a killed process but its main one, whose end is reported only after that of all others (ptrace(2), "Death under
-// ptrace"): waiting for it alone would never end.
+// Every thread of a killed process but its main one, whose end is reported only after that of all others (ptrace(2),
+// "Death under ptrace"): waiting for it alone would never end.
 void reap_threads(pid_t pid) noexcept {
   std::error_code failed;
   std::filesystem::directory_iterator tasks(fmt::format("/proc/{}/task", pid), failed);
@@ -260,7 +264,8 @@ RemoteRange Newborn::settle(const std::vector<RemoteRange>& occupied) {
   const RemoteAddress scratch = home + kPageSize;
 
   main_->settle(find_syscall(mappings, *memory_), scratch);
-  main_->call("mmap", SYS_mmap, home, kHomeBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+  main_->call("mmap", SYS_mmap, home, kHomeBytes, PROT_READ | PROT_WRITE,
+              MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
   memory_->write(home, as_byte_span(kSyscall));
   main_->call("mprotect", SYS_mprotect, home, kPageSize, PROT_READ | PROT_EXEC);
   main_->settle(home, scratch);

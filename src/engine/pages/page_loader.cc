@@ -24,11 +24,13 @@ bool lies_in(const RemoteRange& run, const PageRuns& allowed) {
 PageRuns checked_runs(const Extent& extent, const PageRuns& allowed) {
   PageRuns runs = decode_runs(extent.tag);
   if (total_bytes(runs) != extent.payload_bytes) {
-    fail(ErrorKind::Damaged, "its list of pages makes up {} bytes, its payload {}", total_bytes(runs), extent.payload_bytes);
+    fail(ErrorKind::Damaged, "its list of pages makes up {} bytes, its payload {}", total_bytes(runs),
+         extent.payload_bytes);
   }
   for (const RemoteRange& run : runs) {
     if (!lies_in(run, allowed)) {
-      fail(ErrorKind::Damaged, "it holds pages {:#x}-{:#x} outside the program's memory", run.start.value, run.end.value);
+      fail(ErrorKind::Damaged, "it holds pages {:#x}-{:#x} outside the program's memory", run.start.value,
+           run.end.value);
     }
   }
   return runs;
@@ -39,7 +41,8 @@ PageRuns checked_runs(const Extent& extent, const PageRuns& allowed) {
 PageLoader::PageLoader(const ExtentReader& reader, const std::vector<RemoteRange>& allowed) : reader_(&reader) {
   const PageRuns places = merged(allowed);
   for (const Extent& extent : reader.extents()) {
-    runs_.push_back(in_context(fmt::format("page data, extent {}", runs_.size()), [&] { return checked_runs(extent, places); }));
+    runs_.push_back(
+        in_context(fmt::format("page data, extent {}", runs_.size()), [&] { return checked_runs(extent, places); }));
     pages_ += extent.payload_bytes / kPageSize;
   }
 }
@@ -49,7 +52,8 @@ std::vector<bool> PageLoader::touched(const std::vector<RemoteRange>& areas) con
   for (const PageRuns& runs : runs_) {
     for (const RemoteRange& run : runs) {
       auto area = std::ranges::upper_bound(areas, run.start, {}, &RemoteRange::end);
-      for (; area != areas.end() && area->overlaps(run); ++area) result[static_cast<std::size_t>(area - areas.begin())] = true;
+      for (; area != areas.end() && area->overlaps(run); ++area)
+        result[static_cast<std::size_t>(area - areas.begin())] = true;
     }
   }
   return result;

@@ -12,8 +12,8 @@ namespace crs::engine {
 
 class PageLoader {
  public:
-  // `reader` must outlive this. Checks that the tag of every extent fits its payload and that every page lies in one of `allowed`
-  // (ascending, without overlaps); throws an Error of kind Damaged. Nothing is read yet.
+  // `reader` must outlive this. Checks that the tag of every extent fits its payload and that every page lies in one of
+  // `allowed` (ascending, without overlaps); throws an Error of kind Damaged. Nothing is read yet.
   PageLoader(const ExtentReader& reader, const std::vector<RemoteRange>& allowed);
 
   std::uint64_t pages() const noexcept { return pages_; }
@@ -21,8 +21,8 @@ class PageLoader {
   // Of each of `areas` (ascending, without overlaps): whether there is a page for it.
   std::vector<bool> touched(const std::vector<RemoteRange>& areas) const;
 
-  // Writes every page into `target`, whose areas must exist and be writable, on `threads` threads (0: as many as there are cores). Each
-  // extent is verified before it is written. Throws.
+  // Writes every page into `target`, whose areas must exist and be writable, on `threads` threads (0: as many as there
+  // are cores). Each extent is verified before it is written. Throws.
   void load(const RemoteMemory& target, unsigned threads = 0) const;
 
  private:

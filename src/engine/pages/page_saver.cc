@@ -19,7 +19,8 @@ struct Batch {
 };
 
 bool read_alike(const PageArea& one, const PageArea& other) {
-  return one.choice == other.choice && one.choice != PageChoice::Given && one.readable == other.readable && one.starts_zero == other.starts_zero;
+  return one.choice == other.choice && one.choice != PageChoice::Given && one.readable == other.readable &&
+         one.starts_zero == other.starts_zero;
 }
 
 // Hands out the pages of all areas in batches, to one thread at a time.
@@ -119,7 +120,8 @@ void read_batch(const RemoteMemory& source, const Batch& batch, std::vector<std:
 
 }  // namespace
 
-SavedPages save_page_areas(const RemoteMemory& source, std::span<const PageArea> areas, ExtentWriter& writer, unsigned threads) {
+SavedPages save_page_areas(const RemoteMemory& source, std::span<const PageArea> areas, ExtentWriter& writer,
+                           unsigned threads) {
   Batches batches(source.pid(), areas);
   std::atomic<std::uint64_t> pages = 0;
   std::atomic<std::uint64_t> zero_pages = 0;

@@ -1,4 +1,5 @@
-// From the memory of a frozen process into extents: scan, read, drop zeros, checksum, compress and write, on all cores at once.
+// From the memory of a frozen process into extents: scan, read, drop zeros, checksum, compress and write, on all cores
+// at once.
 #pragma once
 
 #include <cstddef>
@@ -38,8 +39,9 @@ struct SavedPages {
   PageRuns guards;               // pages of `Own` areas that are guards (MADV_GUARD_INSTALL)
 };
 
-// Appends the pages of `areas` (ascending) to `writer`, which is not finished. The process must not run meanwhile. `threads` 0: as many
-// as there are cores. Throws.
-SavedPages save_page_areas(const RemoteMemory& source, std::span<const PageArea> areas, ExtentWriter& writer, unsigned threads = 0);
+// Appends the pages of `areas` (ascending) to `writer`, which is not finished. The process must not run meanwhile.
+// `threads` 0: as many as there are cores. Throws.
+SavedPages save_page_areas(const RemoteMemory& source, std::span<const PageArea> areas, ExtentWriter& writer,
+                           unsigned threads = 0);
 
 }  // namespace crs::engine

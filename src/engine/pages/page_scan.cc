@@ -109,7 +109,8 @@ void PageScan::refill_by_scan() {
     found_.push_back({{{region.start}, {region.end}}, kind});
   }
   if (arguments.walk_end <= position_.value) {
-    fail(ErrorKind::Failed, "the scan of the pages of process {} does not get beyond {:#x}", pagemap_->pid_, position_.value);
+    fail(ErrorKind::Failed, "the scan of the pages of process {} does not get beyond {:#x}", pagemap_->pid_,
+         position_.value);
   }
   position_ = {std::min(arguments.walk_end, end_.value)};
 }
@@ -120,8 +121,11 @@ void PageScan::refill_by_reading() {
   const ssize_t got = ::pread(pagemap_->file_.get(), entries.data(), wanted * sizeof(std::uint64_t),
                               static_cast<off_t>(position_.value / kPageSize * sizeof(std::uint64_t)));
   if (got < 0) fail_errno(errno, "cannot read the page map of process {} at {:#x}", pagemap_->pid_, position_.value);
-  if (got == 0) fail(ErrorKind::ProgramGone, "process {} has no page map at {:#x}: it ended meanwhile", pagemap_->pid_, position_.value);
-  for (std::size_t i = 0; i < static_cast<std::size_t>(got) / sizeof(std::uint64_t); ++i, position_ = position_ + kPageSize) {
+  if (got == 0)
+    fail(ErrorKind::ProgramGone, "process {} has no page map at {:#x}: it ended meanwhile", pagemap_->pid_,
+         position_.value);
+  for (std::size_t i = 0; i < static_cast<std::size_t>(got) / sizeof(std::uint64_t);
+       ++i, position_ = position_ + kPageSize) {
     const bool exists = (entries[i] & (kEntryPresent | kEntrySwapped)) != 0 && (entries[i] & kEntryFile) == 0;
     const bool guard = (entries[i] & kEntryGuard) != 0;
     if (!exists && !guard) continue;

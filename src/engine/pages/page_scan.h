@@ -15,7 +15,8 @@ namespace crs::engine {
 // The pages of one process. Not changed by scans: several may be under way, each used by one thread at a time.
 class Pagemap {
  public:
-  // `pid` as the caller sees it; needs ptrace access. `use_scan` false: reads the old interface even if there is the new one.
+  // `pid` as the caller sees it; needs ptrace access. `use_scan` false: reads the old interface even if there is the
+  // new one.
   explicit Pagemap(pid_t pid, bool use_scan = true);
 
   // False: only the old interface is there.

@@ -11,8 +11,8 @@
 namespace crs::engine {
 namespace {
 
-// Calls `transfer` with up to IOV_MAX runs at a time and the bytes that belong to them; it returns how many bytes it moved. Whenever
-// that is not all, `one_by_one` does these runs again.
+// Calls `transfer` with up to IOV_MAX runs at a time and the bytes that belong to them; it returns how many bytes it
+// moved. Whenever that is not all, `one_by_one` does these runs again.
 template <typename Byte, typename Transfer, typename OneByOne>
 void in_groups(std::span<const RemoteRange> runs, std::span<Byte> bytes, Transfer transfer, OneByOne one_by_one) {
   std::array<iovec, IOV_MAX> remote;
@@ -69,15 +69,18 @@ void write_runs(const RemoteMemory& memory, std::span<const RemoteRange> runs, s
         return ::process_vm_writev(memory.pid(), &local, 1, remote.data(), remote.size(), 0);
       },
       [&](std::span<const RemoteRange> group, std::span<const std::byte> part) {
-        for_each_run(group, part, [&](RemoteRange run, std::span<const std::byte> piece) { memory.write(run.start, piece); });
+        for_each_run(group, part,
+                     [&](RemoteRange run, std::span<const std::byte> piece) { memory.write(run.start, piece); });
       });
 }
 
 void read_runs_protected(const RemoteMemory& memory, std::span<const RemoteRange> runs, std::span<std::byte> bytes) {
-  for_each_run(runs, bytes, [&](RemoteRange run, std::span<std::byte> piece) { memory.read_protected(run.start, piece); });
+  for_each_run(runs, bytes,
+               [&](RemoteRange run, std::span<std::byte> piece) { memory.read_protected(run.start, piece); });
 }
 
-void read_runs_as_far_as_possible(const RemoteMemory& memory, std::span<const RemoteRange> runs, std::span<std::byte> bytes) {
+void read_runs_as_far_as_possible(const RemoteMemory& memory, std::span<const RemoteRange> runs,
+                                  std::span<std::byte> bytes) {
   for_each_run(runs, bytes, [&](RemoteRange run, std::span<std::byte> piece) {
     if (memory.read_some(run.start, piece) == piece.size()) return;
     for (std::size_t at = 0; at < piece.size(); at += kPageSize) {

@@ -1,4 +1,5 @@
-// Moving many runs of pages between this process and another one with few system calls. Safe from several threads at once.
+// Moving many runs of pages between this process and another one with few system calls. Safe from several threads at
+// once.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +10,8 @@
 
 namespace crs::engine {
 
-// `bytes` has the total size of `runs`, which lie in it one behind the other. Both throw an Error that names the address.
+// `bytes` has the total size of `runs`, which lie in it one behind the other. Both throw an Error that names the
+// address.
 void read_runs(const RemoteMemory& memory, std::span<const RemoteRange> runs, std::span<std::byte> bytes);
 void write_runs(const RemoteMemory& memory, std::span<const RemoteRange> runs, std::span<const std::byte> bytes);
 
@@ -17,6 +19,7 @@ void write_runs(const RemoteMemory& memory, std::span<const RemoteRange> runs, s
 void read_runs_protected(const RemoteMemory& memory, std::span<const RemoteRange> runs, std::span<std::byte> bytes);
 
 // Pages that cannot be read come as zeros.
-void read_runs_as_far_as_possible(const RemoteMemory& memory, std::span<const RemoteRange> runs, std::span<std::byte> bytes);
+void read_runs_as_far_as_possible(const RemoteMemory& memory, std::span<const RemoteRange> runs,
+                                  std::span<std::byte> bytes);
 
 }  // namespace crs::engine

@@ -40,7 +40,9 @@ class Fields {
   }
 
  private:
-  [[noreturn]] void not_understood() const { fail(ErrorKind::Failed, "a line of /proc/PID/maps is not understood: {}", line_); }
+  [[noreturn]] void not_understood() const {
+    fail(ErrorKind::Failed, "a line of /proc/PID/maps is not understood: {}", line_);
+  }
   std::string_view line_;
   std::string_view rest_;
 };

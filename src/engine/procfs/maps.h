@@ -27,9 +27,9 @@ struct MapsLine {
   bool permits(int wanted) const { return (protection & wanted) == wanted; }
 
   friend bool operator==(const MapsLine& one, const MapsLine& other) {
-    return one.range.start == other.range.start && one.range.end == other.range.end && one.protection == other.protection &&
-           one.shared == other.shared && one.offset == other.offset && one.device == other.device && one.inode == other.inode &&
-           one.name == other.name;
+    return one.range.start == other.range.start && one.range.end == other.range.end &&
+           one.protection == other.protection && one.shared == other.shared && one.offset == other.offset &&
+           one.device == other.device && one.inode == other.inode && one.name == other.name;
   }
 };
 

@@ -34,7 +34,8 @@ LeaveOut::LeaveOut(const std::vector<std::string>& exceptions) {
     const char* const digits = exception.data() + (is_descriptor ? kDescriptor.size() : 0);
     const auto [stop, problem] = std::from_chars(digits, end, number);
     if (!is_descriptor || problem != std::errc{} || stop != end || number < 0) {
-      throw Error(ErrorKind::Usage, fmt::format("cannot leave out '{}'", exception)).advise("Give fd=N with a descriptor's number");
+      throw Error(ErrorKind::Usage, fmt::format("cannot leave out '{}'", exception))
+          .advise("Give fd=N with a descriptor's number");
     }
     descriptors_.push_back(number);
   }

@@ -2,10 +2,11 @@
 //
 // Each room is a folder with its message of the image schema (ROOM.proto) and up to four functions side by side:
 //
-//   capture_ROOM(CaptureContext&, image::ROOM&)            the program is frozen; look and ask, write nothing outside the snapshot
-//   check_ROOM(CheckContext&, const image::ROOM&)          before anything is started: can this be restored here? Throws what is wrong
-//   restore_ROOM_inside(NewbornContext&, const image::ROOM&)  runs in the newborn process, as ordinary code, before its memory is replaced
-//   restore_ROOM(RestoreContext&, const image::ROOM&)      from outside: the newborn is stopped, remote calls only
+//   capture_ROOM(CaptureContext&, image::ROOM&)            the program is frozen; look and ask, write nothing outside
+//   the snapshot check_ROOM(CheckContext&, const image::ROOM&)          before anything is started: can this be
+//   restored here? Throws what is wrong restore_ROOM_inside(NewbornContext&, const image::ROOM&)  runs in the newborn
+//   process, as ordinary code, before its memory is replaced restore_ROOM(RestoreContext&, const image::ROOM&) from
+//   outside: the newborn is stopped, remote calls only
 #pragma once
 
 #include <sys/types.h>
@@ -27,7 +28,8 @@ namespace crs::engine {
 // Collects everything that stands in the way, so that the user sees it all at once.
 class Refusals {
  public:
-  // `what` names process, descriptor or address and what it is: "descriptor 7 of process 4711 is an io_uring"; `advice` what to do.
+  // `what` names process, descriptor or address and what it is: "descriptor 7 of process 4711 is an io_uring"; `advice`
+  // what to do.
   void add(std::string what, std::string advice);
   bool empty() const noexcept { return entries_.empty(); }
   // Throws one Error of kind Refused that lists all, if there are any.
@@ -57,10 +59,11 @@ class LeaveOut {
 class ContentStore {
  public:
   explicit ContentStore(std::string directory) : directory_(std::move(directory)) {}
-  // Creates DIRECTORY/files/N and returns the name "files/N" to record in the image, with the descriptor to write to. After writing
-  // nothing more needs to be done: the store syncs and checksums it at the commit.
+  // Creates DIRECTORY/files/N and returns the name "files/N" to record in the image, with the descriptor to write to.
+  // After writing nothing more needs to be done: the store syncs and checksums it at the commit.
   std::pair<std::string, FileDescriptor> create();
-  // Opens such a file for reading. Throws Damaged if `name` is not of that form. Its checksum was verified before the restart began.
+  // Opens such a file for reading. Throws Damaged if `name` is not of that form. Its checksum was verified before the
+  // restart began.
   FileDescriptor open(const std::string& name) const;
   const std::string& directory() const noexcept { return directory_; }
 
@@ -75,7 +78,7 @@ struct CaptureContext {
   pid_t pid;      // as CRS sees it: for /proc, kcmp, pidfd_getfd, prlimit
   pid_t own_pid;  // as the program sees itself: for messages and for what it will be restored as
   int pidfd;
-  RemoteCaller& remote;        // the main thread, borrowed
+  RemoteCaller& remote;  // the main thread, borrowed
   const RemoteMemory& memory;
   const std::vector<pid_t>& threads;  // as CRS sees them, main thread first
   Refusals& refusals;
@@ -97,8 +100,9 @@ struct NewbornContext {
   std::vector<std::string>& notes;
   // The restart command's own standard streams; -1 where it has none.
   std::array<int, 3> standard_streams;
-  // The newborn's channel to the restart command and every other descriptor that must stay open until its memory is replaced have numbers
-  // from the first of these to before the second; no descriptor of the image lies there. RLIMIT_NOFILE is raised to allow that.
+  // The newborn's channel to the restart command and every other descriptor that must stay open until its memory is
+  // replaced have numbers from the first of these to before the second; no descriptor of the image lies there.
+  // RLIMIT_NOFILE is raised to allow that.
   int first_private_descriptor;
   int end_private_descriptor = std::numeric_limits<int>::max();
 };
@@ -112,8 +116,9 @@ struct RestoreContext {
   std::vector<std::string>& notes;
   int first_private_descriptor;  // as in NewbornContext
   int end_private_descriptor = std::numeric_limits<int>::max();
-  // Where the remote caller lives in the newborn: its code and its scratch memory. Chosen so that it overlaps no area of the image
-  // (occupied_ranges() of the memory room); it is never to be unmapped or mapped over and disappears just before the program runs.
+  // Where the remote caller lives in the newborn: its code and its scratch memory. Chosen so that it overlaps no area
+  // of the image (occupied_ranges() of the memory room); it is never to be unmapped or mapped over and disappears just
+  // before the program runs.
   RemoteRange reserved;
   // Threads by their id in the image, once they exist. With fresh ids the values' tids differ from the keys.
   std::map<pid_t, RemoteCaller*> threads;

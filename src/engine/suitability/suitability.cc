@@ -43,7 +43,8 @@ std::vector<pid_t> children_of(pid_t pid) {
 
 void refuse_children(pid_t pid, Refusals& refusals) {
   std::string names;
-  for (const pid_t child : children_of(pid)) names += fmt::format("{}{} ({})", names.empty() ? "" : ", ", child, comm_of(child));
+  for (const pid_t child : children_of(pid))
+    names += fmt::format("{}{} ({})", names.empty() ? "" : ", ", child, comm_of(child));
   if (names.empty()) return;
   refusals.add(fmt::format("process {} has child processes: {}", pid, names),
                "only single processes can be checkpointed yet: wait until they end, or checkpoint one of them");
@@ -52,8 +53,9 @@ void refuse_children(pid_t pid, Refusals& refusals) {
 void refuse_tracer(pid_t pid, Refusals& refusals) {
   const std::string tracer = status_field(pid, "TracerPid");
   if (tracer.empty() || tracer == "0" || tracer == std::to_string(::getpid())) return;
-  refusals.add(fmt::format("process {} is being traced by process {} ({})", pid, tracer, comm_of(std::atoi(tracer.c_str()))),
-               "end the debugger or the other checkpoint first");
+  refusals.add(
+      fmt::format("process {} is being traced by process {} ({})", pid, tracer, comm_of(std::atoi(tracer.c_str()))),
+      "end the debugger or the other checkpoint first");
 }
 
 // Before any code is looked for in it; the room of the processor looks again at what the stopped thread runs.
@@ -62,7 +64,8 @@ void refuse_32_bit(pid_t pid, Refusals& refusals) {
   const FileDescriptor executable = open_file(fmt::format("/proc/{}/exe", pid), O_RDONLY);
   if (::pread(executable.get(), identity.data(), identity.size(), 0) != static_cast<ssize_t>(identity.size())) return;
   if (std::to_integer<int>(identity[EI_CLASS]) == ELFCLASS32) {
-    refusals.add(fmt::format("process {} is a 32-bit program", pid), "only 64-bit x86 programs can be kept; use a 64-bit build");
+    refusals.add(fmt::format("process {} is a 32-bit program", pid),
+                 "only 64-bit x86 programs can be kept; use a 64-bit build");
   }
 }
 
@@ -70,15 +73,19 @@ void refuse_32_bit(pid_t pid, Refusals& refusals) {
 
 void check_is_program(pid_t pid) {
   if (pid <= 0 || !std::filesystem::exists(fmt::format("/proc/{}", pid))) {
-    throw Error(ErrorKind::NotFound, fmt::format("there is no process {}", pid)).advise("`crs list` shows the jobs that run");
+    throw Error(ErrorKind::NotFound, fmt::format("there is no process {}", pid))
+        .advise("`crs list` shows the jobs that run");
   }
   if (pid == ::getpid()) fail(ErrorKind::Usage, "process {} is this very command: it cannot checkpoint itself", pid);
   const std::string state = status_field(pid, "State");
   if (state.starts_with("Z") || state.starts_with("X")) {
-    throw Error(ErrorKind::NotFound, fmt::format("process {} ({}) has ended and only waits for its parent to notice (a zombie)", pid, comm_of(pid)))
+    throw Error(
+        ErrorKind::NotFound,
+        fmt::format("process {} ({}) has ended and only waits for its parent to notice (a zombie)", pid, comm_of(pid)))
         .advise("There is nothing left to save");
   }
-  if (status_field(pid, "VmSize").empty()) fail(ErrorKind::Refused, "process {} ({}) is a kernel thread", pid, comm_of(pid));
+  if (status_field(pid, "VmSize").empty())
+    fail(ErrorKind::Refused, "process {} ({}) is a kernel thread", pid, comm_of(pid));
 }
 
 void refuse_unsuitable(pid_t pid, Refusals& refusals) {
@@ -88,8 +95,8 @@ void refuse_unsuitable(pid_t pid, Refusals& refusals) {
   refuse_32_bit(pid, refusals);
 }
 
-// The init of a restart's process id namespace is known by its name and by being the program's parent. A program that calls itself so
-// gains nothing: it is this user's too.
+// The init of a restart's process id namespace is known by its name and by being the program's parent. A program that
+// calls itself so gains nothing: it is this user's too.
 bool is_made_by_restart(pid_t pid, std::string_view kind) {
   if (kind != "user" && kind != "pid" && kind != "mnt") return false;
   return comm_of(static_cast<pid_t>(ProcessStatus::of(pid).number("PPid"))) == kInitName;

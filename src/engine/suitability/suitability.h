@@ -10,8 +10,9 @@ namespace crs::engine {
 // Throws if `pid` does not exist (NotFound), is this process itself, has ended, or is a kernel thread.
 void check_is_program(pid_t pid);
 
-// Adds to `refusals` what rules out a checkpoint of the process before any system call is made in it: children, a debugger, seccomp
-// (which might answer a remote call by killing the program). Also called while it is stopped, since it may have changed.
+// Adds to `refusals` what rules out a checkpoint of the process before any system call is made in it: children, a
+// debugger, seccomp (which might answer a remote call by killing the program). Also called while it is stopped, since
+// it may have changed.
 void refuse_unsuitable(pid_t pid, Refusals& refusals);
 
 // Whether the namespace of `kind` ("user", "pid", ...) in which `pid` runs was made by a CRS restart of it.

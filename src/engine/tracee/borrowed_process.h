@@ -1,4 +1,5 @@
-// A living program in the hands of a checkpoint: stopped, its main thread borrowed, the others to be borrowed one at a time.
+// A living program in the hands of a checkpoint: stopped, its main thread borrowed, the others to be borrowed one at a
+// time.
 #pragma once
 
 #include <memory>

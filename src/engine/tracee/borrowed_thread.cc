@@ -93,8 +93,9 @@ void ScratchPlaces::mark() {
 BorrowedThread::BorrowedThread(const StoppedProcess& process, const StoppedThread& thread, const Gadgets& gadgets,
                                RemoteAddress place)
     : thread_(thread), memory_(process.memory()), gadgets_(gadgets), frame_(place) {
-  const std::vector<std::byte> frame = make_signal_frame(
-      frame_, gadgets.signal_return, with_call_restarted(thread.registers, thread.wait), thread.extended_state, thread.signal_mask);
+  const std::vector<std::byte> frame =
+      make_signal_frame(frame_, gadgets.signal_return, with_call_restarted(thread.registers, thread.wait),
+                        thread.extended_state, thread.signal_mask);
   scratch_ = frame_ + (frame.size() + kAlignment - 1) / kAlignment * kAlignment;
   const std::size_t bytes = (scratch_ - frame_) + kScratchSize;
   if (bytes > ScratchPlaces::kPlaceBytes)

@@ -1,5 +1,5 @@
-// Tracing waits for SIGCHLD (see ptrace::wait): it must be blocked, with its default action, while an engine operation runs. No other
-// signal is touched: the caller may block some meanwhile, for good.
+// Tracing waits for SIGCHLD (see ptrace::wait): it must be blocked, with its default action, while an engine operation
+// runs. No other signal is touched: the caller may block some meanwhile, for good.
 #pragma once
 
 #include <csignal>
@@ -9,7 +9,7 @@ namespace crs::engine {
 class ChildSignalBlocked {
  public:
   ChildSignalBlocked() {
-    struct sigaction standard {};
+    struct sigaction standard{};
     standard.sa_handler = SIG_DFL;
     ::sigaction(SIGCHLD, &standard, &action_before_);
     sigset_t child;
@@ -30,7 +30,7 @@ class ChildSignalBlocked {
   ChildSignalBlocked& operator=(const ChildSignalBlocked&) = delete;
 
  private:
-  struct sigaction action_before_ {};
+  struct sigaction action_before_{};
   sigset_t mask_before_{};
 };
 

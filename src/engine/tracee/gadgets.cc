@@ -15,7 +15,8 @@ namespace {
 using Code = std::string_view;
 constexpr Code kSyscallReturn{"\x0f\x05\xc3", 3};
 // C libraries and the Go runtime use the first form; a compiler may choose the second.
-constexpr std::array<Code, 2> kSignalReturn{Code{"\x48\xc7\xc0\x0f\x00\x00\x00\x0f\x05", 9}, Code{"\xb8\x0f\x00\x00\x00\x0f\x05", 7}};
+constexpr std::array<Code, 2> kSignalReturn{Code{"\x48\xc7\xc0\x0f\x00\x00\x00\x0f\x05", 9},
+                                            Code{"\xb8\x0f\x00\x00\x00\x0f\x05", 7}};
 
 bool code_at(const RemoteMemory& memory, RemoteAddress address, Code code) {
   std::array<char, 16> bytes{};
@@ -38,7 +39,8 @@ void search(const MapsLine& mapping, const RemoteMemory& memory, Gadgets& gadget
   constexpr std::size_t kPiece = std::size_t{1} << 20;
   constexpr std::size_t kOverlap = 16;
   std::vector<char> piece(kPiece);
-  for (RemoteAddress start = mapping.range.start; start < mapping.range.end && !gadgets.complete(); start = start + (kPiece - kOverlap)) {
+  for (RemoteAddress start = mapping.range.start; start < mapping.range.end && !gadgets.complete();
+       start = start + (kPiece - kOverlap)) {
     const std::size_t wanted = std::min<std::uint64_t>(kPiece, mapping.range.end - start);
     const std::size_t got = memory.read_some(start, std::as_writable_bytes(std::span(piece).first(wanted)));
     const std::string_view text(piece.data(), got);
@@ -71,14 +73,18 @@ bool is_on_way_back(const user_regs_struct& registers, const RemoteMemory& memor
 
 Gadgets find_gadgets(pid_t pid, const RemoteMemory& memory) {
   std::vector<MapsLine> mappings = read_maps(pid);
-  std::erase_if(mappings, [](const MapsLine& mapping) { return !mapping.permits(PROT_READ | PROT_EXEC) || mapping.name == "[vsyscall]"; });
-  std::ranges::stable_partition(mappings, [](const MapsLine& mapping) { return mapping.name.find("/libc") != std::string::npos; });
+  std::erase_if(mappings, [](const MapsLine& mapping) {
+    return !mapping.permits(PROT_READ | PROT_EXEC) || mapping.name == "[vsyscall]";
+  });
+  std::ranges::stable_partition(
+      mappings, [](const MapsLine& mapping) { return mapping.name.find("/libc") != std::string::npos; });
   Gadgets gadgets;
   for (const MapsLine& mapping : mappings) {
     search(mapping, memory, gadgets);
     if (gadgets.complete()) return gadgets;
   }
-  fail(ErrorKind::Refused, "process {} has no code that returns from a signal handler (it was built without a C library)", pid);
+  fail(ErrorKind::Refused,
+       "process {} has no code that returns from a signal handler (it was built without a C library)", pid);
 }
 
 }  // namespace crs::engine

@@ -17,11 +17,13 @@ struct Gadgets {
   bool present_in(const RemoteMemory& memory) const;
 };
 
-// Looks through the executable areas, the C library's first. May be called while the program runs; what it found is then to be
-// checked with present_in() once it is stopped. Throws an Error of kind Refused if the program carries no such code.
+// Looks through the executable areas, the C library's first. May be called while the program runs; what it found is
+// then to be checked with present_in() once it is stopped. Throws an Error of kind Refused if the program carries no
+// such code.
 Gadgets find_gadgets(pid_t pid, const RemoteMemory& memory);
 
-// Whether a thread with these registers was borrowed by a tracer that died, and is just on its way back through its signal frame.
+// Whether a thread with these registers was borrowed by a tracer that died, and is just on its way back through its
+// signal frame.
 bool is_on_way_back(const user_regs_struct& registers, const RemoteMemory& memory);
 
 }  // namespace crs::engine

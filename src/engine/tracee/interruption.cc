@@ -39,7 +39,8 @@ constexpr std::uint64_t kSequencePointerOffset = 8;
 bool is_about_to_continue_wait(const user_regs_struct& registers, const RemoteMemory& memory) {
   if (registers.rax != SYS_restart_syscall) return false;
   std::array<std::byte, kSyscallBytes> code{};
-  return memory.read_some({registers.rip}, code) == code.size() && code[0] == std::byte{0x0f} && code[1] == std::byte{0x05};
+  return memory.read_some({registers.rip}, code) == code.size() && code[0] == std::byte{0x0f} &&
+         code[1] == std::byte{0x05};
 }
 
 void hide_interrupted_call(StoppedThread& thread) {

@@ -12,7 +12,8 @@
 
 namespace crs::engine {
 
-NewbornThread::NewbornThread(pid_t tid, const RemoteMemory& memory) : tid_(tid), memory_(memory), at_(ptrace::registers(tid)) {}
+NewbornThread::NewbornThread(pid_t tid, const RemoteMemory& memory)
+    : tid_(tid), memory_(memory), at_(ptrace::registers(tid)) {}
 
 void NewbornThread::settle(RemoteAddress instruction, RemoteAddress scratch) {
   at_.rip = instruction.value;

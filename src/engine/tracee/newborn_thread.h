@@ -1,4 +1,5 @@
-// A thread of the process that a restart is building. It has nothing to lose: it dies with its tracer (PTRACE_O_EXITKILL).
+// A thread of the process that a restart is building. It has nothing to lose: it dies with its tracer
+// (PTRACE_O_EXITKILL).
 #pragma once
 
 #include "engine/tracee/ptrace.h"
@@ -19,12 +20,13 @@ class NewbornThread final : public RemoteCaller {
   RemoteAddress scratch() const override { return scratch_; }
   const RemoteMemory& memory() const override { return memory_; }
 
-  // As raw_call, but the call is interrupted as soon as it waits; the result may then be one of the kernel's -ERESTART codes. No call of
-  // relative time may follow in this thread: the kernel remembers only the last one.
+  // As raw_call, but the call is interrupted as soon as it waits; the result may then be one of the kernel's -ERESTART
+  // codes. No call of relative time may follow in this thread: the kernel remembers only the last one.
   std::int64_t interrupted_call(long number, const std::array<std::uint64_t, 6>& arguments);
 
-  // Makes a further thread with clone3(2) and waits until it is stopped. With `wanted` not 0 it gets that id in the innermost process id
-  // namespace. `cleared_at` is where the kernel writes 0 when the thread ends, or 0. Returns its id as the caller sees it.
+  // Makes a further thread with clone3(2) and waits until it is stopped. With `wanted` not 0 it gets that id in the
+  // innermost process id namespace. `cleared_at` is where the kernel writes 0 when the thread ends, or 0. Returns its
+  // id as the caller sees it.
   pid_t clone(pid_t wanted, RemoteAddress cleared_at);
 
  private:

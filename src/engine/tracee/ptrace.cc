@@ -22,12 +22,14 @@ long request(int number, const char* name, pid_t tid, void* address, void* data)
   fail_errno(errno, "{} of thread {}", name, tid);
 }
 
-constexpr std::size_t kSignalSetBytes = 8;       // of the kernel's sigset_t
+constexpr std::size_t kSignalSetBytes = 8;            // of the kernel's sigset_t
 constexpr std::size_t kLargestExtendedState = 65536;  // AMX needs about 11 KiB today
 
 }  // namespace
 
-void seize(pid_t tid, unsigned long options) { request(PTRACE_SEIZE, "PTRACE_SEIZE", tid, nullptr, as_pointer(options)); }
+void seize(pid_t tid, unsigned long options) {
+  request(PTRACE_SEIZE, "PTRACE_SEIZE", tid, nullptr, as_pointer(options));
+}
 
 void interrupt(pid_t tid) { request(PTRACE_INTERRUPT, "PTRACE_INTERRUPT", tid, nullptr, nullptr); }
 
@@ -56,7 +58,8 @@ user_regs_struct with_call(const user_regs_struct& at, long number, const std::a
 
 }  // namespace
 
-std::int64_t make_interrupted_call(pid_t tid, const user_regs_struct& at, long number, const std::array<std::uint64_t, 6>& arguments) {
+std::int64_t make_interrupted_call(pid_t tid, const user_regs_struct& at, long number,
+                                   const std::array<std::uint64_t, 6>& arguments) {
   set_registers(tid, with_call(at, number, arguments));
   run_to_system_call_stop(tid);
   interrupt(tid);
@@ -64,7 +67,8 @@ std::int64_t make_interrupted_call(pid_t tid, const user_regs_struct& at, long n
   return static_cast<std::int64_t>(ptrace::registers(tid).rax);
 }
 
-SystemCallResult make_system_call(pid_t tid, const user_regs_struct& at, long number, const std::array<std::uint64_t, 6>& arguments) {
+SystemCallResult make_system_call(pid_t tid, const user_regs_struct& at, long number,
+                                  const std::array<std::uint64_t, 6>& arguments) {
   set_registers(tid, with_call(at, number, arguments));
   run_to_system_call_stop(tid);
   const pid_t created = run_to_system_call_stop(tid);
@@ -80,8 +84,10 @@ pid_t run_to_system_call_stop(pid_t tid) {
     if (status.syscall_stop()) return created;
     if (status.event() == PTRACE_EVENT_CLONE) created = static_cast<pid_t>(event_message(tid));
     signal = status.signal_delivery_stop() ? status.signal() : 0;
-    // All signals that can be are blocked; what remains beside SIGSTOP are faults, which would be this program's own mistake.
-    if (signal != 0 && signal != SIGSTOP) fail(ErrorKind::Failed, "a remote call in thread {} ended in signal {}", tid, signal);
+    // All signals that can be are blocked; what remains beside SIGSTOP are faults, which would be this program's own
+    // mistake.
+    if (signal != 0 && signal != SIGSTOP)
+      fail(ErrorKind::Failed, "a remote call in thread {} ended in signal {}", tid, signal);
   }
 }
 
@@ -145,10 +151,12 @@ WaitStatus wait(pid_t tid) {
     if (got == tid) return WaitStatus(raw);
     if (got < 0 && errno == ECHILD) fail(ErrorKind::ProgramGone, "thread {} ended or was killed meanwhile", tid);
     if (got < 0) fail_errno(errno, "waiting for thread {}", tid);
-    const auto left = std::chrono::duration_cast<std::chrono::nanoseconds>(deadline - std::chrono::steady_clock::now()).count();
+    const auto left =
+        std::chrono::duration_cast<std::chrono::nanoseconds>(deadline - std::chrono::steady_clock::now()).count();
     if (left <= 0) {
       throw Error(ErrorKind::Failed, fmt::format("thread {} did not stop within {} s", tid, kStopTimeLimit.count()))
-          .advise("It is in an uninterruptible wait (a disk, a network file system, a child of vfork); try again later");
+          .advise(
+              "It is in an uninterruptible wait (a disk, a network file system, a child of vfork); try again later");
     }
     const timespec limit{static_cast<time_t>(left / 1000000000), static_cast<long>(left % 1000000000)};
     ::sigtimedwait(&child, nullptr, &limit);

@@ -1,4 +1,5 @@
-// ptrace(2) with errors as exceptions: ESRCH is an Error of kind ProgramGone, everything else one of kind Failed that names the thread.
+// ptrace(2) with errors as exceptions: ESRCH is an Error of kind ProgramGone, everything else one of kind Failed that
+// names the thread.
 //
 // Only the thread that attached may make requests.
 #pragma once
@@ -36,16 +37,19 @@ std::uint64_t signal_mask(pid_t tid);
 void set_signal_mask(pid_t tid, std::uint64_t mask);
 unsigned long event_message(pid_t tid);
 
-// Makes a stopped thread, whose signals are all blocked, execute one system call at the `syscall` instruction at `at.rip`, with the other
-// registers of `at`. The thread is then in a system-call-exit stop.
+// Makes a stopped thread, whose signals are all blocked, execute one system call at the `syscall` instruction at
+// `at.rip`, with the other registers of `at`. The thread is then in a system-call-exit stop.
 struct SystemCallResult {
-  std::int64_t value = 0;       // a result, or -errno
-  pid_t created_thread = 0;     // with PTRACE_O_TRACECLONE: the thread that the call made, as the caller sees it
+  std::int64_t value = 0;    // a result, or -errno
+  pid_t created_thread = 0;  // with PTRACE_O_TRACECLONE: the thread that the call made, as the caller sees it
 };
-SystemCallResult make_system_call(pid_t tid, const user_regs_struct& at, long number, const std::array<std::uint64_t, 6>& arguments);
+SystemCallResult make_system_call(pid_t tid, const user_regs_struct& at, long number,
+                                  const std::array<std::uint64_t, 6>& arguments);
 // The same, but the call finds an interruption waiting when it begins to wait.
-std::int64_t make_interrupted_call(pid_t tid, const user_regs_struct& at, long number, const std::array<std::uint64_t, 6>& arguments);
-// One half of that: lets the thread run until it enters or leaves a system call; returns the thread that it made meanwhile, or 0.
+std::int64_t make_interrupted_call(pid_t tid, const user_regs_struct& at, long number,
+                                   const std::array<std::uint64_t, 6>& arguments);
+// One half of that: lets the thread run until it enters or leaves a system call; returns the thread that it made
+// meanwhile, or 0.
 pid_t run_to_system_call_stop(pid_t tid);
 
 struct RseqConfiguration {
@@ -55,8 +59,8 @@ struct RseqConfiguration {
 };
 RseqConfiguration rseq_configuration(pid_t tid);
 
-// Waits for the next stop or end of a traced thread. SIGCHLD must be blocked in the whole calling process, with its default action:
-// it is what wakes the wait. Throws if kStopTimeLimit passes.
+// Waits for the next stop or end of a traced thread. SIGCHLD must be blocked in the whole calling process, with its
+// default action: it is what wakes the wait. Throws if kStopTimeLimit passes.
 WaitStatus wait(pid_t tid);
 // As wait(), but a thread that has ended is an Error of kind ProgramGone.
 WaitStatus wait_for_stop(pid_t tid);

@@ -10,8 +10,12 @@ struct RemoteAddress {
   std::uint64_t value = 0;
 
   friend constexpr auto operator<=>(const RemoteAddress&, const RemoteAddress&) = default;
-  friend constexpr RemoteAddress operator+(RemoteAddress address, std::uint64_t bytes) { return {address.value + bytes}; }
-  friend constexpr RemoteAddress operator-(RemoteAddress address, std::uint64_t bytes) { return {address.value - bytes}; }
+  friend constexpr RemoteAddress operator+(RemoteAddress address, std::uint64_t bytes) {
+    return {address.value + bytes};
+  }
+  friend constexpr RemoteAddress operator-(RemoteAddress address, std::uint64_t bytes) {
+    return {address.value - bytes};
+  }
   // Distance in bytes; `end` must not lie below `start`.
   friend constexpr std::uint64_t operator-(RemoteAddress end, RemoteAddress start) { return end.value - start.value; }
 };

@@ -1,7 +1,8 @@
 // A stopped thread of another process that can be made to execute system calls.
 //
-// Two implementations: BorrowedThread (a thread of a living program; survives the death of the tracer) and NewbornThread (a thread of
-// a process that a restart is building; dies with the tracer). Only the thread that traces may use it (ptrace(2)).
+// Two implementations: BorrowedThread (a thread of a living program; survives the death of the tracer) and
+// NewbornThread (a thread of a process that a restart is building; dies with the tracer). Only the thread that traces
+// may use it (ptrace(2)).
 #pragma once
 
 #include <sys/types.h>
@@ -31,11 +32,11 @@ class RemoteCaller {
 
   // As this process sees it.
   virtual pid_t tid() const = 0;
-  // Executes system call `number` and returns what the kernel returned: a result, or -errno. Throws only if the thread dies
-  // (ProgramGone) or cannot be driven.
+  // Executes system call `number` and returns what the kernel returned: a result, or -errno. Throws only if the thread
+  // dies (ProgramGone) or cannot be driven.
   virtual std::int64_t raw_call(long number, const std::array<std::uint64_t, 6>& arguments) = 0;
-  // At least kScratchSize bytes for arguments and results, readable and writable, aligned to 64. Their content is undefined between
-  // calls of different rooms and never becomes part of a snapshot.
+  // At least kScratchSize bytes for arguments and results, readable and writable, aligned to 64. Their content is
+  // undefined between calls of different rooms and never becomes part of a snapshot.
   virtual RemoteAddress scratch() const = 0;
   virtual const RemoteMemory& memory() const = 0;
 

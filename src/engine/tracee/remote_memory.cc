@@ -13,7 +13,8 @@
 namespace crs::engine {
 namespace {
 
-[[noreturn]] void fail_memory(const char* action, pid_t pid, RemoteAddress address, std::size_t bytes, int error_number) {
+[[noreturn]] void fail_memory(const char* action, pid_t pid, RemoteAddress address, std::size_t bytes,
+                              int error_number) {
   if (error_number == ESRCH) fail(ErrorKind::ProgramGone, "process {} ended meanwhile", pid);
   fail_errno(error_number, "cannot {} {} bytes at {:#x} of process {}", action, bytes, address.value, pid);
 }
@@ -21,7 +22,8 @@ namespace {
 iovec vector_of(const void* start, std::size_t bytes) { return {const_cast<void*>(start), bytes}; }
 
 iovec vector_of(RemoteAddress start, std::size_t bytes) {
-  return {reinterpret_cast<void*>(start.value), bytes};  // NOLINT(performance-no-int-to-ptr): the kernel takes it as an address
+  return {reinterpret_cast<void*>(start.value),
+          bytes};  // NOLINT(performance-no-int-to-ptr): the kernel takes it as an address
 }
 
 }  // namespace
@@ -49,7 +51,8 @@ void RemoteMemory::read(RemoteAddress address, std::span<std::byte> bytes) const
 void RemoteMemory::read_protected(RemoteAddress address, std::span<std::byte> bytes) const {
   std::size_t done = 0;
   while (done < bytes.size()) {
-    const ssize_t got = ::pread(mem_.get(), bytes.data() + done, bytes.size() - done, static_cast<off_t>(address.value + done));
+    const ssize_t got =
+        ::pread(mem_.get(), bytes.data() + done, bytes.size() - done, static_cast<off_t>(address.value + done));
     if (got <= 0) fail_memory("read", pid_, address + done, bytes.size() - done, got < 0 ? errno : ESRCH);
     done += static_cast<std::size_t>(got);
   }
@@ -69,7 +72,8 @@ void RemoteMemory::write(RemoteAddress address, std::span<const std::byte> bytes
 void RemoteMemory::write_protected(RemoteAddress address, std::span<const std::byte> bytes) const {
   std::size_t done = 0;
   while (done < bytes.size()) {
-    const ssize_t put = ::pwrite(mem_.get(), bytes.data() + done, bytes.size() - done, static_cast<off_t>(address.value + done));
+    const ssize_t put =
+        ::pwrite(mem_.get(), bytes.data() + done, bytes.size() - done, static_cast<off_t>(address.value + done));
     if (put <= 0) fail_memory("write", pid_, address + done, bytes.size() - done, put < 0 ? errno : ESRCH);
     done += static_cast<std::size_t>(put);
   }

@@ -1,5 +1,5 @@
-// Reading and writing the memory of another process. Safe from several threads at once: it holds no state but the process id and
-// one descriptor.
+// Reading and writing the memory of another process. Safe from several threads at once: it holds no state but the
+// process id and one descriptor.
 #pragma once
 
 #include <sys/types.h>

@@ -8,13 +8,13 @@
 namespace crs::engine {
 namespace {
 
-constexpr std::uint64_t kFlagFpXstate = 1;          // UC_FP_XSTATE
-constexpr std::uint64_t kFlagSigcontextSs = 2;      // UC_SIGCONTEXT_SS
-constexpr std::uint64_t kFlagStrictRestoreSs = 4;   // UC_STRICT_RESTORE_SS
-constexpr std::uint32_t kMagic1 = 0x46505853;       // FP_XSTATE_MAGIC1
-constexpr std::uint32_t kMagic2 = 0x46505845;       // FP_XSTATE_MAGIC2
-constexpr std::size_t kSoftwareBytes = 464;         // offset of the software-reserved bytes in the legacy area
-constexpr std::size_t kHeader = 512;                // XSTATE_BV stands here
+constexpr std::uint64_t kFlagFpXstate = 1;         // UC_FP_XSTATE
+constexpr std::uint64_t kFlagSigcontextSs = 2;     // UC_SIGCONTEXT_SS
+constexpr std::uint64_t kFlagStrictRestoreSs = 4;  // UC_STRICT_RESTORE_SS
+constexpr std::uint32_t kMagic1 = 0x46505853;      // FP_XSTATE_MAGIC1
+constexpr std::uint32_t kMagic2 = 0x46505845;      // FP_XSTATE_MAGIC2
+constexpr std::size_t kSoftwareBytes = 464;        // offset of the software-reserved bytes in the legacy area
+constexpr std::size_t kHeader = 512;               // XSTATE_BV stands here
 constexpr std::size_t kLegacyAndHeader = 576;
 constexpr std::size_t kXsaveAlignment = 64;
 constexpr std::uint64_t kTileFeatures = std::uint64_t{3} << 17;  // AMX, which a thread has only if it asked for it
@@ -68,7 +68,8 @@ std::size_t state_bytes_of(std::uint64_t features) {
     unsigned offset = 0;
     unsigned ecx = 0;
     unsigned edx = 0;
-    if (__get_cpuid_count(0xd, feature, &bytes, &offset, &ecx, &edx) != 0) end = std::max<std::size_t>(end, offset + bytes);
+    if (__get_cpuid_count(0xd, feature, &bytes, &offset, &ecx, &edx) != 0)
+      end = std::max<std::size_t>(end, offset + bytes);
   }
   return end;
 }
@@ -106,8 +107,9 @@ std::size_t signal_frame_bytes(std::size_t extended_state_bytes) {
   return aligned(sizeof(Frame)) + aligned(extended_state_bytes + sizeof kMagic2);
 }
 
-std::vector<std::byte> make_signal_frame(RemoteAddress place, RemoteAddress signal_return, const user_regs_struct& registers,
-                                         std::span<const std::byte> extended_state, std::uint64_t signal_mask) {
+std::vector<std::byte> make_signal_frame(RemoteAddress place, RemoteAddress signal_return,
+                                         const user_regs_struct& registers, std::span<const std::byte> extended_state,
+                                         std::uint64_t signal_mask) {
   constexpr std::uint32_t kInvalidStackFlags = ~std::uint32_t{0};  // makes the kernel leave the alternate stack alone
   Frame frame{};
   frame.return_address = signal_return.value;

@@ -1,5 +1,5 @@
-// A signal frame as the kernel itself lays it on a stack (arch/x86/kernel/signal_64.c, struct rt_sigframe): rt_sigreturn(2) on it gives
-// a thread all its registers back.
+// A signal frame as the kernel itself lays it on a stack (arch/x86/kernel/signal_64.c, struct rt_sigframe):
+// rt_sigreturn(2) on it gives a thread all its registers back.
 #pragma once
 
 #include <sys/user.h>
@@ -13,10 +13,11 @@
 
 namespace crs::engine {
 
-// The bytes of a frame for address `place` (aligned to 64). They begin with the return address `signal_return`, which the stack pointer
-// is to point at when a `ret` leads there. `extended_state` is as ptrace::extended_state gives it.
-std::vector<std::byte> make_signal_frame(RemoteAddress place, RemoteAddress signal_return, const user_regs_struct& registers,
-                                         std::span<const std::byte> extended_state, std::uint64_t signal_mask);
+// The bytes of a frame for address `place` (aligned to 64). They begin with the return address `signal_return`, which
+// the stack pointer is to point at when a `ret` leads there. `extended_state` is as ptrace::extended_state gives it.
+std::vector<std::byte> make_signal_frame(RemoteAddress place, RemoteAddress signal_return,
+                                         const user_regs_struct& registers, std::span<const std::byte> extended_state,
+                                         std::uint64_t signal_mask);
 
 // The most that make_signal_frame returns for an extended state of this many bytes.
 std::size_t signal_frame_bytes(std::size_t extended_state_bytes);

@@ -9,6 +9,7 @@
 #include <charconv>
 #include <csignal>
 #include <filesystem>
+#include <ranges>
 
 #include "base/error.h"
 #include "engine/procfs/maps.h"
@@ -30,7 +31,9 @@ std::vector<pid_t> threads_of(pid_t pid) {
   }
   if (problem) fail(ErrorKind::ProgramGone, "process {} ended meanwhile", pid);
   // The main thread has the lowest position, whatever the other ids are.
-  std::ranges::sort(tids, [pid](pid_t left, pid_t right) { return (left != pid) < (right != pid) || ((left == pid) == (right == pid) && left < right); });
+  std::ranges::sort(tids, [pid](pid_t left, pid_t right) {
+    return (left != pid) < (right != pid) || ((left == pid) == (right == pid) && left < right);
+  });
   return tids;
 }
 
@@ -49,19 +52,24 @@ bool is_ending(pid_t tid) {
 [[noreturn]] void explain_failed_seize(pid_t tid, Error& error) {
   if (error.error_number() != EPERM) throw error;
   if (is_ending(tid)) {
-    fail(ErrorKind::Refused, "thread {} has ended but its process goes on (a main thread that left with pthread_exit)", tid);
+    fail(ErrorKind::Refused, "thread {} has ended but its process goes on (a main thread that left with pthread_exit)",
+         tid);
   }
   if (const std::uint64_t tracer = ProcessStatus::of(tid).number("TracerPid"); tracer != 0) {
-    throw Error(ErrorKind::Refused, fmt::format("process {} is being traced by process {} (a debugger or another checkpoint)", tid, tracer))
+    throw Error(ErrorKind::Refused,
+                fmt::format("process {} is being traced by process {} (a debugger or another checkpoint)", tid, tracer))
         .advise("End that one first");
   }
   throw Error(ErrorKind::Failed, fmt::format("process {} may not be traced by this user: {}", tid, error.what()))
-      .advise("It belongs to another user, gave up that right (prctl PR_SET_DUMPABLE), or kernel.yama.ptrace_scope forbids it; see `crs check`");
+      .advise(
+          "It belongs to another user, gave up that right (prctl PR_SET_DUMPABLE), or kernel.yama.ptrace_scope forbids "
+          "it; see `crs check`");
 }
 
 }  // namespace
 
-StoppedProcess::StoppedProcess(pid_t pid, const ElapsedInCall& elapsed_in_call) : pid_(pid), memory_(pid), since_(std::chrono::steady_clock::now()) {
+StoppedProcess::StoppedProcess(pid_t pid, const ElapsedInCall& elapsed_in_call)
+    : pid_(pid), memory_(pid), since_(std::chrono::steady_clock::now()) {
   try {
     seize_all();
     const RemoteRange vdso = find_line(read_maps(pid), "[vdso]").value_or(MapsLine{}).range;
@@ -79,7 +87,8 @@ StoppedProcess::StoppedProcess(pid_t pid, const ElapsedInCall& elapsed_in_call) 
 
 StoppedProcess::~StoppedProcess() { release(); }
 
-// New threads may come while the first are being stopped, but only from threads that still run: repeat until none is left.
+// New threads may come while the first are being stopped, but only from threads that still run: repeat until none is
+// left.
 void StoppedProcess::seize_all() {
   bool found_new = true;
   while (found_new) {
@@ -115,8 +124,8 @@ void StoppedProcess::wait_for_threads(std::size_t first) {
   }
 }
 
-// Waits for the stop that PTRACE_INTERRUPT asked for. A signal that is being delivered just then is let through: the thread stops
-// before it executes the first instruction of the handler.
+// Waits for the stop that PTRACE_INTERRUPT asked for. A signal that is being delivered just then is let through: the
+// thread stops before it executes the first instruction of the handler.
 void StoppedProcess::stop(StoppedThread& thread) {
   while (true) {
     const WaitStatus status = ptrace::wait_for_stop(thread.tid);
@@ -135,15 +144,16 @@ void StoppedProcess::read_state(StoppedThread& thread) {
   thread.rseq = ptrace::rseq_configuration(thread.tid);
 }
 
-// Some places are better left before a thread is looked at; all are short. Just before restart_syscall(2) only the kernel knows what the
-// thread waits for; inside that call it can be found out. Inside the vDSO it may hold half of a clock reading, which is
-// worth nothing under another kernel or after another boot. And on its way back from a tracer that died, its true registers are still in
-// the signal frame.
+// Some places are better left before a thread is looked at; all are short. Just before restart_syscall(2) only the
+// kernel knows what the thread waits for; inside that call it can be found out. Inside the vDSO it may hold half of a
+// clock reading, which is worth nothing under another kernel or after another boot. And on its way back from a tracer
+// that died, its true registers are still in the signal frame.
 void StoppedProcess::leave_passing_places(StoppedThread& thread, const RemoteRange& vdso) {
   constexpr int kAttempts = 1000;
   const auto passing = [&] {
-    return !thread.group_stopped && (vdso.contains({thread.registers.rip}) || is_about_to_continue_wait(thread.registers, memory_) ||
-                                     is_on_way_back(thread.registers, memory_));
+    return !thread.group_stopped &&
+           (vdso.contains({thread.registers.rip}) || is_about_to_continue_wait(thread.registers, memory_) ||
+            is_on_way_back(thread.registers, memory_));
   };
   for (int attempt = 0; attempt < kAttempts && passing(); ++attempt) {
     ptrace::resume(PTRACE_CONT, thread.tid);
@@ -175,9 +185,9 @@ void StoppedProcess::release_stopped() noexcept {
 void StoppedProcess::kill() noexcept {
   ::kill(pid_, SIGKILL);
   // The main thread's end is reported only after that of all others (ptrace(2), "Death under ptrace").
-  for (auto thread = threads_.rbegin(); thread != threads_.rend(); ++thread) {
+  for (const StoppedThread& thread : std::views::reverse(threads_)) {
     int status = 0;
-    while (::waitpid(thread->tid, &status, __WALL) >= 0 && !WIFEXITED(status) && !WIFSIGNALED(status)) {
+    while (::waitpid(thread.tid, &status, __WALL) >= 0 && !WIFEXITED(status) && !WIFSIGNALED(status)) {
     }
   }
   threads_.clear();

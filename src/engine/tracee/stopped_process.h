@@ -20,29 +20,29 @@ namespace crs::engine {
 
 // A wait of limited length that only the kernel can continue (restart_syscall(2)).
 struct LimitedWait {
-  int call = 0;                          // the system call's number
+  int call = 0;                            // the system call's number
   std::optional<std::uint64_t> remaining;  // nanoseconds; nothing if the limit is a date, which needs no help
-  std::uint64_t end = 0;                 // the same as a time of CLOCK_MONOTONIC, in nanoseconds
+  std::uint64_t end = 0;                   // the same as a time of CLOCK_MONOTONIC, in nanoseconds
 };
 
 struct StoppedThread {
   pid_t tid = 0;  // as the caller sees it
-  // What the thread goes on with, here and in a restarted copy. Inside a system call, `orig_rax` is its number and `rax` may be one of
-  // the kernel's -ERESTART codes: the kernel restarts the call when the thread is let go.
+  // What the thread goes on with, here and in a restarted copy. Inside a system call, `orig_rax` is its number and
+  // `rax` may be one of the kernel's -ERESTART codes: the kernel restarts the call when the thread is let go.
   user_regs_struct registers{};
   std::vector<std::byte> extended_state;  // as ptrace::extended_state
   std::uint64_t signal_mask = 0;
   ptrace::RseqConfiguration rseq;
-  bool group_stopped = false;  // by job control
+  bool group_stopped = false;                    // by job control
   std::optional<std::uint64_t> elapsed_in_call;  // nanoseconds it had been waiting in its system call, if that is known
   std::optional<LimitedWait> wait;               // set by note_limited_waits() if it was caught in one
 };
 
 class StoppedProcess {
  public:
-  // Stops every thread of `pid`, also those created meanwhile. Throws what stands in the way (no such process, permission, a debugger);
-  // every thread stopped so far is then let go.
-  // `elapsed_in_call` says for how many nanoseconds a thread had been waiting in its system call, if that is known; it may be empty.
+  // Stops every thread of `pid`, also those created meanwhile. Throws what stands in the way (no such process,
+  // permission, a debugger); every thread stopped so far is then let go. `elapsed_in_call` says for how many
+  // nanoseconds a thread had been waiting in its system call, if that is known; it may be empty.
   using ElapsedInCall = std::function<std::optional<std::uint64_t>(pid_t)>;
   explicit StoppedProcess(pid_t pid, const ElapsedInCall& elapsed_in_call = {});
   ~StoppedProcess();

@@ -21,7 +21,8 @@ constexpr std::size_t kMaximumIndex = std::size_t{1} << 30;
 
 std::string index_name(const std::string& name) { return name + ".index"; }
 
-// Objects that are costly to make and that one thread at a time uses: taken at the start of a piece of work and given back at its end.
+// Objects that are costly to make and that one thread at a time uses: taken at the start of a piece of work and given
+// back at its end.
 template <typename T>
 class Pool {
  public:
@@ -108,7 +109,8 @@ struct ExtentWriter::State {
   std::span<const std::byte> encode(Compressor& compressor, std::span<const std::byte> payload, Extent& extent) const;
 };
 
-ExtentWriter::ExtentWriter(std::string directory, std::string name, ExtentWriterOptions options) : state_(std::make_unique<State>()) {
+ExtentWriter::ExtentWriter(std::string directory, std::string name, ExtentWriterOptions options)
+    : state_(std::make_unique<State>()) {
   state_->directory = std::move(directory);
   state_->name = std::move(name);
   state_->options = options;
@@ -118,19 +120,21 @@ ExtentWriter::ExtentWriter(std::string directory, std::string name, ExtentWriter
 ExtentWriter::~ExtentWriter() = default;
 
 // What is to be written for `payload`; it lies in `compressor` or is the payload itself.
-std::span<const std::byte> ExtentWriter::State::encode(Compressor& compressor, std::span<const std::byte> payload, Extent& extent) const {
+std::span<const std::byte> ExtentWriter::State::encode(Compressor& compressor, std::span<const std::byte> payload,
+                                                       Extent& extent) const {
   std::vector<std::byte>& stored = compressor.stored;
   extent.payload_bytes = extent.stored_bytes = payload.size();
   if (options.compression == Compression::Zstd) {
     stored.resize(ZSTD_compressBound(payload.size()) + kExtentAlignment);
-    const std::size_t size =
-        ZSTD_compressCCtx(compressor.zstd.get(), stored.data(), stored.size(), payload.data(), payload.size(), options.zstd_level);
+    const std::size_t size = ZSTD_compressCCtx(compressor.zstd.get(), stored.data(), stored.size(), payload.data(),
+                                               payload.size(), options.zstd_level);
     if (ZSTD_isError(size)) fail(ErrorKind::Failed, "cannot compress: {}", ZSTD_getErrorName(size));
     extent.encoding = ExtentEncoding::Zstd;
     extent.stored_bytes = size;
     // A frame that saves no whole page only costs time at the restart.
     if (size < payload.size() && extent.padded_bytes() < payload.size()) {
-      std::fill(stored.begin() + static_cast<std::ptrdiff_t>(size), stored.begin() + static_cast<std::ptrdiff_t>(extent.padded_bytes()), std::byte{});
+      std::fill(stored.begin() + static_cast<std::ptrdiff_t>(size),
+                stored.begin() + static_cast<std::ptrdiff_t>(extent.padded_bytes()), std::byte{});
       return std::span(stored).first(extent.padded_bytes());
     }
     extent.encoding = ExtentEncoding::Raw;
@@ -187,13 +191,15 @@ struct ExtentReader::Contexts {
 };
 
 ExtentReader::ExtentReader(const std::string& directory, const std::string& name)
-    : ExtentReader(open_existing(directory + "/" + name), open_existing(directory + "/" + index_name(name)), directory + "/" + name) {}
+    : ExtentReader(open_existing(directory + "/" + name), open_existing(directory + "/" + index_name(name)),
+                   directory + "/" + name) {}
 
 ExtentReader::ExtentReader(FileDescriptor data, const FileDescriptor& index, std::string name)
     : name_(std::move(name)), data_(std::move(data)), contexts_(std::make_unique<Contexts>()) {
   const std::string index_file = index_name(name_);
   const std::uint64_t index_bytes = size_of(index.get(), index_file);
-  if (index_bytes > kMaximumIndex) fail(ErrorKind::Damaged, "{} has {} bytes, more than an index can", index_file, index_bytes);
+  if (index_bytes > kMaximumIndex)
+    fail(ErrorKind::Damaged, "{} has {} bytes, more than an index can", index_file, index_bytes);
   std::string bytes(index_bytes, '\0');
   pread_exact(index.get(), index_file, std::as_writable_bytes(std::span(bytes)), 0);
   extents_ = decode_extent_index(bytes, size_of(data_.get(), name_), index_file);
@@ -226,7 +232,8 @@ void ExtentReader::verify(std::size_t number) const { stored(extents_.at(number)
 
 void ExtentReader::read(std::size_t number, std::span<std::byte> payload) const {
   const Extent& extent = extents_.at(number);
-  if (payload.size() != extent.payload_bytes) fail(ErrorKind::Failed, "extent {} of {} is read into a wrong size", number, name_);
+  if (payload.size() != extent.payload_bytes)
+    fail(ErrorKind::Failed, "extent {} of {} is read into a wrong size", number, name_);
   if (extent.encoding == ExtentEncoding::Raw && extent.padded_bytes() == payload.size()) {
     pread_exact(data_.get(), name_, payload, extent.offset);
     check(extent, payload);

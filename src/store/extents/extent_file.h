@@ -1,8 +1,9 @@
 // A data file of extents and its index: how the pages of a program lie on disk.
 //
-// NAME holds the extents, each padded with zeros to a multiple of 4096 bytes, one behind the other without gaps; NAME.index says what and
-// where they are (extent_index.h). Each extent is checksummed as it is stored, and the index as a whole, so that any changed bit of
-// either file is found: those of an extent when it is read, all others when the reader is constructed.
+// NAME holds the extents, each padded with zeros to a multiple of 4096 bytes, one behind the other without gaps;
+// NAME.index says what and where they are (extent_index.h). Each extent is checksummed as it is stored, and the index
+// as a whole, so that any changed bit of either file is found: those of an extent when it is read, all others when the
+// reader is constructed.
 #pragma once
 
 #include <cstddef>
@@ -25,8 +26,8 @@ struct ExtentWriterOptions {
   int zstd_level = 1;
 };
 
-// Writes one data file and, at the end, its index. append() may be called by several threads at once; compressing, checksumming and
-// writing happen in the calling thread, with at most twice the payload of memory for each.
+// Writes one data file and, at the end, its index. append() may be called by several threads at once; compressing,
+// checksumming and writing happen in the calling thread, with at most twice the payload of memory for each.
 class ExtentWriter {
  public:
   // Creates DIRECTORY/NAME, which must not exist. Throws.
@@ -35,12 +36,12 @@ class ExtentWriter {
   ExtentWriter(const ExtentWriter&) = delete;
   ExtentWriter& operator=(const ExtentWriter&) = delete;
 
-  // `payload` has 1 .. kMaximumExtentPayload bytes; `tag` is kept as it is. Throws what failed; the file is then useless, and finish()
-  // throws, too.
+  // `payload` has 1 .. kMaximumExtentPayload bytes; `tag` is kept as it is. Throws what failed; the file is then
+  // useless, and finish() throws, too.
   void append(std::span<const std::byte> payload, std::string tag);
 
-  // Writes the index. Throws what failed here or in any append(). Nothing is synced: that is the commit's part. Not to be called while
-  // an append() is under way, and at most once.
+  // Writes the index. Throws what failed here or in any append(). Nothing is synced: that is the commit's part. Not to
+  // be called while an append() is under way, and at most once.
   void finish();
 
   // Once finished: bytes of payload, and bytes of the data file.
@@ -66,8 +67,8 @@ class ExtentReader {
   const std::vector<Extent>& extents() const noexcept { return extents_; }
   std::uint64_t payload_bytes() const noexcept;
 
-  // Fills `payload`, of extents()[number].payload_bytes bytes, after checking the checksum of what is stored. Throws Damaged, naming
-  // file and offset; the content of `payload` is then undefined.
+  // Fills `payload`, of extents()[number].payload_bytes bytes, after checking the checksum of what is stored. Throws
+  // Damaged, naming file and offset; the content of `payload` is then undefined.
   void read(std::size_t number, std::span<std::byte> payload) const;
   // Checks the checksum alone.
   void verify(std::size_t number) const;

@@ -10,8 +10,8 @@
 namespace crs {
 namespace {
 
-// The frame: magic (8 bytes), version (4, little-endian as every number here), zero (4), length of the body (8), XXH3-128 of these 24
-// bytes and the body (16), body.
+// The frame: magic (8 bytes), version (4, little-endian as every number here), zero (4), length of the body (8),
+// XXH3-128 of these 24 bytes and the body (16), body.
 constexpr std::string_view kMagic = "CRSXTNTS";
 constexpr std::uint32_t kVersion = 1;
 constexpr std::size_t kChecked = 24;
@@ -38,7 +38,8 @@ Hash128 frame_checksum(std::string_view head, std::string_view body) {
 
 // The body of a frame whose every byte has been checked.
 std::string_view unframe(std::string_view bytes, std::string_view name) {
-  if (bytes.size() < kHeader) fail(ErrorKind::Damaged, "{} has {} bytes, too few for an index of extents", name, bytes.size());
+  if (bytes.size() < kHeader)
+    fail(ErrorKind::Damaged, "{} has {} bytes, too few for an index of extents", name, bytes.size());
   if (!bytes.starts_with(kMagic)) fail(ErrorKind::Damaged, "{} is no index of extents", name);
   const std::string_view body = bytes.substr(kHeader);
   if (number_at(bytes, 16, 8) != body.size()) {
@@ -48,7 +49,8 @@ std::string_view unframe(std::string_view bytes, std::string_view name) {
     fail(ErrorKind::Damaged, "{} fails its checksum", name);
   }
   if (number_at(bytes, 8, 4) != kVersion) {
-    throw Error(ErrorKind::Damaged, fmt::format("{} has format version {}, this program reads {}", name, number_at(bytes, 8, 4), kVersion))
+    throw Error(ErrorKind::Damaged,
+                fmt::format("{} has format version {}, this program reads {}", name, number_at(bytes, 8, 4), kVersion))
         .advise("Use the version of CRS that wrote the snapshot, or a newer one");
   }
   if (number_at(bytes, 12, 4) != 0) fail(ErrorKind::Damaged, "{} has an unknown frame", name);
@@ -72,10 +74,12 @@ Extent checked_extent(const store::ExtentRecord& record, std::uint64_t position,
   const bool raw = record.encoding() == store::ExtentRecord::RAW;
   if (!raw && record.encoding() != store::ExtentRecord::ZSTD) fail(ErrorKind::Damaged, "it has an unknown encoding");
   extent.encoding = raw ? ExtentEncoding::Raw : ExtentEncoding::Zstd;
-  const bool sensible =
-      raw ? extent.stored_bytes == extent.payload_bytes : extent.stored_bytes > 0 && extent.stored_bytes < extent.payload_bytes;
-  if (!sensible) fail(ErrorKind::Damaged, "it claims {} stored bytes for {}", extent.stored_bytes, extent.payload_bytes);
-  if (extent.padded_bytes() > data_bytes - position) fail(ErrorKind::Damaged, "it reaches beyond the end of the data file");
+  const bool sensible = raw ? extent.stored_bytes == extent.payload_bytes
+                            : extent.stored_bytes > 0 && extent.stored_bytes < extent.payload_bytes;
+  if (!sensible)
+    fail(ErrorKind::Damaged, "it claims {} stored bytes for {}", extent.stored_bytes, extent.payload_bytes);
+  if (extent.padded_bytes() > data_bytes - position)
+    fail(ErrorKind::Damaged, "it reaches beyond the end of the data file");
   return extent;
 }
 
@@ -120,7 +124,8 @@ std::vector<Extent> decode_extent_index(std::string_view bytes, std::uint64_t da
     position += extents.back().padded_bytes();
   }
   if (position != data_bytes) {
-    fail(ErrorKind::Damaged, "the extents of {} make up {} bytes, but the data file has {}", name, position, data_bytes);
+    fail(ErrorKind::Damaged, "the extents of {} make up {} bytes, but the data file has {}", name, position,
+         data_bytes);
   }
   return extents;
 }

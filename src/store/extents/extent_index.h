@@ -22,17 +22,19 @@ struct Extent {
   std::uint64_t stored_bytes = 0;   // without padding
   std::uint64_t payload_bytes = 0;  // 1 .. kMaximumExtentPayload
   ExtentEncoding encoding = ExtentEncoding::Raw;
-  Hash128 checksum;                 // of the stored bytes with padding
+  Hash128 checksum;  // of the stored bytes with padding
   std::string tag;
 
-  std::uint64_t padded_bytes() const { return (stored_bytes + kExtentAlignment - 1) / kExtentAlignment * kExtentAlignment; }
+  std::uint64_t padded_bytes() const {
+    return (stored_bytes + kExtentAlignment - 1) / kExtentAlignment * kExtentAlignment;
+  }
 };
 
 // `extents` must tile the data file.
 std::string encode_extent_index(const std::vector<Extent>& extents);
 
-// Checks everything: frame, checksum, that every extent is well formed and that together they tile a data file of `data_bytes` bytes
-// exactly. Throws an Error of kind Damaged that names `name` (the index file).
+// Checks everything: frame, checksum, that every extent is well formed and that together they tile a data file of
+// `data_bytes` bytes exactly. Throws an Error of kind Damaged that names `name` (the index file).
 std::vector<Extent> decode_extent_index(std::string_view bytes, std::uint64_t data_bytes, std::string_view name);
 
 // The frame alone: for decode_extent_index, and for tests that forge a body.

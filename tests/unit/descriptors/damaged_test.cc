@@ -29,7 +29,7 @@ class Damaged : public ::testing::Test {
       epoll_event event{EPOLLIN, {}};
       require(::epoll_ctl(4, EPOLL_CTL_ADD, 5, &event) == 0, "watch");
       require(::open("/dev/null", O_RDWR) == 7, "7: device");
-      struct flock range {};
+      struct flock range{};
       range.l_type = F_WRLCK;
       require(::fcntl(0, F_SETLK, &range) == 0, "lock");
     });

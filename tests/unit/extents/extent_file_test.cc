@@ -100,7 +100,8 @@ std::vector<std::byte> random_bytes(std::size_t size, unsigned seed) {
 TEST_F(ExtentFileTest, GivesBackWhatSeveralThreadsAppended) {
   for (const Compression compression : {Compression::None, Compression::Zstd}) {
     std::vector<std::vector<std::byte>> payloads;
-    for (unsigned i = 0; i < 40; ++i) payloads.push_back(i % 2 ? random_bytes(1 + i * 1000, i) : std::vector<std::byte>(1 + i * 999, std::byte{7}));
+    for (unsigned i = 0; i < 40; ++i)
+      payloads.push_back(i % 2 ? random_bytes(1 + i * 1000, i) : std::vector<std::byte>(1 + i * 999, std::byte{7}));
     ExtentWriter writer(directory_, "pages", {.compression = compression});
     {
       std::vector<std::jthread> threads;
@@ -215,8 +216,8 @@ TEST_F(ForgedIndexTest, MissingAndRepeatedExtents) {
 }
 
 TEST_F(ForgedIndexTest, LengthsBeyondTheFileAndBeyondAllBounds) {
-  for (const std::uint64_t size : {std::uint64_t{0}, std::uint64_t{5000}, std::uint64_t{1} << 24, std::uint64_t{1} << 40, ~std::uint64_t{0},
-                                   ~std::uint64_t{0} - 4094}) {
+  for (const std::uint64_t size : {std::uint64_t{0}, std::uint64_t{5000}, std::uint64_t{1} << 24,
+                                   std::uint64_t{1} << 40, ~std::uint64_t{0}, ~std::uint64_t{0} - 4094}) {
     index_.mutable_extents(1)->set_stored_bytes(size);
     index_.mutable_extents(1)->set_payload_bytes(size);
     EXPECT_NE(damage_of_forged(), "") << size;

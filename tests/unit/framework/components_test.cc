@@ -197,7 +197,8 @@ TEST_F(ComponentsTest, WithoutAUsableOneEachReasonIsGiven) {
 TEST_F(ComponentsTest, AnotherMajorVersionIsRefusedAndNeverAsked) {
   a_.interface_version = {1, 4, 2};
   EXPECT_EQ(registry().select().name(), "b");
-  EXPECT_THAT(error_of([&] { registry().select("a"); }).what(), AllOf(HasSubstr("1.4.2"), HasSubstr(to_text(kInterfaceVersion))));
+  EXPECT_THAT(error_of([&] { registry().select("a"); }).what(),
+              AllOf(HasSubstr("1.4.2"), HasSubstr(to_text(kInterfaceVersion))));
   EXPECT_EQ(a_.queries, 0);
 }
 

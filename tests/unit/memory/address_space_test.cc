@@ -16,7 +16,8 @@ constexpr std::uint64_t kMiB = 1 << 20;
 RemoteRange range(std::uint64_t start, std::uint64_t end) { return {{start}, {end}}; }
 
 TEST(FreeRanges, AreTheComplement) {
-  const auto free = free_ranges({range(8 * kMiB, 9 * kMiB), range(kMiB, 2 * kMiB), range(kMiB, 3 * kMiB), range(3 * kMiB, 4 * kMiB)});
+  const auto free =
+      free_ranges({range(8 * kMiB, 9 * kMiB), range(kMiB, 2 * kMiB), range(kMiB, 3 * kMiB), range(3 * kMiB, 4 * kMiB)});
   ASSERT_EQ(free.size(), 3U);
   EXPECT_EQ(free[0].start.value, 0U);
   EXPECT_EQ(free[0].end.value, kMiB);

@@ -32,7 +32,8 @@ TEST(MemorySupply, ComesFromMeminfo) {
 
 TEST(MemorySupply, OfThisMachineIsEnoughForNothingAndNotForEverything) {
   EXPECT_EQ(complaint({}, memory_supply()), "");
-  EXPECT_THAT(complaint({.content = std::uint64_t{1} << 60}, memory_supply()), HasSubstr("no space for the restarted program's memory"));
+  EXPECT_THAT(complaint({.content = std::uint64_t{1} << 60}, memory_supply()),
+              HasSubstr("no space for the restarted program's memory"));
 }
 
 TEST(MemorySupply, EveryShortageIsNamed) {

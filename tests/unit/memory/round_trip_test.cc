@@ -1,4 +1,5 @@
-// A child's address space is captured, built again in a newborn process and compared, without any thread of it running on.
+// A child's address space is captured, built again in a newborn process and compared, without any thread of it running
+// on.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sched.h>
@@ -32,8 +33,8 @@ constexpr int kFirstMemoryDescriptor = 600;
 
 char* at(std::uint64_t page) { return reinterpret_cast<char*>(kBase + page * kPageSize); }
 
-bool map(std::uint64_t page, std::uint64_t pages, int protection, int flags = MAP_PRIVATE | MAP_ANONYMOUS, int file = -1,
-         std::uint64_t offset_pages = 0) {
+bool map(std::uint64_t page, std::uint64_t pages, int protection, int flags = MAP_PRIVATE | MAP_ANONYMOUS,
+         int file = -1, std::uint64_t offset_pages = 0) {
   return ::mmap(at(page), pages * kPageSize, protection, flags | MAP_FIXED_NOREPLACE, file,
                 static_cast<off_t>(offset_pages * kPageSize)) == at(page);
 }
@@ -90,7 +91,8 @@ class RoundTripTest : public ::testing::Test {
       restore_memory_inside(context, image, kFirstMemoryDescriptor);
       return notes;
     };
-    auto newborn = std::make_unique<Newborn>(IdPlan{.way = IdPlan::Way::Fresh, .note = {}}, 0, kFirstPrivateDescriptor, prepare);
+    auto newborn =
+        std::make_unique<Newborn>(IdPlan{.way = IdPlan::Way::Fresh, .note = {}}, 0, kFirstPrivateDescriptor, prepare);
     newborn->start();
     newborn->take_over();
     reserved_ = newborn->settle(occupied_ranges(image));
@@ -141,13 +143,15 @@ class RoundTripTest : public ::testing::Test {
 
   static std::string describe(const MappedArea& area) {
     const bool by_inode = area.inode != 0 && !area.name.starts_with("/dev/zero");
-    return fmt::format("{:x}-{:x} {} {} {:x} {} '{}' {} {}", area.range.start.value, area.range.end.value, area.protection, area.shared,
-                       area.offset, by_inode ? area.inode : 0, area.name, area.protection_key, area.flags);
+    return fmt::format("{:x}-{:x} {} {} {:x} {} '{}' {} {}", area.range.start.value, area.range.end.value,
+                       area.protection, area.shared, area.offset, by_inode ? area.inode : 0, area.name,
+                       area.protection_key, area.flags);
   }
 
   static void expect_same_content(pid_t pid, const Newborn& newborn, const MappedArea& area) {
     if (area.name.starts_with("[v") || area.range.size() > std::uint64_t{1} << 30) return;
-    // The kernel goes on writing to the C library's rseq area, and below the stack pointer lies the signal frame of a borrowed thread.
+    // The kernel goes on writing to the C library's rseq area, and below the stack pointer lies the signal frame of a
+    // borrowed thread.
     const bool at_rest = area.inode != 0 || area.name == "[heap]" || area.range.start.value >> 36 == kBase >> 36;
     if (!at_rest) return;
     const auto content = [&](const RemoteMemory& memory) {
@@ -189,7 +193,8 @@ TEST_F(RoundTripTest, AnonymousMemoryOfEveryProtection) {
 
 TEST_F(RoundTripTest, AdviceLocksAndReservations) {
   expect_same_after([] {
-    const int advice[] = {MADV_DONTFORK, MADV_DONTDUMP, MADV_WIPEONFORK, MADV_SEQUENTIAL, MADV_RANDOM, MADV_HUGEPAGE, MADV_NOHUGEPAGE, MADV_MERGEABLE};
+    const int advice[] = {MADV_DONTFORK, MADV_DONTDUMP, MADV_WIPEONFORK, MADV_SEQUENTIAL,
+                          MADV_RANDOM,   MADV_HUGEPAGE, MADV_NOHUGEPAGE, MADV_MERGEABLE};
     std::uint64_t page = 0;
     for (const int one : advice) {
       if (!map(page, 4, PROT_READ | PROT_WRITE)) return false;
@@ -278,9 +283,11 @@ TEST_F(RoundTripTest, TheKernelsBookkeeping) {
   EXPECT_EQ(text(child.pid(), "cmdline"), text(newborn->pid(), "cmdline"));
   EXPECT_EQ(text(child.pid(), "environ"), text(newborn->pid(), "environ"));
   EXPECT_EQ(text(child.pid(), "auxv"), text(newborn->pid(), "auxv"));
-  EXPECT_EQ(read_link(fmt::format("/proc/{}/exe", child.pid())), read_link(fmt::format("/proc/{}/exe", newborn->pid())));
+  EXPECT_EQ(read_link(fmt::format("/proc/{}/exe", child.pid())),
+            read_link(fmt::format("/proc/{}/exe", newborn->pid())));
   EXPECT_EQ(newborn->main_thread().call("brk", SYS_brk, 0), static_cast<std::int64_t>(image.layout().brk()));
-  EXPECT_GE(newborn->main_thread().call("brk", SYS_brk, image.layout().brk() + kPageSize), static_cast<std::int64_t>(image.layout().brk()));
+  EXPECT_GE(newborn->main_thread().call("brk", SYS_brk, image.layout().brk() + kPageSize),
+            static_cast<std::int64_t>(image.layout().brk()));
 }
 
 TEST_F(RoundTripTest, AForeignVdsoIsLedToThisKernels) {
@@ -294,8 +301,10 @@ TEST_F(RoundTripTest, AForeignVdsoIsLedToThisKernels) {
   };
   const std::vector<MappedArea> areas = areas_of(*newborn);
   EXPECT_EQ(places(areas, "[vdso]"), 1);
-  const image::KernelAreas::Part& old = *std::ranges::find(image.kernel().parts(), "[vdso]", &image::KernelAreas::Part::name);
-  const auto mapped = std::ranges::find_if(areas, [&](const MappedArea& area) { return area.range.start.value == old.start(); });
+  const image::KernelAreas::Part& old =
+      *std::ranges::find(image.kernel().parts(), "[vdso]", &image::KernelAreas::Part::name);
+  const auto mapped =
+      std::ranges::find_if(areas, [&](const MappedArea& area) { return area.range.start.value == old.start(); });
   ASSERT_NE(mapped, areas.end());
   EXPECT_EQ(mapped->name, "");
   EXPECT_EQ(mapped->protection, PROT_READ | PROT_EXEC);

@@ -43,7 +43,8 @@ TEST(Maps, RefusesOtherText) {
 TEST(Maps, GiveFlagsKeysAndSwap) {
   const std::vector<MappedArea> areas = parse_smaps(
       "7fd04aae3000-7fd04aaf0000 rw-p 00000000 00:00 0 \n"
-      "Size:                 52 kB\nSwap:                 12 kB\nSwapPss:   8 kB\nTHPeligible:    0\nProtectionKey:         3\n"
+      "Size:                 52 kB\nSwap:                 12 kB\nSwapPss:   8 kB\nTHPeligible:    0\nProtectionKey:    "
+      "     3\n"
       "VmFlags: rd wr mr mw me lo dc \n"
       "abc000-abd000 rw-p 00000000 00:00 0 \nVmFlags: rd \n");
   ASSERT_EQ(areas.size(), 2U);

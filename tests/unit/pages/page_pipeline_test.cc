@@ -28,13 +28,15 @@ char* at(std::uint64_t page) { return reinterpret_cast<char*>(kBase + page * kPa
 
 bool map_anonymous(std::uint64_t start = kBase, std::uint64_t size = kSize, int protection = PROT_READ | PROT_WRITE) {
   void* const wanted = reinterpret_cast<void*>(start);
-  return ::mmap(wanted, size, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0) == wanted;
+  return ::mmap(wanted, size, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0) ==
+         wanted;
 }
 
 // Every third page up to 9000, each with its own number; page 20 (beside page 21) exists and is zero.
 bool fill_pattern() {
   if (!map_anonymous()) return false;
-  for (std::uint64_t page = 0; page < 9000; page += 3) std::memset(at(page), static_cast<int>(page % 251 + 1), kPageSize);
+  for (std::uint64_t page = 0; page < 9000; page += 3)
+    std::memset(at(page), static_cast<int>(page % 251 + 1), kPageSize);
   at(20)[0] = 0;
   return true;
 }
@@ -88,7 +90,8 @@ TEST_F(PagePipelineTest, PagesOfTheFileAndTheZeroPageAreNotOwn) {
   const Child child([&] {
     const int file = ::open(path.c_str(), O_RDONLY);
     void* const place = at(0);
-    if (::mmap(place, 8 * kPageSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED_NOREPLACE, file, 0) != place) return false;
+    if (::mmap(place, 8 * kPageSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED_NOREPLACE, file, 0) != place)
+      return false;
     if (!map_anonymous(kBase + 8 * kPageSize, 8 * kPageSize)) return false;
     volatile char sum = 0;
     for (std::uint64_t page = 0; page < 16; ++page) sum = static_cast<char>(sum + *at(page));
@@ -175,7 +178,8 @@ TEST_F(PagePipelineTest, RefusesPagesOutsideTheProgramsAreas) {
   const RemoteAddress middle{kBase + 600 * kPageSize};
   EXPECT_EQ(refusal({{kRange.start, middle}, {middle, kRange.end}}), "");
   EXPECT_THAT(refusal({}), HasSubstr("outside the program's memory"));
-  EXPECT_THAT(refusal({{kRange.start, middle}, {middle + kPageSize, kRange.end}}), HasSubstr("outside the program's memory"));
+  EXPECT_THAT(refusal({{kRange.start, middle}, {middle + kPageSize, kRange.end}}),
+              HasSubstr("outside the program's memory"));
   EXPECT_THAT(refusal({{kRange.start, kRange.start + 8997 * kPageSize}}), HasSubstr("outside the program's memory"));
 }
 

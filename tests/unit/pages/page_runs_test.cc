@@ -8,10 +8,13 @@
 namespace crs::engine {
 namespace {
 
-RemoteRange pages(std::uint64_t first, std::uint64_t count) { return {{first * kPageSize}, {(first + count) * kPageSize}}; }
+RemoteRange pages(std::uint64_t first, std::uint64_t count) {
+  return {{first * kPageSize}, {(first + count) * kPageSize}};
+}
 
 bool same(const PageRuns& one, const PageRuns& other) {
-  return std::ranges::equal(one, other, [](RemoteRange a, RemoteRange b) { return a.start == b.start && a.end == b.end; });
+  return std::ranges::equal(one, other,
+                            [](RemoteRange a, RemoteRange b) { return a.start == b.start && a.end == b.end; });
 }
 
 std::string tag_of(const std::vector<std::uint64_t>& numbers) {

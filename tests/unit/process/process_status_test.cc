@@ -1,10 +1,9 @@
-#include "engine/procfs/status.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
 #include "base/error.h"
+#include "engine/procfs/status.h"
 
 namespace crs::engine {
 namespace {

@@ -75,7 +75,9 @@ TEST(CriticalSections, LetAThreadNestWhileACheckpointWaits) {
     for (int round = 0; round < 1000; ++round) const CriticalSection inner(sections);
   });
   waiting.get_future().wait();
-  { const CriticalSections::Closed closed(sections, kLong, {}); }
+  {
+    const CriticalSections::Closed closed(sections, kLong, {});
+  }
   thread.join();
 }
 
@@ -149,7 +151,9 @@ TEST(CriticalSections, MayEndBeforeAThreadThatUsedThem) {
   {
     CriticalSections sections;
     thread = std::thread([&sections, &used, &gone] {
-      { const CriticalSection section(sections); }
+      {
+        const CriticalSection section(sections);
+      }
       used.set_value();
       gone.get_future().wait();
     });

@@ -249,7 +249,8 @@ TEST(StoreUnderAFileSizeLimit, SaysSoAndLeavesNothing) {
     const std::string text = text_of_error(ErrorKind::Failed, [&] { writer->commit(contents); });
     EXPECT_THAT(text, HasSubstr("/manifest: File too large"));
     EXPECT_TRUE(names_in_store(store).empty());
-    EXPECT_FALSE(std::filesystem::exists(directory.path() + "/sim")) << "a job that never had a snapshot leaves no trace";
+    EXPECT_FALSE(std::filesystem::exists(directory.path() + "/sim"))
+        << "a job that never had a snapshot leaves no trace";
     return ::testing::Test::HasFailure() ? 1 : 0;
   });
   EXPECT_EQ(child.wait(), 0);

@@ -57,7 +57,8 @@ TEST(BorrowedThread, ScratchCarriesArgumentsAndIsGivenBack) {
   const ScratchPlaces places(process);
   const auto before = process.memory().read_value<std::array<std::uint64_t, 1024>>(places.main());
   {
-    BorrowedThread thread(process, process.threads().front(), find_gadgets(program.pid(), process.memory()), places.main());
+    BorrowedThread thread(process, process.threads().front(), find_gadgets(program.pid(), process.memory()),
+                          places.main());
     ASSERT_EQ(thread.call("prctl", SYS_prctl, PR_GET_NAME, thread.scratch()), 0);
     EXPECT_FALSE((thread.memory().read_string(thread.scratch(), 16).empty()));
     EXPECT_THROW(thread.call("close", SYS_close, -1), Error);
@@ -108,8 +109,10 @@ TEST(BorrowedThread, ProgramSurvivesTheDeathOfItsTracer) {
     const unsigned long rounds = program.rounds();
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
     while (program.rounds() < rounds + 10) {
-      ASSERT_NE(state_of(program.pid()), "Z") << "ended with " << program.finish() << " in round " << i << " of seed " << seed;
-      ASSERT_LT(std::chrono::steady_clock::now(), deadline) << "stuck (" << state_of(program.pid()) << ") in round " << i << " of seed " << seed;
+      ASSERT_NE(state_of(program.pid()), "Z")
+          << "ended with " << program.finish() << " in round " << i << " of seed " << seed;
+      ASSERT_LT(std::chrono::steady_clock::now(), deadline)
+          << "stuck (" << state_of(program.pid()) << ") in round " << i << " of seed " << seed;
       std::this_thread::yield();
     }
   }

@@ -1,5 +1,5 @@
-// A child process of the test with several threads that check themselves: arithmetic in general and vector registers, results of system
-// calls, signals in flight. Any wrong result ends it with a status other than 0.
+// A child process of the test with several threads that check themselves: arithmetic in general and vector registers,
+// results of system calls, signals in flight. Any wrong result ends it with a status other than 0.
 #pragma once
 
 #include <sys/types.h>

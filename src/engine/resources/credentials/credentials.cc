@@ -18,7 +18,7 @@ namespace {
 std::string security_label(pid_t pid) {
   try {
     std::string label = read_task_file(pid, "attr/current");
-    label.erase(std::find_if(label.begin(), label.end(), [](char c) { return c == '\n' || c == '\0'; }), label.end());
+    label.erase(std::ranges::find_if(label, [](char c) { return c == '\n' || c == '\0'; }), label.end());
     return label;
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::ProgramGone) throw;

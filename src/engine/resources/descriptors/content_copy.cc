@@ -54,8 +54,8 @@ std::pair<std::uint64_t, std::uint64_t> next_data(int file, std::uint64_t offset
 void copy_range(int from, std::uint64_t from_offset, int to, std::uint64_t to_offset, std::uint64_t bytes,
                 std::string_view what) {
   while (bytes > 0) {
-    off64_t in = static_cast<off64_t>(from_offset);
-    off64_t out = static_cast<off64_t>(to_offset);
+    auto in = static_cast<off64_t>(from_offset);
+    auto out = static_cast<off64_t>(to_offset);
     const ssize_t copied =
         ::copy_file_range(from, &in, to, &out, std::min<std::uint64_t>(bytes, std::uint64_t{1} << 30), 0);
     if (copied < 0 && errno == EINTR) continue;

@@ -27,7 +27,7 @@ constexpr std::string_view kMemfdPrefix = "/memfd:";
 constexpr std::string_view kDeletedSuffix = " (deleted)";
 
 struct stat status_of(int descriptor, std::string_view name) {
-  struct stat status {};
+  struct stat status{};
   if (::fstat(descriptor, &status) != 0) fail_errno(errno, "cannot look at {}", name);
   return status;
 }
@@ -45,7 +45,7 @@ FileDescriptor open_through_process(pid_t pid, dev_t device, ino_t inode) {
   if (!directory) return {};
   while (const dirent* entry = ::readdir(directory.get())) {
     if (entry->d_name[0] == '.') continue;
-    struct stat status {};
+    struct stat status{};
     if (::fstatat(::dirfd(directory.get()), entry->d_name, &status, 0) != 0) continue;
     if (status.st_ino != inode || status.st_dev != device || !S_ISREG(status.st_mode)) continue;
     FileDescriptor file(::openat(::dirfd(directory.get()), entry->d_name, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
@@ -90,7 +90,7 @@ void append_extent(image::ContentObject& object, std::uint64_t offset, std::uint
 bool is_memfd_path(std::string_view shown_path) { return shown_path.starts_with(kMemfdPrefix); }
 
 std::optional<std::string> content_cannot_be_kept(int descriptor, std::string_view shown_path) {
-  struct statfs file_system {};
+  struct statfs file_system{};
   if (::fstatfs(descriptor, &file_system) != 0) fail_errno(errno, "cannot look at {}", shown_path);
   const auto type = static_cast<std::uint64_t>(file_system.f_type);
   if (type == HUGETLBFS_MAGIC) return "a file of huge pages";
@@ -162,7 +162,7 @@ std::optional<std::uint32_t> ContentObjects::keep_mapped(CaptureContext& context
 
 std::uint32_t ContentObjects::keep_from_memory(const CaptureContext& context, dev_t device, ino_t inode,
                                                std::string_view shown_path, std::span<const MappedPiece> pieces) {
-  struct stat status {};
+  struct stat status{};
   status.st_dev = device;
   status.st_ino = inode;
   status.st_mode = S_IFREG | (is_memfd_path(shown_path) ? 0777 : 0600);

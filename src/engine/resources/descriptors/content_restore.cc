@@ -59,7 +59,7 @@ void check_stored_size(const TableCheck& table, const image::ContentObject& obje
   std::uint64_t stored = 0;
   if (!object.content().empty()) {
     const FileDescriptor file = table.context.content.open(object.content());
-    struct stat status {};
+    struct stat status{};
     if (::fstat(file.get(), &status) != 0) fail_errno(errno, "cannot look at {}", object.content());
     stored = static_cast<std::uint64_t>(status.st_size);
   }
@@ -78,7 +78,7 @@ void check_name(const image::ContentObject& object) {
 }
 
 void finish(int descriptor, const image::ContentObject& object, std::vector<std::string>& notes) {
-  struct stat status {};
+  struct stat status{};
   if (::fstat(descriptor, &status) != 0) fail_errno(errno, "cannot look at an unlinked file");
   if ((status.st_uid != object.owner() || status.st_gid != object.group()) &&
       ::fchown(descriptor, object.owner(), object.group()) != 0) {

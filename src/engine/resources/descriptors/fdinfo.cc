@@ -8,7 +8,8 @@ namespace crs::engine {
 FdInfo::FdInfo(std::string_view text) {
   for_each_line(text, [&](std::string_view line) {
     const std::size_t colon = line.find(':');
-    if (colon != std::string_view::npos) lines_.emplace_back(trimmed(line.substr(0, colon)), trimmed(line.substr(colon + 1)));
+    if (colon != std::string_view::npos)
+      lines_.emplace_back(trimmed(line.substr(0, colon)), trimmed(line.substr(colon + 1)));
   });
 }
 

@@ -131,7 +131,7 @@ FileDescriptor open_again(const std::string& path, std::uint32_t flags);
 FileDescriptor reopen(int descriptor, std::uint32_t flags);
 
 // A path from an image. Throws Damaged unless it is absolute, without NUL and of at most PATH_MAX bytes.
-const std::string& checked_path(const std::string& path);
+std::string checked_path(const std::string& path);
 
 // Adds the advice that fits descriptors which cannot be kept.
 std::string leave_out_advice(int number);

@@ -70,7 +70,7 @@ FileDescriptor reopen(int descriptor, std::uint32_t flags) {
   return open_again(fmt::format("/proc/self/fd/{}", descriptor), flags & ~static_cast<std::uint32_t>(O_NOFOLLOW));
 }
 
-const std::string& checked_path(const std::string& path) {
+std::string checked_path(const std::string& path) {
   if (!path.starts_with('/') || path.size() >= PATH_MAX || path.find('\0') != std::string::npos) {
     fail(ErrorKind::Damaged, "the snapshot names a file by a path that cannot be");
   }

@@ -38,7 +38,7 @@ std::vector<int> list_numbers(pid_t pid) {
 }
 
 Candidate look_at(pid_t pid, int number) {
-  struct stat status {};
+  struct stat status{};
   const std::string path = fmt::format("/proc/{}/fd/{}", pid, number);
   if (::stat(path.c_str(), &status) != 0) fail_errno(errno, "cannot look at descriptor {} of process {}", number, pid);
   const FdInfo info = FdInfo::of(pid, number);

@@ -23,7 +23,7 @@ struct SeenNumber {
 struct Seen {
   std::vector<SeenNumber> numbers;  // ascending, at least one
   FileDescriptor copy;              // this process's own number for the same description (pidfd_getfd(2))
-  struct stat status {};
+  struct stat status{};
   std::uint32_t flags = 0;  // as F_GETFL gives them
   std::uint64_t position = 0;
   std::string link;  // what /proc/PID/fd/N shows

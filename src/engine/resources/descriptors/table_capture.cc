@@ -70,7 +70,7 @@ void add_description(TableCapture& table, const Seen& seen, Kind& kind) {
 
 void add_left_out(TableCapture& table, Kind& kind, const Numbers& numbers) {
   for (const SeenNumber& number : numbers) {
-    Seen unused;
+    const Seen unused;
     kind.capture(table, unused, *table.image.add_descriptions());
     add_numbers(table.image, {number});
   }

@@ -14,7 +14,8 @@ namespace {
 using image::Area;
 
 constexpr RemoteAddress kLowestOwnPlace{16 << 20};
-// The most that the kernel stores (AT_VECTOR_SIZE), and that fits behind the structure in the remote caller's scratch memory.
+// The most that the kernel stores (AT_VECTOR_SIZE), and that fits behind the structure in the remote caller's scratch
+// memory.
 constexpr std::size_t kMaximumAuxiliaryVector = 880;
 
 void sort(std::vector<RemoteRange>& ranges) { std::ranges::sort(ranges, {}, &RemoteRange::start); }
@@ -31,7 +32,8 @@ void validate_ranges(const Ranges& ranges, std::string_view what) {
   for (const auto& entry : ranges) {
     const RemoteRange range = range_of(entry);
     if (!sound(range) || range.start < end) {
-      fail(ErrorKind::Damaged, "the image holds {} {:#x}-{:#x}, which cannot be there", what, range.start.value, range.end.value);
+      fail(ErrorKind::Damaged, "the image holds {} {:#x}-{:#x}, which cannot be there", what, range.start.value,
+           range.end.value);
     }
     end = range.end;
   }
@@ -72,12 +74,14 @@ void validate_kernel_areas(const image::KernelAreas& kernel) {
   validate_ranges(kernel.parts(), "a kernel area at");
   std::uint64_t code_bytes = 0;
   for (const image::KernelAreas::Part& part : kernel.parts()) {
-    if (range_of(part).size() > std::uint64_t{16} << 20) fail(ErrorKind::Damaged, "the image's {} is too large", part.name());
+    if (range_of(part).size() > std::uint64_t{16} << 20)
+      fail(ErrorKind::Damaged, "the image's {} is too large", part.name());
     if (part.name() != "[vdso]") continue;
     if (code_bytes != 0) fail(ErrorKind::Damaged, "the image has a second vDSO at {:#x}", part.start());
     code_bytes = range_of(part).size();
   }
-  if (code_bytes != kernel.code().size()) fail(ErrorKind::Damaged, "the image's vDSO has {} bytes of code", kernel.code().size());
+  if (code_bytes != kernel.code().size())
+    fail(ErrorKind::Damaged, "the image's vDSO has {} bytes of code", kernel.code().size());
 }
 
 }  // namespace
@@ -133,11 +137,14 @@ void validate(const image::Memory& memory, std::uint32_t content_objects) {
   }
   const std::vector<RemoteRange> ranges = occupied_ranges(memory);
   for (std::size_t i = 1; i < ranges.size(); ++i) {
-    if (ranges[i - 1].overlaps(ranges[i])) fail(ErrorKind::Damaged, "the image's vDSO lies in an area at {:#x}", ranges[i - 1].start.value);
+    if (ranges[i - 1].overlaps(ranges[i]))
+      fail(ErrorKind::Damaged, "the image's vDSO lies in an area at {:#x}", ranges[i - 1].start.value);
   }
-  if ((memory.future_locks() & ~(std::uint32_t{MCL_FUTURE} | MCL_ONFAULT)) != 0) fail(ErrorKind::Damaged, "the image has unknown locks");
+  if ((memory.future_locks() & ~(std::uint32_t{MCL_FUTURE} | MCL_ONFAULT)) != 0)
+    fail(ErrorKind::Damaged, "the image has unknown locks");
   for (const image::MappedFile& file : memory.files()) {
-    if (!file.path().starts_with('/') || file.path().size() >= PATH_MAX || file.path().find('\0') != std::string::npos) {
+    if (!file.path().starts_with('/') || file.path().size() >= PATH_MAX ||
+        file.path().find('\0') != std::string::npos) {
       fail(ErrorKind::Damaged, "the image names a file '{}', which cannot be", file.path().substr(0, 100));
     }
   }

@@ -23,12 +23,12 @@ RemoteRange hull_of(const image::KernelAreas& kernel);
 // What lies between `taken` (any order, overlaps allowed), ascending, up to kAddressLimit and from address 0 on.
 std::vector<RemoteRange> free_ranges(std::vector<RemoteRange> taken);
 
-// A free place of `bytes` bytes (a multiple of the page size) as near to `near` as there is, not below 16 MiB and a page away from
-// everything taken. Nothing if there is none.
+// A free place of `bytes` bytes (a multiple of the page size) as near to `near` as there is, not below 16 MiB and a
+// page away from everything taken. Nothing if there is none.
 std::optional<RemoteAddress> find_free(const std::vector<RemoteRange>& taken, std::uint64_t bytes, RemoteAddress near);
 
-// Throws an Error of kind Damaged unless the image's areas are ascending, apart from each other, on pages and within what can be mapped,
-// and every reference leads somewhere.
+// Throws an Error of kind Damaged unless the image's areas are ascending, apart from each other, on pages and within
+// what can be mapped, and every reference leads somewhere.
 void validate(const image::Memory& memory, std::uint32_t content_objects);
 
 }  // namespace crs::engine

@@ -10,7 +10,8 @@ namespace {
 
 using image::Area;
 
-// The codes are those of show_smap_vma_flags() in the kernel's fs/proc/task_mmu.c, described in Documentation/filesystems/proc.rst.
+// The codes are those of show_smap_vma_flags() in the kernel's fs/proc/task_mmu.c, described in
+// Documentation/filesystems/proc.rst.
 constexpr std::array kProperties{
     AreaProperty{Area::GROWS_DOWN, "gd", {}},
     AreaProperty{Area::NO_RESERVE, "nr", {}},

@@ -12,8 +12,8 @@ namespace crs::engine {
 
 struct AreaProperty {
   image::Area::Property property;
-  std::string_view flag;         // in VmFlags
-  std::optional<int> advice;     // for madvise(2), where that sets it
+  std::string_view flag;      // in VmFlags
+  std::optional<int> advice;  // for madvise(2), where that sets it
 };
 
 std::span<const AreaProperty> area_properties();

@@ -23,14 +23,15 @@ constexpr int kAdviceGuardInstall = 102;
 constexpr long kMseal = 462;
 
 bool has_guards(const image::Memory& image, const Area& area) {
-  return std::ranges::any_of(image.guards(),
-                             [&](const image::AddressRange& guard) { return range_of(guard).overlaps(range_of(area)); });
+  return std::ranges::any_of(
+      image.guards(), [&](const image::AddressRange& guard) { return range_of(guard).overlaps(range_of(area)); });
 }
 
 }  // namespace
 
 int AreaSettings::call(long number, const Area& area, std::uint64_t third, std::uint64_t fourth) {
-  const std::int64_t result = context_.remote.raw_call(number, {area.start(), range_of(area).size(), third, fourth, 0, 0});
+  const std::int64_t result =
+      context_.remote.raw_call(number, {area.start(), range_of(area).size(), third, fourth, 0, 0});
   return result < 0 ? static_cast<int>(-result) : 0;
 }
 
@@ -44,7 +45,8 @@ void AreaSettings::advise(const Area& area) {
     const int problem = call(SYS_madvise, area, static_cast<std::uint64_t>(*property.advice));
     // EINVAL: this kernel is configured without the feature.
     if (problem == EINVAL) {
-      note_once(fmt::format("this kernel does not know the memory advice {}", image::Area::Property_Name(property.property)));
+      note_once(
+          fmt::format("this kernel does not know the memory advice {}", image::Area::Property_Name(property.property)));
     } else if (problem != 0) {
       fail_errno(problem, "madvise");
     }
@@ -60,7 +62,8 @@ void AreaSettings::finish(const image::Memory& image, const std::vector<bool>& c
     });
   }
   for (const image::AddressRange& guard : image.guards()) {
-    context_.remote.call("madvise (guard pages)", SYS_madvise, guard.start(), guard.end() - guard.start(), kAdviceGuardInstall);
+    context_.remote.call("madvise (guard pages)", SYS_madvise, guard.start(), guard.end() - guard.start(),
+                         kAdviceGuardInstall);
   }
   for (const Area& area : image.areas()) {
     if (!has_property(area, Area::LOCKED)) continue;
@@ -68,7 +71,8 @@ void AreaSettings::finish(const image::Memory& image, const std::vector<bool>& c
       // Pages that cannot be touched are not brought in, but the area is locked all the same.
       const bool untouchable = (area.protection() & PROT_READ) == 0 || has_guards(image, area);
       if (problem == ENOMEM && untouchable) continue;
-      note_once(fmt::format("locked memory could not be locked again (mlock: {}); see ulimit -l", ::strerrordesc_np(problem)));
+      note_once(fmt::format("locked memory could not be locked again (mlock: {}); see ulimit -l",
+                            ::strerrordesc_np(problem)));
     }
   }
   for (const Area& area : image.areas()) {
@@ -84,7 +88,8 @@ void AreaSettings::protect(const Area& area, bool changed) {
   const bool has_key = area.protection_key() != 0 && area.protection() != PROT_EXEC;
   if (has_key) {
     allocate_keys_up_to(area.protection_key());
-    if (const int problem = call(SYS_pkey_mprotect, area, area.protection(), area.protection_key())) fail_errno(problem, "pkey_mprotect");
+    if (const int problem = call(SYS_pkey_mprotect, area, area.protection(), area.protection_key()))
+      fail_errno(problem, "pkey_mprotect");
   } else if (changed) {
     if (const int problem = call(SYS_mprotect, area, area.protection())) fail_errno(problem, "mprotect");
   }

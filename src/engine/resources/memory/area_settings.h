@@ -17,8 +17,8 @@ class AreaSettings {
 
   // madvise(2), as soon as the area is there: some advice matters for how it is filled.
   void advise(const image::Area& area);
-  // When everything is filled: final protection, key and name of each area, `changed` saying which have another protection than the
-  // final one; then guard pages, locks and, last, seals.
+  // When everything is filled: final protection, key and name of each area, `changed` saying which have another
+  // protection than the final one; then guard pages, locks and, last, seals.
   void finish(const image::Memory& image, const std::vector<bool>& changed);
 
  private:

@@ -172,7 +172,8 @@ class MemoryCapture {
   void capture_shared_memory(const MappedArea& area) {
     const auto [known, is_new] =
         shared_.try_emplace({area.device, area.inode}, static_cast<std::uint32_t>(image_.shared_size()));
-    image::SharedMemory& memory = is_new ? *image_.add_shared() : *image_.mutable_shared(static_cast<int>(known->second));
+    image::SharedMemory& memory =
+        is_new ? *image_.add_shared() : *image_.mutable_shared(static_cast<int>(known->second));
     Area& entry = add(area, Area::SHARED_MEMORY);
     entry.set_backing(known->second);
     entry.set_offset(area.offset);
@@ -205,8 +206,10 @@ class MemoryCapture {
     }
   }
 
-  // The parts of `run` that no other area of the same memory has saved already; now they are. `saved` are offsets in that memory.
-  static PageRuns unsaved_parts(RemoteRange run, const MappedArea& area, std::map<std::uint64_t, std::uint64_t>& saved) {
+  // The parts of `run` that no other area of the same memory has saved already; now they are. `saved` are offsets in
+  // that memory.
+  static PageRuns unsaved_parts(RemoteRange run, const MappedArea& area,
+                                std::map<std::uint64_t, std::uint64_t>& saved) {
     PageRuns parts;
     const std::uint64_t first = area.offset + (run.start - area.range.start);
     const std::uint64_t last = first + run.size();
@@ -275,13 +278,14 @@ class MemoryCapture {
       file_index(path);
     } else {
       context_.warnings.push_back(fmt::format(
-          "the executable {} is gone; the program keeps its code, but /proc/PID/exe will not show it after a restart", path));
+          "the executable {} is gone; the program keeps its code, but /proc/PID/exe will not show it after a restart",
+          path));
     }
   }
 
   void refuse(const MappedArea& area, std::string_view what, std::string_view advice) {
-    context_.refusals.add(fmt::format("the memory at {:#x}-{:#x} of process {} is {}", area.range.start.value, area.range.end.value,
-                                      context_.own_pid, what),
+    context_.refusals.add(fmt::format("the memory at {:#x}-{:#x} of process {} is {}", area.range.start.value,
+                                      area.range.end.value, context_.own_pid, what),
                           std::string(advice));
   }
 
@@ -305,7 +309,8 @@ class MemoryCapture {
 }  // namespace
 
 MemorySurvey look_at_memory(pid_t pid) {
-  return in_context(fmt::format("looking at the memory of process {}", pid), [&] { return MemorySurvey{read_smaps(pid)}; });
+  return in_context(fmt::format("looking at the memory of process {}", pid),
+                    [&] { return MemorySurvey{read_smaps(pid)}; });
 }
 
 std::vector<PageArea> capture_memory(CaptureContext& context, const MemorySurvey& survey, image::Memory& image) {

@@ -46,7 +46,8 @@ MemoryDemand demand_of(const image::Memory& image, std::uint64_t page_data) {
     const std::uint64_t bytes = area.end() - area.start();
     demand.address_space += bytes;
     const bool private_area = area.kind() == Area::ANONYMOUS || area.kind() == Area::PRIVATE_FILE;
-    if (private_area && (area.protection() & PROT_WRITE) != 0 && !has_property(area, Area::NO_RESERVE)) demand.committed += bytes;
+    if (private_area && (area.protection() & PROT_WRITE) != 0 && !has_property(area, Area::NO_RESERVE))
+      demand.committed += bytes;
   }
   for (const image::SharedMemory& shared : image.shared()) {
     if (shared.reserves()) demand.committed += shared.size();
@@ -60,7 +61,8 @@ void check_lowest_address(const image::Memory& image) {
   if (image.areas().empty() || ::geteuid() == 0) return;
   const std::uint64_t lowest = std::strtoull(read_file("/proc/sys/vm/mmap_min_addr").c_str(), nullptr, 10);
   if (image.areas(0).start() >= lowest) return;
-  throw Error(ErrorKind::Failed, fmt::format("the program has memory at {:#x}, which only root may map here", image.areas(0).start()))
+  throw Error(ErrorKind::Failed,
+              fmt::format("the program has memory at {:#x}, which only root may map here", image.areas(0).start()))
       .advise("Lower the sysctl vm.mmap_min_addr");
 }
 
@@ -79,7 +81,8 @@ void check_memory(CheckContext& context, const image::Memory& image, std::uint32
   const ExtentReader reader(context.content.directory(), kPagesName);
   const PageLoader loader(reader, page_data_ranges(image));
   if (loader.pages() * kPageSize != image.page_bytes()) {
-    fail(ErrorKind::Damaged, "the page data has {} bytes instead of {}", loader.pages() * kPageSize, image.page_bytes());
+    fail(ErrorKind::Damaged, "the page data has {} bytes instead of {}", loader.pages() * kPageSize,
+         image.page_bytes());
   }
   check_files(context, image);
   check_lowest_address(image);

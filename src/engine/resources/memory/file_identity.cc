@@ -33,8 +33,8 @@ std::string unescaped(std::string_view shown) {
   return path;
 }
 
-// On file systems such as btrfs and overlayfs, maps shows another device (and inode) than stat(2). A mapping of our own shows how this
-// file is shown.
+// On file systems such as btrfs and overlayfs, maps shows another device (and inode) than stat(2). A mapping of our own
+// shows how this file is shown.
 bool shown_alike(const std::string& path, const MapsLine& line) {
   const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   if (!file) return false;
@@ -68,8 +68,10 @@ std::optional<Backing> special(const MapsLine& line) {
   if (name == "/dev/zero (deleted)" || name.starts_with("[anon_shmem:")) {
     return Backing{line.shared ? BackingKind::SharedZero : BackingKind::Gone, name};
   }
-  if (name.starts_with("/SYSV") && name.ends_with(kDeleted)) return Backing{BackingKind::Unsupported, "System V shared memory"};
-  if (name.starts_with("/[aio]")) return Backing{BackingKind::Unsupported, "the ring of an asynchronous I/O context (io_setup)"};
+  if (name.starts_with("/SYSV") && name.ends_with(kDeleted))
+    return Backing{BackingKind::Unsupported, "System V shared memory"};
+  if (name.starts_with("/[aio]"))
+    return Backing{BackingKind::Unsupported, "the ring of an asynchronous I/O context (io_setup)"};
   if (name.starts_with("/memfd:")) return Backing{BackingKind::Gone, name};
   if (name.starts_with("/secretmem")) return Backing{BackingKind::Unsupported, "secret memory (memfd_secret)"};
   if (!name.starts_with("/")) return Backing{BackingKind::Unsupported, name};
@@ -80,7 +82,7 @@ std::optional<Backing> special(const MapsLine& line) {
 
 Backing backing_of(const MapsLine& line) {
   if (const auto object = special(line)) return *object;
-  std::string_view shown = line.name;
+  const std::string_view shown = line.name;
   struct stat status{};
   for (const std::string& path : {std::string(shown), unescaped(shown)}) {
     if (leads_to(path, line, status)) return of_path(path, line, status);
@@ -115,14 +117,17 @@ std::optional<std::string> what_changed(const image::MappedFile& file) {
   }
   if (!S_ISREG(now.st_mode)) return fmt::format("{} is no regular file any more", file.path());
   const auto size = static_cast<std::uint64_t>(now.st_size);
-  if (size < file.size()) return fmt::format("{} has {} bytes instead of {}: it is shorter", file.path(), size, file.size());
-  const bool same_time = now.st_mtim.tv_sec == file.modified_seconds() && now.st_mtim.tv_nsec == file.modified_nanoseconds();
+  if (size < file.size())
+    return fmt::format("{} has {} bytes instead of {}: it is shorter", file.path(), size, file.size());
+  const bool same_time =
+      now.st_mtim.tv_sec == file.modified_seconds() && now.st_mtim.tv_nsec == file.modified_nanoseconds();
   const bool same_inode = now.st_dev == file.device() && now.st_ino == file.inode();
   if (same_time && size == file.size()) return std::nullopt;
   if (!same_inode) return fmt::format("{} was replaced by another file", file.path());
   // A file that is mapped shared may be written by anyone who shares it.
   if (!file.private_areas()) return std::nullopt;
-  if (size != file.size()) return fmt::format("{} has {} bytes instead of {}: it was changed", file.path(), size, file.size());
+  if (size != file.size())
+    return fmt::format("{} has {} bytes instead of {}: it was changed", file.path(), size, file.size());
   return fmt::format("{} was changed: its time of modification is another", file.path());
 }
 

@@ -38,7 +38,8 @@ std::uint32_t future_locks(pid_t pid, RemoteCaller& remote) {
   if (locked_memory(pid) > before) {
     locks = MCL_FUTURE;
     // Memory that is locked at once is there at once.
-    const std::int64_t result = remote.raw_call(SYS_mincore, {static_cast<std::uint64_t>(page), kPageSize, remote.scratch().value, 0, 0, 0});
+    const std::int64_t result =
+        remote.raw_call(SYS_mincore, {static_cast<std::uint64_t>(page), kPageSize, remote.scratch().value, 0, 0, 0});
     if (result == 0 && (remote.get<std::uint8_t>() & 1) == 0) locks |= MCL_ONFAULT;
   }
   remote.call("munmap", SYS_munmap, page, kPageSize);

@@ -9,8 +9,8 @@
 
 namespace crs::engine {
 
-// 0, MCL_FUTURE or MCL_FUTURE | MCL_ONFAULT: found out by a page that process `pid`, of which `remote` is a stopped thread, maps and
-// unmaps.
+// 0, MCL_FUTURE or MCL_FUTURE | MCL_ONFAULT: found out by a page that process `pid`, of which `remote` is a stopped
+// thread, maps and unmaps.
 std::uint32_t future_locks(pid_t pid, RemoteCaller& remote);
 
 // Returns 0 or the errno.

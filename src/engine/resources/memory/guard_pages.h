@@ -1,5 +1,5 @@
-// Guard pages (MADV_GUARD_INSTALL, Linux 6.13): who touches one gets SIGSEGV, and so does who reads it from outside. In a shared mapping
-// they only cover what is there: other mappings of the same memory still show it.
+// Guard pages (MADV_GUARD_INSTALL, Linux 6.13): who touches one gets SIGSEGV, and so does who reads it from outside. In
+// a shared mapping they only cover what is there: other mappings of the same memory still show it.
 #pragma once
 
 #include "engine/pages/page_runs.h"
@@ -14,8 +14,8 @@ PageRuns guards_in(const Pagemap& pagemap, RemoteRange range);
 PageRuns common_parts(RemoteRange run, const PageRuns& others);
 PageRuns other_parts(RemoteRange run, const PageRuns& others);
 
-// A second mapping of a shared area of the program, without its guard pages: for reading what they cover. If this process dies while
-// there is one, it stays in the program, which does not know of it.
+// A second mapping of a shared area of the program, without its guard pages: for reading what they cover. If this
+// process dies while there is one, it stays in the program, which does not know of it.
 class UnguardedView {
  public:
   // Throws if the program may not map any more.

@@ -31,7 +31,8 @@ class Block {
   }
   RemoteRange vdso() const {
     const auto found = std::ranges::find(parts_, "[vdso]", &MapsLine::name);
-    if (found == parts_.end()) fail(ErrorKind::Failed, "this kernel gives programs no vDSO (vdso=0), but the program used one");
+    if (found == parts_.end())
+      fail(ErrorKind::Failed, "this kernel gives programs no vDSO (vdso=0), but the program used one");
     return found->range;
   }
 
@@ -55,8 +56,8 @@ class Block {
     for (MapsLine& part : parts_) {
       const RemoteAddress target = to + (part.range.start - from);
       const std::uint64_t size = part.range.size();
-      const std::int64_t result =
-          remote_.raw_call(SYS_mremap, {part.range.start.value, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, target.value, 0});
+      const std::int64_t result = remote_.raw_call(
+          SYS_mremap, {part.range.start.value, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, target.value, 0});
       // CONFIG_MSEAL_SYSTEM_MAPPINGS (Linux 6.15): all parts are sealed, so the first one tells.
       if (result == -EPERM && &part == &parts_.front()) return false;
       if (static_cast<std::uint64_t>(result) != target.value) {
@@ -82,11 +83,12 @@ bool same_shape(const image::KernelAreas& image, const std::vector<MapsLine>& pa
 }
 
 void map_memory(RemoteCaller& remote, RemoteRange range, int protection) {
-  remote.call("mmap", SYS_mmap, range.start, range.size(), protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+  remote.call("mmap", SYS_mmap, range.start, range.size(), protection,
+              MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 }
 
-// The image's own code as ordinary memory, leading to `block`; zeros where its data was, which its code takes for "no clock to be read
-// without a system call" (vdso_data.clock_mode 0).
+// The image's own code as ordinary memory, leading to `block`; zeros where its data was, which its code takes for "no
+// clock to be read without a system call" (vdso_data.clock_mode 0).
 void map_old_code(RemoteCaller& remote, const image::KernelAreas& image, const Block& block) {
   for (const image::KernelAreas::Part& part : image.parts()) {
     const RemoteRange range = range_of(part);
@@ -95,7 +97,8 @@ void map_old_code(RemoteCaller& remote, const image::KernelAreas& image, const B
       continue;
     }
     map_memory(remote, range, PROT_READ | PROT_WRITE);
-    remote.memory().write(range.start, lead_to_new_vdso(as_byte_span(image.code()), range.start, block.code(), block.vdso().start));
+    remote.memory().write(range.start,
+                          lead_to_new_vdso(as_byte_span(image.code()), range.start, block.code(), block.vdso().start));
     remote.call("mprotect", SYS_mprotect, range.start, range.size(), PROT_READ | PROT_EXEC);
   }
 }
@@ -104,10 +107,12 @@ void move_out_of_the_way(Block& block, const image::KernelAreas& image, const st
   // Near the old code, so that short jumps reach it.
   const auto place = find_free(taken, block.hull().size(), hull_of(image).start);
   if (place && block.move(*place, taken)) return;
-  const bool in_the_way = std::ranges::any_of(taken, [&](const RemoteRange& range) { return range.overlaps(block.hull()); });
+  const bool in_the_way =
+      std::ranges::any_of(taken, [&](const RemoteRange& range) { return range.overlaps(block.hull()); });
   if (!in_the_way) return;
-  throw Error(ErrorKind::Failed, fmt::format("this kernel's vDSO at {:#x} lies where the program has memory, and is sealed",
-                                             block.hull().start.value))
+  throw Error(ErrorKind::Failed,
+              fmt::format("this kernel's vDSO at {:#x} lies where the program has memory, and is sealed",
+                          block.hull().start.value))
       .advise("Try again: its place is another each time");
 }
 
@@ -117,7 +122,8 @@ void restore_kernel_areas(RemoteCaller& remote, const image::KernelAreas& image,
                           std::vector<RemoteRange> occupied, RemoteRange reserved) {
   occupied.push_back(reserved);
   if (own.empty()) {
-    if (!image.code().empty()) fail(ErrorKind::Failed, "this kernel gives programs no vDSO (vdso=0), but the program used one");
+    if (!image.code().empty())
+      fail(ErrorKind::Failed, "this kernel gives programs no vDSO (vdso=0), but the program used one");
     return;
   }
   Block block(remote, own);

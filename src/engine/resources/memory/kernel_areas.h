@@ -9,9 +9,9 @@
 
 namespace crs::engine {
 
-// If the newborn's vDSO is the one of the image, moves it (and vvar) to its place there. Otherwise moves it out of the way and maps the
-// image's vDSO as ordinary memory at the old place, with every entry point leading to the new one. Nothing but `reserved` and the
-// newborn's own kernel areas, `own`, may be mapped. `occupied` are the image's areas.
+// If the newborn's vDSO is the one of the image, moves it (and vvar) to its place there. Otherwise moves it out of the
+// way and maps the image's vDSO as ordinary memory at the old place, with every entry point leading to the new one.
+// Nothing but `reserved` and the newborn's own kernel areas, `own`, may be mapped. `occupied` are the image's areas.
 // The environment variable CRS_TEST_FOREIGN_VDSO, set to anything, makes it take the second way: for tests.
 void restore_kernel_areas(RemoteCaller& remote, const image::KernelAreas& image, const std::vector<MapsLine>& own,
                           std::vector<RemoteRange> occupied, RemoteRange reserved);

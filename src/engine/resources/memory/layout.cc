@@ -19,7 +19,8 @@ std::uint64_t number(std::string_view word) {
   return value;
 }
 
-// The words behind the command's name, which is in parentheses and may hold anything. The first is field 3 of proc_pid_stat(5).
+// The words behind the command's name, which is in parentheses and may hold anything. The first is field 3 of
+// proc_pid_stat(5).
 std::vector<std::string_view> words_of(std::string_view stat) {
   std::vector<std::string_view> words;
   const std::size_t name_end = stat.rfind(')');

@@ -1,4 +1,5 @@
-// The bookkeeping addresses of an address space (mm_struct): code, data, brk, stack, arguments, environment, auxiliary vector, executable.
+// The bookkeeping addresses of an address space (mm_struct): code, data, brk, stack, arguments, environment, auxiliary
+// vector, executable.
 #pragma once
 
 #include <sys/types.h>
@@ -16,8 +17,8 @@ void parse_stat(std::string_view stat, image::Layout& layout);
 // `remote` is a stopped thread of process `pid`.
 void capture_layout(pid_t pid, RemoteCaller& remote, image::Layout& layout);
 
-// Sets everything with prctl(PR_SET_MM_MAP). `executable` is a descriptor of the newborn, or -1: the link /proc/PID/exe stays as it is.
-// Returns 0 or the errno.
+// Sets everything with prctl(PR_SET_MM_MAP). `executable` is a descriptor of the newborn, or -1: the link /proc/PID/exe
+// stays as it is. Returns 0 or the errno.
 int restore_layout(RemoteCaller& remote, const image::Layout& layout, int executable);
 
 }  // namespace crs::engine

@@ -1,11 +1,11 @@
 // The address space of a process: capture, page data, check and restore.
 //
-// A checkpoint: look_at_memory() while the program runs; frozen: capture_memory(), then save_memory_pages(), which completes the image.
-// A restart: check_memory() in the restart command; restore_memory_inside() in the newborn, after its descriptors; from outside
-// MemoryRestore, before the descriptors are activated.
+// A checkpoint: look_at_memory() while the program runs; frozen: capture_memory(), then save_memory_pages(), which
+// completes the image. A restart: check_memory() in the restart command; restore_memory_inside() in the newborn, after
+// its descriptors; from outside MemoryRestore, before the descriptors are activated.
 //
-// Not seen from outside and therefore not kept: protection keys that are allocated but used by no area, and mlockall(MCL_FUTURE) of a
-// program without any locked area.
+// Not seen from outside and therefore not kept: protection keys that are allocated but used by no area, and
+// mlockall(MCL_FUTURE) of a program without any locked area.
 #pragma once
 
 #include <cstdint>
@@ -33,26 +33,28 @@ struct MemorySurvey {
 // Throws if the process cannot be looked at.
 MemorySurvey look_at_memory(pid_t pid);
 
-// The program is frozen. Takes the survey's word for areas that are where they were, and asks again if any is not. (What changes nothing
-// in /proc/PID/maps, such as madvise on a whole area in the moment between survey and freeze, keeps the survey's value.)
-// Returns which pages are to be saved, for save_memory_pages(). Areas that cannot be kept are added to context.refusals.
+// The program is frozen. Takes the survey's word for areas that are where they were, and asks again if any is not.
+// (What changes nothing in /proc/PID/maps, such as madvise on a whole area in the moment between survey and freeze,
+// keeps the survey's value.) Returns which pages are to be saved, for save_memory_pages(). Areas that cannot be kept
+// are added to context.refusals.
 std::vector<PageArea> capture_memory(CaptureContext& context, const MemorySurvey& survey, image::Memory& image);
 
-// Writes the page data into `directory` and completes the image with what only the pages tell. `source` is the process that was captured,
-// not running meanwhile; needs no borrowed thread.
+// Writes the page data into `directory` and completes the image with what only the pages tell. `source` is the process
+// that was captured, not running meanwhile; needs no borrowed thread.
 void save_memory_pages(const RemoteMemory& source, const std::vector<PageArea>& pages, const std::string& directory,
                        const ExtentWriterOptions& options, image::Memory& image);
 
-// Every range of addresses that the image's areas (vDSO and vvar included) will occupy, ascending. The restart command chooses the
-// newborn's reserved range (RestoreContext::reserved) outside them.
+// Every range of addresses that the image's areas (vDSO and vvar included) will occupy, ascending. The restart command
+// chooses the newborn's reserved range (RestoreContext::reserved) outside them.
 std::vector<RemoteRange> occupied_ranges(const image::Memory& memory);
 
-// `content_objects`: how many there are in the image. Throws Damaged for an image that cannot be; otherwise what stands in the way:
-// files missing, replaced or shorter, limits, too little memory.
+// `content_objects`: how many there are in the image. Throws Damaged for an image that cannot be; otherwise what stands
+// in the way: files missing, replaced or shorter, limits, too little memory.
 void check_memory(CheckContext& context, const image::Memory& image, std::uint32_t content_objects);
 
-// How many descriptors restore_memory_inside() needs, from `first_number` on. These numbers must be free, above all of the image's, and
-// not below first_private_descriptor + private_descriptors_needed(image.descriptors()); RLIMIT_NOFILE must allow them.
+// How many descriptors restore_memory_inside() needs, from `first_number` on. These numbers must be free, above all of
+// the image's, and not below first_private_descriptor + private_descriptors_needed(image.descriptors()); RLIMIT_NOFILE
+// must allow them.
 int memory_descriptors_needed(const image::Memory& image);
 
 // Opens the files to be mapped. After restore_descriptors_inside().
@@ -67,12 +69,13 @@ class MemoryRestore {
   MemoryRestore(RestoreContext& context, const image::Memory& image, int first_number);
   ~MemoryRestore();
 
-  // Replaces all memory of the newborn but context.reserved by the image's areas, still empty. The newborn must have no rseq area
-  // registered any more (rseq(2)): its memory disappears.
+  // Replaces all memory of the newborn but context.reserved by the image's areas, still empty. The newborn must have no
+  // rseq area registered any more (rseq(2)): its memory disappears.
   void map_areas();
   // Fills them, on all cores.
   void load_pages();
-  // Final protections, names, guards, locks, seals, the kernel's bookkeeping, the executable link; closes the descriptors.
+  // Final protections, names, guards, locks, seals, the kernel's bookkeeping, the executable link; closes the
+  // descriptors.
   void finish();
 
  private:

@@ -31,8 +31,8 @@ std::uint64_t number_in(const std::string& path, std::uint64_t otherwise) {
   }
 }
 
-// One way in which control groups limit memory (cgroups(7)): a line of /proc/self/cgroup that contains `line_key` names the caller's
-// group, which is a folder below `root` with the limit in `file`.
+// One way in which control groups limit memory (cgroups(7)): a line of /proc/self/cgroup that contains `line_key` names
+// the caller's group, which is a folder below `root` with the limit in `file`.
 struct ControlGroups {
   std::string_view line_key;
   std::string_view root;
@@ -79,7 +79,8 @@ std::uint64_t kibibytes(std::string_view meminfo, std::string_view key) {
 
 void require(std::uint64_t wanted, std::uint64_t had, std::string_view what, std::string_view advice) {
   if (wanted <= had) return;
-  throw Error(ErrorKind::Failed, fmt::format("no space for the restarted program's memory: {} are needed, {} {}", wanted, had, what))
+  throw Error(ErrorKind::Failed,
+              fmt::format("no space for the restarted program's memory: {} are needed, {} {}", wanted, had, what))
       .advise(std::string(advice));
 }
 
@@ -103,11 +104,16 @@ MemorySupply memory_supply() {
 }
 
 void check_supply(const MemoryDemand& demand, const MemorySupply& supply) {
-  require(demand.content, supply.available, "bytes of memory and swap are available", "End other programs, or add swap");
-  require(demand.content, supply.group_limit, "bytes is the limit of this control group (memory.max, memory.limit_in_bytes)", "Raise it");
-  require(demand.committed, supply.commit_room, "bytes are left to commit (vm.overcommit_memory is 2)", "Add swap, or raise vm.overcommit_ratio");
-  require(demand.address_space, supply.address_space, "bytes is the limit of the address space (RLIMIT_AS)", "Raise it with ulimit -v");
-  require(demand.areas + kSpareAreas, supply.areas, "areas is the limit (vm.max_map_count)", "Raise it with sysctl vm.max_map_count");
+  require(demand.content, supply.available, "bytes of memory and swap are available",
+          "End other programs, or add swap");
+  require(demand.content, supply.group_limit,
+          "bytes is the limit of this control group (memory.max, memory.limit_in_bytes)", "Raise it");
+  require(demand.committed, supply.commit_room, "bytes are left to commit (vm.overcommit_memory is 2)",
+          "Add swap, or raise vm.overcommit_ratio");
+  require(demand.address_space, supply.address_space, "bytes is the limit of the address space (RLIMIT_AS)",
+          "Raise it with ulimit -v");
+  require(demand.areas + kSpareAreas, supply.areas, "areas is the limit (vm.max_map_count)",
+          "Raise it with sysctl vm.max_map_count");
 }
 
 }  // namespace crs::engine

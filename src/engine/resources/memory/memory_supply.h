@@ -8,9 +8,10 @@ namespace crs::engine {
 
 // In bytes; ~0: no limit.
 struct MemorySupply {
-  std::uint64_t available = ~std::uint64_t{0};      // physical memory that can be had now, and free swap
-  std::uint64_t group_limit = ~std::uint64_t{0};    // of the control group
-  std::uint64_t commit_room = ~std::uint64_t{0};    // left to commit, where overcommitting is forbidden (vm.overcommit_memory = 2)
+  std::uint64_t available = ~std::uint64_t{0};    // physical memory that can be had now, and free swap
+  std::uint64_t group_limit = ~std::uint64_t{0};  // of the control group
+  std::uint64_t commit_room =
+      ~std::uint64_t{0};  // left to commit, where overcommitting is forbidden (vm.overcommit_memory = 2)
   std::uint64_t address_space = ~std::uint64_t{0};  // RLIMIT_AS
   std::uint64_t areas = ~std::uint64_t{0};          // vm.max_map_count
 };

@@ -209,8 +209,9 @@ void MemoryRestore::finish() {
   set_layout();
   if (image_.future_locks() != 0) {
     if (const int problem = restore_future_locks(context_.remote, image_.future_locks())) {
-      context_.notes.push_back(fmt::format("memory that the program maps from now on is not locked (mlockall: {}); see ulimit -l",
-                                           ::strerrordesc_np(problem)));
+      context_.notes.push_back(
+          fmt::format("memory that the program maps from now on is not locked (mlockall: {}); see ulimit -l",
+                      ::strerrordesc_np(problem)));
     }
   }
   if (const int count = memory_descriptors_needed(image_)) {

@@ -16,8 +16,8 @@
 namespace crs::engine {
 namespace {
 
-// lseek(2) on the object itself: exact, swapped pages included. Needs CAP_CHECKPOINT_RESTORE in the initial user namespace
-// (proc_pid_map_files(5)); nothing without it.
+// lseek(2) on the object itself: exact, swapped pages included. Needs CAP_CHECKPOINT_RESTORE in the initial user
+// namespace (proc_pid_map_files(5)); nothing without it.
 std::optional<PageRuns> by_seeking(pid_t pid, RemoteRange area, std::uint64_t offset) {
   const std::string path = fmt::format("/proc/{}/map_files/{:x}-{:x}", pid, area.start.value, area.end.value);
   const FileDescriptor object(::open(path.c_str(), O_RDONLY | O_CLOEXEC));

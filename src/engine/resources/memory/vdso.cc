@@ -21,7 +21,8 @@ std::optional<T> read_at(std::span<const std::byte> bytes, std::uint64_t offset)
 
 std::string string_at(std::span<const std::byte> bytes, std::uint64_t offset) {
   std::string text;
-  for (; offset < bytes.size() && bytes[offset] != std::byte{} && text.size() < 256; ++offset) text += static_cast<char>(bytes[offset]);
+  for (; offset < bytes.size() && bytes[offset] != std::byte{} && text.size() < 256; ++offset)
+    text += static_cast<char>(bytes[offset]);
   return text;
 }
 
@@ -30,7 +31,8 @@ std::optional<Elf64_Shdr> section(std::span<const std::byte> code, const Elf64_E
   return read_at<Elf64_Shdr>(code, header.e_shoff + std::uint64_t{number} * sizeof(Elf64_Shdr));
 }
 
-void add_entries(std::span<const std::byte> code, const Elf64_Shdr& symbols, const Elf64_Shdr& names, std::vector<VdsoEntry>& entries) {
+void add_entries(std::span<const std::byte> code, const Elf64_Shdr& symbols, const Elf64_Shdr& names,
+                 std::vector<VdsoEntry>& entries) {
   if (symbols.sh_offset > code.size() || names.sh_offset > code.size()) return;
   const std::uint64_t count = std::min<std::uint64_t>(symbols.sh_size, code.size()) / sizeof(Elf64_Sym);
   for (std::uint64_t i = 0; i < count; ++i) {
@@ -52,7 +54,8 @@ std::vector<std::byte> far_jump(RemoteAddress to) {
 // jmp rel32, where that reaches.
 std::vector<std::byte> jump(RemoteAddress from, RemoteAddress to) {
   const auto distance = static_cast<std::int64_t>(to.value - (from.value + 5));
-  if (distance < std::numeric_limits<std::int32_t>::min() || distance > std::numeric_limits<std::int32_t>::max()) return far_jump(to);
+  if (distance < std::numeric_limits<std::int32_t>::min() || distance > std::numeric_limits<std::int32_t>::max())
+    return far_jump(to);
   const auto relative = static_cast<std::int32_t>(distance);
   std::vector<std::byte> code{std::byte{0xe9}};
   code.resize(5);
@@ -65,7 +68,8 @@ std::vector<std::byte> jump(RemoteAddress from, RemoteAddress to) {
 std::vector<VdsoEntry> vdso_entries(std::span<const std::byte> code) {
   std::vector<VdsoEntry> entries;
   const auto header = read_at<Elf64_Ehdr>(code, 0);
-  if (!header || std::memcmp(header->e_ident, ELFMAG, SELFMAG) != 0 || header->e_shentsize != sizeof(Elf64_Shdr)) return entries;
+  if (!header || std::memcmp(header->e_ident, ELFMAG, SELFMAG) != 0 || header->e_shentsize != sizeof(Elf64_Shdr))
+    return entries;
   for (unsigned number = 0; number < header->e_shnum; ++number) {
     const auto symbols = section(code, *header, number);
     if (!symbols || symbols->sh_type != SHT_DYNSYM) continue;
@@ -74,8 +78,8 @@ std::vector<VdsoEntry> vdso_entries(std::span<const std::byte> code) {
   return entries;
 }
 
-std::vector<std::byte> lead_to_new_vdso(std::span<const std::byte> old_code, RemoteAddress old_place, std::span<const std::byte> new_code,
-                                        RemoteAddress new_place) {
+std::vector<std::byte> lead_to_new_vdso(std::span<const std::byte> old_code, RemoteAddress old_place,
+                                        std::span<const std::byte> new_code, RemoteAddress new_place) {
   std::vector<std::byte> patched(old_code.begin(), old_code.end());
   const std::vector<VdsoEntry> targets = vdso_entries(new_code);
   for (const VdsoEntry& entry : vdso_entries(old_code)) {

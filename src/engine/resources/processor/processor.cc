@@ -131,8 +131,10 @@ std::vector<std::string> state_components_here() {
   unsigned ecx = 0;
   unsigned edx = 0;
   if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) == 0 || (ecx & bit_OSXSAVE) == 0) return {};
+  // NOLINTBEGIN(misc-const-correctness): the instruction writes both
   std::uint32_t low = 0;
   std::uint32_t high = 0;
+  // NOLINTEND(misc-const-correctness)
   __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
   const std::uint64_t enabled = (std::uint64_t{high} << 32U) | low;
   std::vector<std::string> components;
@@ -146,7 +148,8 @@ std::vector<std::string> state_components_here() {
 std::string_view flags_in(std::string_view cpuinfo) {
   std::optional<std::string_view> flags;
   for_each_line(cpuinfo, [&](std::string_view line) {
-    if (!flags && line.starts_with("flags") && line.find(':') != std::string_view::npos) flags = line.substr(line.find(':') + 1);
+    if (!flags && line.starts_with("flags") && line.find(':') != std::string_view::npos)
+      flags = line.substr(line.find(':') + 1);
   });
   return flags.value_or("");
 }

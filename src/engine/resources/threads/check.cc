@@ -1,4 +1,5 @@
-// What a snapshot says of threads, before any is made: what the kernel would refuse only when it is too late to turn back.
+// What a snapshot says of threads, before any is made: what the kernel would refuse only when it is too late to turn
+// back.
 #include <sys/user.h>
 
 #include <cstring>

@@ -34,7 +34,8 @@ void forget_rseq(NewbornThread& thread) {
   }
 }
 
-// C libraries keep a thread's id where the kernel clears it when the thread ends (set_tid_address(2)); glibc and musl use that copy.
+// C libraries keep a thread's id where the kernel clears it when the thread ends (set_tid_address(2)); glibc and musl
+// use that copy.
 void correct_cached_id(const RemoteMemory& memory, const image::Thread& thread, pid_t fresh) {
   if (thread.cleared_at() == 0) return;
   const RemoteAddress place{thread.cleared_at()};
@@ -87,7 +88,8 @@ void capture_thread(CaptureContext& context, const StoppedThread& thread, Remote
 
   robust_list_head* head = nullptr;
   std::size_t bytes = 0;
-  if (::syscall(SYS_get_robust_list, thread.tid, &head, &bytes) != 0) fail_errno(errno, "get_robust_list of thread {}", thread.tid);
+  if (::syscall(SYS_get_robust_list, thread.tid, &head, &bytes) != 0)
+    fail_errno(errno, "get_robust_list of thread {}", thread.tid);
   image.set_robust_list(reinterpret_cast<std::uint64_t>(head));
   image.set_robust_list_bytes(bytes);
 
@@ -153,7 +155,8 @@ void ThreadRestart::finish(RestoreContext& context) {
     if (entry.image->has_timed_wait()) {
       entry.wait_ends = monotonic_nanoseconds() + entry.image->timed_wait().remaining_nanoseconds();
       entry.registers = continue_timed_wait(*entry.thread, entry.registers, entry.image->timed_wait());
-    } else if (static_cast<long>(entry.registers.rax) == -kRestartBlock && static_cast<long>(entry.registers.orig_rax) >= 0) {
+    } else if (static_cast<long>(entry.registers.rax) == -kRestartBlock &&
+               static_cast<long>(entry.registers.orig_rax) >= 0) {
       entry.registers = with_call_restarted(entry.registers);
     }
   }
@@ -185,8 +188,8 @@ void reap(pid_t tid) noexcept {
 }  // namespace
 
 void ThreadRestart::detach(bool is_child) noexcept {
-  // The first thread to run may end the whole process before the others are detached. Those that die while traced remain until their
-  // tracer has waited for them, and the process with them.
+  // The first thread to run may end the whole process before the others are detached. Those that die while traced
+  // remain until their tracer has waited for them, and the process with them.
   std::vector<pid_t> dead;
   for (const Entry& entry : entries_) {
     if (!ptrace::detach(entry.thread->tid())) dead.push_back(entry.thread->tid());

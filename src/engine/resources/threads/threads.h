@@ -25,15 +25,16 @@ class ThreadRestart {
   // `main` is the newborn's main thread; `image` must outlive this and have passed check_threads().
   ThreadRestart(NewbornThread& main, const image::Threads& image);
 
-  // Makes all further threads, with their ids if `keep_ids`, and fills context.threads and context.new_ids. To be called when the memory
-  // is complete: with fresh ids the ones that the C library caches are corrected in it.
+  // Makes all further threads, with their ids if `keep_ids`, and fills context.threads and context.new_ids. To be
+  // called when the memory is complete: with fresh ids the ones that the C library caches are corrected in it.
   void create(RestoreContext& context, bool keep_ids);
   // What each thread has of its own: robust list, rseq, signals, attributes.
   void restore(RestoreContext& context);
   // What changing credentials would undo.
   void restore_after_credentials(RestoreContext& context);
-  // Continues the waits of limited length and gives every thread its registers and its signal mask. The newborn's home (its range
-  // `context.reserved`) and its private descriptors are gone afterwards: no remote call is possible any more.
+  // Continues the waits of limited length and gives every thread its registers and its signal mask. The newborn's home
+  // (its range `context.reserved`) and its private descriptors are gone afterwards: no remote call is possible any
+  // more.
   void finish(RestoreContext& context);
   // The waits that finish() continued. To be asked for last of all before the threads run.
   std::vector<RememberedWait> waits() const;

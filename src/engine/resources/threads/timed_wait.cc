@@ -26,13 +26,14 @@ struct Channel {
   std::string_view function;
   int call;
 };
-constexpr std::array<Channel, 7> kChannels{{{"hrtimer_nanosleep", SYS_nanosleep},
-                                            {"do_syscall_64", SYS_nanosleep},  // it calls the sleep's continuation as its last act
-                                            {"do_nanosleep", SYS_nanosleep},
-                                            {"common_nsleep", SYS_clock_nanosleep},
-                                            {"do_sys_poll", SYS_poll},
-                                            {"poll_schedule_timeout", SYS_poll},
-                                            {"futex", SYS_futex}}};
+constexpr std::array<Channel, 7> kChannels{
+    {{"hrtimer_nanosleep", SYS_nanosleep},
+     {"do_syscall_64", SYS_nanosleep},  // it calls the sleep's continuation as its last act
+     {"do_nanosleep", SYS_nanosleep},
+     {"common_nsleep", SYS_clock_nanosleep},
+     {"do_sys_poll", SYS_poll},
+     {"poll_schedule_timeout", SYS_poll},
+     {"futex", SYS_futex}}};
 
 std::string first_word_after(const std::string& text, std::string_view name) {
   const std::size_t line = text.find(name);
@@ -51,8 +52,9 @@ std::optional<std::uint64_t> last_ran(const std::string& task) {
   return static_cast<std::uint64_t>(milliseconds * 1e6);
 }
 
-// The scheduler's clocks. Each processor has its own, which stands still while the processor is stolen from this (virtual) machine, so
-// times on one say nothing on another. Each is read by running there for a moment; the caller's affinity is given back at the end.
+// The scheduler's clocks. Each processor has its own, which stands still while the processor is stolen from this
+// (virtual) machine, so times on one say nothing on another. Each is read by running there for a moment; the caller's
+// affinity is given back at the end.
 class SchedulerClocks {
  public:
   SchedulerClocks() { ::sched_getaffinity(0, sizeof before_, &before_); }
@@ -82,8 +84,9 @@ class SchedulerClocks {
 // The processor that a thread last ran on (proc_pid_stat(5), field 39).
 int last_processor(const std::string& task) { return std::atoi(stat_field(task, 39).c_str()); }
 
-// The number of the call that a thread waits in (proc_pid_syscall(5)). A thread that runs may be about to wait, as after a restart: it is
-// asked again a few times. Most run because they have work to do, so all threads of a program share these attempts.
+// The number of the call that a thread waits in (proc_pid_syscall(5)). A thread that runs may be about to wait, as
+// after a restart: it is asked again a few times. Most run because they have work to do, so all threads of a program
+// share these attempts.
 class CallFinder {
  public:
   std::optional<int> find(const std::string& task) {
@@ -122,7 +125,8 @@ std::optional<int> call_of(const StoppedThread& thread, const WaitsBefore::Wait*
   return std::nullopt;
 }
 
-// The time limit as the call's arguments have it. Sleeps that ask for it were told by the kernel what remained when they were stopped.
+// The time limit as the call's arguments have it. Sleeps that ask for it were told by the kernel what remained when
+// they were stopped.
 struct Limit {
   std::uint64_t nanoseconds = 0;
   bool is_remaining = false;
@@ -191,12 +195,13 @@ bool is_timed_wait(int call) {
 
 namespace {
 
-std::optional<LimitedWait> find_limited_wait(const StoppedThread& thread, const RemoteMemory& memory, const WaitsBefore& waits,
-                                             const RememberedWaits& remembered) {
+std::optional<LimitedWait> find_limited_wait(const StoppedThread& thread, const RemoteMemory& memory,
+                                             const WaitsBefore& waits, const RememberedWaits& remembered) {
   if (static_cast<long>(thread.registers.rax) != -kRestartBlock) return std::nullopt;
   const WaitsBefore::Wait* const wait = waits.find(thread.tid);
   const bool is_continued = thread.registers.orig_rax == SYS_restart_syscall;
-  const RememberedWait* const known = is_continued && wait != nullptr ? remembered.find(thread.tid, wait->sleeps) : nullptr;
+  const RememberedWait* const known =
+      is_continued && wait != nullptr ? remembered.find(thread.tid, wait->sleeps) : nullptr;
   const std::optional<int> call = known != nullptr ? known->call : call_of(thread, wait);
   if (!call || !is_timed_wait(*call)) return std::nullopt;
   LimitedWait result{.call = *call, .remaining = {}, .end = 0};
@@ -214,11 +219,13 @@ std::optional<LimitedWait> find_limited_wait(const StoppedThread& thread, const 
 }  // namespace
 
 void note_limited_waits(StoppedProcess& process, const WaitsBefore& waits, const RememberedWaits& remembered) {
-  for (StoppedThread& thread : process.threads()) thread.wait = find_limited_wait(thread, process.memory(), waits, remembered);
+  for (StoppedThread& thread : process.threads())
+    thread.wait = find_limited_wait(thread, process.memory(), waits, remembered);
 }
 
 user_regs_struct continue_timed_wait(NewbornThread& thread, user_regs_struct registers, const image::TimedWait& wait) {
-  std::array<std::uint64_t, 6> arguments{registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9};
+  std::array<std::uint64_t, 6> arguments{registers.rdi, registers.rsi, registers.rdx,
+                                         registers.r10, registers.r8,  registers.r9};
   const std::uint64_t remaining = wait.remaining_nanoseconds();
   const auto time = [&] {
     const timespec value{static_cast<time_t>(remaining / kSecond), static_cast<long>(remaining % kSecond)};

@@ -38,7 +38,7 @@ std::map<std::string, const image::FileIdentity*> written_files(const image::Des
 std::vector<Grown> find_grown(const RestartOptions& options, const image::Descriptors& image) {
   std::vector<Grown> all;
   for (const auto& [path, file] : written_files(image)) {
-    struct stat now {};
+    struct stat now{};
     if (::stat(path.c_str(), &now) != 0) fail_errno(errno, "cannot look at {}", path);
     compare_file(*file, now, true, options, nullptr);
     if (static_cast<std::uint64_t>(now.st_size) <= file->size()) continue;

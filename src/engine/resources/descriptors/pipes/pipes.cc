@@ -36,7 +36,7 @@ void set_capacity(int end, const image::Pipe& pipe, std::vector<std::string>& no
 FileDescriptor open_fifo(const image::Pipe& pipe) {
   // Reading and writing: does not wait for anyone (fifo(7)).
   FileDescriptor fifo = open_again(pipe.path(), O_RDWR);
-  struct stat now {};
+  struct stat now{};
   if (::fstat(fifo.get(), &now) != 0 || !S_ISFIFO(now.st_mode)) {
     fail(ErrorKind::Failed, "{} was a FIFO at the checkpoint and is none now", pipe.path());
   }

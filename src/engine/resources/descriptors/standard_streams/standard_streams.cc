@@ -112,7 +112,7 @@ int StandardStreamKind::choose_stream(const TableRestore& table, const image::St
 FileDescriptor StandardStreamKind::open(TableRestore& table, const Description& description) {
   const image::StandardStream& stream = description.standard_stream();
   const int given = table.stream(choose_stream(table, stream));
-  struct stat object {};
+  struct stat object{};
   if ((given < 0 ? ::stat(kNothing, &object) : ::fstat(given, &object)) != 0)
     fail_errno(errno, "cannot look at standard stream {}", stream.stream());
   for (const Opened& one : opened_) {
