@@ -75,10 +75,24 @@ class SnapshotSink {
 
 enum class AfterCheckpoint { Continue, Stop, Kill };
 
+// Addresses [start, end) of a program.
+struct MemoryRange {
+  std::uint64_t start = 0;
+  std::uint64_t end = 0;
+};
+
 struct CheckpointOptions {
   AfterCheckpoint after = AfterCheckpoint::Continue;
   // Exceptions the user made, as given ("fd=7"): what is named may be left out of the snapshot.
   std::vector<std::string> leave_out;
+  // Areas whose content is not to be saved: they read as zero after a restart.
+  std::vector<MemoryRange> exclude;
+  // Descriptor numbers whose owners in the program close and reopen them after a restart: what cannot be brought back
+  // of them, a socket say, comes back dead (of the same family, at the same number) instead of being refused.
+  std::vector<int> expendable;
+  // The number at which a restarted program is to find RestartOptions::channel, where the program asked for its own
+  // checkpoint and waits there for the outcome; -1: none.
+  int channel = -1;
   // Called with one line for the person who asked ("delayed by ..."); may be empty.
   std::function<void(const std::string&)> progress;
   // The path of a file, which need not exist, where the component may keep what it wants to know of the running program
@@ -99,6 +113,11 @@ struct RestartOptions {
   Ids ids = Ids::Automatic;
   ChangedFiles changed_files = ChangedFiles::Refuse;
   bool detach = false;  // the program must outlive the caller
+  // The calling process becomes the program, under its own process id, and the operation does not return unless it
+  // fails while the caller is still whole. All of its other threads end.
+  bool replace_caller = false;
+  // A descriptor of the caller's that the program is to find at the number CheckpointOptions::channel; -1: none.
+  int channel = -1;
   // An existing directory, mode 0700, where the component keeps what it takes out of the user's files (tails cut off).
   // Empty: there is none, and a restart that would have to take something out is an error.
   std::string set_aside_directory;
