@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 build=${CRS_BUILD:-build/release}
-mapfile -t files < <(find src include tests -name '*.cc' -o -name '*.h' -o -name '*.hpp' -o -name '*.c' | sort)
+mapfile -t files < <(find src include tests examples -name '*.cc' -o -name '*.h' -o -name '*.hpp' -o -name '*.c' | sort)
 
 case "${1-}" in
   "" | --format) clang-format-19 --dry-run --Werror "${files[@]}" ;;
