@@ -17,8 +17,10 @@
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -54,6 +56,14 @@ struct ServiceCheckpointOptions {
   // Called by the thread that carries out the checkpoint, without a lock; may be empty. In a restarted process it is
   // not called.
   std::function<void(const Progress&)> progress;
+};
+
+// What whoever restarted this process had to say to it.
+struct RestartNews {
+  std::string reference;                           // of the snapshot that the process was made from
+  std::string job;                                 // the name of its job from now on
+  std::map<std::string, std::string> environment;  // values that count from now on: Service::environment()
+  std::vector<MemoryRange> excluded;               // areas that were not saved and read as zero
 };
 
 // What became of a checkpoint that did not fail.

@@ -1,0 +1,64 @@
+// One end of a unix stream socket that carries messages: each a length (4 bytes, little-endian) and as many bytes of
+// CBOR.
+//
+// Used by one thread at a time. What arrives is checked; a peer that closes its end is an ordinary result.
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "base/file_descriptor.h"
+#include "wire/frame.h"
+
+namespace crs::wire {
+
+struct Received {
+  enum class Kind { Arrived, End, TimedOut };
+  Kind kind = Kind::End;
+  Message message = {};  // Kind::Arrived
+};
+
+// Who is at the other end, as unix(7), SO_PEERCRED tells it: of the end that accepted, who connected; of the end that
+// connected, who listened; of a pair, who made it.
+struct Peer {
+  pid_t pid = 0;  // 0: not visible from this pid namespace
+  uid_t user = 0;
+};
+
+class Connection {
+ public:
+  using Time = std::chrono::steady_clock::time_point;
+
+  Connection() = default;
+  // `peer` says in errors who is at the other end ("the program").
+  Connection(FileDescriptor socket, std::string peer) : socket_(std::move(socket)), peer_(std::move(peer)) {}
+
+  explicit operator bool() const noexcept { return static_cast<bool>(socket_); }
+  int number() const noexcept { return socket_.get(); }
+  const std::string& peer_name() const noexcept { return peer_; }
+  void close() noexcept { socket_.reset(); }
+  Peer peer() const;
+
+  // Throws an Error if the peer has gone, or takes nothing for ten seconds. No SIGPIPE.
+  void send(const Message& message);
+
+  // Waits for the next message; without `until` as long as it takes, in a plain read(2) (which a restart finds the
+  // thread in, and which the kernel then makes again). What has come of a message that is not complete in time is kept
+  // for the next call. Throws for what is no message, and for an end in the middle of one.
+  Received receive(std::optional<Time> until = std::nullopt);
+
+  // Two ends of a new socket, both closed on exec.
+  static std::pair<FileDescriptor, FileDescriptor> make_pair();
+
+ private:
+  enum class Fill { Done, End, TimedOut };
+  Fill fill(std::size_t wanted, std::optional<Time> until);
+
+  FileDescriptor socket_;
+  std::string peer_;
+  std::string partial_;  // of the next message, its length included
+};
+
+}  // namespace crs::wire
