@@ -12,6 +12,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "crs/error.hpp"
@@ -198,6 +199,19 @@ struct QueryResult {
 // higher one from that value of the parameter crs_NAME_verbose on.
 using ComponentOutput = std::function<void(int level, const std::string& line)>;
 
+// The value of a tunable: its type is that of its default.
+using ParameterValue = std::variant<std::string, std::int64_t, bool>;
+
+// A tunable of a component's own. "limit" of component "memo" is the parameter crs_memo_limit.
+struct ComponentParameter {
+  std::string name;  // small letters, digits and '_'
+  ParameterValue default_value;
+  std::string description;  // one sentence
+};
+
+// The value of a declared parameter, by the name it was declared under; throws an Error for any other name.
+using ComponentSettings = std::function<ParameterValue(const std::string& name)>;
+
 class Component {
  public:
   virtual ~Component() = default;
@@ -210,6 +224,10 @@ class Component {
   virtual Capabilities capabilities() const = 0;
   // Must not throw for "not here": that is a declined result with a reason.
   virtual QueryResult query() = 0;
+  // Its tunables besides crs_NAME_priority and crs_NAME_verbose. Since 2.1, as is the next.
+  virtual std::vector<ComponentParameter> parameters() const { return {}; }
+  // Called once, before query(). Both the component and its module may keep it.
+  virtual void set_settings(ComponentSettings /*settings*/) {}
 };
 
 }  // namespace crs

@@ -71,6 +71,7 @@ void Context::prepare() {
     try {
       components->add(std::move(component));
     } catch (const Error& error) {
+      if (error.kind() == ErrorKind::Usage) throw;  // a parameter of the user's, not the component
       say(fmt::format("warning: a component is left out: {}", error.what()));
     }
   }

@@ -21,14 +21,6 @@ int narrowed(std::int64_t number) {
       std::clamp<std::int64_t>(number, std::numeric_limits<int>::min(), std::numeric_limits<int>::max()));
 }
 
-void check_component_name(const std::string& name) {
-  const auto allowed = [](unsigned char c) { return std::islower(c) != 0 || std::isdigit(c) != 0 || c == '_'; };
-  // "base" stands for the framework itself in the names of parameters.
-  if (name.empty() || name == "base" || !std::ranges::all_of(name, allowed)) {
-    fail(ErrorKind::Failed, "'{}' is not a name for a component", name);
-  }
-}
-
 bool preferred(const ComponentStatus& left, const ComponentStatus& right) {
   if (left.usable != right.usable) return left.usable;
   if (left.priority != right.priority) return left.priority > right.priority;
@@ -50,6 +42,12 @@ std::string listing(const std::vector<ComponentStatus>& statuses) {
 
 std::string to_text(const InterfaceVersion& version) {
   return fmt::format("{}.{}.{}", version.major, version.minor, version.patch);
+}
+
+bool is_component_name(std::string_view name) {
+  constexpr std::size_t kLongest = 63;
+  const auto allowed = [](unsigned char c) { return std::islower(c) != 0 || std::isdigit(c) != 0 || c == '_'; };
+  return !name.empty() && name.size() <= kLongest && name != "base" && std::ranges::all_of(name, allowed);
 }
 
 Selection::Selection(ComponentStatus status, std::unique_ptr<Module> module, OutputLine output)
@@ -77,7 +75,7 @@ ComponentRegistry::ComponentRegistry(Parameters& parameters, OutputLine output)
 void ComponentRegistry::add(std::unique_ptr<Component> component) {
   if (component == nullptr) return;
   const std::string name = component->name();
-  check_component_name(name);
+  if (!is_component_name(name)) fail(ErrorKind::Failed, "'{:.100}' is not a name for a component", name);
   if (std::ranges::any_of(components_, [&](const auto& known) { return known->name() == name; })) {
     fail(ErrorKind::Failed, "there are two components named '{}'", name);
   }
@@ -89,7 +87,25 @@ void ComponentRegistry::add(std::unique_ptr<Component> component) {
                          base = parameters_.integer("crs_base_verbose")](int wanted, const std::string& line) {
     if (output && wanted <= std::max(level, base)) output(fmt::format("{}: {}", name, line));
   });
+  declare_parameters(*component, name);
   components_.push_back(std::move(component));
+}
+
+void ComponentRegistry::declare_parameters(Component& component, const std::string& name) {
+  const InterfaceVersion built_for = component.interface_version();
+  // An older one has no such functions, one of another major version is not called.
+  if (built_for.major != kInterfaceVersion.major || built_for.minor < 1) return;
+  std::vector<std::string> known;
+  for (const ComponentParameter& parameter : component.parameters()) {
+    parameters_.declare({parameter_name(name, parameter.name), parameter.default_value, parameter.description});
+    known.push_back(parameter.name);
+  }
+  component.set_settings([&parameters = parameters_, name, known = std::move(known)](const std::string& wanted) {
+    if (std::ranges::find(known, wanted) == known.end()) {
+      fail(ErrorKind::Failed, "component {} has no parameter '{}'", name, wanted);
+    }
+    return parameters.value(parameter_name(name, wanted));
+  });
 }
 
 ComponentRegistry::Answer ComponentRegistry::ask(Component& component) const {

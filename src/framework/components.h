@@ -34,6 +34,10 @@ struct ComponentStatus {
 
 std::string to_text(const InterfaceVersion& version);
 
+// Whether a component may be called so: small letters, digits and '_', at most 63 of them, and not "base", which stands
+// for the framework itself in the names of parameters.
+bool is_component_name(std::string_view name);
+
 // The selected component: its module is initialised, and finalised when this object ends.
 class Selection {
  public:
@@ -58,9 +62,10 @@ class ComponentRegistry {
   // Declares the framework's own parameters (crs, crs_base_verbose). `parameters` must outlive the registry.
   ComponentRegistry(Parameters& parameters, OutputLine output);
 
-  // Takes the component in and declares crs_NAME_priority and crs_NAME_verbose. A component built for another major
-  // version of the interface is kept only to be listed as refused. A null pointer (a component that is not part of this
-  // build) is left out. Throws an Error of kind Failed if the name is taken or not made of small letters, digits and
+  // Takes the component in and declares crs_NAME_priority, crs_NAME_verbose and its own parameters. A component built
+  // for another major version of the interface is kept only to be listed as refused. A null pointer (a component that
+  // is not part of this build) is left out. Throws an Error of kind Failed if the name is taken or not made of small
+  // letters, digits and
   // '_'.
   void add(std::unique_ptr<Component> component);
 
@@ -79,6 +84,7 @@ class ComponentRegistry {
     std::unique_ptr<Module> module;
   };
 
+  void declare_parameters(Component& component, const std::string& name);
   Answer ask(Component& component) const;
   std::vector<Answer> ask_all() const;
   OutputLine output_of(std::string_view name) const;

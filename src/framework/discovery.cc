@@ -1,6 +1,8 @@
 #include "framework/discovery.h"
 
 #include <dlfcn.h>
+#include <elf.h>
+#include <link.h>
 
 #include <algorithm>
 #include <cctype>
@@ -9,6 +11,8 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "framework/c_interface/component.h"
+#include "framework/components.h"
 
 namespace crs {
 namespace {
@@ -37,9 +41,18 @@ std::string name_after(const std::filesystem::path& file) {
   std::string name;
   for (const char c : stem) {
     const auto byte = static_cast<unsigned char>(c);
-    name += std::isalnum(byte) != 0 ? static_cast<char>(std::tolower(byte)) : '_';
+    name += std::isalnum(byte) != 0 && byte < 0x80 ? static_cast<char>(std::tolower(byte)) : '_';
   }
-  return name;
+  if (name.size() > 40) name.resize(40);
+  return is_component_name(name) ? name : name + "_";
+}
+
+// Fit to be shown.
+std::string printed(std::string text) {
+  for (char& c : text) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+  }
+  return text;
 }
 
 std::string loader_words() {
@@ -47,24 +60,61 @@ std::string loader_words() {
   return words == nullptr ? "the loader gives no reason" : words;
 }
 
-std::unique_ptr<Component> load(const std::filesystem::path& file) {
+// How many bytes a symbol of a shared object has, as far as its symbol table says.
+std::size_t bytes_behind(const void* address) {
+  Dl_info object{};
+  void* entry = nullptr;
+  if (::dladdr1(address, &object, &entry, RTLD_DL_SYMENT) == 0 || entry == nullptr) return SIZE_MAX;
+  const auto& symbol = *static_cast<const ElfW(Sym)*>(entry);
+  if (ELF64_ST_TYPE(symbol.st_info) != STT_OBJECT) fail(ErrorKind::Failed, "its crs_component_table is no object");
+  return symbol.st_size;
+}
+
+// Throws for what the framework relies on.
+void check(const Component& component) {
+  const std::string name = component.name();
+  if (!is_component_name(name)) {
+    fail(ErrorKind::Failed, "it calls itself '{:.70}', which is not a name for a component", printed(name));
+  }
+  if (component.interface_version().minor < 1) return;
+  for (const ComponentParameter& parameter : component.parameters()) {
+    if (!is_component_name(parameter.name)) {
+      fail(ErrorKind::Failed, "'{:.70}' is not a name for a parameter", printed(parameter.name));
+    }
+  }
+}
+
+// Of an object that could be loaded. Throws whatever is wrong with it.
+std::unique_ptr<Component> make(void* object, const std::filesystem::path& file, const ProgramOffers& offers) {
+  if (const void* const symbol = ::dlsym(object, "crs_component_table"); symbol != nullptr) {
+    const auto& table = *static_cast<const crs_component*>(symbol);
+    const std::size_t bytes = bytes_behind(symbol);
+    const InterfaceVersion version = version_of(table, bytes);
+    if (version.major != kInterfaceVersion.major) return std::make_unique<Unusable>(name_after(file), "", version);
+    return make_c_component(table, bytes, offers);
+  }
+  const auto* const interface = static_cast<const InterfaceVersion*>(::dlsym(object, "crs_component_interface"));
+  const auto maker = reinterpret_cast<Component* (*)()>(::dlsym(object, "crs_make_component"));
+  if (interface == nullptr || maker == nullptr) fail(ErrorKind::Failed, "{} holds no component", file.native());
+  if (interface->major != kInterfaceVersion.major) {
+    return std::make_unique<Unusable>(name_after(file), "", *interface);
+  }
+  std::unique_ptr<Component> component(maker());
+  if (component == nullptr) fail(ErrorKind::Failed, "{} made no component", file.native());
+  return component;
+}
+
+std::unique_ptr<Component> load(const std::filesystem::path& file, const ProgramOffers& offers) {
   const std::string name = name_after(file);
   void* const object = ::dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (object == nullptr)
     return std::make_unique<Unusable>(name, fmt::format("it cannot be loaded: {}", loader_words()));
-  const auto* const interface = static_cast<const InterfaceVersion*>(::dlsym(object, "crs_component_interface"));
-  const auto make = reinterpret_cast<Component* (*)()>(::dlsym(object, "crs_make_component"));
-  if (interface == nullptr || make == nullptr)
-    return std::make_unique<Unusable>(name, fmt::format("{} holds no component", file.native()));
-  if (interface->major != kInterfaceVersion.major) return std::make_unique<Unusable>(name, "", *interface);
   try {
-    std::unique_ptr<Component> component(make());
-    if (component == nullptr)
-      return std::make_unique<Unusable>(name, fmt::format("{} made no component", file.native()));
-    static_cast<void>(component->name());  // the framework relies on its having one
+    std::unique_ptr<Component> component = make(object, file, offers);
+    check(*component);
     return component;
   } catch (const std::exception& problem) {
-    return std::make_unique<Unusable>(name, fmt::format("it could not be made: {}", problem.what()));
+    return std::make_unique<Unusable>(name, fmt::format("it cannot be used: {}", problem.what()));
   } catch (...) {
     return std::make_unique<Unusable>(name, "it could not be made");
   }
@@ -97,12 +147,13 @@ std::vector<std::filesystem::path> component_directories(const Environment& envi
   return directories;
 }
 
-std::vector<std::unique_ptr<Component>> discover_components(const std::vector<std::filesystem::path>& directories) {
+std::vector<std::unique_ptr<Component>> discover_components(const std::vector<std::filesystem::path>& directories,
+                                                            const ProgramOffers& offers) {
   std::vector<std::unique_ptr<Component>> components;
   std::set<std::string> seen;
   for (const std::filesystem::path& directory : directories) {
     for (const std::filesystem::path& file : objects_in(directory)) {
-      if (seen.insert(file.filename().native()).second) components.push_back(load(file));
+      if (seen.insert(file.filename().native()).second) components.push_back(load(file, offers));
     }
   }
   return components;

@@ -1,4 +1,4 @@
-// Components in shared objects (CRS_COMPONENT in crs/component.hpp).
+// Components in shared objects: in C++ (CRS_COMPONENT in crs/component.hpp) or in C (crs/component.h).
 #pragma once
 
 #include <filesystem>
@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "crs/component.hpp"
+#include "framework/c_interface/host.h"
 #include "framework/parameters.h"
 
 namespace crs {
@@ -15,8 +16,10 @@ std::vector<std::filesystem::path> component_directories(const Environment& envi
 
 // What every file NAME.so in `directories` holds; of a name that occurs twice, the first. An object that cannot be used
 // (the loader refuses it, it is no component, or it was built for another major version of the interface, in which case
-// nothing of it is called) becomes a component called after its file that declines with the reason. A directory that is
-// not there has none. What is loaded stays loaded: modules, and errors thrown by them, need its code to the end.
-std::vector<std::unique_ptr<Component>> discover_components(const std::vector<std::filesystem::path>& directories);
+// nothing of it is called; or it says of itself what cannot be) becomes a component called after its file that declines
+// with the reason. A directory that is not there has none. What is loaded stays loaded: modules, and errors thrown by
+// them, need its code to the end. `offers` is what the program that this is part of has for components.
+std::vector<std::unique_ptr<Component>> discover_components(const std::vector<std::filesystem::path>& directories,
+                                                            const ProgramOffers& offers = {});
 
 }  // namespace crs

@@ -32,20 +32,6 @@ std::optional<bool> parse_boolean(std::string_view text) {
   return std::nullopt;
 }
 
-std::optional<ParameterValue> parse_as(ParameterType type, const std::string& text) {
-  switch (type) {
-    case ParameterType::String:
-      return text;
-    case ParameterType::Integer:
-      if (const auto number = parse_integer(text)) return *number;
-      return std::nullopt;
-    case ParameterType::Boolean:
-      if (const auto truth = parse_boolean(text)) return *truth;
-      return std::nullopt;
-  }
-  return std::nullopt;
-}
-
 // What a person reads: "an integer".
 const char* article_name_of(ParameterType type) noexcept {
   switch (type) {
@@ -121,6 +107,20 @@ std::string to_text(const ParameterValue& value) {
   if (const auto* number = std::get_if<std::int64_t>(&value)) return std::to_string(*number);
   if (const auto* truth = std::get_if<bool>(&value)) return *truth ? "true" : "false";
   return std::get<std::string>(value);
+}
+
+std::optional<ParameterValue> parse_value(ParameterType type, const std::string& text) {
+  switch (type) {
+    case ParameterType::String:
+      return text;
+    case ParameterType::Integer:
+      if (const auto number = parse_integer(text)) return *number;
+      return std::nullopt;
+    case ParameterType::Boolean:
+      if (const auto truth = parse_boolean(text)) return *truth;
+      return std::nullopt;
+  }
+  return std::nullopt;
 }
 
 Environment read_environment(const char* const* block) {
@@ -209,7 +209,7 @@ ParameterValue Parameters::value_of(const Setting& setting, const ParameterDecla
   const ParameterType type = type_of(declaration.default_value);
   const bool same_type = !setting.written_as || *setting.written_as == type;
   if (same_type) {
-    if (auto value = parse_as(type, setting.text)) return std::move(*value);
+    if (auto value = parse_value(type, setting.text)) return std::move(*value);
   }
   fail(ErrorKind::Usage, "parameter '{}' is {}, but {} ({}) sets it to '{}'{}", declaration.name, article_name_of(type),
        name_of(setting.source), setting.origin, setting.text,
@@ -240,11 +240,15 @@ void Parameters::reject_unknown() const {
   }
 }
 
-template <typename T>
-const T& Parameters::typed(std::string_view name) const {
+const ParameterValue& Parameters::value(std::string_view name) const {
   const auto found = declared_.find(name);
   if (found == declared_.end()) fail(ErrorKind::Failed, "parameter '{}' was never declared", name);
-  const T* value = std::get_if<T>(&found->second.value);
+  return found->second.value;
+}
+
+template <typename T>
+const T& Parameters::typed(std::string_view name) const {
+  const T* value = std::get_if<T>(&this->value(name));
   if (value == nullptr) fail(ErrorKind::Failed, "parameter '{}' is read as another type than it was declared", name);
   return *value;
 }

@@ -13,8 +13,9 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <variant>
 #include <vector>
+
+#include "crs/component.hpp"
 
 namespace crs {
 
@@ -24,11 +25,11 @@ enum class ParameterSource { Default, File, Environment, CommandLine };
 const char* name_of(ParameterType type) noexcept;
 const char* name_of(ParameterSource source) noexcept;
 
-using ParameterValue = std::variant<std::string, std::int64_t, bool>;
-
 ParameterType type_of(const ParameterValue& value) noexcept;
 // As it would be written on the command line.
 std::string to_text(const ParameterValue& value);
+// The inverse; nothing if `text` is no value of that type.
+std::optional<ParameterValue> parse_value(ParameterType type, const std::string& text);
 
 struct ParameterDeclaration {
   std::string name;
@@ -75,6 +76,7 @@ class Parameters {
   const std::string& string(std::string_view name) const;
   std::int64_t integer(std::string_view name) const;
   bool boolean(std::string_view name) const;
+  const ParameterValue& value(std::string_view name) const;  // of any type
 
   // All that are declared, by name.
   std::vector<Parameter> all() const;

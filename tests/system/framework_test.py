@@ -135,6 +135,45 @@ def broken_components(workspace, options):
     check("diary" not in components_as_json(workspace, env={**environment, "CRS_COMPONENT_PATH": "::"}), "")
 
 
+BROKEN_IN_C = {
+    "c_other_version": ["3.1.0", "2.1.0"],
+    "c_short": ["says that it has 40 bytes"],
+    "c_boastful": ["bytes; there are"],
+    "c_no_name": ["its name is a null pointer"],
+    "c_empty_name": ["calls itself ''", "not a name"],
+    "c_odd_name": ["calls itself '../?[2J'"],
+    "c_long_name": ["not a name for a component"],
+    "c_no_version": ["its version is a null pointer"],
+    "c_no_query": ["no query"],
+    "c_maybe": ["answers 7"],
+    "c_endless_reason": ["longer than"],
+    "c_declining": ["it is not Tuesday"],
+    "c_failing": ["its query failed", "the licence has run out", "Buy another"],
+    "c_mute": ["status 42", "did not say why"],
+    "c_bad_parameter": ["limit", "not of its type"],
+    "c_many_parameters": ["18446744073709551615 parameters"],
+    "c_function": ["is no object"],
+    "c_throwing": ["let an exception out", "thrown out of C"],
+}
+
+
+def broken_components_in_c(workspace, options):
+    """The same of objects with the C interface: the version is all that is read before it is right, and no string, size or answer is believed."""
+    directory, environment = with_components(workspace, options, *BROKEN_IN_C)
+    result = workspace.crs("components", "--json", env=environment)
+    found = {entry["name"]: entry for entry in result.json()["components"]}
+    for name, words in BROKEN_IN_C.items():
+        reason = found.get(name, {}).get("reason", "")
+        check(not found.get(name, {}).get("usable", True) and all(word in reason for word in words), f"{name}: {found.get(name)}")
+    check(set(found) == {*BROKEN_IN_C, "native", "none"} and result.stderr == "", f"{result}")
+    check(found["native"]["selected"], "a broken component got in the way of another one")
+    # Usable, but without anything that it could do.
+    shutil.copy(pathlib.Path(options.build) / "components" / "c_no_operations" / "c_no_operations.so", directory / "broken.so")
+    (directory / "broken.so").chmod(0o755)
+    reason = components_as_json(workspace, env=environment)["broken"]["reason"]
+    check("neither checkpoint nor restart" in reason, reason)
+
+
 def operations(workspace, options):
     """What the command line does with a checkpointer that it has never seen: the module's operations, in their order, and nothing else."""
     _, environment = with_components(workspace, options, "diary")
@@ -188,8 +227,9 @@ def main():
     parser.add_argument("--user")
     parser.add_argument("--verbose", action="store_true")
     options, _ = parser.parse_known_args()
-    tests = [four_sources, selection, lambda workspace: broken_components(workspace, options), lambda workspace: operations(workspace, options)]
-    names = ["four_sources", "selection", "broken_components", "operations"]
+    tests = [four_sources, selection, lambda workspace: broken_components(workspace, options),
+             lambda workspace: broken_components_in_c(workspace, options), lambda workspace: operations(workspace, options)]
+    names = ["four_sources", "selection", "broken_components", "broken_components_in_c", "operations"]
 
     def case(name, test, user):
         def run():
