@@ -264,8 +264,7 @@ struct crs_component {
 /* The symbol, to be followed by "= { CRS_COMPONENT_HEAD, ... };" once in the object. */
 extern __attribute__((visibility("default"))) const struct crs_component crs_component_table;
 #define CRS_COMPONENT_TABLE const struct crs_component crs_component_table
-#define CRS_COMPONENT_HEAD \
-  sizeof(struct crs_component), CRS_COMPONENT_MAJOR, CRS_COMPONENT_MINOR, CRS_COMPONENT_PATCH
+#define CRS_COMPONENT_HEAD sizeof(struct crs_component), CRS_COMPONENT_MAJOR, CRS_COMPONENT_MINOR, CRS_COMPONENT_PATCH
 
 #ifdef __cplusplus
 }

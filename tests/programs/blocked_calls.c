@@ -1,5 +1,7 @@
 // One thread in each call that waits for an event: after all rounds each goes on waiting, sees its event, and nothing
-// else. subject: also-static subject: ids new
+// else.
+// subject: also-static
+// subject: ids new
 #include <linux/futex.h>
 #include <poll.h>
 #include <pthread.h>

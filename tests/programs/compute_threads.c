@@ -1,5 +1,8 @@
 // Threads that never stop computing: an integer chain and a floating-point sum, each checked against its closed form at
-// the end. subject: also-static subject: keeps-running 0.1 subject: ids namespace new
+// the end.
+// subject: also-static
+// subject: keeps-running 0.1
+// subject: ids namespace new
 #include <pthread.h>
 #include <stdint.h>
 

@@ -1,5 +1,8 @@
 // 64 C++ threads with a queue, condition variables, thread-local objects, exceptions and containers, working all the
-// time. subject: also-static subject: keeps-running 0.1 subject: ids new
+// time.
+// subject: also-static
+// subject: keeps-running 0.1
+// subject: ids new
 #include <atomic>
 #include <condition_variable>
 #include <deque>

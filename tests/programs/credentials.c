@@ -1,5 +1,6 @@
 // User, group and file system ids, supplementary groups, capabilities and securebits, of a privileged program that gave
-// most of it up. The saved user id stays root's, so that the program can report in the end. subject: root-only
+// most of it up. The saved user id stays root's, so that the program can report in the end.
+// subject: root-only
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/securebits.h>

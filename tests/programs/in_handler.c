@@ -1,5 +1,6 @@
 // Checkpointed inside a signal handler on an alternate stack: the interrupted code, its registers and its signal mask
-// come back when the handler returns. subject: also-static
+// come back when the handler returns.
+// subject: also-static
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>

@@ -1,5 +1,6 @@
 // A signal that comes after the restart interrupts a blocked call exactly as it would have: EINTR without SA_RESTART,
-// going on with it. subject: also-static
+// going on with it.
+// subject: also-static
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>

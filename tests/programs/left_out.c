@@ -1,6 +1,7 @@
 // What --leave-out fd=N leaves out: sockets, one of them watched by epoll, come back as numbers that are taken and on
-// which every use fails; everything else is kept. subject: checkpoint-options --leave-out fd=90 --leave-out fd=91
-// --leave-out fd=92 subject: rounds 1 3
+// which every use fails; everything else is kept.
+// subject: checkpoint-options --leave-out fd=90 --leave-out fd=91 --leave-out fd=92
+// subject: rounds 1 3
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>

@@ -1,5 +1,6 @@
 // Private anonymous memory: content, pages that were never touched or are zeros again, and reservations of terabytes
-// that take up nothing. subject: also-static
+// that take up nothing.
+// subject: also-static
 #include "memory.h"
 
 #define BYTES (256 * PAGE)

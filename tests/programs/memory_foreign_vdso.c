@@ -1,6 +1,7 @@
 // A snapshot taken under another vDSO: crs is told to take this kernel's for another. The program calls the old code by
-// the addresses it remembers, and is led to this kernel's. subject: env CRS_TEST_FOREIGN_VDSO=1 subject: ids namespace
-// new
+// the addresses it remembers, and is led to this kernel's.
+// subject: env CRS_TEST_FOREIGN_VDSO=1
+// subject: ids namespace new
 #include <sched.h>
 #include <sys/time.h>
 

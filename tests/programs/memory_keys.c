@@ -1,5 +1,6 @@
 // Memory protection keys (pkeys(7)): of areas, with the rights that the thread's register gives, and memory that may
-// only be executed. subject: needs pku ospke
+// only be executed.
+// subject: needs pku ospke
 #include "memory.h"
 
 int main(void) {

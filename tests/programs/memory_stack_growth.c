@@ -1,5 +1,6 @@
 // Stacks grow: the main one by megabytes after the restart, and memory of MAP_GROWSDOWN; what was on them is still
-// there. subject: also-static
+// there.
+// subject: also-static
 #include <sys/resource.h>
 
 #include "memory.h"

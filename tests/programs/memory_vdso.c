@@ -1,5 +1,6 @@
 // The vDSO stays at its place: the program calls it by addresses it found before the checkpoint. And the areas do not
-// become more. subject: also-static
+// become more.
+// subject: also-static
 #include "memory_vdso.h"
 
 int main(void) {

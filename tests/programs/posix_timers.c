@@ -1,5 +1,6 @@
 // POSIX timers: ids with a gap, every kind of notification, clocks of real and of processor time, remaining time and
-// interval. subject: also-static
+// interval.
+// subject: also-static
 #include <pthread.h>
 #include <signal.h>
 

@@ -1,5 +1,6 @@
 // A lease (F_SETLEASE): it promises the process to be told before others open the file, which nobody could keep while
-// it is in a snapshot. subject: refused a lease or lock of a kind that is not kept
+// it is in a snapshot.
+// subject: refused a lease or lock of a kind that is not kept
 #include "descriptors.h"
 
 int main(void) {

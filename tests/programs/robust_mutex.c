@@ -1,5 +1,6 @@
 // The robust list: a thread that ends with a mutex after the restart leaves it to the next one with EOWNERDEAD. And the
-// tid address: joining it works. subject: ids namespace new
+// tid address: joining it works.
+// subject: ids namespace new
 #include <linux/futex.h>
 #include <pthread.h>
 

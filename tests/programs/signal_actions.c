@@ -1,5 +1,6 @@
 // Signal actions of every kind with flags, mask and restorer; an alternate signal stack; ignored signals; SIGCHLD's
-// flags. subject: also-static
+// flags.
+// subject: also-static
 #include <pthread.h>
 #include <signal.h>
 #include <sys/wait.h>

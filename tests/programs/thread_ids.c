@@ -1,5 +1,7 @@
 // Thread ids, as the kernel says them and as the C library cached them: error-checking and recursive mutexes,
-// pthread_kill and pthread_getname_np work on them. subject: also-static subject: ids namespace
+// pthread_kill and pthread_getname_np work on them.
+// subject: also-static
+// subject: ids namespace
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>

@@ -1,5 +1,7 @@
 // A file unlinked under the name it was opened by, while another name is left: the checkpoint says that it will be a
-// file of its own. subject: checkpoint-says the file has another name still subject: rounds 1
+// file of its own.
+// subject: checkpoint-says the file has another name still
+// subject: rounds 1
 #include "descriptors.h"
 
 int main(void) {

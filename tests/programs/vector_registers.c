@@ -1,5 +1,8 @@
 // Threads that hold fixed values in every vector, mask and x87 register for the whole time, in a loop that touches no
-// memory but a flag. subject: also-static subject: keeps-running 0.05 subject: needs avx2
+// memory but a flag.
+// subject: also-static
+// subject: keeps-running 0.05
+// subject: needs avx2
 #include <pthread.h>
 #include <stdint.h>
 

@@ -54,7 +54,7 @@ static int abort_query(const struct crs_component_host* host, struct crs_compone
 #define NAME "../\033[2J"
 #elif defined BROKEN_c_long_name
 #undef NAME
-#define NAME                                                                                                          \
+#define NAME                                                                                                           \
   "a_name_that_goes_on_and_on_and_on_and_on_and_on_and_on_and_on_and_on_and_on_and_on_and_on_and_on_and_on_and_on_and" \
   "_on"
 #elif defined BROKEN_c_no_version
@@ -131,7 +131,9 @@ static const struct crs_component_parameter parameters[] = {
 // The linkers of C and C++ agree on its name.
 #if defined BROKEN_c_function
 __attribute__((visibility("default"))) const struct crs_component* crs_component_function(void) { return NULL; }
-__asm__(".globl crs_component_table\n.type crs_component_table, @function\n.set crs_component_table, crs_component_function");
+__asm__(
+    ".globl crs_component_table\n.type crs_component_table, @function\n.set crs_component_table, "
+    "crs_component_function");
 #else
 CRS_COMPONENT_TABLE = {.size = SIZE,
                        .major = MAJOR,
