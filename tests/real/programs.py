@@ -36,7 +36,7 @@ PROGRAMS = [
     Program("lua", ["lua5.4", "tables.lua", "250"], ["steps.log", "result.txt"], ["steps.log"], 9, ["tables.lua"]),
     Program("static_c", ["{compiled}/grid", "400"], ["steps.log", "result.bin"], ["steps.log"], 11),
     Program("go", ["{compiled}/pipeline", "1500"], ["steps.log", "result.txt"], ["steps.log"], 13),
-    Program("cpp_64_threads", ["{compiled}/many_threads", "2000"], ["thread-*.log", "result.txt"], ["thread-*.log"], 17),
+    Program("cpp_64_threads", ["{compiled}/many_threads", "5000"], ["thread-*.log", "result.txt"], ["thread-*.log"], 17),
 ]
 
 
