@@ -19,6 +19,7 @@
 #include "cli/snapshot_text.h"
 #include "cli/terminal_settings.h"
 #include "cli/verb.h"
+#include "store/snapshot_reader.h"
 
 namespace crs::cli {
 namespace {
@@ -181,6 +182,8 @@ class RestartVerb : public Verb {
   RestartedProgram start(Context& context, Module& module, const SnapshotInfo& snapshot,
                          const RestartOptions& options) const {
     try {
+      // Whatever the component: the page data that native has is verified while it is loaded, all else now.
+      SnapshotReader(snapshot.location).verify_before_restart();
       const WithoutPipes without_pipes(detach_);
       return module.restart(snapshot.to_snapshot(), options);
     } catch (const Error& error) {

@@ -19,10 +19,9 @@ class NativeModule final : public Module {
     return engine::checkpoint(pid == 0 ? ::getpid() : pid, sink, options);
   }
 
-  // The page data is verified while it is loaded; all else is verified first.
+  // All but the page data, which is verified while it is loaded, was verified by whoever opened the snapshot.
   RestartedProgram restart(const Snapshot& snapshot, const RestartOptions& options) override {
     const SnapshotReader reader(snapshot.location);
-    reader.verify_before_restart();
     const auto& features = reader.manifest().program().cpu_features();
     engine::check_processor({features.begin(), features.end()});
     return engine::restart(snapshot, options);
