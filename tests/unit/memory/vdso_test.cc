@@ -33,6 +33,16 @@ TEST(Vdso, ExportsWhatCLibrariesLookFor) {
   }
 }
 
+// The first free place at or not far below `address`.
+void* map_below(std::uint64_t address, std::size_t bytes) {
+  for (std::uint64_t tries = 0; tries < 512; ++tries, address -= std::uint64_t{1} << 21) {
+    void* const place = ::mmap(reinterpret_cast<void*>(address), bytes, PROT_READ | PROT_WRITE,
+                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    if (place != MAP_FAILED) return place;
+  }
+  return nullptr;
+}
+
 TEST(Vdso, OldCodeLeadsToTheNew) {
   const std::span<const std::byte> code = own_vdso();
   const RemoteAddress new_place{reinterpret_cast<std::uint64_t>(code.data())};
@@ -41,10 +51,9 @@ TEST(Vdso, OldCodeLeadsToTheNew) {
   ASSERT_NE(entry, entries.end());
   // Within reach of a short jump, and far away.
   for (const std::uint64_t distance : {std::uint64_t{1} << 28, std::uint64_t{1} << 44}) {
-    const RemoteAddress wanted{new_place.value - distance};
-    void* const place = ::mmap(reinterpret_cast<void*>(wanted.value), code.size(), PROT_READ | PROT_WRITE,
-                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
-    ASSERT_EQ(place, reinterpret_cast<void*>(wanted.value));
+    void* const place = map_below(new_place.value - distance, code.size());
+    ASSERT_NE(place, nullptr);
+    const RemoteAddress wanted{reinterpret_cast<std::uint64_t>(place)};
     const std::vector<std::byte> patched = lead_to_new_vdso(code, wanted, code, new_place);
     ASSERT_EQ(patched.size(), code.size());
     std::memcpy(place, patched.data(), patched.size());
