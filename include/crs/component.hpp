@@ -117,7 +117,9 @@ struct RestartOptions {
   // The calling process becomes the program, under its own process id, and the operation does not return unless it
   // fails while the caller is still whole. All of its other threads end.
   bool replace_caller = false;
-  // A descriptor of the caller's that the program is to find at the number CheckpointOptions::channel; -1: none.
+  // A descriptor of the caller's (a unix stream socket) of which the program is to find a duplicate at the number
+  // CheckpointOptions::channel; -1: none, and the program reads end of file there. The caller keeps its own: it closes
+  // it when the operation is over, to see the program close its duplicate.
   int channel = -1;
   // An existing directory, mode 0700, where the component keeps what it takes out of the user's files (tails cut off).
   // Empty: there is none, and a restart that would have to take something out is an error.

@@ -156,7 +156,8 @@ CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOpti
                            .warnings = contents.warnings,
                            .content = content,
                            .leave_out = leave_out,
-                           .objects = objects};
+                           .objects = objects,
+                           .options = options};
     return capture_process(context, survey, borrowed, passes, image);
   });
   refusals.throw_if_any();

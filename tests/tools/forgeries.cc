@@ -340,6 +340,13 @@ void add_of_descriptors(std::vector<Forgery>& all) {
     lock.set_type(image::FileLock::FLOCK);
     lock.set_number(12345);
   });
+  add("socket-of-no-family", kDamaged, "socket",
+      [](Snapshot& s) { fresh_description(s).mutable_dead_socket()->set_type(1); });
+  add("socket-of-no-type", kDamaged, "socket", [](Snapshot& s) {
+    image::DeadSocket& socket = *fresh_description(s).mutable_dead_socket();
+    socket.set_family(1);
+    socket.set_type(0x801);
+  });
   add("epoll-of-nothing", kDamaged, "epoll", [](Snapshot& s) {
     image::Epoll::Watch& watch = *fresh_description(s).mutable_epoll()->add_watches();
     watch.set_registered_number(12345);

@@ -86,6 +86,7 @@ struct CaptureContext {
   ContentStore& content;
   const LeaveOut& leave_out;
   ContentObjects& objects;  // unlinked files and memfds (resources/descriptors/content_objects.h)
+  const CheckpointOptions& options;
 };
 
 struct CheckContext {

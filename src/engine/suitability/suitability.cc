@@ -36,7 +36,10 @@ std::vector<pid_t> children_of(pid_t pid) {
   std::vector<pid_t> children;
   for (const auto& task : std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid))) {
     std::istringstream list(read_file(task.path() / "children"));
-    for (pid_t child = 0; list >> child;) children.push_back(child);
+    // A program that adopts orphans may have adopted the one that takes its snapshot.
+    for (pid_t child = 0; list >> child;) {
+      if (child != ::getpid()) children.push_back(child);
+    }
   }
   return children;
 }

@@ -141,8 +141,8 @@ void RoundTrip::capture(const std::function<void()>& set_up) {
   ContentStore content(snapshot_);
   const LeaveOut exceptions(leave_out);
   ContentObjects objects(content, image);
-  CaptureContext context{child.pid(), child.pid(), pidfd.get(), caller,     memory, threads,
-                         refusals,    warnings,    content,     exceptions, objects};
+  CaptureContext context{child.pid(), child.pid(), pidfd.get(), caller,     memory,  threads,
+                         refusals,    warnings,    content,     exceptions, objects, wishes};
   capture_descriptors(context, image);
   refusals.throw_if_any();
   // As a snapshot does.

@@ -52,6 +52,7 @@ class RoundTrip {
   std::vector<std::string>
       notes;  // of check(); those of restore() stay in the child and are seen by `look` through child_notes()
   std::vector<std::string> leave_out;
+  CheckpointOptions wishes;
   RestartOptions options;
   std::array<int, 3> standard_streams{-1, -1, -1};
   bool commit = false;  // whether restore() also cuts files back

@@ -71,7 +71,8 @@ class RoundTripTest : public ::testing::Test {
                            .warnings = notes_,
                            .content = content,
                            .leave_out = leave_out,
-                           .objects = objects};
+                           .objects = objects,
+                           .options = wishes_};
     image::Memory image;
     const std::vector<PageArea> pages = capture_memory(context, survey, image);
     refusals.throw_if_any();
@@ -196,6 +197,7 @@ class RoundTripTest : public ::testing::Test {
   std::string file_;
   RemoteRange reserved_;
   std::vector<std::string> notes_;
+  CheckpointOptions wishes_;
 };
 
 TEST_F(RoundTripTest, AnonymousMemoryOfEveryProtection) {

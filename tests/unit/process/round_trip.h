@@ -48,7 +48,8 @@ class Frozen {
             .warnings = warnings,
             .content = content_,
             .leave_out = leave_out_,
-            .objects = objects_};
+            .objects = objects_,
+            .options = options_};
   }
   // Runs `action` with each thread borrowed, main thread first.
   void for_each_thread(const std::function<void(engine::RemoteCaller&)>& action) {
@@ -68,6 +69,7 @@ class Frozen {
   engine::ScratchPlaces places_;
   engine::BorrowedThread main_;
   std::vector<pid_t> tids_;
+  CheckpointOptions options_;
   engine::ContentStore content_{"/nonexistent"};
   engine::LeaveOut leave_out_;
   image::Descriptors descriptors_;

@@ -12,6 +12,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "base/file_descriptor.h"
@@ -43,11 +44,17 @@ struct TableCapture {
   const Seen* find(int number) const;
   // "descriptor 7 of process 4711".
   std::string name_of(const Seen& one) const;
-  // Refuses `one`: "descriptor 7 of process 4711 is WHAT", with advice to close it or to leave it out.
-  void refuse(const Seen& one, std::string_view what) const;
+  // Whether all numbers of `one` belong to layers of the program that reopen them after a restart.
+  bool is_expendable(const Seen& one) const;
+  // Refuses `one`: "descriptor 7 of process 4711 is WHAT", with advice to close it or to leave it out. What is
+  // expendable is given up instead.
+  void refuse(const Seen& one, std::string_view what);
+  // Whether something was given up since the last time this was asked.
+  bool take_given_up() { return std::exchange(given_up_, false); }
 
  private:
   std::unordered_map<int, const Seen*> by_number_;
+  bool given_up_ = false;
 };
 
 struct TableCheck {
@@ -67,11 +74,14 @@ class TableRestore {
   FileDescriptor aside(FileDescriptor descriptor) const;
   // A copy of the restart command's stream 0, 1 or 2 that lies aside; -1 where it has none.
   int stream(int number) const { return streams_.at(static_cast<std::size_t>(number)).get(); }
+  // A copy of RestartOptions::channel that lies aside; -1 where there is none.
+  int channel() const { return channel_.get(); }
   // Where object `index` is open.
   int object(std::uint32_t index) const;
 
  private:
   std::array<FileDescriptor, 3> streams_;
+  FileDescriptor channel_;
 };
 
 struct TableActivation {

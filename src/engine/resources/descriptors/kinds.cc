@@ -5,6 +5,7 @@
 #include <climits>
 
 #include "base/error.h"
+#include "engine/resources/descriptors/channels/channels.h"
 #include "engine/resources/descriptors/devices/devices.h"
 #include "engine/resources/descriptors/epolls/epolls.h"
 #include "engine/resources/descriptors/eventfds/eventfds.h"
@@ -17,6 +18,7 @@
 #include "engine/resources/descriptors/pidfds/pidfds.h"
 #include "engine/resources/descriptors/pipes/pipes.h"
 #include "engine/resources/descriptors/signalfds/signalfds.h"
+#include "engine/resources/descriptors/sockets/sockets.h"
 #include "engine/resources/descriptors/standard_streams/standard_streams.h"
 #include "engine/resources/descriptors/terminals/terminals.h"
 #include "engine/resources/descriptors/timerfds/timerfds.h"
@@ -26,6 +28,8 @@ namespace crs::engine {
 std::vector<std::unique_ptr<Kind>> make_kinds() {
   std::vector<std::unique_ptr<Kind>> kinds;
   kinds.push_back(std::make_unique<LeftOutKind>());
+  kinds.push_back(std::make_unique<ChannelKind>());
+  kinds.push_back(std::make_unique<DeadSocketKind>());
   kinds.push_back(std::make_unique<PathOnlyKind>());
   kinds.push_back(std::make_unique<ContentFileKind>());
   kinds.push_back(std::make_unique<RegularFileKind>());
@@ -100,7 +104,18 @@ std::string TableCapture::name_of(const Seen& one) const {
   return fmt::format("descriptor {} of process {}", one.first(), context.own_pid);
 }
 
-void TableCapture::refuse(const Seen& one, std::string_view what) const {
+bool TableCapture::is_expendable(const Seen& one) const {
+  const std::vector<int>& expendable = context.options.expendable;
+  return std::ranges::all_of(one.numbers, [&](const SeenNumber& number) {
+    return std::ranges::find(expendable, number.number) != expendable.end();
+  });
+}
+
+void TableCapture::refuse(const Seen& one, std::string_view what) {
+  if (is_expendable(one)) {
+    given_up_ = true;
+    return;
+  }
   context.refusals.add(fmt::format("{} is {}", name_of(one), what), leave_out_advice(one.first()));
 }
 

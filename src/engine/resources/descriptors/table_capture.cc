@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "engine/resources/descriptors/channels/channels.h"
 #include "engine/resources/descriptors/descriptors.h"
 #include "engine/resources/descriptors/kind.h"
 #include "engine/resources/descriptors/locks/locks.h"
@@ -48,12 +49,18 @@ std::vector<Numbers> parts_of(const Numbers& numbers) {
   return parts;
 }
 
+// What is expendable and cannot be kept shares the fate of what the user leaves out.
+void give_up(TableCapture& table, const Seen& seen) {
+  table.left_out.insert(table.left_out.end(), seen.numbers.begin(), seen.numbers.end());
+}
+
 void add_description(TableCapture& table, const Seen& seen, Kind& kind) {
   image::OpenDescription description;
   description.set_status_flags(seen.flags);
   kind.capture(table, seen, description);
   capture_signal_owner(table, seen, description);
   capture_locks(table, seen);
+  if (table.take_given_up()) return give_up(table, seen);
   if (!kind.parts_standard_streams()) {
     *table.image.add_descriptions() = std::move(description);
     return add_numbers(table.image, seen.numbers);
@@ -82,12 +89,14 @@ void capture_descriptors(CaptureContext& context, image::Descriptors& image) {
   std::vector<Seen> seen = look_at_descriptors(context.pid, context.pidfd);
   Numbers left_out = take_left_out(context.leave_out, seen);
   TableCapture table(context, image, seen, std::move(left_out));
+  check_channel(table);
   const std::vector<std::unique_ptr<Kind>> kinds = make_kinds();
   for (const Seen& one : seen) {
     const auto kind =
         std::ranges::find_if(kinds, [&](const auto& candidate) { return candidate->recognises(table, one); });
     if (kind == kinds.end()) {
       table.refuse(one, describe_refused(one));
+      if (table.take_given_up()) give_up(table, one);
     } else {
       in_context(table.name_of(one), [&] { add_description(table, one, **kind); });
     }

@@ -59,6 +59,7 @@ TableRestore::TableRestore(NewbornContext& newborn, const image::Descriptors& de
     if (!copy) fail_errno(errno, "cannot take over standard stream {}", stream);
     streams_.at(stream) = aside(std::move(copy));
   }
+  if (context.options.channel >= 0) channel_ = aside(FileDescriptor(::dup(context.options.channel)));
 }
 
 FileDescriptor TableRestore::aside(FileDescriptor descriptor) const {

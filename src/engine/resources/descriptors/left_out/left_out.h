@@ -18,4 +18,7 @@ class LeftOutKind : public Kind {
   bool is_callers() const override { return true; }
 };
 
+// The descriptor that such a number leads to.
+FileDescriptor open_left_out();
+
 }  // namespace crs::engine
