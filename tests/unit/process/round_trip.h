@@ -126,7 +126,8 @@ class Restarted {
             .warnings = warnings,
             .content = content_,
             .leave_out = leave_out_,
-            .objects = objects_};
+            .objects = objects_,
+            .options = wishes_};
   }
 
   RestartOptions options;
@@ -144,6 +145,7 @@ class Restarted {
   engine::LeaveOut leave_out_;
   image::Descriptors descriptors_;
   engine::ContentObjects objects_{content_, descriptors_};
+  CheckpointOptions wishes_;
 };
 
 }  // namespace crs::test
