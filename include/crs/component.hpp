@@ -18,7 +18,7 @@
 #include "crs/error.hpp"
 #include "crs/state.hpp"
 
-namespace crs {
+namespace [[gnu::visibility("default")]] crs {
 
 // The version of this interface. A component built for another major version is refused.
 struct InterfaceVersion {

@@ -7,7 +7,7 @@
 #include <memory>
 #include <string>
 
-namespace crs {
+namespace [[gnu::visibility("default")]] crs {
 
 // Who a checkpoint waits for.
 struct Delay {

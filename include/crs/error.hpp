@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-namespace crs {
+namespace [[gnu::visibility("default")]] crs {
 
 enum class ErrorKind {
   Failed,       // anything else: exit status 1

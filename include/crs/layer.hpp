@@ -6,7 +6,7 @@
 
 #include "crs/state.hpp"
 
-namespace crs {
+namespace [[gnu::visibility("default")]] crs {
 
 // What a layer says to State::Checkpoint. To every other state only Done makes sense; anything else is taken for Done.
 enum class Answer {

@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-namespace crs {
+namespace [[gnu::visibility("default")]] crs {
 
 struct Capabilities;
 

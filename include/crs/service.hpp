@@ -29,7 +29,7 @@
 #include "crs/layer.hpp"
 #include "crs/ledger.hpp"
 
-namespace crs {
+namespace [[gnu::visibility("default")]] crs {
 
 // How far a request has come, for the one who made it.
 struct Progress {
@@ -84,8 +84,8 @@ class SnapshotPlace {
 };
 using MakeSnapshotPlace = std::function<std::unique_ptr<SnapshotPlace>()>;
 
-class LayerStack;
-class Round;
+class [[gnu::visibility("hidden")]] LayerStack;
+class [[gnu::visibility("hidden")]] Round;
 
 // A layer's membership, ended by its destructor: that waits while the layer is being told something by another thread,
 // so that the layer (and the library that its code lies in) may go away afterwards. The service must outlive it.

@@ -1,7 +1,7 @@
 // The states a program goes through around a checkpoint and a restart, as its layers are told them. C++17.
 #pragma once
 
-namespace crs {
+namespace [[gnu::visibility("default")]] crs {
 
 enum class State {
   Checkpoint,  // prepare for a snapshot

@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+"""libcrs, shared and static: what it needs, what it shows, and that programs are built with it from an installed tree."""
+
+import argparse
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+
+from harness import Workspace, check, run_cases
+
+SOURCE = pathlib.Path(__file__).resolve().parents[2]
+ALLOWED_LIBRARIES = {"linux-vdso", "ld-linux-x86-64", "libc", "libstdc++", "libgcc_s", "libm", "libdl", "libpthread"}
+# The sanitizers' own, in such a build.
+ALLOWED_LIBRARIES |= {"libasan", "libubsan", "libtsan"}
+
+
+def run(workspace, *arguments, limit=120, **options):
+    result = workspace.run(arguments, limit=limit, **options)
+    check(result.status == 0, str(result))
+    return result.stdout
+
+
+def libraries_of(workspace, path):
+    text = run(workspace, "ldd", path)
+    check("not found" not in text, text)
+    return {re.sub(r"\.so.*", "", pathlib.Path(line.split()[0]).name) for line in text.splitlines()}
+
+
+def needs_little(workspace, options):
+    needed = libraries_of(workspace, options.build / "lib/libcrs.so")
+    check(needed and needed <= ALLOWED_LIBRARIES, f"libcrs needs {needed - ALLOWED_LIBRARIES}")
+
+
+def shows_its_interface_only(workspace, options):
+    text = run(workspace, "nm", "--dynamic", "--defined-only", "--demangle", options.build / "lib/libcrs.so")
+    names = [line.split(maxsplit=2)[2] for line in text.splitlines()]
+    check("typeinfo for crs::Error" in names, "crs::Error is not visible")
+    foreign = [name for name in names if not re.match(r"((typeinfo|typeinfo name|vtable|guard variable) for )?crs::|crs_", name)]
+    check(not foreign, f"visible without being the interface: {foreign[:10]}")
+    # Of the framework's own classes, which are in no installed header.
+    internal = [name for name in names if "crs::Parameters::" in name or "crs::Round::" in name]
+    check(not internal, f"visible without being the interface: {internal[:10]}")
+
+
+def install(workspace, options):
+    prefix = workspace.directory / "prefix"
+    run(workspace, "cmake", "--install", options.build, "--prefix", prefix, "--strip")
+    return prefix
+
+
+def works(workspace, program, libraries=ALLOWED_LIBRARIES):
+    output = run(workspace, program)
+    check(output == "sound\n", f"{program} says {output!r}")
+    needed = libraries_of(workspace, program)
+    check(needed <= libraries, f"{program} needs {needed - libraries}")
+
+
+def found_by_cmake(workspace, prefix):
+    tree = workspace.directory / "by-cmake"
+    source = SOURCE / "tests/library/consumer"
+    run(workspace, "cmake", "-S", source, "-B", tree, f"-DCMAKE_PREFIX_PATH={prefix}", "-DCMAKE_BUILD_TYPE=Release")
+    run(workspace, "cmake", "--build", tree)
+    works(workspace, tree / "consumer_crs", ALLOWED_LIBRARIES | {"libcrs"})
+    works(workspace, tree / "consumer_crs_static")
+
+
+def found_by_pkg_config(workspace, prefix):
+    pkgconfig = next(prefix.rglob("crs.pc")).parent
+    environment = {**workspace.environment, "PKG_CONFIG_PATH": str(pkgconfig)}
+    words = lambda *options: shlex.split(run(workspace, "pkg-config", *options, "crs", env=environment))
+    source = SOURCE / "tests/library/consumer/consumer.cc"
+    shared, static = workspace.directory / "shared", workspace.directory / "static"
+    library = next(prefix.rglob("libcrs.so")).parent
+    run(workspace, "g++", "-std=c++17", source, *words("--cflags", "--libs"), f"-Wl,-rpath,{library}", "-o", shared)
+    works(workspace, shared, ALLOWED_LIBRARIES | {"libcrs"})
+    run(workspace, "g++", "-std=c++17", source, "-static", *words("--cflags", "--libs", "--static"), "-o", static)
+    check(run(workspace, static) == "sound\n", "the program without any shared object does not work")
+
+
+def from_an_installed_tree(workspace, options):
+    prefix = install(workspace, options)
+    found_by_cmake(workspace, prefix)
+    found_by_pkg_config(workspace, prefix)
+
+
+def is_sanitized(options):
+    return "CRS_SANITIZE:STRING=\n" not in (options.build / "CMakeCache.txt").read_text()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--crs", required=True)
+    parser.add_argument("--build", required=True, type=pathlib.Path)
+    parser.add_argument("--verbose", action="store_true")
+    options, _ = parser.parse_known_args()
+    options.build = options.build.resolve()
+    cases = [needs_little, shows_its_interface_only]
+    if not is_sanitized(options):  # an installed one would need the sanitizer of whoever uses it
+        cases.append(from_an_installed_tree)
+
+    def test(case):
+        with Workspace(options.crs, verbose=options.verbose) as workspace:
+            case(workspace, options)
+
+    run_cases([(case.__name__, lambda case=case: test(case)) for case in cases])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
