@@ -1,0 +1,63 @@
+#include "self/program_record.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <string_view>
+
+#include "base/error.h"
+#include "base/io.h"
+#include "framework/process_facts.h"
+
+namespace crs::self {
+namespace {
+
+// Texts, each with a NUL at its end: this, the executable, the working directory, the arguments.
+constexpr std::string_view kMagic = "crs-self-program 1";
+constexpr std::size_t kLargestRecord = std::size_t{8} << 20;
+
+void append(std::string& bytes, const std::string& text) {
+  if (text.find('\0') != std::string::npos) fail(ErrorKind::Failed, "the restart command has a NUL in it");
+  bytes += text;
+  bytes += '\0';
+}
+
+}  // namespace
+
+ProgramRecord record_of_this_process() {
+  ProgramRecord record;
+  // Not the first argument, which may be relative to another directory, or anything.
+  record.executable = read_link("/proc/self/exe");
+  record.arguments = command_line_of(::getpid());
+  record.working_directory = read_link("/proc/self/cwd");
+  if (record.arguments.empty()) fail(ErrorKind::Failed, "the program has hidden its command line");
+  return record;
+}
+
+void write_program_record(const std::string& path, const ProgramRecord& record) {
+  std::string bytes;
+  append(bytes, std::string(kMagic));
+  append(bytes, record.executable);
+  append(bytes, record.working_directory);
+  for (const std::string& argument : record.arguments) append(bytes, argument);
+  if (bytes.size() > kLargestRecord) fail(ErrorKind::Failed, "the restart command has {} bytes", bytes.size());
+  const FileDescriptor file = open_file(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW);
+  write_all(file.get(), path, as_byte_span(bytes));
+}
+
+ProgramRecord read_program_record(const std::string& path) {
+  const FileDescriptor file = open_file(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+  const std::string bytes = read_file(file.get(), path, kLargestRecord);
+  std::vector<std::string> texts;
+  for (std::size_t begin = 0; begin < bytes.size();) {
+    const std::size_t end = bytes.find('\0', begin);
+    if (end == std::string::npos) fail(ErrorKind::Damaged, "{} ends in the middle of a text", path);
+    texts.push_back(bytes.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  const bool is_record = texts.size() >= 4 && texts[0] == kMagic && !texts[1].empty() && texts[2].starts_with('/');
+  if (!is_record) fail(ErrorKind::Damaged, "{} says of no program how it is started", path);
+  return {texts[1], {texts.begin() + 3, texts.end()}, texts[2]};
+}
+
+}  // namespace crs::self

@@ -1,0 +1,28 @@
+// The file "program" of a snapshot of component self: what a restart runs.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace crs::self {
+
+inline constexpr const char* kProgramFile = "program";
+// How a restarted program knows that it is one: the location of its snapshot, and the reference. Both are taken out of
+// the environment at the first use of libcrs, so that the program's children are not taken for restarted, too.
+inline constexpr const char* kLocationVariable = "CRS_SELF_LOCATION";
+inline constexpr const char* kReferenceVariable = "CRS_SELF_REFERENCE";
+
+struct ProgramRecord {
+  std::string executable;  // a path, or a name to be looked for in $PATH
+  std::vector<std::string> arguments;
+  std::string working_directory;
+};
+
+// Of this process as it was started, in its present working directory. Throws an Error if /proc does not say.
+ProgramRecord record_of_this_process();
+
+void write_program_record(const std::string& path, const ProgramRecord& record);
+// Throws an Error of kind Damaged for anything that write_program_record() does not write.
+ProgramRecord read_program_record(const std::string& path);
+
+}  // namespace crs::self

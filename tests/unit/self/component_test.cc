@@ -1,0 +1,238 @@
+// The shared object self.so in a program that has libcrs's side of it, with a place of the test's own.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+
+#include "base/error.h"
+#include "base/io.h"
+#include "crs/self.h"
+#include "crs/self.hpp"
+#include "framework/components.h"
+#include "framework/discovery.h"
+#include "self/memory_file.h"
+#include "self/offer.h"
+#include "self/program_record.h"
+#include "self/temporary_directory.h"
+
+// What a program of 2009 has. The test says what they do.
+namespace {
+std::string called;
+int checkpoint_status = 0;
+int continue_status = 0;
+}  // namespace
+extern "C" {
+__attribute__((visibility("default"))) int old_style_checkpoint(char** restart_command) {
+  called += "checkpoint ";
+  *restart_command = ::strdup("sh -c 'exit 7' \"$HOME\"");
+  return checkpoint_status;
+}
+__attribute__((visibility("default"))) int old_style_continue() {
+  called += "continue ";
+  return continue_status;
+}
+}
+
+namespace crs::self {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class LocalSink : public SnapshotSink {
+ public:
+  const std::string& location() const override { return directory_.path(); }
+  void commit(const SnapshotContents& given) override {
+    called += "commit ";
+    if (fails) throw Error(ErrorKind::Failed, "the disk is full");
+    contents = given;
+    committed = true;
+  }
+  bool fails = false;
+  bool committed = false;
+  SnapshotContents contents;
+
+ private:
+  crs::testing::TemporaryDirectory directory_;
+};
+
+class SelfTest : public ::testing::Test {
+ protected:
+  SelfTest() { called.clear(), checkpoint_status = 0, continue_status = 0; }
+  ~SelfTest() override { set_callbacks({}), set_restart_command({}); }
+
+  // Found as any other component.
+  std::unique_ptr<Selection> select(const std::string& prefix = "nobody",
+                                    const ProgramOffers& offers = {{"self", offer()}}) {
+    registry_.reset();
+    parameters_ = Parameters();
+    parameters_.read_option("crs_self_prefix=" + prefix);
+    registry_ = std::make_unique<ComponentRegistry>(parameters_, [](const std::string&) {});
+    for (auto& component : discover_components({SELF_DIRECTORY}, offers)) registry_->add(std::move(component));
+    return std::make_unique<Selection>(registry_->select("self"));
+  }
+  template <typename Action>
+  static Error error_of(Action action) {
+    try {
+      action();
+    } catch (const Error& error) {
+      return error;
+    }
+    ADD_FAILURE() << "nothing was thrown";
+    return {ErrorKind::Failed, ""};
+  }
+  static std::string program_in(const SnapshotSink& sink) { return sink.location() + "/" + kProgramFile; }
+  static int exit_status_of(pid_t pid) {
+    int status = 0;
+    ::waitpid(pid, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
+
+  Parameters parameters_;
+  std::unique_ptr<ComponentRegistry> registry_;
+  LocalSink sink_;
+};
+
+TEST_F(SelfTest, ChangesItsPriorityWithWhatTheProgramHas) {
+  EXPECT_EQ(select()->status().priority, 0);
+  EXPECT_EQ(select("old_style")->status().priority, 60);
+  EXPECT_EQ(select("old_style_")->status().priority, 60);
+  EXPECT_EQ(select("old_style", {})->status().priority, 0);
+  int number = 5;
+  protect(1, &number, sizeof number);
+  EXPECT_EQ(select()->status().priority, 60);
+  unprotect(1);
+}
+
+TEST_F(SelfTest, NothingToSaveIsAnError) {
+  const auto selection = select();
+  const Error error = error_of([&] { selection->module().checkpoint(0, sink_, {}); });
+  EXPECT_THAT(error.what(), HasSubstr("nobody_checkpoint"));
+  EXPECT_THAT(error.advice(), HasSubstr("-rdynamic"));
+}
+
+TEST_F(SelfTest, WritesProtectedMemory) {
+  std::string text = "what matters";
+  EXPECT_FALSE(protect(3, text.data(), text.size()));
+  const auto selection = select();
+  EXPECT_EQ(selection->module().checkpoint(0, sink_, {}).state, State::Continue);
+  unprotect(3);
+  std::string back(text.size(), '.');
+  MemoryFile(sink_.location() + "/" + kMemoryFile).read(3, back.data(), back.size());
+  EXPECT_EQ(back, text);
+  EXPECT_EQ(sink_.contents.memory_bytes, text.size());
+  EXPECT_EQ(sink_.contents.pid, ::getpid());
+  const ProgramRecord record = read_program_record(program_in(sink_));
+  EXPECT_EQ(record.executable, std::filesystem::read_symlink("/proc/self/exe"));
+  EXPECT_EQ(record.working_directory, std::filesystem::current_path());
+}
+
+TEST_F(SelfTest, AnotherProcessIsNotSupported) {
+  const auto selection = select("old_style");
+  EXPECT_FALSE(selection->status().capabilities.other_processes);
+  EXPECT_THAT(error_of([&] { selection->module().checkpoint(::getppid(), sink_, {}); }).what(),
+              HasSubstr("cannot checkpoint another process"));
+  EXPECT_EQ(called, "");
+}
+
+TEST_F(SelfTest, FunctionsAreFoundByTheirNames) {
+  const auto selection = select("old_style");
+  selection->module().checkpoint(0, sink_, {});
+  EXPECT_EQ(called, "checkpoint continue commit ");
+  EXPECT_THAT(read_program_record(program_in(sink_)).arguments, ElementsAre("sh", "-c", "exit 7", "$HOME"));
+  RestartedProgram program = selection->module().restart({"self", "job@1", sink_.location(), "", false}, {});
+  EXPECT_EQ(exit_status_of(program.pid), 7);
+}
+
+TEST_F(SelfTest, AFailingCallbackLeavesNoSnapshot) {
+  checkpoint_status = 3;
+  EXPECT_THAT(error_of([&] { select("old_style")->module().checkpoint(0, sink_, {}); }).what(),
+              HasSubstr("old_style_checkpoint() of the program returned 3"));
+  EXPECT_EQ(called, "checkpoint ");
+  checkpoint_status = 0;
+  continue_status = 4;
+  LocalSink other;
+  EXPECT_THAT(error_of([&] { select("old_style")->module().checkpoint(0, other, {}); }).what(),
+              HasSubstr("old_style_continue() of the program returned 4"));
+  EXPECT_FALSE(other.committed || sink_.committed);
+}
+
+TEST_F(SelfTest, RegisteredCallbacksWin) {
+  set_callbacks({[](RestartCommand& command) {
+                   called += "mine ";
+                   command.arguments = {"false"};
+                 },
+                 [] { called += "on "; },
+                 {}});
+  const auto selection = select("old_style");
+  selection->module().checkpoint(0, sink_, {});
+  EXPECT_EQ(called, "mine on commit ");
+  EXPECT_EQ(read_program_record(program_in(sink_)).executable, "false");
+  set_callbacks({[](RestartCommand&) { throw std::runtime_error("not now"); }, {}, {}});
+  LocalSink other;
+  EXPECT_THAT(error_of([&] { selection->module().checkpoint(0, other, {}); }).what(), HasSubstr("not now"));
+  EXPECT_FALSE(other.committed);
+}
+
+TEST_F(SelfTest, AProgramThatEndsDoesNotGoOn) {
+  const auto selection = select("old_style");
+  CheckpointOptions options;
+  options.after = AfterCheckpoint::Kill;
+  EXPECT_EQ(selection->module().checkpoint(0, sink_, options).state, State::Term);
+  EXPECT_EQ(called, "checkpoint commit ");
+  called.clear();
+  LocalSink full;
+  full.fails = true;
+  EXPECT_THAT(error_of([&] { selection->module().checkpoint(0, full, options); }).what(),
+              HasSubstr("the disk is full"));
+  EXPECT_EQ(called, "checkpoint commit continue ");
+  options.after = AfterCheckpoint::Stop;
+  EXPECT_THAT(error_of([&] { selection->module().checkpoint(0, full, options); }).what(), HasSubstr("stopped"));
+}
+
+TEST_F(SelfTest, WhatCannotBeExecutedIsAnErrorWithNothingLeft) {
+  set_restart_command({{"/no/such/program"}, "/"});
+  const auto selection = select("old_style");
+  set_callbacks({{}, {}, [] {}});
+  selection->module().checkpoint(0, sink_, {});
+  EXPECT_THAT(error_of([&] { selection->module().restart({"self", "job@1", sink_.location(), "", false}, {}); }).what(),
+              HasSubstr("/no/such/program"));
+  EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1);
+}
+
+TEST_F(SelfTest, TheRestartedProgramKnowsItsSnapshot) {
+  set_callbacks({[&](RestartCommand& command) {
+                   command.arguments = {"sh", "-c", "pwd >out; echo $CRS_SELF_REFERENCE $CRS_SELF_LOCATION >>out"};
+                   command.working_directory = sink_.location();
+                 },
+                 {},
+                 {}});
+  const auto selection = select();
+  selection->module().checkpoint(0, sink_, {});
+  EXPECT_EQ(exit_status_of(selection->module().restart({"self", "job@1", sink_.location(), "", false}, {}).pid), 0);
+  const std::string where = sink_.location();
+  EXPECT_EQ(read_file(where + "/out"), where + "\njob@1 " + where + "\n");
+}
+
+TEST_F(SelfTest, ForC) {
+  int number = 1;
+  EXPECT_EQ(crs_self_protect(5, &number, sizeof number), 0);
+  EXPECT_EQ(crs_self_protect(5, &number, sizeof number), -1);
+  EXPECT_THAT(crs_self_problem(), HasSubstr("number 5"));
+  EXPECT_EQ(crs_self_unprotect(5), 0);
+  EXPECT_EQ(crs_self_unprotect(5), -1);
+  EXPECT_EQ(crs_self_restarted_from(), nullptr);
+  const char* const nothing[] = {nullptr};
+  EXPECT_EQ(crs_self_set_restart_command(nothing, nullptr), -1);
+  const auto save = [](void* data, char**) { return *static_cast<int*>(data); };
+  EXPECT_EQ(crs_self_set_callbacks(save, nullptr, nullptr, &number), 0);
+  EXPECT_THAT(error_of([&] { select()->module().checkpoint(0, sink_, {}); }).what(),
+              HasSubstr("checkpoint callback returned 1"));
+}
+
+}  // namespace
+}  // namespace crs::self
