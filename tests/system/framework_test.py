@@ -86,9 +86,13 @@ def selection(workspace):
         check("component none cannot checkpoint another process" in result.stderr, f"{result}")
         check(result.stderr.count("stores nothing") == 1, f"component none does not say once what it is: {result}")
     check(workspace.snapshots() == [] and state_of(sleeper.pid) == "S", "")
-    # What a snapshot was written by is what restarts it, whatever is selected.
-    workspace.checkpoint(str(sleeper.pid), "--name", "sleeper", "--kill")
-    pid = int(workspace.crs("restart", "--detach", "--param", "crs=none", "sleeper").stdout)
+    # What a snapshot was written by is what restarts it, whatever is selected. The engine tells of its passes if it is asked to.
+    result = workspace.crs("checkpoint", str(sleeper.pid), "--name", "sleeper", "--kill", "--param", "crs_native_verbose=1")
+    for name in ("look", "freeze", "capture, threads", "pages"):
+        check(f"crs: native: checkpoint: {name}: " in result.stderr, f"{result}")
+    result = workspace.crs("restart", "--detach", "--param", "crs=none", "--param", "crs_base_verbose=1", "sleeper")
+    pid = int(result.stdout)
+    check("crs: native: restart: pages: " in result.stderr, f"{result}")
     check(state_of(pid) == "S", "")
     workspace.kill(pid)
 

@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <utility>
+
 #include "base/error.h"
 #include "engine/checkpoint.h"
 #include "engine/resources/processor/processor.h"
@@ -13,10 +15,40 @@ namespace {
 
 constexpr int kPriority = 50;
 
+// "pages: 3.2 ms, 1048576 bytes", those that are part of another one behind it.
+std::string text_of(const Pass& pass) {
+  const double milliseconds = static_cast<double>(pass.nanoseconds) / 1e6;
+  const std::string place = pass.part_of.empty() ? pass.name : fmt::format("{}, {}", pass.part_of, pass.name);
+  const std::string bytes = pass.bytes == 0 ? "" : fmt::format(", {} bytes", pass.bytes);
+  return fmt::format("{}: {:.3f} ms{}", place, milliseconds, bytes);
+}
+
+// Keeps what the manifest is told.
+class NotingSink final : public SnapshotSink {
+ public:
+  explicit NotingSink(SnapshotSink& sink) : sink_(sink) {}
+  const std::string& location() const override { return sink_.location(); }
+  void commit(const SnapshotContents& contents) override {
+    passes_ = contents.passes;
+    sink_.commit(contents);
+  }
+  const std::vector<Pass>& passes() const noexcept { return passes_; }
+
+ private:
+  SnapshotSink& sink_;
+  std::vector<Pass> passes_;
+};
+
 class NativeModule final : public Module {
  public:
+  explicit NativeModule(ComponentOutput output) : output_(std::move(output)) {}
+
+  // Says what it did when the program runs again: whoever reads may be slow.
   CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOptions& options) override {
-    return engine::checkpoint(pid == 0 ? ::getpid() : pid, sink, options);
+    NotingSink noting(sink);
+    const CheckpointOutcome outcome = engine::checkpoint(pid == 0 ? ::getpid() : pid, noting, options);
+    tell("checkpoint", noting.passes());
+    return outcome;
   }
 
   // All but the page data, which is verified while it is loaded, was verified by whoever opened the snapshot.
@@ -24,12 +56,23 @@ class NativeModule final : public Module {
     const SnapshotReader reader(snapshot.location);
     const auto& features = reader.manifest().program().cpu_features();
     engine::check_processor({features.begin(), features.end()});
-    return engine::restart(snapshot, options);
+    RestartedProgram program = engine::restart(snapshot, options);
+    tell("restart", program.passes);
+    return program;
   }
+
+ private:
+  void tell(const char* operation, const std::vector<Pass>& passes) const {
+    if (!output_) return;
+    for (const Pass& pass : passes) output_(1, fmt::format("{}: {}", operation, text_of(pass)));
+  }
+
+  ComponentOutput output_;
 };
 
 class NativeComponent final : public Component {
  public:
+  void set_output(ComponentOutput output) override { output_ = std::move(output); }
   std::string name() const override { return "native"; }
   std::string version() const override { return CRS_VERSION; }
   std::string description() const override { return "CRS's own engine: any program, unmodified, without root"; }
@@ -42,7 +85,10 @@ class NativeComponent final : public Component {
     capabilities.other_processes = true;
     return capabilities;
   }
-  QueryResult query() override { return {std::make_unique<NativeModule>(), kPriority, {}}; }
+  QueryResult query() override { return {std::make_unique<NativeModule>(output_), kPriority, {}}; }
+
+ private:
+  ComponentOutput output_;
 };
 
 }  // namespace
