@@ -188,6 +188,8 @@ struct Capabilities {
   bool local_sockets = false;
   bool outside_connections = false;
   bool other_processes = false;  // can checkpoint a process other than the caller
+  // A socket that does not come back is replaced by a dead one at its number, so that the number is nobody else's.
+  bool dead_sockets = false;
 };
 
 // The answer to "can you work here?": a module with a priority, or why not.

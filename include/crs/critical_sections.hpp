@@ -35,15 +35,18 @@ class CriticalSections {
   // How many the calling thread is in.
   int depth() const;
 
+  // Wakes a Closed that waits.
+  void look_again();
+
   // For the service: while this object lives, no thread is in a section and none enters one. The constructor waits for
   // those that are in one; `delayed` is called (from the calling thread, without a lock) at once if it has to wait, and
   // from then on at each doubling of the time. After `limit` (zero or less: at once) it gives up with an Error that
   // names the thread in the way. It throws at once if the calling thread is in a section itself: it would wait for
-  // itself.
+  // itself. `given_up` is asked after each look_again(); where it says true, an Error ends the wait.
   class Closed {
    public:
-    Closed(CriticalSections& sections, std::chrono::nanoseconds limit,
-           const std::function<void(const Delay&)>& delayed);
+    Closed(CriticalSections& sections, std::chrono::nanoseconds limit, const std::function<void(const Delay&)>& delayed,
+           const std::function<bool()>& given_up = {});
     ~Closed();
     Closed(const Closed&) = delete;
     Closed& operator=(const Closed&) = delete;

@@ -81,6 +81,9 @@ class Ledger {
   // How many claims there are.
   std::size_t size() const;
 
+  // The claimed numbers, in order: those whose owners close and reopen them after a restart.
+  std::vector<int> numbers() const;
+
   // For the service: takes down what is behind every claimed number, to be called when all layers are ready for the
   // snapshot. Claims whose number has become free or something else meanwhile no longer hold.
   void take_census();

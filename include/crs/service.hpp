@@ -15,7 +15,9 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -48,22 +50,46 @@ struct LayerTime {
   std::uint64_t nanoseconds = 0;
 };
 
-struct ServiceCheckpointOptions {
-  AfterCheckpoint after = AfterCheckpoint::Continue;
-  // For critical sections to end and for layers that answer NotYet, together.
-  std::chrono::nanoseconds time_limit = std::chrono::seconds(60);
-  std::vector<std::string> leave_out;  // as in CheckpointOptions
-  // Called by the thread that carries out the checkpoint, without a lock; may be empty. In a restarted process it is
-  // not called.
-  std::function<void(const Progress&)> progress;
-};
-
 // What whoever restarted this process had to say to it.
 struct RestartNews {
   std::string reference;                           // of the snapshot that the process was made from
   std::string job;                                 // the name of its job from now on
   std::map<std::string, std::string> environment;  // values that count from now on: Service::environment()
   std::vector<MemoryRange> excluded;               // areas that were not saved and read as zero
+};
+
+// Where a checkpoint of this process goes; made anew for each, when all layers are prepared.
+class SnapshotPlace {
+ public:
+  virtual ~SnapshotPlace() = default;
+  // Comes first: what the layers needed so far, for the manifest.
+  virtual void prepared(const std::vector<LayerTime>& /*layers*/) {}
+  virtual SnapshotSink& sink() = 0;
+  // Valid after the commit; in a restarted process, too, where it is known.
+  virtual std::string reference() const = 0;
+  // In a restarted process: what the restart says, if it says anything.
+  virtual std::optional<RestartNews> news() const { return std::nullopt; }
+  // Comes last, unless there was no snapshot: what all layers needed, and what went wrong in those that failed.
+  virtual void finished(const std::vector<LayerTime>& /*layers*/, const std::vector<std::string>& /*failures*/) {}
+};
+using MakeSnapshotPlace = std::function<std::unique_ptr<SnapshotPlace>()>;
+
+struct ServiceCheckpointOptions {
+  AfterCheckpoint after = AfterCheckpoint::Continue;
+  // For critical sections to end and for layers that answer NotYet, together.
+  std::chrono::nanoseconds time_limit = std::chrono::seconds(60);
+  // For the checkpoints that were asked for earlier.
+  std::chrono::nanoseconds turn_limit = std::chrono::minutes(10);
+  std::vector<std::string> leave_out;  // as in CheckpointOptions
+  std::vector<MemoryRange> exclude;    // beside those of Service::exclude_memory()
+  // Called by the thread that carries out the checkpoint, without a lock; may be empty. In a restarted process it is
+  // not called.
+  std::function<void(const Progress&)> progress;
+  // Whether the one who asked has given up: asked while the checkpoint waits for something, whenever
+  // Service::look_again() is called. May be empty.
+  std::function<bool()> given_up;
+  // Where this one goes, instead of to the service's own place; may be empty.
+  MakeSnapshotPlace make_place;
 };
 
 // What became of a checkpoint that did not fail.
@@ -74,15 +100,6 @@ struct Checkpointed {
   std::vector<LayerTime> layers;       // in the order in which they were told
   std::vector<std::string> forgotten;  // Restart: claimed descriptors that did not come back
 };
-
-// Where a checkpoint of this process goes; made anew for each.
-class SnapshotPlace {
- public:
-  virtual ~SnapshotPlace() = default;
-  virtual SnapshotSink& sink() = 0;
-  virtual std::string reference() const = 0;  // valid after sink().commit()
-};
-using MakeSnapshotPlace = std::function<std::unique_ptr<SnapshotPlace>()>;
 
 class [[gnu::visibility("hidden")]] LayerStack;
 class [[gnu::visibility("hidden")]] Round;
@@ -127,6 +144,22 @@ class Service {
   // Makes a layer that answered NotYet be asked again at once.
   void ask_again();
 
+  // Makes every checkpoint that waits ask whether it is still wanted (ServiceCheckpointOptions::given_up).
+  void look_again();
+
+  // An area whose content need not be saved, from the next checkpoint on: a cache, scratch memory. After a restart it
+  // reads as zero. The whole pages in it count.
+  void exclude_memory(const void* start, std::size_t bytes);
+  // Ends that of every area that begins in this one.
+  void include_memory(const void* start, std::size_t bytes);
+  std::vector<MemoryRange> excluded_memory() const;
+
+  // What the last restart said, in a process that was made by one.
+  std::optional<RestartNews> news() const;
+  // A variable as it counts for this process: the value that the last restart gave it, else that of its environment
+  // (which no restart changes).
+  std::optional<std::string> environment(const std::string& name) const;
+
   State state() const;
   Ledger& ledger() noexcept { return ledger_; }
   CriticalSections& critical_sections() noexcept { return sections_; }
@@ -135,27 +168,32 @@ class Service {
   class Turn;
   void require_own_process() const;
   void set_state(State state);
-  void pause_until(std::chrono::steady_clock::time_point until);
+  void pause_until(std::chrono::steady_clock::time_point until, const ServiceCheckpointOptions& options);
   Checkpointed checkpoint_in_turn(const ServiceCheckpointOptions& options);
   CheckpointOutcome take_snapshot(SnapshotPlace& place, const ServiceCheckpointOptions& options);
-  void finish(Round& round, const CheckpointOutcome& outcome, Checkpointed& result);
+  void conclude(Round& round, const CheckpointOutcome& outcome, SnapshotPlace& place, Checkpointed& result);
+  void tell_end(Round& round, State state);
+  void take_news(const SnapshotPlace& place);
 
   Module& module_;
   Capabilities capabilities_;
   MakeSnapshotPlace make_place_;
-  std::atomic<pid_t> process_;  // changes at a restart with new ids
+  std::atomic<pid_t> process_;     // changes at a restart with new ids
+  std::uint64_t fork_generation_;  // of the process that it was made in
   Ledger ledger_;
   CriticalSections sections_;
   std::unique_ptr<LayerStack> stack_;
 
   mutable std::mutex mutex_;
   std::condition_variable turn_over_;
-  std::uint64_t next_ticket_ = 0;
-  std::uint64_t now_serving_ = 0;
+  std::uint64_t last_ticket_ = 0;
+  std::deque<std::uint64_t> queue_;  // the first one has its turn
   State state_ = State::Running;
   std::condition_variable asked_again_;
   std::uint64_t ask_again_count_ = 0;
   std::uint64_t ask_again_seen_ = 0;
+  std::vector<MemoryRange> excluded_;
+  std::optional<RestartNews> news_;
 };
 
 }  // namespace crs

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "service/after_fork.h"
 
 namespace crs {
 
@@ -47,6 +48,8 @@ class Registrations {
   Registrations(const Registrations&) = delete;
   Registrations& operator=(const Registrations&) = delete;
   ~Registrations() {
+    // Another thread may have held a lock when this process was forked off, and is not here to let it go.
+    if (generation_ != fork_generation()) return;
     for (const auto& weak : states_) {
       if (const auto state = weak.lock()) {
         const std::lock_guard lock(state->mutex);
@@ -62,6 +65,7 @@ class Registrations {
   }
 
  private:
+  std::uint64_t generation_ = fork_generation();
   std::vector<std::weak_ptr<State>> states_;
 };
 
@@ -78,7 +82,8 @@ State::Thread& thread_entry(const std::shared_ptr<State>& state) {
 }
 
 // Waits until no thread is in a section; `state` is closed to new ones.
-void wait_until_left(State& state, std::chrono::nanoseconds limit, const std::function<void(const Delay&)>& delayed) {
+void wait_until_left(State& state, std::chrono::nanoseconds limit, const std::function<void(const Delay&)>& delayed,
+                     const std::function<bool()>& given_up) {
   constexpr std::chrono::milliseconds kFirstRepetition{100};
   // A limit of centuries must not run over the end of the clock.
   constexpr std::chrono::hours kLongestLimit{24 * 365 * 100};
@@ -91,6 +96,7 @@ void wait_until_left(State& state, std::chrono::nanoseconds limit, const std::fu
     const auto now = Clock::now();
     const Delay delay{thread->name, now - begin};
     if (now >= end) throw Error(ErrorKind::Failed, delay.text()).advise("try again later or with a longer time limit");
+    if (given_up && given_up()) fail(ErrorKind::Failed, "whoever asked for the checkpoint has gone");
     if (now < next_report) {
       state.changed.wait_until(lock, std::min(next_report, end));
       continue;
@@ -140,6 +146,11 @@ int CriticalSections::depth() const {
   return found == state_->threads.end() ? 0 : found->second.depth;
 }
 
+void CriticalSections::look_again() {
+  const std::lock_guard lock(state_->mutex);
+  state_->changed.notify_all();
+}
+
 void CriticalSections::open() {
   const std::lock_guard lock(state_->mutex);
   state_->closer.reset();
@@ -147,7 +158,8 @@ void CriticalSections::open() {
 }
 
 CriticalSections::Closed::Closed(CriticalSections& sections, std::chrono::nanoseconds limit,
-                                 const std::function<void(const Delay&)>& delayed)
+                                 const std::function<void(const Delay&)>& delayed,
+                                 const std::function<bool()>& given_up)
     : sections_(sections) {
   State& state = *sections_.state_;
   {
@@ -159,7 +171,7 @@ CriticalSections::Closed::Closed(CriticalSections& sections, std::chrono::nanose
     state.closer = std::this_thread::get_id();
   }
   try {
-    wait_until_left(state, limit, delayed);
+    wait_until_left(state, limit, delayed, given_up);
   } catch (...) {
     sections_.open();
     throw;

@@ -37,7 +37,7 @@ bool came_back(const DescriptorIdentity& before, const DescriptorIdentity& now, 
     case Kind::Pipe:
       return brought_back.pipes;
     case Kind::Socket:
-      return brought_back.local_sockets || brought_back.outside_connections;
+      return brought_back.local_sockets || brought_back.outside_connections || brought_back.dead_sockets;
     case Kind::Anonymous:
       return brought_back.files && before.anonymous == now.anonymous;
     case Kind::File:
@@ -176,6 +176,13 @@ std::string Ledger::owner_of(int number) const {
 std::size_t Ledger::size() const {
   const std::lock_guard lock(mutex_);
   return entries_.size();
+}
+
+std::vector<int> Ledger::numbers() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<int> numbers;
+  for (const auto& [number, entry] : entries_) numbers.push_back(number);
+  return numbers;
 }
 
 void Ledger::take_census() {

@@ -3,9 +3,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <utility>
 
 #include "base/error.h"
+#include "service/after_fork.h"
 #include "service/layer_stack.h"
 #include "service/round.h"
 
@@ -13,6 +15,8 @@ namespace crs {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+[[noreturn]] void fail_given_up() { fail(ErrorKind::Failed, "whoever asked for the checkpoint has gone"); }
 
 void report(const ServiceCheckpointOptions& options, Progress::Stage stage, std::string text = {}) {
   if (options.progress) options.progress({stage, std::move(text)});
@@ -57,22 +61,47 @@ LayerRegistration::~LayerRegistration() {
 // One caller at a time, in the order in which they came.
 class Service::Turn {
  public:
-  explicit Turn(Service& service) : service_(service) {
+  Turn(Service& service, const ServiceCheckpointOptions& options) : service_(service) {
     std::unique_lock lock(service_.mutex_);
-    const std::uint64_t ticket = service_.next_ticket_++;
-    service_.turn_over_.wait(lock, [&] { return service_.now_serving_ == ticket; });
+    ticket_ = ++service_.last_ticket_;
+    service_.queue_.push_back(ticket_);
+    try {
+      wait(lock, options);
+    } catch (...) {
+      leave();
+      throw;
+    }
   }
   ~Turn() {
     const std::lock_guard lock(service_.mutex_);
     service_.state_ = State::Running;
-    ++service_.now_serving_;
-    service_.turn_over_.notify_all();
+    leave();
   }
   Turn(const Turn&) = delete;
   Turn& operator=(const Turn&) = delete;
 
  private:
+  void wait(std::unique_lock<std::mutex>& lock, const ServiceCheckpointOptions& options) {
+    // A limit of centuries must not run over the end of the clock.
+    constexpr std::chrono::hours kLongestLimit{24 * 365 * 100};
+    const auto end = Clock::now() + std::min<std::chrono::nanoseconds>(options.turn_limit, kLongestLimit);
+    while (service_.queue_.front() != ticket_) {
+      if (options.given_up && options.given_up()) fail_given_up();
+      if (Clock::now() >= end) {
+        throw Error(ErrorKind::Failed, "another checkpoint of this program is still going on")
+            .advise("try again later");
+      }
+      service_.turn_over_.wait_until(lock, end);
+    }
+  }
+
+  void leave() {
+    service_.queue_.erase(std::find(service_.queue_.begin(), service_.queue_.end(), ticket_));
+    service_.turn_over_.notify_all();
+  }
+
   Service& service_;
+  std::uint64_t ticket_ = 0;
 };
 
 Service::Service(Module& module, Capabilities capabilities, MakeSnapshotPlace make_place)
@@ -80,12 +109,13 @@ Service::Service(Module& module, Capabilities capabilities, MakeSnapshotPlace ma
       capabilities_(capabilities),
       make_place_(std::move(make_place)),
       process_(::getpid()),
+      fork_generation_(fork_generation()),
       stack_(std::make_unique<LayerStack>()) {}
 
 Service::~Service() = default;
 
 void Service::require_own_process() const {
-  if (process_ != ::getpid()) {
+  if (fork_generation_ != fork_generation()) {
     fail(ErrorKind::Failed, "process {} was forked from process {} and has no service", ::getpid(), process_.load());
   }
 }
@@ -120,7 +150,62 @@ void Service::ask_again() {
   asked_again_.notify_all();
 }
 
-void Service::pause_until(Clock::time_point until) {
+void Service::look_again() {
+  {
+    const std::lock_guard lock(mutex_);
+    turn_over_.notify_all();
+    ++ask_again_count_;
+    asked_again_.notify_all();
+  }
+  sections_.look_again();
+}
+
+void Service::exclude_memory(const void* start, std::size_t bytes) {
+  require_own_process();
+  const auto first = reinterpret_cast<std::uintptr_t>(start);
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const MemoryRange range{(first + page - 1) / page * page, (first + bytes) / page * page};
+  if (range.start >= range.end) return;  // no whole page
+  const std::lock_guard lock(mutex_);
+  excluded_.push_back(range);
+}
+
+void Service::include_memory(const void* start, std::size_t bytes) {
+  require_own_process();
+  const auto first = reinterpret_cast<std::uintptr_t>(start);
+  const auto in_it = [&](const MemoryRange& range) { return range.start >= first && range.start < first + bytes; };
+  const std::lock_guard lock(mutex_);
+  excluded_.erase(std::remove_if(excluded_.begin(), excluded_.end(), in_it), excluded_.end());
+}
+
+std::vector<MemoryRange> Service::excluded_memory() const {
+  require_own_process();
+  const std::lock_guard lock(mutex_);
+  return excluded_;
+}
+
+std::optional<RestartNews> Service::news() const {
+  require_own_process();
+  const std::lock_guard lock(mutex_);
+  return news_;
+}
+
+std::optional<std::string> Service::environment(const std::string& name) const {
+  require_own_process();
+  {
+    const std::lock_guard lock(mutex_);
+    if (news_) {
+      const auto found = news_->environment.find(name);
+      if (found != news_->environment.end()) return found->second;
+    }
+  }
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): a program that changes its environment beside other threads has no rule.
+  const char* value = std::getenv(name.c_str());
+  return value == nullptr ? std::nullopt : std::optional<std::string>(value);
+}
+
+void Service::pause_until(Clock::time_point until, const ServiceCheckpointOptions& options) {
+  if (options.given_up && options.given_up()) fail_given_up();
   std::unique_lock lock(mutex_);
   asked_again_.wait_until(lock, until, [&, seen = ask_again_seen_] { return ask_again_count_ != seen; });
   ask_again_seen_ = ask_again_count_;
@@ -132,16 +217,20 @@ CheckpointOutcome Service::take_snapshot(SnapshotPlace& place, const ServiceChec
   CheckpointOptions module_options;
   module_options.after = options.after;
   module_options.leave_out = options.leave_out;
+  module_options.exclude = excluded_memory();
+  module_options.exclude.insert(module_options.exclude.end(), options.exclude.begin(), options.exclude.end());
+  module_options.expendable = ledger_.numbers();
   return module_.checkpoint(0, place.sink(), module_options);
 }
 
-void Service::finish(Round& round, const CheckpointOutcome& outcome, Checkpointed& result) {
-  result.state = outcome.state;
-  set_state(outcome.state);
-  switch (outcome.state) {
+void Service::take_news(const SnapshotPlace& place) {
+  const std::lock_guard lock(mutex_);
+  news_ = place.news();
+}
+
+void Service::tell_end(Round& round, State state) {
+  switch (state) {
     case State::Restart:
-      process_ = ::getpid();
-      result.forgotten = ledger_.compare_after_restart(capabilities_);
       return round.restart();
     case State::Term:
       return round.end();
@@ -150,13 +239,32 @@ void Service::finish(Round& round, const CheckpointOutcome& outcome, Checkpointe
   }
 }
 
+// The layers hear how it ended, and the place what they say.
+void Service::conclude(Round& round, const CheckpointOutcome& outcome, SnapshotPlace& place, Checkpointed& result) {
+  result.state = outcome.state;
+  result.reference = place.reference();
+  set_state(outcome.state);
+  if (outcome.state == State::Restart) {
+    process_ = ::getpid();
+    take_news(place);
+    result.forgotten = ledger_.compare_after_restart(capabilities_);
+  }
+  try {
+    in_context(fmt::format("after the snapshot {}", result.reference), [&] { tell_end(round, outcome.state); });
+  } catch (const std::exception& problem) {
+    place.finished(round.times(), {problem.what()});
+    throw;
+  }
+  result.layers = round.times();
+}
+
 Checkpointed Service::checkpoint(const ServiceCheckpointOptions& options) {
   require_own_process();
   if (sections_.depth() > 0) {
     fail(ErrorKind::Failed, "the thread that asks for a checkpoint is in a critical section itself");
   }
   report(options, Progress::Stage::Accepted);
-  const Turn turn(*this);
+  const Turn turn(*this, options);
   try {
     return checkpoint_in_turn(options);
   } catch (const std::exception& problem) {
@@ -167,20 +275,21 @@ Checkpointed Service::checkpoint(const ServiceCheckpointOptions& options) {
 
 Checkpointed Service::checkpoint_in_turn(const ServiceCheckpointOptions& options) {
   const auto begin = Clock::now();
-  const CriticalSections::Closed closed(sections_, options.time_limit, [&](const Delay& delay) {
-    report(options, Progress::Stage::Delayed, delay.text());
-  });
+  const CriticalSections::Closed closed(
+      sections_, options.time_limit,
+      [&](const Delay& delay) { report(options, Progress::Stage::Delayed, delay.text()); }, options.given_up);
   const auto end = Clock::now() + std::max<std::chrono::nanoseconds>(options.time_limit - (Clock::now() - begin), {});
   Round round(*stack_);
   set_state(State::Checkpoint);
   round.prepare(
       end, [&](const std::string& layer) { report(options, Progress::Stage::Quiescing, layer); },
-      [&](Clock::time_point until) { pause_until(until); });
+      [&](Clock::time_point until) { pause_until(until, options); });
   Checkpointed result;
   CheckpointOutcome outcome;
   std::unique_ptr<SnapshotPlace> place;
   try {
-    place = make_place_();
+    place = options.make_place ? options.make_place() : make_place_();
+    place->prepared(round.times());
     outcome = take_snapshot(*place, options);
   } catch (...) {
     set_state(State::Error);
@@ -189,10 +298,9 @@ Checkpointed Service::checkpoint_in_turn(const ServiceCheckpointOptions& options
     round.unwind(failure);
     failure.rethrow();
   }
-  result.reference = place->reference();
-  in_context(fmt::format("after the snapshot {}", result.reference), [&] { finish(round, outcome, result); });
-  result.layers = round.times();
+  conclude(round, outcome, *place, result);
   if (result.state != State::Restart) report(options, Progress::Stage::Done, result.reference);
+  place->finished(result.layers, {});
   return result;
 }
 

@@ -1,0 +1,28 @@
+// What a process made by fork(2) must not keep of a service: its copies of the service's descriptors. Safe for use by
+// several threads.
+#pragma once
+
+#include <cstdint>
+
+namespace crs {
+
+// How many forks lie between the process in which this was first called and this one. A restart does not count, though
+// it may change the process id. A child made without fork(2) (vfork(2), clone(2)) is not seen; it may not use the
+// service.
+std::uint64_t fork_generation();
+
+// While it lives, `descriptor` is closed in every child that fork(2) makes.
+class ClosedAfterFork {
+ public:
+  explicit ClosedAfterFork(int descriptor);
+  // The number is not this object's to close.
+  ~ClosedAfterFork();
+  ClosedAfterFork(const ClosedAfterFork&) = delete;
+  ClosedAfterFork& operator=(const ClosedAfterFork&) = delete;
+
+ private:
+  int descriptor_;
+  std::uint64_t generation_;
+};
+
+}  // namespace crs

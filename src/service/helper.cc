@@ -1,0 +1,182 @@
+#include "service/helper.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <filesystem>
+
+#include "base/error.h"
+
+// The two children below share this process's memory for a moment, as those of vfork(2) do; sanitizers do not know
+// that.
+#if defined(__clang__) || defined(__GNUC__)
+#define CRS_UNINSTRUMENTED __attribute__((no_sanitize("address", "thread", "undefined")))
+#else
+#define CRS_UNINSTRUMENTED
+#endif
+
+namespace crs {
+namespace {
+
+constexpr int kChannel = 3;
+constexpr std::size_t kStackSize = std::size_t{64} << 10;
+
+bool can_execute(const std::string& path) { return ::access(path.c_str(), X_OK) == 0; }
+
+std::string find_in_path(const std::string& name) {
+  const char* path = std::getenv("PATH");  // NOLINT(concurrency-mt-unsafe): as execvp(3)
+  std::string_view rest = path == nullptr ? "" : path;
+  while (!rest.empty()) {
+    const std::size_t end = std::min(rest.find(':'), rest.size());
+    const std::string file = std::string(rest.substr(0, end)) + "/" + name;
+    // A relative directory leads elsewhere when the program has changed its own.
+    if (file.front() == '/' && can_execute(file)) return file;
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  return "";
+}
+
+// A stack that is there for as long as a child runs on it.
+class Stack {
+ public:
+  Stack()
+      : start_(::mmap(nullptr, kStackSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0)) {
+    if (start_ == MAP_FAILED) fail_errno(errno, "making a stack for the helper");
+  }
+  ~Stack() { ::munmap(start_, kStackSize); }
+  Stack(const Stack&) = delete;
+  Stack& operator=(const Stack&) = delete;
+  void* top() const { return static_cast<char*>(start_) + kStackSize; }
+
+ private:
+  void* start_;
+};
+
+// No signal handler of the program's may run in a child that shares its memory.
+class SignalsBlocked {
+ public:
+  SignalsBlocked() {
+    sigset_t all;
+    ::sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~SignalsBlocked() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+
+ private:
+  sigset_t before_{};
+};
+
+// What the children read and what they write.
+struct Start {
+  const char* program = nullptr;
+  char* const* arguments = nullptr;
+  char* const* environment = nullptr;
+  int socket = -1;
+  int null_device = -1;
+  void* helper_stack = nullptr;
+  pid_t helper = 0;
+  int error_number = 0;
+};
+
+// Only calls that are safe after fork(2) in a program with threads, signal-safety(7).
+CRS_UNINSTRUMENTED int become_helper(void* argument) {
+  auto& start = *static_cast<Start*>(argument);
+  ::setsid();
+  for (int signal = 1; signal < NSIG; ++signal) ::signal(signal, SIG_DFL);
+  sigset_t none;
+  ::sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  // Both were made above the standard streams.
+  if (::dup2(start.null_device, STDIN_FILENO) < 0 || ::dup2(start.null_device, STDOUT_FILENO) < 0 ||
+      ::dup2(start.socket, kChannel) < 0 || ::close_range(kChannel + 1, ~0U, 0) != 0) {
+    start.error_number = errno;
+    ::_exit(1);
+  }
+  ::execve(start.program, start.arguments, start.environment);
+  start.error_number = errno;
+  ::_exit(1);
+}
+
+// Its end makes the helper nobody's child.
+CRS_UNINSTRUMENTED int start_and_leave(void* argument) {
+  auto& start = *static_cast<Start*>(argument);
+  start.helper = ::clone(become_helper, start.helper_stack, CLONE_VM | CLONE_VFORK, argument);
+  if (start.helper < 0) start.error_number = errno;
+  ::_exit(0);
+}
+
+// The number is none of the standard streams', nor the helper's channel.
+FileDescriptor above_standard(const FileDescriptor& descriptor) {
+  FileDescriptor copy(::fcntl(descriptor.get(), F_DUPFD_CLOEXEC, kChannel + 1));
+  if (!copy) fail_errno(errno, "duplicating a descriptor");
+  return copy;
+}
+
+std::vector<char*> pointers_to(const std::vector<std::string>& strings) {
+  std::vector<char*> pointers;
+  pointers.reserve(strings.size() + 1);
+  // execve(2) takes them as they are and changes none.
+  for (const std::string& string : strings) pointers.push_back(const_cast<char*>(string.c_str()));
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+void run(Start& start) {
+  const Stack stack;
+  const Stack helper_stack;
+  start.helper_stack = helper_stack.top();
+  const SignalsBlocked signals;
+  // No exit signal: the child's end is not announced, and only those who ask for such children see it (clone(2),
+  // __WCLONE).
+  const pid_t child = ::clone(start_and_leave, stack.top(), CLONE_VM | CLONE_VFORK, &start);
+  if (child < 0) fail_errno(errno, "starting a helper");
+  while (::waitpid(child, nullptr, __WCLONE) < 0 && errno == EINTR) {
+  }
+}
+
+}  // namespace
+
+std::string find_helper(const std::string& parameter) {
+  if (!parameter.empty()) return parameter;
+  if (can_execute(CRS_PROGRAM)) return CRS_PROGRAM;
+  return find_in_path("crs");
+}
+
+wire::Connection start_helper(const std::string& program, const std::vector<std::string>& arguments,
+                              const std::vector<std::string>& environment) {
+  auto [ours, theirs] = wire::Connection::make_pair();
+  const FileDescriptor null_device(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  if (!null_device) fail_errno(errno, "opening /dev/null");
+  const FileDescriptor socket = above_standard(theirs);
+  const FileDescriptor streams = above_standard(null_device);
+  std::vector<std::string> words{program};
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  words.insert(words.end(), {"--fd", std::to_string(kChannel)});
+  const std::vector<char*> argument_pointers = pointers_to(words);
+  const std::vector<char*> environment_pointers = pointers_to(environment);
+  Start start{.program = program.c_str(),
+              .arguments = argument_pointers.data(),
+              .environment = environment_pointers.data(),
+              .socket = socket.get(),
+              .null_device = streams.get()};
+  run(start);
+  if (start.error_number != 0) {
+    throw Error::from_errno(fmt::format("cannot start {} to take the snapshot", program), start.error_number)
+        .advise("The parameter crs_helper names the crs to use");
+  }
+  // Where there is no Yama the call fails, and is not needed.
+  ::prctl(PR_SET_PTRACER, static_cast<unsigned long>(start.helper), 0, 0, 0);
+  return {std::move(ours), "the crs that takes the snapshot"};
+}
+
+}  // namespace crs

@@ -1,0 +1,179 @@
+#include "service/taker_place.h"
+
+#include <unistd.h>
+
+#include <map>
+#include <utility>
+
+#include "base/error.h"
+#include "base/io.h"
+#include "service/after_fork.h"
+#include "service/helper.h"
+#include "service/picture_sink.h"
+#include "wire/messages.h"
+
+namespace crs {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Until an ended program is really gone.
+constexpr std::chrono::seconds kLongestEnd{10};
+
+// Tells this process from the one that a picture of it became: no two sockets have one inode, and a process has its
+// start time (field 22 of proc_pid_stat(5)) for its whole life.
+struct ProcessMark {
+  std::optional<DescriptorIdentity> channel;
+  std::string start_time;
+
+  explicit ProcessMark(int number) : channel(identify_descriptor(number)) {
+    const std::string stat = read_file("/proc/self/stat", 65536);
+    std::size_t place = stat.rfind(')');
+    for (int field = 2; field < 22 && place != std::string::npos; ++field) place = stat.find(' ', place + 1);
+    if (place != std::string::npos) start_time = stat.substr(place, stat.find(' ', place + 1) - place);
+  }
+  bool operator==(const ProcessMark& other) const { return channel == other.channel && start_time == other.start_time; }
+};
+
+class TakerPlace final : public SnapshotPlace, public PictureSink {
+ public:
+  TakerPlace(TakenBy taken_by, std::string job, ConnectToTaker connect)
+      : taken_by_(std::move(taken_by)), job_(std::move(job)), connect_(std::move(connect)) {}
+
+  void prepared(const std::vector<LayerTime>& layers) override { layers_ = layers; }
+  SnapshotSink& sink() override { return *this; }
+  std::string reference() const override { return complete_ ? location_.reference : ""; }
+  std::optional<RestartNews> news() const override { return news_; }
+
+  const std::string& location() const override {
+    begin();
+    return location_.location;
+  }
+
+  void commit(const SnapshotContents& contents) override {
+    begin();
+    connection_->send(wire::to_message(wire::Commit{contents}));
+    wire::expect<wire::Committed>(answer());
+    complete_ = true;
+  }
+
+  CheckpointOutcome picture(const CheckpointOptions& options) override;
+  void finished(const std::vector<LayerTime>& layers, const std::vector<std::string>& failures) override;
+
+ private:
+  void begin() const;
+  wire::Message answer() const;
+  CheckpointOutcome outcome_of(const wire::Message& message);
+
+  TakenBy taken_by_;
+  std::string job_;
+  ConnectToTaker connect_;
+  std::vector<LayerTime> layers_;
+  // Made at the first use, of a const member function, too.
+  mutable std::shared_ptr<wire::Connection> connection_;
+  mutable std::unique_ptr<ClosedAfterFork> closed_after_fork_;
+  mutable wire::Location location_;
+  bool complete_ = false;
+  bool ends_ = false;
+  std::optional<RestartNews> news_;
+};
+
+wire::Message TakerPlace::answer() const {
+  wire::Received received = connection_->receive();
+  if (received.kind == wire::Received::Kind::End) {
+    fail(ErrorKind::Failed, "{} ended before the snapshot was complete", connection_->peer_name());
+  }
+  return std::move(received.message);
+}
+
+void TakerPlace::begin() const {
+  if (connection_ != nullptr) return;
+  connection_ = connect_();
+  closed_after_fork_ = std::make_unique<ClosedAfterFork>(connection_->number());
+  connection_->send(wire::to_message(wire::Begin{.component = taken_by_.component,
+                                                 .component_version = taken_by_.component_version,
+                                                 .interface_version = taken_by_.interface_version,
+                                                 .job = job_,
+                                                 .layers = layers_}));
+  location_ = wire::expect<wire::Location>(answer());
+}
+
+CheckpointOutcome TakerPlace::outcome_of(const wire::Message& message) {
+  if (wire::is<wire::Restarted>(message)) {
+    news_ = wire::from<wire::Restarted>(message).news;
+    location_.reference = news_->reference;
+    return {State::Restart, 0};
+  }
+  const auto outcome = wire::expect<wire::Outcome>(message);
+  ends_ = outcome.state == State::Term;
+  return {outcome.state, outcome.pause_nanoseconds};
+}
+
+CheckpointOutcome TakerPlace::picture(const CheckpointOptions& options) {
+  begin();
+  const ProcessMark before(connection_->number());
+  connection_->send(wire::to_message(wire::Picture{.after = options.after,
+                                                   .leave_out = options.leave_out,
+                                                   .exclude = options.exclude,
+                                                   .expendable = options.expendable,
+                                                   .channel = connection_->number()}));
+  // The picture shows this thread in the call to read(2) that waits for the answer. In a restarted process it goes on
+  // with that call, on what was put at the number.
+  wire::Message message;
+  try {
+    message = answer();
+  } catch (const Error&) {
+    if (ProcessMark(connection_->number()) == before) throw;
+    // Restarted by one who has nothing to say.
+    complete_ = true;
+    return {State::Restart, 0};
+  }
+  const CheckpointOutcome outcome = outcome_of(message);
+  complete_ = true;
+  return outcome;
+}
+
+void TakerPlace::finished(const std::vector<LayerTime>& layers, const std::vector<std::string>& failures) {
+  if (connection_ == nullptr) return;
+  try {
+    connection_->send(wire::to_message(wire::Layers{layers, failures}));
+    // Who took the snapshot ends this process now.
+    if (ends_) static_cast<void>(connection_->receive(Clock::now() + kLongestEnd));
+  } catch (const Error&) {
+    // Nobody wants to know. The snapshot is complete, or the program runs again, all the same.
+  }
+  closed_after_fork_.reset();
+  connection_->close();
+}
+
+// The environment of this process, with the values that the last restart gave.
+std::vector<std::string> environment_now(const std::optional<RestartNews>& news) {
+  std::vector<std::string> environment;
+  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
+    const std::string_view text = *entry;
+    const std::string name(text.substr(0, text.find('=')));
+    if (!news || news->environment.count(name) == 0) environment.emplace_back(text);
+  }
+  if (!news) return environment;
+  for (const auto& [name, value] : news->environment) environment.push_back(name + "=" + value);
+  return environment;
+}
+
+}  // namespace
+
+std::unique_ptr<SnapshotPlace> make_taker_place(TakenBy taken_by, std::string job, ConnectToTaker connect) {
+  return std::make_unique<TakerPlace>(std::move(taken_by), std::move(job), std::move(connect));
+}
+
+MakeSnapshotPlace make_helper_places(TakenBy taken_by, HelperOptions helper, std::function<const Service*()> service) {
+  return [taken_by = std::move(taken_by), helper = std::move(helper), service = std::move(service)] {
+    const std::optional<RestartNews> news = service()->news();
+    return make_taker_place(taken_by, news ? news->job : "", [helper, news] {
+      std::vector<std::string> arguments = helper.arguments;
+      arguments.emplace_back("take");
+      return std::make_shared<wire::Connection>(start_helper(helper.program, arguments, environment_now(news)));
+    });
+  };
+}
+
+}  // namespace crs

@@ -1,0 +1,35 @@
+// A snapshot of this program that another process takes or commits: the taker, at the other end of a connection.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "crs/service.hpp"
+#include "wire/connection.h"
+
+namespace crs {
+
+// What the manifest is to say of the component, and of what the program knows about its job.
+struct TakenBy {
+  std::string component;
+  std::string component_version;
+  InterfaceVersion interface_version;
+};
+
+// Gives the connection to the taker; called when a component first needs it, so that one that stores nothing starts
+// nothing.
+using ConnectToTaker = std::function<std::shared_ptr<wire::Connection>()>;
+
+std::unique_ptr<SnapshotPlace> make_taker_place(TakenBy taken_by, std::string job, ConnectToTaker connect);
+
+struct HelperOptions {
+  std::string program;                 // find_helper()
+  std::vector<std::string> arguments;  // before `take`, e.g. {"--store", "/scratch/store"}
+};
+
+// For a service that starts its own taker. `service` tells which job this is and which values of the environment count,
+// once it is there.
+MakeSnapshotPlace make_helper_places(TakenBy taken_by, HelperOptions helper, std::function<const Service*()> service);
+
+}  // namespace crs
