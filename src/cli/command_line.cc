@@ -46,7 +46,9 @@ Verb& CommandLine::find(const std::string& name) const {
   const auto found = std::ranges::find_if(verbs_, [&](const auto& verb) { return verb->name() == name; });
   if (found != verbs_.end()) return **found;
   std::vector<std::string> names{"help"};
-  for (const auto& verb : verbs_) names.push_back(verb->name());
+  for (const auto& verb : verbs_) {
+    if (!verb->hidden()) names.push_back(verb->name());
+  }
   Error error(ErrorKind::Usage, fmt::format("there is no verb '{}'", name));
   const std::string nearest = nearest_name(name, names);
   throw error.advise(nearest.empty() ? "'crs help' lists the verbs" : fmt::format("Did you mean '{}'?", nearest));
@@ -134,6 +136,7 @@ std::vector<std::unique_ptr<Verb>> make_verbs() {
   verbs.push_back(make_components_verb());
   verbs.push_back(make_params_verb());
   verbs.push_back(make_check_verb());
+  verbs.push_back(make_take_verb());
   return verbs;
 }
 

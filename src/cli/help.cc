@@ -57,7 +57,9 @@ class HelpFormatter : public CLI::Formatter {
 
 std::string verb_list(const std::vector<std::unique_ptr<Verb>>& verbs) {
   std::string text = "\nVerbs:\n";
-  for (const auto& verb : verbs) text += fmt::format("  {:<12}{}\n", verb->name(), verb->summary());
+  for (const auto& verb : verbs) {
+    if (!verb->hidden()) text += fmt::format("  {:<12}{}\n", verb->name(), verb->summary());
+  }
   text += fmt::format("  {:<12}{}\n", "help", "Explain a verb");
   return text;
 }

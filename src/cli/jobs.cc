@@ -189,6 +189,11 @@ Target find_target(Store& store, const std::string& text) {
   return {running->pid, running->job};
 }
 
+std::string job_of_process(Store& store, pid_t pid, const std::string& known) {
+  if (const auto running = RunningJobs(store).find_process(pid)) return running->job;
+  return known.empty() ? default_job_name(command_of(pid), pid) : known;
+}
+
 std::string default_job_name(std::string_view command, pid_t pid) {
   constexpr std::size_t kLongestBase = 100;  // leaves room for the process id within a job name's 128
   const std::size_t slash = command.rfind('/');

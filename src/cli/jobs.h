@@ -42,6 +42,10 @@ struct Target {
 // it is neither or why it cannot be taken: it does not exist, has ended, is another user's, is crs itself.
 Target find_target(Store& store, const std::string& text);
 
+// The job that process `pid` runs: by the register, else `known` where that is not empty, else the name that
+// default_job_name() makes of its command.
+std::string job_of_process(Store& store, pid_t pid, const std::string& known);
+
 // A job's name for a program without one: the base name of its command and its process id.
 std::string default_job_name(std::string_view command, pid_t pid);
 

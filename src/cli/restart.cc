@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <functional>
 #include <map>
 #include <optional>
@@ -15,6 +16,7 @@
 #include "base/io.h"
 #include "cli/foreground_program.h"
 #include "cli/jobs.h"
+#include "cli/layer_report.h"
 #include "cli/signal_state.h"
 #include "cli/snapshot_text.h"
 #include "cli/terminal_settings.h"
@@ -80,6 +82,9 @@ class RestartVerb : public Verb {
            "--ids: 'keep' takes the old process and thread ids in place (root or CAP_CHECKPOINT_RESTORE, and they are\n"
            "free); 'namespace' puts them into a private pid namespace; 'new' gives fresh ids; 'auto' the first that "
            "works.\n\n"
+           "A program that links libcrs is told where it comes from, and the values of --env and of the variables of\n"
+           "this command that begin with CRS_, which it reads through its service. If one of its layers cannot\n"
+           "come back, the program hears of it and this command says so.\n\n"
            "Example:\n  crs restart sim\n  pid=$(crs restart --detach sim@3)\n\n"
            "Exit statuses: in the foreground those of the program, 128+N if signal N ended it;\n"
            "  0  done (--detach): the program runs\n  1  failed: nothing was started\n  2  wrong usage\n"
@@ -99,6 +104,16 @@ class RestartVerb : public Verb {
     app.add_option("--files", changed_files_, "Files changed since: refuse or accept")
         ->type_name("HOW")
         ->check(CLI::IsMember(names_of(kChangedFiles)))
+        ->capture_default_str();
+    app.add_option("--env", variables_, "A variable for a program with a service; may be repeated")
+        ->type_name("NAME=VALUE")
+        ->allow_extra_args(false)
+        ->check(CLI::Validator(
+            [](const std::string& text) { return text.find('=') + 1 > 1 ? "" : "a variable is written NAME=VALUE"; },
+            ""));
+    app.add_option("--layers-timeout", layers_timeout_, "How long a program's layers may take to come back")
+        ->type_name("SECONDS")
+        ->check(CLI::Range(0.0, 1e6))
         ->capture_default_str();
     app.add_option("--name", job_, "Name of the job that the program is from now on (default: JOB)")->type_name("NAME");
   }
@@ -122,17 +137,22 @@ class RestartVerb : public Verb {
       signals.block_all();
       if (announcement) problem = hand_over(*announcement, pid);
     };
-    const RestartedProgram program = restart(context, selection.module(), snapshot, job, before_start);
+    LayerReport report(context, snapshot.reference, news(context, snapshot, job), layers_timeout());
+    const RestartedProgram program =
+        restart(context, selection.module(), snapshot, job, before_start, report.channel());
+    report.handed_over();
     if (!problem.empty()) context.say(problem);
     for (const std::string& note : program.notes) context.say(note);
     if (detach_) {
       if (announcement) announcement->keep();
-      print_result(context, snapshot, job, selection.name(), program);
+      report.wait();
+      print_result(context, snapshot, job, selection.name(), program, report.failures());
       return kDone;
     }
     context.say_more(fmt::format("{} runs as process {}", snapshot.reference.to_string(), program.pid));
     signals.block_all();  // SIGCHLD, too, which the component may have let through again
     signals.stay_blocked();
+    report.wait_aside();
     return ForegroundProgram(program.pid, program.wait_pid).wait();
   }
 
@@ -163,8 +183,30 @@ class RestartVerb : public Verb {
     }
   }
 
+  // What the program is told: it reads the variables through its service, and keeps its environment as it was.
+  RestartNews news(Context& context, const SnapshotInfo& snapshot, const std::string& job) const {
+    RestartNews news;
+    news.reference = snapshot.reference.to_string();
+    news.job = job;
+    for (const auto& [name, value] : context.environment()) {
+      if (name.starts_with("CRS_")) news.environment[name] = value;
+    }
+    for (const std::string& variable : variables_) {
+      const std::size_t equals = variable.find('=');
+      news.environment[variable.substr(0, equals)] = variable.substr(equals + 1);
+    }
+    for (const store::RangeRecord& range : snapshot.manifest.excluded()) {
+      news.excluded.push_back({range.start(), range.end()});
+    }
+    return news;
+  }
+
+  std::chrono::nanoseconds layers_timeout() const {
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::duration<double>(layers_timeout_));
+  }
+
   RestartedProgram restart(Context& context, Module& module, const SnapshotInfo& snapshot, const std::string& job,
-                           const std::function<void(pid_t)>& before_start) const {
+                           const std::function<void(pid_t)>& before_start, int channel) const {
     const std::optional<SetAside> set_aside = make_set_aside(context, snapshot.reference);
     RestartOptions options;
     options.ids = kIds.at(ids_);
@@ -172,6 +214,7 @@ class RestartVerb : public Verb {
     options.detach = detach_;
     if (set_aside) options.set_aside_directory = set_aside->path();
     options.before_start = before_start;
+    options.channel = channel;
     options.remembered_path = context.store().remembered_path(job);
     options.progress = [&context](const std::string& line) { context.say(line); };
     RestartedProgram program = start(context, module, snapshot, options);
@@ -205,7 +248,8 @@ class RestartVerb : public Verb {
   }
 
   static void print_result(Context& context, const SnapshotInfo& snapshot, const std::string& job,
-                           const std::string& component, const RestartedProgram& program) {
+                           const std::string& component, const RestartedProgram& program,
+                           const std::vector<std::string>& layer_failures) {
     if (!context.options.json) {
       context.print(fmt::format("{}\n", program.pid));
       return;
@@ -216,6 +260,7 @@ class RestartVerb : public Verb {
                         {"pid", program.pid},
                         {"wait_pid", program.wait_pid},
                         {"notes", program.notes},
+                        {"layer_failures", layer_failures},
                         {"passes", json_of(program.passes)}});
   }
 
@@ -223,6 +268,8 @@ class RestartVerb : public Verb {
   std::string job_;
   std::string ids_ = "auto";
   std::string changed_files_ = "refuse";
+  std::vector<std::string> variables_;
+  double layers_timeout_ = 60;
   bool detach_ = false;
 };
 

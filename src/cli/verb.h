@@ -30,6 +30,8 @@ class Verb {
   virtual std::string description() const = 0;
   // What --help shows after the options: notes, an example or more, the exit statuses.
   virtual std::string footer() const = 0;
+  // Whether it is for crs's own use: no list of verbs shows it.
+  virtual bool hidden() const { return false; }
   // Whether it prints something that --json gives another form.
   virtual bool prints() const { return true; }
   // Adds its own options and arguments.
@@ -50,6 +52,7 @@ std::unique_ptr<Verb> make_remove_verb();
 std::unique_ptr<Verb> make_components_verb();
 std::unique_ptr<Verb> make_params_verb();
 std::unique_ptr<Verb> make_check_verb();
+std::unique_ptr<Verb> make_take_verb();
 
 // All of them, in the order in which a newcomer needs them.
 std::vector<std::unique_ptr<Verb>> make_verbs();

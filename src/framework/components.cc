@@ -70,6 +70,10 @@ ComponentRegistry::ComponentRegistry(Parameters& parameters, OutputLine output)
   parameters_.declare({"crs", std::string(), "The component to use; empty: the usable one with the highest priority."});
   parameters_.declare(
       {"crs_base_verbose", std::int64_t{0}, "How much the framework and every component say: 0 only what matters."});
+  parameters_.declare(
+      {"crs_helper", std::string(),
+       "The crs that takes the snapshots which a program asks for itself; empty: the installed one, else "
+       "the one in PATH."});
 }
 
 void ComponentRegistry::add(std::unique_ptr<Component> component) {

@@ -101,6 +101,29 @@ SnapshotWriter::~SnapshotWriter() {
   if (::getpid() == owner_) remove_partial();
 }
 
+void SnapshotWriter::set_layers(const std::vector<LayerTime>& layers) {
+  manifest_.clear_layers();
+  std::vector<store::LayerRecord> highest_first;
+  for (const LayerTime& time : layers) {
+    // A layer that could not yet is asked again, and again.
+    const bool again = !highest_first.empty() && highest_first.back().name() == time.layer;
+    if (!again) highest_first.emplace_back().set_name(time.layer);
+    highest_first.back().set_nanoseconds(highest_first.back().nanoseconds() + time.nanoseconds);
+  }
+  for (auto record = highest_first.rbegin(); record != highest_first.rend(); ++record) {
+    *manifest_.add_layers() = *record;
+  }
+}
+
+void SnapshotWriter::set_excluded(const std::vector<MemoryRange>& ranges) {
+  manifest_.clear_excluded();
+  for (const MemoryRange& range : ranges) {
+    store::RangeRecord& record = *manifest_.add_excluded();
+    record.set_start(range.start);
+    record.set_end(range.end);
+  }
+}
+
 std::string SnapshotWriter::final_location() const {
   return fmt::format("{}/{}", directory_.path(), *reference_.sequence);
 }

@@ -6,8 +6,10 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "crs/component.hpp"
+#include "crs/service.hpp"
 #include "store/job_directory.h"
 #include "store/manifest.h"
 #include "store/reference.h"
@@ -42,6 +44,12 @@ class SnapshotWriter : public SnapshotSink {
 
   const std::string& location() const override { return location_; }
   void commit(const SnapshotContents& contents) override;
+
+  // The layers of the program that got ready, highest first, for the manifest. One may stand there several times.
+  void set_layers(const std::vector<LayerTime>& layers);
+
+  // What the asker of the checkpoint or the program excludes, for the manifest.
+  void set_excluded(const std::vector<MemoryRange>& ranges);
 
   // JOB@SEQ, the name after the commit.
   const Reference& reference() const { return reference_; }

@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "store/directory_tree.h"
+#include "store/layer_times.h"
 
 namespace crs {
 namespace {
@@ -254,6 +255,8 @@ void Store::remove_sequence(const JobDirectory& directory, std::uint64_t sequenc
   const std::string doomed = make_unique_directory(directory.path(), fmt::format("{}{}-", kRemovedPrefix, sequence));
   disk_->rename_over(directory.descriptor(), name, doomed, directory.path());
   disk_->sync(directory.descriptor(), directory.path());
+  // Without its snapshot it says nothing; where it stays, it is in nobody's way.
+  ::unlinkat(directory.descriptor(), layer_times_name(sequence).c_str(), 0);
   removed.references.push_back({directory.job(), sequence});
   removed.bytes += bytes;
   remove_tree(directory.descriptor(), doomed, directory.path());

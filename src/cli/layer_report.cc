@@ -1,0 +1,55 @@
+#include "cli/layer_report.h"
+
+#include <sys/socket.h>
+
+#include <utility>
+
+#include "base/error.h"
+#include "store/layer_times.h"
+#include "wire/messages.h"
+
+namespace crs::cli {
+
+LayerReport::LayerReport(Context& context, Reference snapshot, const RestartNews& news, std::chrono::nanoseconds limit)
+    : context_(context), snapshot_(std::move(snapshot)), limit_(limit) {
+  auto [ours, theirs] = wire::Connection::make_pair();
+  connection_ = wire::Connection(std::move(ours), "the program");
+  program_end_ = std::move(theirs);
+  in_context("telling the program of its restart",
+             [&] { connection_.send(wire::to_message(wire::Restarted{.news = news})); });
+}
+
+LayerReport::~LayerReport() {
+  if (!waiting_.joinable()) return;
+  ::shutdown(connection_.number(), SHUT_RDWR);
+  waiting_.join();
+}
+
+void LayerReport::take(const wire::Message& message) {
+  const auto layers = wire::from<wire::Layers>(message);
+  failures_ = layers.failures;
+  for (const std::string& failure : failures_) {
+    context_.say(fmt::format("{} runs, but not as it did: {}", snapshot_.to_string(), failure));
+  }
+  record_layer_times(context_.store(), snapshot_, LayerRound::Restart, layers.times, layers.failures);
+}
+
+void LayerReport::wait() {
+  try {
+    const wire::Received received = connection_.receive(std::chrono::steady_clock::now() + limit_);
+    if (received.kind == wire::Received::Kind::Arrived) take(received.message);
+    if (received.kind == wire::Received::Kind::TimedOut) {
+      context_.say(fmt::format("warning: {} runs, but its layers have not come back within {} s", snapshot_.to_string(),
+                               std::chrono::duration_cast<std::chrono::seconds>(limit_).count()));
+    }
+  } catch (const Error& error) {
+    // The program runs all the same; the store may be a read-only copy.
+    context_.say_more(fmt::format("what the program's layers reported is lost: {}", error.what()));
+  }
+}
+
+void LayerReport::wait_aside() {
+  waiting_ = std::thread([this] { wait(); });
+}
+
+}  // namespace crs::cli

@@ -1,0 +1,55 @@
+#include <signal.h>
+
+#include "base/error.h"
+#include "cli/taker.h"
+#include "cli/verb.h"
+
+namespace crs::cli {
+namespace {
+
+// What libcrs starts when a program asks for a snapshot of itself (service/helper.h).
+class TakeVerb : public Verb {
+ public:
+  std::string name() const override { return "take"; }
+  std::string summary() const override { return "Take the snapshot that a program asks for"; }
+  std::string usage() const override { return "take --fd N"; }
+  std::string description() const override {
+    return "For libcrs: takes the snapshot of the program at the other end of the socket N.";
+  }
+  std::string footer() const override { return ""; }
+  bool hidden() const override { return true; }
+  bool prints() const override { return false; }
+  std::string action() const override { return "take the snapshot that a program asks for"; }
+
+  void define(CLI::App& app) override {
+    app.add_option("--fd", descriptor_, "The socket")->required()->check(CLI::Range(3, 1 << 30));
+  }
+
+  // The program hears of every failure, and is the one who tells it.
+  int execute(Context& context) override {
+    ::signal(SIGXFSZ, SIG_IGN);
+    wire::Connection connection(FileDescriptor(descriptor_), "the program");
+    const wire::Peer program = connection.peer();
+    if (program.pid == 0) fail(ErrorKind::Failed, "the program's process id cannot be seen");
+    Taker taker(context, connection, {.pid = program.pid, .job = "", .progress = {}});
+    while (!taker.layers()) {
+      const wire::Received received = connection.receive();
+      if (received.kind != wire::Received::Kind::Arrived) break;
+      try {
+        taker.handle(received.message);
+      } catch (const Error&) {
+        return kFailed;
+      }
+    }
+    return kDone;
+  }
+
+ private:
+  int descriptor_ = -1;
+};
+
+}  // namespace
+
+std::unique_ptr<Verb> make_take_verb() { return std::make_unique<TakeVerb>(); }
+
+}  // namespace crs::cli

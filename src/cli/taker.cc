@@ -1,0 +1,118 @@
+#include "cli/taker.h"
+
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "base/error.h"
+#include "cli/jobs.h"
+#include "store/disk.h"
+#include "store/layer_times.h"
+
+namespace crs::cli {
+namespace {
+
+FileDescriptor open_process(pid_t pid) {
+  const long number = ::syscall(SYS_pidfd_open, pid, 0);
+  if (number < 0) fail_errno(errno, "finding process {}", pid);
+  return FileDescriptor(static_cast<int>(number));
+}
+
+void send_signal(const FileDescriptor& process, int signal) {
+  // One that has ended meanwhile is no error here.
+  ::syscall(SYS_pidfd_send_signal, process.get(), signal, nullptr, 0);
+}
+
+}  // namespace
+
+Taker::Taker(Context& context, wire::Connection& connection, TakerOptions options)
+    : context_(context), connection_(connection), options_(std::move(options)), process_(open_process(options_.pid)) {}
+
+void Taker::handle(const wire::Message& message) {
+  try {
+    if (wire::is<wire::Begin>(message)) return begin(wire::from<wire::Begin>(message));
+    if (wire::is<wire::Commit>(message)) return commit(wire::from<wire::Commit>(message));
+    if (wire::is<wire::Picture>(message)) return picture(wire::from<wire::Picture>(message));
+    finish(wire::from<wire::Layers>(message));
+  } catch (Error& error) {
+    advise_about_space(error);
+    writer_.reset();  // nothing stays of it, and the next one need not wait
+    try {
+      connection_.send(wire::to_message(wire::Failure{error}));
+    } catch (const Error&) {  // the program has gone: the first cause counts
+    }
+    throw;
+  }
+}
+
+void Taker::begin(const wire::Begin& begin) {
+  if (writer_ != nullptr) fail(ErrorKind::Failed, "the program begins a second snapshot");
+  SnapshotRequest request;
+  request.job = options_.job.empty() ? job_of_process(context_.store(), options_.pid, begin.job) : options_.job;
+  request.component = component_ = begin.component;
+  request.component_version = begin.component_version;
+  request.interface_version = begin.interface_version;
+  request.wait_limit = options_.wait_limit;
+  request.progress = options_.progress;
+  writer_ = context_.store().begin(request);
+  writer_->set_layers(begin.layers);
+  connection_.send(wire::to_message(wire::Location{writer_->location(), writer_->reference().to_string()}));
+}
+
+SnapshotWriter& Taker::begun() {
+  if (writer_ == nullptr) fail(ErrorKind::Failed, "the program has not begun a snapshot");
+  return *writer_;
+}
+
+void Taker::commit(const wire::Commit& commit) {
+  begun().commit(commit.contents);
+  connection_.send(wire::to_message(wire::Committed{}));
+}
+
+void Taker::picture(const wire::Picture& picture) {
+  SnapshotWriter& writer = begun();
+  const Selection selection = context_.components().select(component_);
+  CheckpointOptions options;
+  options.remembered_path = context_.store().remembered_path(writer.reference().job);
+  options.leave_out = picture.leave_out;
+  options.exclude = picture.exclude;
+  options.expendable = picture.expendable;
+  options.channel = picture.channel;
+  options.progress = options_.progress;
+  // A program that is to end hears of it first, so that its layers can: it is stopped until the snapshot is safe.
+  ends_program_ = picture.after == AfterCheckpoint::Kill;
+  options.after = picture.after == AfterCheckpoint::Continue ? AfterCheckpoint::Continue : AfterCheckpoint::Stop;
+  writer.set_excluded(picture.exclude);
+  const CheckpointOutcome outcome = selection.module().checkpoint(options_.pid, writer, options);
+  if (!writer.committed()) fail(ErrorKind::Failed, "component {} stored no snapshot", selection.name());
+  connection_.send(
+      wire::to_message(wire::Outcome{ends_program_ ? State::Term : State::Continue, outcome.pause_nanoseconds}));
+  if (ends_program_) end_program();
+}
+
+void Taker::end_program() {
+  constexpr std::chrono::seconds kLongestEnd{10};
+  send_signal(process_, SIGCONT);
+  try {
+    const wire::Received received = connection_.receive(std::chrono::steady_clock::now() + kLongestEnd);
+    if (received.kind == wire::Received::Kind::Arrived) finish(wire::from<wire::Layers>(received.message));
+  } catch (const Error&) {  // what it says no longer counts
+  }
+  if (!layers_) layers_.emplace();
+  send_signal(process_, SIGKILL);
+}
+
+void Taker::finish(const wire::Layers& layers) {
+  layers_ = layers;
+  if (!committed()) return;
+  try {
+    record_layer_times(context_.store(), writer_->reference(), LayerRound::Checkpoint, layers.times, layers.failures);
+  } catch (const Error&) {
+    // The snapshot is complete without them; how long the layers took is then unknown.
+  }
+}
+
+}  // namespace crs::cli

@@ -1,0 +1,58 @@
+// The taker of a snapshot, for a program whose service has told its layers: makes the snapshot in the store, takes the
+// picture where the program's component wants one, and answers over a connection (wire/messages.h).
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/file_descriptor.h"
+#include "cli/context.h"
+#include "store/snapshot_writer.h"
+#include "wire/connection.h"
+#include "wire/messages.h"
+
+namespace crs::cli {
+
+// Whose snapshot it is, and what the asker wants beside what the program says.
+struct TakerOptions {
+  pid_t pid = 0;
+  std::string job;                                                  // "": found by the process, or as the program says
+  std::chrono::milliseconds wait_limit = std::chrono::minutes(10);  // for another checkpoint of the job
+  std::function<void(const std::string&)> progress;                 // one line for a person; may be empty
+};
+
+class Taker {
+ public:
+  // Context and connection outlive the object.
+  Taker(Context& context, wire::Connection& connection, TakerOptions options);
+
+  // Answers one message of the program's. A failure is told to the program, and thrown.
+  void handle(const wire::Message& message);
+
+  // Once the program has sent what its layers needed there is nothing more to come.
+  const std::optional<wire::Layers>& layers() const noexcept { return layers_; }
+  const SnapshotWriter* writer() const noexcept { return writer_.get(); }
+  bool committed() const noexcept { return writer_ != nullptr && writer_->committed(); }
+
+ private:
+  void begin(const wire::Begin& begin);
+  void commit(const wire::Commit& commit);
+  void picture(const wire::Picture& picture);
+  void finish(const wire::Layers& layers);
+  void end_program();
+  SnapshotWriter& begun();
+
+  Context& context_;
+  wire::Connection& connection_;
+  TakerOptions options_;
+  FileDescriptor process_;  // a pidfd: the id may be another's by the time the program is to be ended
+  std::string component_;
+  std::unique_ptr<SnapshotWriter> writer_;
+  bool ends_program_ = false;
+  std::optional<wire::Layers> layers_;
+};
+
+}  // namespace crs::cli

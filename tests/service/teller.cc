@@ -1,0 +1,136 @@
+// A program with a service and two layers, which does what its arguments say, one after the other, and tells on its
+// standard output, a line at a time, what happened. After the first argument, the crs that takes its snapshots:
+//
+//   wait             until SIGUSR1 comes
+//   checkpoint, stop, kill   of itself
+//   news             what the last restart said
+//   variable NAME    its value as the service has it
+//   thread           one more, which waits for ever
+//   exit N
+#include <signal.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <deque>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "base/error.h"
+#include "crs/service.hpp"
+#include "service/helper.h"
+#include "service/native_in_program.h"
+#include "service/taker_place.h"
+
+namespace {
+
+void tell(const std::string& line) {
+  const std::string text = line + "\n";
+  if (::write(STDOUT_FILENO, text.data(), text.size()) < 0) std::abort();
+}
+
+class TellingLayer : public crs::Layer {
+ public:
+  explicit TellingLayer(std::string name) : name_(std::move(name)) {}
+  crs::Answer notify(crs::State state) override {
+    tell(name_ + " " + crs::name_of(state));
+    const char* failing = std::getenv("TELLER_FAILS");
+    if (failing != nullptr && name_ + " " + crs::name_of(state) == failing) {
+      crs::fail(crs::ErrorKind::Failed, "it was told to fail");
+    }
+    return crs::Answer::Done;
+  }
+
+ private:
+  std::string name_;
+};
+
+class Teller {
+ public:
+  explicit Teller(const std::string& helper)
+      : component_(crs::make_native_in_program(crs::find_helper(helper))),
+        module_(component_->query().module),
+        service_(*module_, component_->capabilities(),
+                 crs::make_helper_places({"native", component_->version(), component_->interface_version()},
+                                         {.program = crs::find_helper(helper), .arguments = {}},
+                                         [this] { return &service_; })) {
+    lower_member_ = service_.register_layer("lower", lower_);
+    upper_member_ = service_.register_layer("upper", upper_);
+  }
+
+  // Whether there is more to do.
+  void perform(std::deque<std::string>& words) {
+    const std::string word = take(words);
+    if (word == "wait") return wait();
+    if (word == "checkpoint") return checkpoint(crs::AfterCheckpoint::Continue);
+    if (word == "stop") return checkpoint(crs::AfterCheckpoint::Stop);
+    if (word == "kill") return checkpoint(crs::AfterCheckpoint::Kill);
+    if (word == "news") return news();
+    if (word == "variable") return variable(take(words));
+    if (word == "thread") return std::thread([] { ::pause(); }).detach();
+    if (word == "exit") std::exit(std::stoi(take(words)));
+    std::abort();
+  }
+
+ private:
+  static std::string take(std::deque<std::string>& words) {
+    std::string word = words.front();
+    words.pop_front();
+    return word;
+  }
+
+  static void wait() {
+    tell("waiting");
+    sigset_t set;
+    ::sigemptyset(&set);
+    ::sigaddset(&set, SIGUSR1);
+    int signal = 0;
+    ::sigwait(&set, &signal);
+  }
+
+  void checkpoint(crs::AfterCheckpoint after) {
+    crs::ServiceCheckpointOptions options;
+    options.after = after;
+    try {
+      const crs::Checkpointed outcome = service_.checkpoint(options);
+      tell(std::string("checkpoint ") + crs::name_of(outcome.state) + " " + outcome.reference);
+    } catch (const crs::Error& error) {
+      tell(std::string("failed ") + error.what());
+    }
+  }
+
+  void news() {
+    const auto news = service_.news();
+    tell(news ? "news " + news->reference + " of " + news->job + ", " + std::to_string(news->environment.size()) +
+                    " variables"
+              : "no news");
+  }
+
+  void variable(const std::string& name) {
+    const auto value = service_.environment(name);
+    tell("variable " + name + "=" + value.value_or("(none)"));
+  }
+
+  std::unique_ptr<crs::Component> component_;
+  std::unique_ptr<crs::Module> module_;
+  crs::Service service_;
+  TellingLayer lower_{"lower"};
+  TellingLayer upper_{"upper"};
+  crs::LayerRegistration lower_member_;
+  crs::LayerRegistration upper_member_;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  sigset_t set;
+  ::sigemptyset(&set);
+  ::sigaddset(&set, SIGUSR1);
+  ::sigprocmask(SIG_BLOCK, &set, nullptr);
+  std::deque<std::string> words(argv + 1, argv + argc);
+  const std::string helper = words.front();
+  words.pop_front();
+  Teller teller(helper);
+  while (!words.empty()) teller.perform(words);
+  tell("done");
+}
