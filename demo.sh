@@ -6,6 +6,13 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 limit=${1:-12000000000}
 
+# What the starting program left open (some editors' terminals do) would be the demonstration's program's, too, and a pipe that leads out
+# of it cannot be kept.
+for descriptor in /proc/self/fd/*; do
+  number=${descriptor##*/}
+  if ((number > 2)); then eval "exec $number>&-"; fi
+done
+
 heading() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 tell() { printf '  %s\n' "$*"; }
 # Shows a command as a user would type it, then runs it.
