@@ -1,6 +1,5 @@
-// A seccomp filter cannot be read without the capability.
-// subject: ordinary-only
-// subject: refused seccomp
+// A program under a seccomp filter of its own is refused, whoever asks, and goes on.
+// subject: refused CRS does not keep seccomp filters yet
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <stddef.h>

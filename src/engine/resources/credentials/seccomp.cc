@@ -29,7 +29,7 @@ void refuse_thread(pid_t pid, pid_t tid, const ProcessStatus& own, Refusals& ref
       mode == kStrict ? "in seccomp's strict mode"
                       : fmt::format("under {} seccomp filters", status.field("Seccomp_filters").value_or("some"));
   refusals.add(fmt::format("thread {} of process {} runs {}", tid, pid, what),
-               "the kernel does not let them be read and put back without privileges; start the program without them");
+               "CRS does not keep seccomp filters yet, not for root either; start the program without them");
 }
 
 }  // namespace
