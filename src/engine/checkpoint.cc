@@ -4,6 +4,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <optional>
 #include <sstream>
 
 #include "base/error.h"
@@ -25,6 +26,7 @@
 #include "engine/suitability/suitability.h"
 #include "engine/tracee/borrowed_process.h"
 #include "engine/tracee/child_signal.h"
+#include "engine/tracee/stop_signals.h"
 
 namespace crs::engine {
 namespace {
@@ -133,6 +135,7 @@ CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOpti
   });
 
   // Stop all threads.
+  std::optional<StopSignalsBlocked> stop_signals(std::in_place);
   auto process = passes.run("freeze", [&] {
     return std::make_unique<StoppedProcess>(pid, [&](pid_t tid) { return survey.waits.elapsed(tid); });
   });
@@ -171,6 +174,7 @@ CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOpti
   if (options.after == AfterCheckpoint::Continue) {
     keeper.look();
     process->release();
+    stop_signals.reset();
     keeper.keep();
   }
   contents.pause_nanoseconds = nanoseconds_since(process->since());

@@ -341,9 +341,26 @@ def output_that_cannot_be_written(workspace):
     check(workspace.wait_exit(process) == 137, f"{process.returncode}")
 
 
+def stopped_in_the_middle(workspace):
+    """Ctrl-Z while the program is held waits until it is not: the program goes on, and crs once it is continued."""
+    program = "import os, time\nmuch = os.urandom(300 << 20)\nos.write(1, b'up\\n')\nwhile True: time.sleep(0.01)\n"
+    process = workspace.start([PYTHON, "-c", program])
+    wait_until(lambda: "up" in (workspace.work / "stdout.txt").read_text(), "the program is up", 60)
+    # A job of its own, as a shell's: in a process group without a parent in the session nothing stops (setpgid(2)).
+    command = [workspace.crs_path, "checkpoint", "--name", "held", process.pid]
+    checkpoint = workspace.start(command, start_new_session=False, process_group=0)
+    wait_until(lambda: state_of(process.pid) == "t", "the program is held")
+    os.kill(checkpoint.pid, signal.SIGTSTP)
+    wait_until(lambda: state_of(checkpoint.pid) == "T", "the checkpoint is stopped")
+    check(state_of(process.pid) in "SR", f"the program is in state {state_of(process.pid)} while crs checkpoint is stopped")
+    os.kill(checkpoint.pid, signal.SIGCONT)
+    check(workspace.wait_exit(checkpoint, 60) == 0 and workspace.snapshots() == ["held@1"], f"{workspace.snapshots()}")
+    check(is_alive(process.pid), "the program has ended")
+
+
 TESTS = [prints_the_reference_alone, figures_in_json_and_show, default_job_names, chosen_names, stop_and_kill, refused_without_a_trace,
          children_are_named, two_at_once, time_limit_of_the_wait, one_program_under_two_names, ended_jobs, no_targets, main_thread_ended,
-         output_that_cannot_be_written]
+         output_that_cannot_be_written, stopped_in_the_middle]
 
 
 def main():
