@@ -6,15 +6,13 @@
 
 #include <cerrno>
 #include <string>
+#include <utility>
 
 #include "base/error.h"
 #include "base/io.h"
 
 namespace crs::cli {
 namespace {
-
-constexpr int kLooksForStop = 20;
-constexpr timespec kLookInterval{.tv_sec = 0, .tv_nsec = 50'000'000};
 
 bool is_stop_of_terminal(int signal) { return signal == SIGTSTP || signal == SIGTTIN || signal == SIGTTOU; }
 
@@ -40,9 +38,12 @@ bool is_for_group(const siginfo_t& signal) {
 
 }  // namespace
 
-ForegroundProgram::ForegroundProgram(pid_t pid, pid_t wait_pid)
-    : pid_(pid), wait_pid_(wait_pid), process_(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))), terminal_(pid) {
-  terminal_.lend();
+ForegroundProgram::ForegroundProgram(pid_t pid, pid_t wait_pid, std::unique_ptr<ForegroundTerminal> terminal)
+    : pid_(pid),
+      wait_pid_(wait_pid),
+      process_(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))),
+      terminal_(std::move(terminal)) {
+  terminal_->lend();
 }
 
 bool ForegroundProgram::reached_program(const siginfo_t& signal) const {
@@ -52,25 +53,16 @@ bool ForegroundProgram::reached_program(const siginfo_t& signal) const {
 int ForegroundProgram::wait() {
   // The program may have ended or stopped before its signals were waited for.
   if (handle_children() == Progress::Ended) return exit_status_;
-  while (true) {
-    siginfo_t signal{};
-    if (next_signal(signal)) {
-      if (signal.si_signo != SIGCHLD) handle(signal);
-    } else if (looks_for_stop_ > 0) {
-      --looks_for_stop_;
-      if (stopped()) stop_along(SIGTSTP);
-    }
-    if (handle_children() == Progress::Ended) return exit_status_;
-  }
-}
-
-bool ForegroundProgram::next_signal(siginfo_t& signal) const {
   sigset_t all;
   ::sigfillset(&all);
-  // The time limit only counts while a stop of a program below another process is to be expected, of which there is no
-  // report.
-  const int result = looks_for_stop_ > 0 ? ::sigtimedwait(&all, &signal, &kLookInterval) : ::sigwaitinfo(&all, &signal);
-  return result > 0;
+  while (true) {
+    siginfo_t signal{};
+    if (::sigwaitinfo(&all, &signal) > 0 && signal.si_signo != SIGCHLD) handle(signal);
+    if (handle_children() == Progress::Ended) return exit_status_;
+    // Of a program that is not our child, its parent's SIGCHLD says that it has stopped but not by which signal; the
+    // terminal's own comes to us as well if it is in our group.
+    if (wait_pid_ != pid_ && stopped()) stop_along(terminal_stop_ != 0 ? terminal_stop_ : SIGSTOP);
+  }
 }
 
 ForegroundProgram::Progress ForegroundProgram::handle_children() {
@@ -93,7 +85,7 @@ ForegroundProgram::Progress ForegroundProgram::handle_children() {
 void ForegroundProgram::handle(const siginfo_t& signal) {
   // The kernel's answer to a write of our own (SIGPIPE).
   if (signal.si_code == SI_USER && signal.si_pid == ::getpid()) return;
-  if (is_stop_of_terminal(signal.si_signo) && wait_pid_ != pid_) looks_for_stop_ = kLooksForStop;
+  if (is_stop_of_terminal(signal.si_signo)) terminal_stop_ = signal.si_signo;
   if (!reached_program(signal)) forward(signal);
 }
 
@@ -120,10 +112,10 @@ void ForegroundProgram::stop_along(int signal) {
   // A program that was stopped by a plain SIGSTOP is continued by its process id as often as through the shell. Only a
   // shell's own job (a group of its own on a terminal) stops along then: elsewhere nobody would continue crs, and it
   // would never see the end.
-  const bool is_job = terminal_.exists() && (is_stop_of_terminal(signal) || ::getpgrp() == ::getpid());
-  looks_for_stop_ = 0;
+  const bool is_job = terminal_->exists() && (is_stop_of_terminal(signal) || ::getpgrp() == ::getpid());
   if (!is_job || !stopped()) return;
-  terminal_.take_back();
+  terminal_stop_ = 0;
+  terminal_->take_back();
   ::kill(::getpid(), SIGSTOP);
   // Continued. SIGCONT is blocked and still to be taken: it says the same as what follows.
   sigset_t continued;
@@ -131,8 +123,11 @@ void ForegroundProgram::stop_along(int signal) {
   ::sigaddset(&continued, SIGCONT);
   const timespec at_once{};
   ::sigtimedwait(&continued, nullptr, &at_once);
-  terminal_.lend();
-  if (stopped()) ::syscall(SYS_pidfd_send_signal, process_.get(), SIGCONT, nullptr, 0);
+  terminal_->lend();
+  if (!stopped()) return;
+  // A group of its own has stopped as a whole, the program's children with it.
+  if (terminal_->group() == 0 || ::kill(-terminal_->group(), SIGCONT) != 0)
+    ::syscall(SYS_pidfd_send_signal, process_.get(), SIGCONT, nullptr, 0);
 }
 
 }  // namespace crs::cli

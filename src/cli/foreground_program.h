@@ -4,6 +4,8 @@
 #include <signal.h>
 #include <sys/types.h>
 
+#include <memory>
+
 #include "base/file_descriptor.h"
 #include "cli/foreground_terminal.h"
 
@@ -17,8 +19,8 @@ namespace crs::cli {
 class ForegroundProgram {
  public:
   // `pid` is what signals go to, `wait_pid` the child that ends with the program's status (crs/component.hpp,
-  // RestartedProgram).
-  ForegroundProgram(pid_t pid, pid_t wait_pid);
+  // RestartedProgram). `terminal` may have been lent to it before it ran.
+  ForegroundProgram(pid_t pid, pid_t wait_pid, std::unique_ptr<ForegroundTerminal> terminal);
 
   // Returns the program's exit status, or 128+N if signal N ended it.
   int wait();
@@ -34,13 +36,12 @@ class ForegroundProgram {
   bool reached_program(const siginfo_t& signal) const;
   bool stopped() const;
   void stop_along(int signal);
-  bool next_signal(siginfo_t& signal) const;
 
   pid_t pid_;
   pid_t wait_pid_;
   FileDescriptor process_;  // a pidfd: the process id may be another's by the time a signal arrives
-  ForegroundTerminal terminal_;
-  int looks_for_stop_ = 0;  // how many more times to look whether a program that is not our child has stopped
+  std::unique_ptr<ForegroundTerminal> terminal_;
+  int terminal_stop_ = 0;  // the last signal by which the terminal stops its jobs
   int exit_status_ = 0;
   bool killed_ = false;
 };

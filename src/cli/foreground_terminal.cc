@@ -14,6 +14,7 @@ void ForegroundTerminal::lend() {
   const bool may_have_it = group > 0 && group != ::getpgrp() && ::getsid(program_) == ::getsid(0);
   if (!may_have_it || ::tcgetpgrp(terminal_.get()) != ::getpgrp()) return;
   lent_ = ::tcsetpgrp(terminal_.get(), group) == 0;
+  if (lent_) group_ = group;
 }
 
 void ForegroundTerminal::take_back() {

@@ -22,11 +22,14 @@ class ForegroundTerminal {
   // terminal.
   void lend();
   void take_back();
+  // The process group that the terminal was lent to last; 0: none.
+  pid_t group() const noexcept { return group_; }
 
  private:
   pid_t program_;
   FileDescriptor terminal_;
   bool lent_ = false;
+  pid_t group_ = 0;
 };
 
 }  // namespace crs::cli

@@ -131,11 +131,16 @@ class RestartVerb : public Verb {
     // Under this command's own id until the program is there: two restarts at once do not both get through.
     std::optional<Announcement> announcement = announce_restart(context, job);
     std::string problem;
+    std::unique_ptr<ForegroundTerminal> terminal;
     const auto before_start = [&](pid_t pid) {
       // A signal that comes earlier ends this command and with it what it has made of the program; one that comes later
       // goes on to the program.
       signals.block_all();
       if (announcement) problem = hand_over(*announcement, pid);
+      if (detach_) return;
+      // Before it runs: a shell that finds itself in the background of its terminal ends.
+      terminal = std::make_unique<ForegroundTerminal>(pid);
+      terminal->lend();
     };
     LayerReport report(context, snapshot.reference, news(context, snapshot, job), layers_timeout());
     const RestartedProgram program =
@@ -153,7 +158,8 @@ class RestartVerb : public Verb {
     signals.block_all();  // SIGCHLD, too, which the component may have let through again
     signals.stay_blocked();
     report.wait_aside();
-    return ForegroundProgram(program.pid, program.wait_pid).wait();
+    if (!terminal) terminal = std::make_unique<ForegroundTerminal>(program.pid);
+    return ForegroundProgram(program.pid, program.wait_pid, std::move(terminal)).wait();
   }
 
  private:

@@ -83,7 +83,7 @@ class RunVerb : public Verb {
       context.say_more(fmt::format("job {} runs as process {}", job, child));
     });
     signals.stay_blocked();
-    ForegroundProgram program(pid, pid);
+    ForegroundProgram program(pid, pid, std::make_unique<ForegroundTerminal>(pid));
     const int status = program.wait();
     // As a shell does: a program that is killed cannot put back what it changed.
     if (!program.killed()) terminal_settings.keep_changes();

@@ -91,10 +91,11 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
 
   // Make the process; it prepares itself as far as ordinary code can.
   const PrivateDescriptors numbers(image);
+  const SessionPlace place = session_place(image.session(), options);
   const auto prepare = [&] {
     std::vector<std::string> notes;
     NewbornContext context{options, content, notes, own_standard_streams(), numbers.all.first, numbers.all.end};
-    restore_session_inside(context, image.session());
+    restore_session_inside(place);
     lift_soft_limits_inside();
     restore_descriptors_inside(context, image.descriptors());
     restore_memory_inside(context, image.memory(), numbers.memory);

@@ -13,7 +13,7 @@ import struct
 import sys
 import termios
 
-from harness import Workspace, check, children_of, read_text, run_cases, users_to_test, wait_until
+from harness import Workspace, check, children_of, descendants_of, read_text, run_cases, users_to_test, wait_until
 
 # Any user may execute this one.
 PYTHON = "/usr/bin/python3"
@@ -268,7 +268,57 @@ def detached(workspace):
         workspace.wait_gone()
 
 
-TESTS = [raw_mode, job_control, redirected, duplicates, two_terminals, detached]
+def start_shell(workspace, terminal):
+    """A real shell in the place of the small one's job; returns the small one's Popen."""
+    terminal.run("bash", "--norc", "--noprofile", "-i")
+    terminal.press(b"PS1='at''tention '\n")
+    terminal.expect(b"\nattention ")
+
+
+def ask_shell(terminal, command, answer):
+    terminal.press(command + b"\n")
+    terminal.expect(answer)
+
+
+def interactive_shell(workspace):
+    """An interactive bash goes on, leads its group, runs and stops jobs, and ends when it is told to; twice."""
+    with Terminal(workspace) as terminal:
+        start_shell(workspace, terminal)
+        ask_shell(terminal, b"kept=42", b"attention ")
+        (pid,) = children_of(terminal.shell.pid)
+        reference = checkpoint_and_kill(workspace, terminal, pid)
+    for round_number in range(2):
+        with Terminal(workspace) as terminal:
+            # A shell like any user's starts it.
+            start_shell(workspace, terminal)
+            terminal.press(b"PS1='outer''most '\n%s restart %s\n" % (os.fsencode(workspace.crs_path), reference.encode()))
+            ask_shell(terminal, b"", b"attention ")
+            ask_shell(terminal, b"echo answer $((kept))", b"\nanswer 42")
+            ask_shell(terminal, b"/bin/echo child $?", b"\nchild 0")
+            ask_shell(terminal, b"echo started; sleep 1000", b"\nstarted")
+            wait_until(lambda: any("sleep" in read_text(f"/proc/{child}/comm") for child in descendants_of(terminal.shell.pid)), "sleep runs")
+            terminal.press(b"\x1a")
+            terminal.expect(b"Stopped")
+            ask_shell(terminal, b"kill -9 %1; wait; echo gone", b"\ngone")
+            if round_number == 0:
+                shells = [pid for pid in descendants_of(terminal.shell.pid) if read_text(f"/proc/{pid}/comm") == "bash\n"]
+                reference = workspace.checkpoint(reference.split("@")[0])
+                os.kill(shells[-1], signal.SIGKILL)
+                ask_shell(terminal, b"echo status $?", b"\nstatus 137")
+            else:
+                ask_shell(terminal, b"suspend", b"Stopped")
+                ask_shell(terminal, b"echo between", b"\nbetween")
+                ask_shell(terminal, b"fg", b"restart")
+                ask_shell(terminal, b"echo again $((kept))", b"\nagain 42")
+                ask_shell(terminal, b"exit 7", b"outermost ")
+                ask_shell(terminal, b"echo status $?", b"\nstatus 7")
+            terminal.press(b"exit 3\n")
+            terminal.expect(b"shell: ended 3")
+            workspace.wait_exit(terminal.shell)
+        workspace.wait_gone()
+
+
+TESTS = [raw_mode, job_control, interactive_shell, redirected, duplicates, two_terminals, detached]
 
 
 def main():

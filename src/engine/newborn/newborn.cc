@@ -92,8 +92,8 @@ void mount_own_proc() {
     fail_errno(errno, "cannot mount /proc");
 }
 
-[[noreturn]] void live_as_init(Channel& to_command, pid_t pid, Channel& newborn_channel, int first_private_descriptor,
-                               const Newborn::Prepare& prepare) {
+[[noreturn]] void live_as_init(Channel& to_command, StopReport& stops, pid_t pid, Channel& newborn_channel,
+                               int first_private_descriptor, const Newborn::Prepare& prepare) {
   try {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     to_command.receive(kPatienceSeconds);  // the ids are mapped
@@ -106,11 +106,12 @@ void mount_own_proc() {
     const pid_t program = clone_process(0, pid);
     if (program == 0) {
       to_command.close();
+      stops.close();
       live(std::move(newborn_channel), first_private_descriptor, prepare);
     }
     newborn_channel.close();
     to_command.send(kReady);
-    run_init(program, to_command);
+    run_init(program, to_command, stops);
   } catch (const std::exception& error) {
     to_command.send_error(error);
   }
@@ -161,13 +162,14 @@ void Newborn::start_in_place() {
 void Newborn::start_below_init() {
   auto [mine, theirs] = Channel::make();
   auto [to_init, from_init] = Channel::make();
+  StopReport stops;
   const bool with_user = plan_.way == IdPlan::Way::UserNamespace;
   init_ = clone_process(CLONE_NEWPID | CLONE_NEWNS | (with_user ? CLONE_NEWUSER : 0), 0);
   if (init_ == 0) {
     block_all_signals();
     mine.close();
     to_init.close();
-    live_as_init(from_init, wanted_, theirs, first_private_descriptor_, prepare_);
+    live_as_init(from_init, stops, wanted_, theirs, first_private_descriptor_, prepare_);
   }
   channel_ = std::move(mine);
   theirs.close();

@@ -25,6 +25,12 @@ int controlling_terminal_of(pid_t pid) {
   return terminal;
 }
 
+// A command that a shell with job control, or a terminal's own process, has started alone: it leads its group, and its
+// streams are the terminal's (tcgetpgrp(3) fails for any other than the controlling one).
+bool is_job_on_terminal() {
+  return ::getpgrp() == ::getpid() && ::tcgetpgrp(STDIN_FILENO) >= 0 && ::tcgetpgrp(STDOUT_FILENO) >= 0;
+}
+
 }  // namespace
 
 void capture_session(CaptureContext& context, image::Session& session) {
@@ -35,13 +41,19 @@ void capture_session(CaptureContext& context, image::Session& session) {
   session.set_controlling_terminal(controlling_terminal_of(context.pid) != 0);
 }
 
-void restore_session_inside(NewbornContext& context, const image::Session& session) {
-  if (session.controlling_terminal() && !context.options.detach) return;
-  if (session.session_leader()) {
-    if (::setsid() < 0) fail_errno(errno, "cannot make the program a session leader");
-  } else if (session.group_leader()) {
-    if (::setpgid(0, 0) != 0) fail_errno(errno, "cannot make the program a process group leader");
-  }
+SessionPlace session_place(const image::Session& session, const RestartOptions& options) {
+  const bool leader = session.group_leader() || session.session_leader();
+  if (session.controlling_terminal() && !options.detach)
+    return leader && is_job_on_terminal() ? SessionPlace::OwnGroup : SessionPlace::OfCaller;
+  if (session.session_leader()) return SessionPlace::OwnSession;
+  return leader ? SessionPlace::OwnGroup : SessionPlace::OfCaller;
+}
+
+void restore_session_inside(SessionPlace place) {
+  if (place == SessionPlace::OwnSession && ::setsid() < 0)
+    fail_errno(errno, "cannot make the program a session leader");
+  if (place == SessionPlace::OwnGroup && ::setpgid(0, 0) != 0)
+    fail_errno(errno, "cannot make the program a process group leader");
 }
 
 }  // namespace crs::engine

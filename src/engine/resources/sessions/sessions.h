@@ -9,8 +9,20 @@ namespace crs::engine {
 
 void capture_session(CaptureContext& context, image::Session& session);
 
-// In the newborn. A program that had a controlling terminal and is restarted in the foreground stays in the session and
-// the group of the restart command: it is to read from that one's terminal and to be stopped from it.
-void restore_session_inside(NewbornContext& context, const image::Session& session);
+// Where the program belongs in its new life.
+enum class SessionPlace {
+  OfCaller,  // in the restart command's session and process group
+  OwnGroup,  // in its session, leading a group
+  OwnSession,
+};
+
+// In the restart command. A program that had a controlling terminal and is restarted in the foreground stays in the
+// command's session: it is to read from that one's terminal and to be stopped from it. There it leads a process group
+// again, as a shell's job does and a shell must, if the command is such a job by itself: where it shares its group or
+// the other end of a stream with other commands (`crs restart sim | less`), the terminal is all of theirs.
+SessionPlace session_place(const image::Session& session, const RestartOptions& options);
+
+// In the newborn.
+void restore_session_inside(SessionPlace place);
 
 }  // namespace crs::engine
