@@ -2,13 +2,11 @@
 """Standard streams that are no terminal: files, pipes to outside, closed ones, duplicates, and what a restart gives in their place; other
 descriptors that lead outside."""
 
-import argparse
 import os
-import pathlib
 import resource
 import socket
 
-from harness import Workspace, check, read_text, run_cases, users_to_test, wait_until
+from harness import check, read_text, run_tests, wait_until
 
 # Any user may execute this one.
 PYTHON = "/usr/bin/python3"
@@ -184,6 +182,42 @@ def socket_as_output(workspace):
     ours.close()
 
 
+def another_users_file(workspace):
+    """A file that only the shell which started the program could open: the restart gives others, and the checkpoint says so."""
+    if not workspace.drops:
+        return
+    output = workspace.directory / "log-of-root"
+    with open(output, "wb") as stream:
+        output.chmod(0o600)
+        job = Job(workspace, "2>&1 5>&1", 1, 2, 5, stdout=os.fdopen(os.dup(stream.fileno()), "wb"))
+    result = workspace.checkpoint_result(str(job.pid))
+    check(f"descriptor 1 of process {job.pid} is {output}, a file that cannot be opened again" in result.stderr, f"{result}")
+    reference = job.snapshot()
+    end(workspace, workspace.restart_in_foreground(reference, stdout=workspace.output_file("output")))
+    check(read_text(output) == "before 1\nbefore 2\nbefore 5\n", read_text(output))
+    check(read_text(workspace.work / "output") == "after 1\nafter 5\n", read_text(workspace.work / "output"))
+    check(read_text(workspace.work / "stderr.txt").endswith("after 2\n"), read_text(workspace.work / "stderr.txt"))
+
+
+def covered_file(workspace):
+    """A file that a mount has covered since, and no path reaches any more."""
+    if workspace.drops or not workspace.am_root:
+        return
+    place = workspace.make_directory("covered")
+    job = Job(workspace, f">{place}/output", 1)
+    if workspace.run(["mount", "-t", "tmpfs", "none", place]).status != 0:
+        return print("not checked: nothing may be mounted here")
+    try:
+        result = workspace.checkpoint_result(str(job.pid))
+        check(f"{place}/output, a file that cannot be opened again" in result.stderr, f"{result}")
+        reference = job.snapshot()
+    finally:
+        workspace.run(["umount", place])
+    end(workspace, workspace.restart_in_foreground(reference, stdout=workspace.output_file("output")))
+    check(read_text(place / "output") == "before 1\n", read_text(place / "output"))
+    check(read_text(workspace.work / "output") == "after 1\n", read_text(workspace.work / "output"))
+
+
 def low_limit(workspace):
     """A restart under a lower limit of open files: the soft one is no obstacle, a hard one is named."""
     program = r"""
@@ -205,25 +239,9 @@ os.write(700, b"at 700\n")
     check(read_text(workspace.work / "output") == "at 700\n", read_text(workspace.work / "output"))
 
 
-TESTS = [files, pipes_to_outside, pipes_to_files, closed, closed_at_restart, sharing, other_pipe, socket_as_output, low_limit]
-
-
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--crs", required=True)
-    parser.add_argument("--only")
-    parser.add_argument("--verbose", action="store_true")
-    options, _ = parser.parse_known_args()
-
-    def case(test, user):
-        def run():
-            with Workspace(pathlib.Path(options.crs), user=user, verbose=options.verbose) as workspace:
-                test(workspace)
-
-        return f"{test.__name__} as {user}", run
-
-    run_cases([case(test, user) for user in users_to_test() for test in TESTS if options.only in (None, test.__name__)])
+TESTS = [files, pipes_to_outside, pipes_to_files, closed, closed_at_restart, sharing, other_pipe, socket_as_output, another_users_file,
+         covered_file, low_limit]
 
 
 if __name__ == "__main__":
-    main()
+    run_tests(TESTS)

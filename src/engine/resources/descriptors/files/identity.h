@@ -21,6 +21,10 @@ enum class Reach {
 };
 Reach reach_of(const Seen& seen);
 
+// A regular file by which the process has standard input, output or error and which cannot be opened again from here:
+// no path leads to it, or only the shell that handed it over may open it.
+bool is_stream_out_of_reach(const Seen& seen);
+
 // Records a file that its path reaches. `pid`: the process as this one sees it; its own files in /proc are recorded as
 // /proc/self.
 void identify(const Seen& seen, pid_t pid, pid_t own_pid, image::FileIdentity& file);

@@ -44,7 +44,7 @@ FileDescriptor open_file_again(const image::OpenDescription& description) {
 }  // namespace
 
 bool RegularFileKind::recognises(const TableCapture& /*table*/, const Seen& seen) {
-  return S_ISREG(seen.status.st_mode) && reach_of(seen) == Reach::ByPath;
+  return S_ISREG(seen.status.st_mode) && reach_of(seen) == Reach::ByPath && !is_stream_out_of_reach(seen);
 }
 
 void RegularFileKind::capture(TableCapture& table, const Seen& seen, Description& description) {

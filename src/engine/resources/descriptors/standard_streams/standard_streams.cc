@@ -10,6 +10,7 @@
 #include <cerrno>
 
 #include "base/error.h"
+#include "engine/resources/descriptors/files/identity.h"
 #include "engine/resources/descriptors/terminals/terminals.h"
 
 namespace crs::engine {
@@ -34,7 +35,8 @@ bool is_same_object(const struct stat& a, const struct stat& b) {
 
 std::string describe(const Seen& seen) {
   return fmt::format("{} {}",
-                     S_ISCHR(seen.status.st_mode)    ? "terminal"
+                     S_ISREG(seen.status.st_mode)    ? "file"
+                     : S_ISCHR(seen.status.st_mode)  ? "terminal"
                      : S_ISFIFO(seen.status.st_mode) ? "pipe"
                                                      : "socket",
                      seen.link);
@@ -80,14 +82,19 @@ std::optional<int> standard_stream_of(const TableCapture& table, const Seen& see
 }
 
 bool StandardStreamKind::recognises(const TableCapture& table, const Seen& seen) {
-  return may_lead_outside(seen) && standard_stream_of(table, seen).has_value();
+  return is_stream_out_of_reach(seen) || (may_lead_outside(seen) && standard_stream_of(table, seen).has_value());
 }
 
 void StandardStreamKind::capture(TableCapture& table, const Seen& seen, Description& description) {
   image::StandardStream& stream = *description.mutable_standard_stream();
-  stream.set_stream(*standard_stream_of(table, seen));  // the table sets it for parts
+  stream.set_stream(standard_stream_of(table, seen).value_or(seen.first()));  // the table sets it for parts
   stream.set_origin(static_cast<std::uint32_t>(seen.first()));
   stream.set_what(describe(seen));
+  if (S_ISREG(seen.status.st_mode)) {
+    table.context.warnings.push_back(fmt::format(
+        "{} is {}, a file that cannot be opened again from here: a restarted program has a stream of crs restart there",
+        table.name_of(seen), seen.link));
+  }
   if (is_terminal(seen)) *stream.mutable_terminal() = look_at_terminal(seen.copy.get(), table.name_of(seen));
 }
 

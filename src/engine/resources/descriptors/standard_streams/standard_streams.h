@@ -1,5 +1,6 @@
 // Standard input, output and error that led to a terminal, or to a pipe, FIFO or socket whose other end is outside the
-// process; and every other descriptor of the same object. At the restart they are the restart command's own.
+// process, and every other descriptor of the same object; or to a file that cannot be opened again, as a shell may hand
+// over. At the restart they are the restart command's own.
 #pragma once
 
 #include <optional>
