@@ -141,8 +141,9 @@ std::vector<std::unique_ptr<Verb>> make_verbs() {
 }
 
 int run_command_line(const std::vector<std::string>& arguments, std::ostream& output, std::ostream& errors,
-                     const char* const* environment) {
+                     const char* const* environment, mode_t file_mode_mask) {
   Context context(output, errors, environment);
+  context.file_mode_mask = file_mode_mask;
   constexpr const char* kAction = "understand the command line";
   try {
     return CommandLine(context).run(arguments);

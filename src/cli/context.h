@@ -1,6 +1,8 @@
 // What every verb is handed: the options that all verbs share, the parameters and components, and the two streams.
 #pragma once
 
+#include <sys/types.h>
+
 #include <memory>
 #include <ostream>
 #include <string>
@@ -28,6 +30,9 @@ class Context {
   Context(std::ostream& output, std::ostream& errors, const char* const* environment);
 
   SharedOptions options;
+  // The caller's file mode creation mask, for a program that crs starts. crs's own (main.cc) takes nothing from the
+  // modes that it gives its files.
+  mode_t file_mode_mask = 022;
 
   const Environment& environment() const noexcept { return environment_; }
   // All sources read, all components known, nothing unknown set. Made at the first use; throws what is wrong with the

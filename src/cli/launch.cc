@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -70,6 +71,7 @@ class Starter {
     int problem = 0;
     const std::string& directory = launch_.plan.working_directory;  // empty: stay here
     if (!directory.empty() && ::chdir(directory.c_str()) != 0) problem = errno;
+    ::umask(launch_.file_mode_mask);
     signals_.restore();
     if (problem == 0) {
       ::execvpe(launch_.plan.application.c_str(), arguments_.data(), environment_.data());

@@ -17,6 +17,7 @@ struct Launch {
   // The program may be traced by any process of its user, where the system's default (Yama, prctl(2) PR_SET_PTRACER)
   // allows ancestors only: without that `crs checkpoint` could not look into it.
   bool allow_tracing = false;
+  mode_t file_mode_mask = 022;  // as umask(2) takes it
 };
 
 // The program could not be executed.

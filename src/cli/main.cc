@@ -1,5 +1,6 @@
 // The program `crs`.
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <iostream>
@@ -23,5 +24,8 @@ void occupy_standard_streams() {
 
 int main(int argc, char** argv) {
   occupy_standard_streams();
-  return crs::cli::run_command_line(std::vector<std::string>(argv + 1, argv + argc), std::cout, std::cerr, environ);
+  // What crs creates is its user's alone, and stays usable for that user, whatever the caller's mask (umask(2)).
+  const mode_t callers_mask = ::umask(S_IRWXG | S_IRWXO);
+  return crs::cli::run_command_line(std::vector<std::string>(argv + 1, argv + argc), std::cout, std::cerr, environ,
+                                    callers_mask);
 }

@@ -61,7 +61,8 @@ class RunVerb : public Verb {
     const Selection selection = context.components().select();
     if (!job_.empty()) RunningJobs(context.store()).check_free(job_);
     Launch start{.plan = make_plan(context),
-                 .allow_tracing = selection.status().capabilities.other_processes && tracing_needs_permission()};
+                 .allow_tracing = selection.status().capabilities.other_processes && tracing_needs_permission(),
+                 .file_mode_mask = context.file_mode_mask};
     selection.module().prelaunch(start.plan);
     try {
       return run(context, start);

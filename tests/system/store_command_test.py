@@ -1,8 +1,6 @@
 #!/usr/bin/env python3
 """The store's verbs from outside (list, show, verify, remove), and stores in unusual places and conditions."""
 
-import argparse
-import json
 import os
 import pathlib
 import re
@@ -10,9 +8,8 @@ import shutil
 import signal
 import stat
 import subprocess
-import sys
 
-from harness import Workspace, check, is_alive, run_cases, state_of, users_to_test, wait_until
+from harness import check, is_alive, run_tests, state_of, wait_until
 
 PYTHON = "/usr/bin/python3"
 
@@ -257,27 +254,26 @@ def json_of_every_verb(workspace):
             check("error" not in answer, f"{result}")
 
 
+def odd_umask(workspace):
+    """A caller's umask that takes everything away: the store is usable, and the program has that umask, after a restart, too."""
+    program = "import os, time\nopen('up', 'w').close()\nwhile not os.path.exists('go'): time.sleep(0.01)\nmask = os.umask(0)\nopen('%o' % mask, 'w').close()\n"
+    odd = {"umask": 0o777}
+    workspace.start_by_crs("odd", ["/usr/bin/python3", "-c", program], program="/usr/bin/python3", **odd)
+    wait_until((workspace.work / "up").exists, "the program is up")
+    for _ in range(2):
+        workspace.checkpoint("odd", **odd)
+    check(workspace.crs("verify", "--json", "odd@2", **odd).json()["sound"], "")
+    workspace.crs("remove", "odd@1", **odd)
+    workspace.crs("checkpoint", "--kill", "odd", **odd)
+    (workspace.work / "go").touch()
+    runner = workspace.restart_in_foreground("odd", **odd)
+    check(workspace.wait_exit(runner) == 0 and (workspace.work / "777").exists(), f"{os.listdir(workspace.work)}")
+    check(workspace.snapshots() == ["odd@2", "odd@3"], f"{workspace.snapshots()}")
+
+
 TESTS = [lists_in_order, removes_all_or_says_what, modes_on_disk, default_places, stores_of_the_wrong_kind, leftovers, show_says_everything,
-         json_of_every_verb]
-
-
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--crs", required=True)
-    parser.add_argument("--only")
-    parser.add_argument("--user")
-    parser.add_argument("--verbose", action="store_true")
-    options, _ = parser.parse_known_args()
-
-    def case(test, user):
-        def run():
-            with Workspace(options.crs, user=user, verbose=options.verbose) as workspace:
-                test(workspace)
-        return f"{test.__name__} ({user})", run
-
-    run_cases([case(test, user) for user in users_to_test() for test in TESTS
-               if options.only in (None, test.__name__) and options.user in (None, user)])
+         json_of_every_verb, odd_umask]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_tests(TESTS)
