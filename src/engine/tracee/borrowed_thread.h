@@ -24,9 +24,12 @@ class ScratchPlaces {
   ScratchPlaces(const ScratchPlaces&) = delete;
   ScratchPlaces& operator=(const ScratchPlaces&) = delete;
 
-  // For the main thread, and for one further thread at a time; each kPlaceBytes long, aligned to 64.
-  RemoteAddress main() const noexcept { return start_ + kMarkBytes; }
-  RemoteAddress other() const noexcept { return main() + kPlaceBytes; }
+  // For the main thread, and for one further thread at a time; each kPlaceBytes long, aligned to 64. If the tracer dies
+  // before a thread's signals are blocked, or when they are not any more, a handler may run below the thread's place:
+  // there must be nothing but free stack. The other thread's place is the lower one, and is not in use whenever the
+  // main thread is borrowed or given back.
+  RemoteAddress main() const noexcept { return other() + kPlaceBytes; }
+  RemoteAddress other() const noexcept { return start_ + kMarkBytes; }
 
   static constexpr std::size_t kPlaceBytes = 5 * kPageSize - 64;  // an AMX frame takes 12 KiB
 
