@@ -21,6 +21,7 @@
 #include "engine/resources/processor/processor.h"
 #include "engine/resources/sessions/sessions.h"
 #include "engine/resources/signals/signals.h"
+#include "engine/resources/threads/clock_waits.h"
 #include "engine/resources/threads/threads.h"
 #include "engine/resources/timers/timers.h"
 #include "engine/suitability/suitability.h"
@@ -64,6 +65,7 @@ std::vector<PageArea> capture_process(CaptureContext& context, const Survey& sur
   const auto before_timers = Clock::now();
   passes.run("timers", [&] { capture_timers(context, *image.mutable_timers()); });
   passes.run("threads", [&] {
+    capture_boot(*image.mutable_threads());
     borrowed.for_each_thread([&](const StoppedThread& thread, RemoteCaller& remote) {
       capture_thread(context, thread, remote, *image.mutable_threads()->add_threads());
       if (thread.tid == context.pid) image.set_stopped(thread.group_stopped);

@@ -93,5 +93,16 @@ def ordinary_random_changes(workspace, options):
     check(len(counts) > 1, f"the changes change nothing: {counts}")
 
 
+def another_boot(workspace, options):
+    """A thread that waited until a time of CLOCK_MONOTONIC at the checkpoint: noted where that clock has begun anew, and only there."""
+    forge = Forge(workspace, options, "blocked_calls")
+    for forged in (False, True):
+        if forged:
+            forge.apply("another-boot")
+        result = workspace.crs("restart", "--detach", "sim@1")
+        check(("until a time of CLOCK_MONOTONIC" in result.stderr) == forged, f"forged {forged}: {result}")
+        workspace.kill(int(result.stdout))
+
+
 if __name__ == "__main__":
-    main([each_forgery, ordinary_random_changes])
+    main([each_forgery, another_boot, ordinary_random_changes])

@@ -149,7 +149,7 @@ void add_of_memory(std::vector<Forgery>& all) {
   add("area-protection", kDamaged, "protection", [](Snapshot& s) { area(s, 0).set_protection(0xffffffff); });
   add("area-offset", kDamaged, "offset", [](Snapshot& s) { area(s, 0).set_offset(kHuge - kPage + 1); });
   add("area-name", kDamaged, "name", [](Snapshot& s) { area(s, 0).set_name(std::string("a\0b", 3)); });
-  add("area-of-everything", kFailed, "memory", [](Snapshot& s) {
+  add("area-of-everything", kDamaged, "no machine has", [](Snapshot& s) {
     // All that lies between two areas, which no machine has.
     for (int i = 1; i < memory(s).areas_size(); ++i) {
       if (area(s, i).start() - area(s, i - 1).end() < std::uint64_t{1} << 44) continue;
@@ -163,6 +163,7 @@ void add_of_memory(std::vector<Forgery>& all) {
       return;
     }
   });
+  // As many as some machines allow (vm.max_map_count): only the kernel can tell.
   add("area-count", kFailed, "areas", [](Snapshot& s) {
     const std::uint64_t end = area(s, 0).start();
     google::protobuf::RepeatedPtrField<Area> areas;
@@ -203,7 +204,7 @@ void add_of_memory(std::vector<Forgery>& all) {
   });
   add("auxiliary-vector", kDamaged, "auxiliary vector",
       [](Snapshot& s) { memory(s).mutable_layout()->set_auxiliary_vector(std::string(100000, 'a')); });
-  add("layout", kFailed, "PR_SET_MM_MAP", [](Snapshot& s) { memory(s).mutable_layout()->set_brk(kHuge); });
+  add("layout", kDamaged, "layout", [](Snapshot& s) { memory(s).mutable_layout()->set_brk(kHuge); });
 }
 
 void add_of_threads(std::vector<Forgery>& all) {
@@ -251,9 +252,10 @@ void add_of_threads(std::vector<Forgery>& all) {
       [](Snapshot& s) { main_thread(s).mutable_timed_wait()->set_call(59); });
   add("tid-address-in-the-kernel", kDamaged, "address",
       [](Snapshot& s) { main_thread(s).set_cleared_at(0xffff888000000000); });
+  // The address could be an area's; the kernel looks.
   add("rseq-nowhere", kFailed, "rseq",
       [](Snapshot& s) { main_thread(s).set_rseq_address(32), main_thread(s).set_rseq_bytes(32); });
-  add("robust-list-size", kFailed, "robust", [](Snapshot& s) { main_thread(s).set_robust_list_bytes(7); });
+  add("robust-list-size", kDamaged, "robust list", [](Snapshot& s) { main_thread(s).set_robust_list_bytes(7); });
   add("thread-name-long", kDamaged, "name",
       [](Snapshot& s) { main_thread(s).mutable_attributes()->set_name(std::string(1000, 'n')); });
   add("nice-huge", kDamaged, "nice",

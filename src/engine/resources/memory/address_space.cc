@@ -3,7 +3,9 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <array>
 #include <climits>
+#include <utility>
 
 #include "base/error.h"
 #include "engine/resources/memory/memory.h"
@@ -84,6 +86,24 @@ void validate_kernel_areas(const image::KernelAreas& kernel) {
     fail(ErrorKind::Damaged, "the image's vDSO has {} bytes of code", kernel.code().size());
 }
 
+// What the kernel would refuse when half of the program is there (prctl(2), PR_SET_MM_MAP).
+void validate_layout(const image::Layout& layout) {
+  const std::array<std::pair<std::uint64_t, std::uint64_t>, 6> parts{{
+      {layout.start_code(), layout.end_code()},
+      {layout.start_data(), layout.end_data()},
+      {layout.start_brk(), layout.brk()},
+      {layout.arg_start(), layout.arg_end()},
+      {layout.env_start(), layout.env_end()},
+      {layout.start_stack(), layout.start_stack()},
+  }};
+  for (const auto& [start, end] : parts) {
+    if (start > end || end >= kAddressLimit.value)
+      fail(ErrorKind::Damaged, "the image's layout has a part {:#x}-{:#x}, which cannot be there", start, end);
+  }
+  if (layout.auxiliary_vector().size() > kMaximumAuxiliaryVector)
+    fail(ErrorKind::Damaged, "the image's auxiliary vector has {} bytes", layout.auxiliary_vector().size());
+}
+
 }  // namespace
 
 RemoteRange hull_of(const image::KernelAreas& kernel) {
@@ -148,9 +168,7 @@ void validate(const image::Memory& memory, std::uint32_t content_objects) {
       fail(ErrorKind::Damaged, "the image names a file '{}', which cannot be", file.path().substr(0, 100));
     }
   }
-  if (memory.layout().auxiliary_vector().size() > kMaximumAuxiliaryVector) {
-    fail(ErrorKind::Damaged, "the image's auxiliary vector has {} bytes", memory.layout().auxiliary_vector().size());
-  }
+  validate_layout(memory.layout());
 }
 
 }  // namespace crs::engine

@@ -18,6 +18,10 @@ namespace {
 
 using image::Area;
 
+// More private memory than this is no program's that ran: there is no such machine, and what only reserves addresses
+// says so (MAP_NORESERVE).
+constexpr std::uint64_t kMostMemory = std::uint64_t{32} << 40;
+
 bool has_page_data(const Area& area) {
   return area.kind() == Area::ANONYMOUS || area.kind() == Area::PRIVATE_FILE || area.kind() == Area::SHARED_MEMORY;
 }
@@ -86,7 +90,10 @@ void check_memory(CheckContext& context, const image::Memory& image, std::uint32
   }
   check_files(context, image);
   check_lowest_address(image);
-  check_supply(demand_of(image, image.page_bytes()), memory_supply());
+  const MemoryDemand demand = demand_of(image, image.page_bytes());
+  if (demand.committed > kMostMemory)
+    fail(ErrorKind::Damaged, "the image holds {} bytes of memory, which no machine has", demand.committed);
+  check_supply(demand, memory_supply());
 }
 
 }  // namespace crs::engine

@@ -1,5 +1,6 @@
 // What a snapshot says of threads, before any is made: what the kernel would refuse only when it is too late to turn
 // back.
+#include <linux/futex.h>
 #include <sys/user.h>
 
 #include <cstring>
@@ -8,6 +9,7 @@
 #include "base/error.h"
 #include "engine/resources/attributes/attributes.h"
 #include "engine/resources/signals/signals.h"
+#include "engine/resources/threads/clock_waits.h"
 #include "engine/resources/threads/threads.h"
 #include "engine/resources/threads/timed_wait.h"
 
@@ -60,6 +62,9 @@ void check_thread(const image::Thread& thread) {
   for (const std::uint64_t address : {thread.cleared_at(), thread.robust_list(), thread.rseq_address()}) {
     if (address >= kUserSpaceEnd) complain("an address outside the program's memory");
   }
+  // set_robust_list(2) takes no other.
+  if (thread.robust_list_bytes() != 0 && thread.robust_list_bytes() != sizeof(robust_list_head))
+    complain("a robust list of a size that cannot be");
   if (thread.has_timed_wait() && !is_timed_wait(thread.timed_wait().call())) {
     complain("a timed wait in a system call that has none");
   }
@@ -76,6 +81,7 @@ void check_threads(CheckContext& context, const image::Threads& threads) {
     check_thread_attributes(context, thread.attributes());
     if (!seen.insert(thread.tid()).second) fail(ErrorKind::Damaged, "the image has thread {} twice", thread.tid());
   }
+  note_waits_of_another_boot(context, threads);
 }
 
 }  // namespace crs::engine

@@ -1,0 +1,53 @@
+#include "engine/resources/threads/clock_waits.h"
+
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <sys/user.h>
+
+#include <cstring>
+#include <ctime>
+#include <string>
+
+#include "base/error.h"
+#include "base/io.h"
+#include "engine/tracee/interruption.h"
+
+namespace crs::engine {
+namespace {
+
+std::string boot_id() { return read_file("/proc/sys/kernel/random/boot_id", 128); }
+
+bool is_clock_of_boot(std::uint64_t clock) { return clock == CLOCK_MONOTONIC || clock == CLOCK_BOOTTIME; }
+
+// Caught in a call that is to be made again, by its arguments (futex(2), clock_nanosleep(2)).
+bool waits_until_time_of_boot(const user_regs_struct& registers) {
+  const auto result = static_cast<long>(registers.rax);
+  if (result > -kRestartSystemCall || result < -kRestartBlock) return false;
+  if (registers.orig_rax == SYS_clock_nanosleep)
+    return is_clock_of_boot(registers.rdi) && (registers.rsi & TIMER_ABSTIME) != 0;
+  if (registers.orig_rax != SYS_futex || registers.r10 == 0 || (registers.rsi & FUTEX_CLOCK_REALTIME) != 0)
+    return false;
+  const auto operation = static_cast<int>(registers.rsi) & FUTEX_CMD_MASK;
+  return operation == FUTEX_WAIT_BITSET || operation == FUTEX_WAIT_REQUEUE_PI || operation == FUTEX_LOCK_PI2;
+}
+
+}  // namespace
+
+void capture_boot(image::Threads& threads) { threads.set_boot_id(boot_id()); }
+
+void note_waits_of_another_boot(CheckContext& context, const image::Threads& threads) {
+  if (threads.boot_id().empty() || threads.boot_id() == boot_id()) return;
+  int waiting = 0;
+  for (const image::Thread& thread : threads.threads()) {
+    user_regs_struct registers{};
+    std::memcpy(&registers, thread.registers().data(), sizeof registers);
+    if (waits_until_time_of_boot(registers)) ++waiting;
+  }
+  if (waiting == 0) return;
+  context.notes.push_back(fmt::format(
+      "{} thread{} in a wait until a time of CLOCK_MONOTONIC, which began anew with this boot: the wait lasts "
+      "longer or shorter by the difference",
+      waiting, waiting == 1 ? " is" : "s are"));
+}
+
+}  // namespace crs::engine
