@@ -4,6 +4,7 @@
 
 #include "extent_index_target.h"
 #include "manifest_target.h"
+#include "payload_target.h"
 #include "store_fixture.h"
 
 namespace crs {
@@ -32,6 +33,8 @@ int replay(const std::string& name, const Exercise& exercise) {
 TEST(FuzzReplay, Manifest) { EXPECT_GT(replay("manifest", exercise_manifest_reader), 100); }
 
 TEST(FuzzReplay, ExtentIndex) { EXPECT_GT(replay("extent_index", exercise_extent_index_reader), 100); }
+
+TEST(FuzzReplay, Payload) { EXPECT_GT(replay("payload", exercise_payload_reader), 100); }
 
 TEST(FuzzReplay, SeedsAreSound) {
   const std::string manifest = read_file(std::string(CRS_FUZZ_SEEDS) + "/manifest/payload");
