@@ -1,17 +1,13 @@
 #!/usr/bin/env python3
 """`crs checkpoint` from outside: what it takes, what it prints, what becomes of the program, and several of them at once."""
 
-import argparse
 import contextlib
-import json
 import os
 import pathlib
 import re
 import signal
-import subprocess
-import sys
 
-from harness import Workspace, check, is_alive, run_cases, state_of, users_to_test, wait_until
+from harness import check, is_alive, run_tests, state_of, wait_until
 
 PYTHON = "/usr/bin/python3"
 
@@ -363,23 +359,5 @@ TESTS = [prints_the_reference_alone, figures_in_json_and_show, default_job_names
          output_that_cannot_be_written, stopped_in_the_middle]
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--crs", required=True)
-    parser.add_argument("--only")
-    parser.add_argument("--user")
-    parser.add_argument("--verbose", action="store_true")
-    options, _ = parser.parse_known_args()
-
-    def case(test, user):
-        def run():
-            with Workspace(options.crs, user=user, verbose=options.verbose) as workspace:
-                test(workspace)
-        return f"{test.__name__} ({user})", run
-
-    run_cases([case(test, user) for user in users_to_test() for test in TESTS
-               if options.only in (None, test.__name__) and options.user in (None, user)])
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    run_tests(TESTS)

@@ -2,12 +2,11 @@
 """Files that a program writes to and that have grown since its checkpoint: cut back at the restart, byte for byte; what is cut is kept in the
 store and named; and nothing is touched by a restart that fails."""
 
-import argparse
 import os
 import pathlib
 import re
 
-from harness import Workspace, check, run_cases, users_to_test, wait_until
+from harness import check, run_tests, wait_until
 
 # Any user may execute this one.
 PYTHON = "/usr/bin/python3"
@@ -179,22 +178,5 @@ def changed_input(workspace):
 TESTS = [rounds, nothing_to_cut, failed_restart, changed_input]
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--crs", required=True)
-    parser.add_argument("--only")
-    parser.add_argument("--verbose", action="store_true")
-    options, _ = parser.parse_known_args()
-
-    def case(test, user):
-        def run():
-            with Workspace(pathlib.Path(options.crs), user=user, verbose=options.verbose) as workspace:
-                test(workspace)
-
-        return f"{test.__name__} as {user}", run
-
-    run_cases([case(test, user) for user in users_to_test() for test in TESTS if options.only in (None, test.__name__)])
-
-
 if __name__ == "__main__":
-    main()
+    run_tests(TESTS)

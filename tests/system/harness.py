@@ -5,9 +5,10 @@ A Workspace is a context manager. Whatever happens inside, at its end every proc
 included: this process is a child subreaper) is gone and its directory is removed. On a failure it first prints what is known.
 """
 
-import glob
+import argparse
 import contextlib
 import ctypes
+import glob
 import json
 import os
 import pathlib
@@ -425,3 +426,23 @@ def run_cases(cases):
         print(f"{len(failed)} of {len(cases)} failed: {', '.join(failed)}")
         sys.exit(1)
     print(f"all {len(cases)} passed")
+
+
+def run_tests(tests):
+    """The main program of a test file whose tests are functions of a workspace: each as each user. --only NAME and --user select."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--crs", required=True)
+    parser.add_argument("--only", help="the name of one test")
+    parser.add_argument("--user", choices=["root", "ordinary"])
+    parser.add_argument("--verbose", action="store_true")
+    options, _ = parser.parse_known_args()
+
+    def case(test, user):
+        def run():
+            with Workspace(options.crs, user=user, verbose=options.verbose) as workspace:
+                test(workspace)
+
+        return f"{test.__name__} as {user}", run
+
+    wanted = [test for test in tests if options.only in (None, test.__name__)]
+    run_cases([case(test, user) for user in users_to_test() for test in wanted if options.user in (None, user)])

@@ -1,17 +1,12 @@
 #!/usr/bin/env python3
 """Process ids after a restart, in each of the ways they can come back, and what /proc shows of the restarted program."""
 
-import argparse
-import ctypes
 import json
 import os
 import pathlib
-import re
 import signal
-import subprocess
-import sys
 
-from harness import Workspace, check, children_of, describe_process, is_alive, read_text, run_cases, state_of, users_to_test, wait_until
+from harness import check, children_of, is_alive, read_text, run_tests, wait_until
 
 PYTHON = "/usr/bin/python3"
 GROUPS = [61300, 61301]
@@ -260,23 +255,5 @@ def without_user_namespaces(workspace):
 TESTS = [each_way, supplementary_groups, taken_ids, without_user_namespaces]
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--crs", required=True)
-    parser.add_argument("--only")
-    parser.add_argument("--user")
-    parser.add_argument("--verbose", action="store_true")
-    options, _ = parser.parse_known_args()
-
-    def case(test, user):
-        def run():
-            with Workspace(options.crs, user=user, verbose=options.verbose) as workspace:
-                test(workspace)
-        return f"{test.__name__} ({user})", run
-
-    run_cases([case(test, user) for user in users_to_test() for test in TESTS
-               if options.only in (None, test.__name__) and options.user in (None, user)])
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    run_tests(TESTS)

@@ -111,7 +111,8 @@ def restart_from_new_snapshot(workspace, program):
 
 def survive(options, user, groups, kills, seed):
     with Workspace(options.crs, user, options.verbose, store_in_memory=True) as workspace:
-        program = SelfCheck(workspace, options.subjects, JOB, groups, interruptions=True)
+        # A kill may cost one wait an EINTR, in the instant in which its thread is borrowed (docs/limits.md).
+        program = SelfCheck(workspace, options.subjects, JOB, groups, interruptions=kills)
         first = Kills(workspace, program, seed)
         first.kill(kills - kills // 2)
         first.report()

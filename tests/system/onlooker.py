@@ -12,7 +12,7 @@ SELFCHECK = "selfcheck"
 class SelfCheck:
     """One self-checking program, its job and what is known of it. It may be killed and restarted any number of times."""
 
-    def __init__(self, workspace, subjects, job, groups=1, interruptions=False):
+    def __init__(self, workspace, subjects, job, groups=1, interruptions=0):
         self.workspace, self.job = workspace, job
         self.status_file, self.go_file, progress_file = (workspace.work / name for name in ("status", "go", "progress"))
         workspace.environment |= {
@@ -22,7 +22,7 @@ class SelfCheck:
             "SUBJECT_GROUPS": str(groups),
         }
         if interruptions:
-            workspace.environment["SUBJECT_INTERRUPTIONS"] = "allowed"
+            workspace.environment["SUBJECT_INTERRUPTIONS"] = str(interruptions)
         runner, pid = workspace.start_by_crs(job, [workspace.reachable(f"{subjects}/{SELFCHECK}")])
         wait_until(lambda: self.status() or runner.poll() is not None, "the program says ready")
         self.address, self.count = map(int, read_text(progress_file).split())

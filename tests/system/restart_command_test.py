@@ -1,21 +1,16 @@
 #!/usr/bin/env python3
 """`crs restart` from outside: signals and exit statuses, foreground and detached, killed restarts, stores that cannot be written."""
 
-import argparse
 import contextlib
-import ctypes
 import os
 import pathlib
-import pty
 import random
 import signal
 import subprocess
-import sys
 import time
 
-from harness import Failure, Workspace, check, children_of, descendants_of, is_alive, link_target, read_text, run_cases, state_of, users_to_test, wait_until
-
-PYTHON = "/usr/bin/python3"
+from harness import Failure, check, children_of, descendants_of, is_alive, link_target, read_text, run_tests, state_of, wait_until
+from terminals import PYTHON, Terminal
 
 # Writes down every signal that it gets; SIGUSR2 makes it end as the file `end` says: "exit 7" or "kill 9".
 REPORTER = r"""
@@ -43,29 +38,6 @@ signal.signal(signal.SIGTERM, lambda *_: os._exit(44))
 while True:
     os.write(1, b".")
     time.sleep(0.001)
-"""
-
-# Leads a session on the terminal that is its standard input, runs one job in the foreground and continues it whenever it stops.
-SMALL_SHELL = r"""
-import fcntl, os, signal, sys, termios
-os.setsid()
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-signal.signal(signal.SIGTTOU, signal.SIG_IGN)
-job = os.fork()
-if job == 0:
-    os.setpgid(0, 0)
-    os.tcsetpgrp(0, os.getpgrp())
-    signal.signal(signal.SIGTTOU, signal.SIG_DFL)
-    os.execv(sys.argv[1], sys.argv[1:])
-while True:
-    _, status = os.waitpid(job, os.WUNTRACED)
-    os.tcsetpgrp(0, os.getpgrp())
-    if not os.WIFSTOPPED(status):
-        os.write(1, b"shell: ended %d\n" % os.waitstatus_to_exitcode(status))
-        sys.exit()
-    os.write(1, b"shell: stopped\n")
-    os.tcsetpgrp(0, job)
-    os.kill(-job, signal.SIGCONT)
 """
 
 
@@ -325,8 +297,18 @@ def removed_meanwhile(workspace):
         print(f"statuses {seen}")
 
 
-def in_mount_namespace(workspace, script):
-    """Runs a shell script as the workspace's user after root has arranged mounts that nobody else sees: {CRS} and {STORE} are set."""
+def end_reporter(shell):
+    """Tells a reporter that runs below the process `shell` to end; what is still being built is not touched."""
+    for pid in descendants_of(shell):
+        untraced = "\nTracerPid:\t0\n" in read_text(f"/proc/{pid}/status")
+        if untraced and link_target(f"/proc/{pid}/exe") == os.path.realpath(PYTHON):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGUSR2)
+
+
+def in_mount_namespace(workspace, script, meanwhile=None):
+    """Runs a shell script as the workspace's user after root has arranged mounts that nobody else sees: {CRS} and {STORE} are set.
+    `meanwhile` is called with the shell's process id again and again."""
     prelude, rest = script.split("---\n")
     drop = f"setpriv --reuid {workspace.uid} --regid {workspace.uid} --clear-groups " if workspace.drops else ""
     whole = f"set -e; {prelude}\nexec {drop}sh -c '{rest}'"
@@ -334,7 +316,14 @@ def in_mount_namespace(workspace, script):
     with open(workspace.directory / "output", "w+") as output:
         process = subprocess.Popen(["unshare", "--mount", "--propagation", "private", "sh", "-c", whole], stdout=output,
                                    stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=workspace.environment, cwd=workspace.work)
-        status = process.wait(60)
+
+        def ended():
+            if meanwhile:
+                meanwhile(process.pid)
+            return process.poll() is not None
+
+        wait_until(ended, "end of the script", 60)
+        status = process.returncode
         output.seek(0)
         text = output.read()
     workspace.note(f"{whole}\n{text}status {status}")
@@ -350,14 +339,11 @@ def unwritable_stores(workspace):
     (workspace.work / "end").chmod(0o644)
     reading = """
 {CRS} list --json >/dev/null && {CRS} show fixed >/dev/null && {CRS} verify fixed && {CRS} check --json >facts.json || echo check-$?
-{CRS} restart fixed & command=$!
-# A signal that comes before the program is about to run ends the command itself; from then on it has all signals blocked.
-for i in $(seq 400); do grep -q "^SigBlk:.ffff" /proc/$command/status && break; sleep 0.02; done
-for i in $(seq 400); do sleep 0.02; kill -USR2 $command; grep -q SIGUSR2 signals.log && break; done
-wait $command; echo "status $?"
+{CRS} restart fixed; echo "status $?"
 """
     status, text = in_mount_namespace(workspace, f"mount --bind {{STORE}} {{STORE}}; mount -o remount,bind,ro {{STORE}}\n---\n{reading}"
-                                      "{CRS} run --name other true; echo run-$?; {CRS} remove fixed@1; echo remove-$?; {CRS} checkpoint $$; echo cp-$?")
+                                      "{CRS} run --name other true; echo run-$?; {CRS} remove fixed@1; echo remove-$?; {CRS} checkpoint $$; echo cp-$?",
+                                      end_reporter)
     check("fixed@1: sound" in text, f"verify: {text}")
     check("status 5\n" in text, f"a restart from a read-only store: {text}")
     check("warning: " in text and "fixed" in text, f"no warning that the job is not announced: {text}")
@@ -377,7 +363,7 @@ mkdir -p /tmp/crs-full-$$; d=/tmp/crs-full-$$; mount -t tmpfs -o size=24m,mode=7
 cat /dev/zero >$d/filler 2>/dev/null || true; export CRS_STORE=$d
 ---
 """
-    status, text = in_mount_namespace(workspace, fill + reading + "{CRS} run --name other -- sh -c \"exit 9\"; echo run-$?")
+    status, text = in_mount_namespace(workspace, fill + reading + "{CRS} run --name other -- sh -c \"exit 9\"; echo run-$?", end_reporter)
     check("status 5\n" in text, f"a restart from a full store: {text}")
     check("run-1\n" in text and "No space left" in text, f"{text}")
     for directory in pathlib.Path("/tmp").glob("crs-full-*"):
@@ -396,85 +382,37 @@ os.write(1, b"up\n")
 while True: signal.pause()
 """
     for mode in modes_of(workspace):
-        run_terminal(workspace, [workspace.crs_path, "run", "--name", f"tty-{mode}", "--", PYTHON, "-c", program], lambda screen: (
-            screen.shows(b"up"), workspace.checkpoint(f"tty-{mode}", "--kill"), screen.shows(b"shell: ended 137")))
-        def drive(screen):
+        with Terminal(workspace) as terminal:
+            terminal.run(workspace.crs_path, "run", "--name", f"tty-{mode}", "--", PYTHON, "-c", program)
+            terminal.expect(b"up")
+            workspace.checkpoint(f"tty-{mode}", "--kill")
+            terminal.expect(b"shell: ended 137")
+            workspace.wait_exit(terminal.shell)
+        with Terminal(workspace) as terminal:
+            terminal.run(workspace.crs_path, "restart", "--ids", mode, f"tty-{mode}")
+
             def find():
                 running = [entry["pid"] for entry in workspace.crs("list", "--json").json()["running"] if entry["job"] == f"tty-{mode}"]
                 # At first the restart command itself has the job's name; and the program is announced just before it is let go.
-                return [pid for pid in running if pid not in children_of(screen.leader.pid)
+                return [pid for pid in running if pid not in children_of(terminal.shell.pid)
                         and "\nTracerPid:\t0\n" in read_text(f"/proc/{pid}/status")]
+
             pid = wait_until(find, "it runs")[0]
             wait_until(lambda: state_of(pid) == "S", "the program waits")
-            screen.type(b"\x03"), screen.shows(b"int")
-            screen.type(b"\x1a"), screen.shows(b"shell: stopped")
-            screen.type(b"\x03"), screen.shows(b"int", 2)
-            screen.resize(33, 77), screen.shows(b"size 77 33")
+            terminal.press(b"\x03"), terminal.expect(b"int\r\n")
+            terminal.press(b"\x1a"), terminal.expect(b"shell: stopped")
+            terminal.press(b"\x03"), terminal.expect(b"int\r\n")
+            terminal.resize(33, 77), terminal.expect(b"size 77 33")
+            check(b"int" not in terminal.seen, f"Ctrl-C came more than once ({mode}): {terminal.seen}")
             os.kill(pid, signal.SIGTERM)
-            screen.shows(b"shell: ended 6")
-            check(screen.seen.count(b"int") == 2, f"Ctrl-C came more than once ({mode}): {bytes(screen.seen)}")
-        run_terminal(workspace, [workspace.crs_path, "restart", "--ids", mode, f"tty-{mode}"], drive)
+            terminal.expect(b"shell: ended 6")
+            workspace.wait_exit(terminal.shell)
         workspace.wait_gone()
-
-
-class Screen:
-    """The user's end of a terminal."""
-
-    def __init__(self, terminal, leader):
-        self.terminal, self.leader, self.seen = terminal, leader, bytearray()
-        os.set_blocking(terminal, False)
-
-    def type(self, keys):
-        os.write(self.terminal, keys)
-
-    def resize(self, rows, columns):
-        import fcntl, struct, termios
-        fcntl.ioctl(self.terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-
-    def shows(self, text, times=1):
-        def look():
-            with contextlib.suppress(OSError):
-                self.seen.extend(os.read(self.terminal, 4096))
-            return self.seen.count(text) >= times
-        try:
-            wait_until(look, f"the terminal shows {text}", 15)
-        except Failure as failure:
-            raise Failure(f"{failure}; it shows {bytes(self.seen)}") from None
-
-
-def run_terminal(workspace, command, drive):
-    terminal, other_end = pty.openpty()
-    leader = workspace.start([PYTHON, "-c", SMALL_SHELL, *command], stdin=other_end, stdout=os.fdopen(os.dup(other_end), "wb"),
-                             stderr=os.fdopen(os.dup(other_end), "wb"), start_new_session=False)
-    os.close(other_end)
-    try:
-        drive(Screen(terminal, leader))
-    finally:
-        os.close(terminal)
-    leader.wait(30)
 
 
 TESTS = [forwards_signals, returns_the_exit_status, signals_from_the_first_instruction, many_signals_at_the_end, a_killed_restart_command,
          killed_while_restarting, detached, job_names, two_at_once, removed_meanwhile, unwritable_stores, on_a_terminal]
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--crs", required=True)
-    parser.add_argument("--only")
-    parser.add_argument("--user")
-    parser.add_argument("--verbose", action="store_true")
-    options, _ = parser.parse_known_args()
-
-    def case(test, user):
-        def run():
-            with Workspace(options.crs, user=user, verbose=options.verbose) as workspace:
-                test(workspace)
-        return f"{test.__name__} ({user})", run
-
-    run_cases([case(test, user) for user in users_to_test() for test in TESTS
-               if options.only in (None, test.__name__) and options.user in (None, user)])
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    run_tests(TESTS)

@@ -16,6 +16,7 @@ from onlooker import SelfCheck
 
 JOB = "sim"
 ROUNDS = 100
+ROUNDS_WITH_NEW_IDS = 10
 NAMESPACES = ["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"]
 OF_THE_PROGRAM = ["areas", "descriptors", "threads", "thread names", "own process id", "timers"]
 STEADY_LIMIT = 3.0  # seconds
@@ -88,12 +89,12 @@ def describe_difference(before, now):
     return f"{len(now)} instead of {len(before)}; new {[x for x in now if x not in before]}, gone {[x for x in before if x not in now]}"
 
 
-def go_rounds(options, user, ids):
+def go_rounds(options, user, ids, rounds):
     with Workspace(options.crs, user, options.verbose, ids, store_in_memory=True) as workspace:
         program = SelfCheck(workspace, options.subjects, JOB)
         first, sizes = None, []
         original = fewest_areas(lambda: portrait(workspace, program.pid))
-        for number in range(1, options.rounds + 1):
+        for number in range(1, rounds + 1):
             sizes.append(workspace.crs("checkpoint", "--json", JOB).json()["stored_bytes"])
             workspace.kill(program.pid)
             program.watch(workspace.restart(f"{JOB}@{number}"))
@@ -126,10 +127,17 @@ def main():
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
     users = [options.user] if options.user else users_to_test()
+    kinds = [(options.ids, options.rounds)]
+    if not options.ids:
+        kinds.append(("new", min(options.rounds, ROUNDS_WITH_NEW_IDS)))
     run_cases(
         [
-            (f"{options.rounds} rounds as {user}", lambda user=user: go_rounds(options, user, options.ids))
+            (
+                f"{rounds} rounds as {user}, ids {ids or 'automatic'}",
+                lambda user=user, ids=ids, rounds=rounds: go_rounds(options, user, ids, rounds),
+            )
             for user in users
+            for ids, rounds in kinds
         ]
     )
 

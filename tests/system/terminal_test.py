@@ -2,21 +2,12 @@
 """Programs on terminals: checkpointed on one, killed, restarted on another. Its settings, its size, its keys, job control, and that the
 restart's terminal is given back as it was."""
 
-import argparse
 import contextlib
-import fcntl
 import os
-import pathlib
-import pty
 import signal
-import struct
-import sys
-import termios
 
-from harness import Workspace, check, children_of, descendants_of, read_text, run_cases, users_to_test, wait_until
-
-# Any user may execute this one.
-PYTHON = "/usr/bin/python3"
+from harness import check, children_of, descendants_of, read_text, run_tests, wait_until
+from terminals import PYTHON, Terminal
 
 # Reads key by key in raw mode, as editors do; says each key, and each new size of its window; gives the terminal back at the end.
 EDITOR = r"""
@@ -50,78 +41,6 @@ while True:
     os.write(tty, b"line " + line)
     if not line: sys.exit(7)
 """
-
-# Leads a session on the terminal that is its standard input and runs one job in the foreground; continues it whenever it stops.
-SMALL_SHELL = r"""
-import fcntl, os, signal, sys, termios
-os.setsid()
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-signal.signal(signal.SIGTTOU, signal.SIG_IGN)
-job = os.fork()
-if job == 0:
-    os.setpgid(0, 0)
-    os.tcsetpgrp(0, os.getpgrp())
-    signal.signal(signal.SIGTTOU, signal.SIG_DFL)
-    os.execvp(sys.argv[1], sys.argv[1:])
-while True:
-    _, status = os.waitpid(job, os.WUNTRACED)
-    os.tcsetpgrp(0, os.getpgrp())
-    if not os.WIFSTOPPED(status):
-        os.write(1, b"shell: ended %d\n" % os.waitstatus_to_exitcode(status))
-        sys.exit()
-    os.write(1, b"shell: stopped\n")
-    os.tcsetpgrp(0, job)
-    os.kill(-job, signal.SIGCONT)
-"""
-
-
-class Terminal:
-    """A pseudo-terminal with a shell that runs one command on it."""
-
-    def __init__(self, workspace, rows=24, columns=80):
-        self.workspace = workspace
-        self.master, self.slave = pty.openpty()
-        if workspace.drops:
-            os.fchown(self.slave, workspace.uid, workspace.uid)
-        os.set_blocking(self.master, False)
-        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        self.seen = b""
-        self.shell = None
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, problem, trace):
-        if problem is not None:
-            self.read()
-            print(f"--- on the terminal: {self.seen}")
-        os.close(self.master)
-        os.close(self.slave)
-
-    def run(self, *command):
-        stream = lambda: os.fdopen(os.dup(self.slave), "wb")
-        self.shell = self.workspace.start(
-            [PYTHON, "-c", SMALL_SHELL, *command], stdin=self.slave, stdout=stream(), stderr=stream(), start_new_session=False
-        )
-
-    def read(self):
-        with contextlib.suppress(BlockingIOError, OSError):
-            self.seen += os.read(self.master, 65536)
-        return self.seen
-
-    def expect(self, text):
-        """Waits for it and forgets everything up to its end."""
-        wait_until(lambda: text in self.read(), f"{text} on the terminal")
-        self.seen = self.seen[self.seen.index(text) + len(text) :]
-
-    def press(self, keys):
-        os.write(self.master, keys)
-
-    def settings(self):
-        return termios.tcgetattr(self.slave)
-
-    def is_raw(self):
-        return self.settings()[3] & (termios.ICANON | termios.ECHO | termios.ISIG) == 0
 
 
 @contextlib.contextmanager
@@ -321,22 +240,5 @@ def interactive_shell(workspace):
 TESTS = [raw_mode, job_control, interactive_shell, redirected, duplicates, two_terminals, detached]
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--crs", required=True)
-    parser.add_argument("--only")
-    parser.add_argument("--verbose", action="store_true")
-    options, _ = parser.parse_known_args()
-
-    def case(test, user):
-        def run():
-            with Workspace(pathlib.Path(options.crs), user=user, verbose=options.verbose) as workspace:
-                test(workspace)
-
-        return f"{test.__name__} as {user}", run
-
-    run_cases([case(test, user) for user in users_to_test() for test in TESTS if options.only in (None, test.__name__)])
-
-
 if __name__ == "__main__":
-    main()
+    run_tests(TESTS)
