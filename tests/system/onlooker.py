@@ -20,6 +20,7 @@ class SelfCheck:
             "SUBJECT_GO": str(self.go_file),
             "SUBJECT_PROGRESS": str(progress_file),
             "SUBJECT_GROUPS": str(groups),
+            "SUBJECT_IDS": workspace.ids or "",
         }
         if interruptions:
             workspace.environment["SUBJECT_INTERRUPTIONS"] = str(interruptions)
