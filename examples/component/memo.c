@@ -216,7 +216,9 @@ static int write_snapshot(const Host* host, const struct crs_component_sink* sin
   struct bytes content = {NULL, 0};
   int status = path_in(host, sink->location, "command", path);
   if (status == CRS_COMPONENT_OK) status = write_whole(host, path, command);
-  if (status == CRS_COMPONENT_OK) status = read_whole(host, memo, limit_of(host), &content);
+  /* A program that has not written its memo yet has an empty one. */
+  const int is_there = access(memo, F_OK) == 0;
+  if (status == CRS_COMPONENT_OK && is_there) status = read_whole(host, memo, limit_of(host), &content);
   if (status == CRS_COMPONENT_OK) status = path_in(host, sink->location, "memo", path);
   if (status == CRS_COMPONENT_OK) status = write_whole(host, path, &content);
   *memo_length = content.length;

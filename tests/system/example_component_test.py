@@ -86,6 +86,12 @@ def use(workspace):
     wait_until(lambda: kept < number_in(memo) < 4711000, f"it counts on from {kept}")
     check(os.readlink(f"/proc/{pid}/cwd") == str(workspace.work), "another working directory")
     workspace.kill(pid)
+    # A program that has not written anything yet has an empty memo.
+    sleeper = workspace.start(["sleep", "61"], env={**workspace.environment, "MEMO": "none-yet"})
+    wait_until(lambda: os.readlink(f"/proc/{sleeper.pid}/exe").endswith("sleep"), "sleep runs")
+    workspace.crs("checkpoint", "--component", "memo", "--name", "early", "--kill", str(sleeper.pid))
+    workspace.kill(workspace.restart("early"))
+    check((workspace.work / "none-yet").read_bytes() == b"", "an empty memo")
     # What cannot be executed, and what is damaged, is said.
     pathlib.Path(workspace.work / SCRIPT).rename(workspace.work / "away")
     result = workspace.crs("restart", reference, expect=None)
