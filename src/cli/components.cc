@@ -1,5 +1,8 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+
+#include "cli/conformance.h"
 #include "cli/verb.h"
 
 namespace crs::cli {
@@ -47,13 +50,23 @@ class ComponentsVerb : public Verb {
            "Components are part of crs, or shared objects in the directories of $CRS_COMPONENT_PATH and in the "
            "installed\n"
            "one; of those that cannot be loaded the reason is shown.\n\n"
-           "Example:\n  crs components\n  crs components --param crs=none --json\n\n"
-           "Exit statuses:\n  0  done\n  1  failed\n  2  wrong usage\n";
+           "--conformance puts a program of crs's own through checkpoints and restarts by the component, in a store "
+           "of\n"
+           "its own, and reports of each thing that the component declares to bring back whether it does.\n\n"
+           "Example:\n  crs components\n  crs components --param crs=none --json\n"
+           "  CRS_COMPONENT_PATH=$PWD crs components --conformance memo\n\n"
+           "Exit statuses:\n  0  done\n  1  failed, or the component does not do what it declares\n  2  wrong usage\n";
   }
-  std::string action() const override { return "list the components"; }
-  void define(CLI::App& app) override { static_cast<void>(app); }
+  std::string action() const override {
+    return conformance_.empty() ? "list the components" : "check component " + conformance_;
+  }
+  void define(CLI::App& app) override {
+    app.add_option("--conformance", conformance_, "Check whether this component does what it declares")
+        ->type_name("NAME");
+  }
 
   int execute(Context& context) override {
+    if (!conformance_.empty()) return report_conformance(context);
     const std::string& wished = context.parameters().string("crs");
     const std::vector<ComponentStatus> statuses = context.components().statuses();
     std::string text = fmt::format("  {:<10} {:<10} {:>8}  {}\n", "NAME", "VERSION", "PRIORITY", "");
@@ -70,6 +83,29 @@ class ComponentsVerb : public Verb {
     }
     return kDone;
   }
+
+ private:
+  int report_conformance(Context& context) const {
+    const std::vector<Finding> findings = check_conformance(context, conformance_);
+    const auto failed = std::ranges::count_if(findings, [](const Finding& finding) { return !finding.good; });
+    std::string text;
+    Json list = Json::array();
+    for (const Finding& finding : findings) {
+      const std::string why = finding.text.empty() ? "" : fmt::format("\n            {}", printable(finding.text));
+      text += fmt::format("  {:<6}  {}{}\n", finding.good ? "ok" : "FAILED", finding.name, why);
+      list.push_back({{"name", finding.name}, {"good", finding.good}, {"text", finding.text}});
+    }
+    text += failed == 0 ? fmt::format("{} does what it declares\n", conformance_)
+                        : fmt::format("{} fails {} of {} checks\n", conformance_, failed, findings.size());
+    if (context.options.json) {
+      context.print_json(Json{{"component", conformance_}, {"conforms", failed == 0}, {"checks", list}});
+    } else {
+      context.print(text);
+    }
+    return failed == 0 ? kDone : kFailed;
+  }
+
+  std::string conformance_;
 };
 
 }  // namespace
