@@ -62,6 +62,8 @@ enum crs_component_status {
 #define CRS_COMPONENT_LOCAL_SOCKETS UINT64_C(16)
 #define CRS_COMPONENT_OUTSIDE_CONNECTIONS UINT64_C(32)
 #define CRS_COMPONENT_OTHER_PROCESSES UINT64_C(64) /* can checkpoint a process other than the caller */
+/* A socket that does not come back is replaced by a dead one at its number. */
+#define CRS_COMPONENT_DEAD_SOCKETS UINT64_C(128)
 
 /* What CRS does for a component. */
 struct crs_component_host {

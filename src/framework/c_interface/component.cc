@@ -77,6 +77,7 @@ Capabilities capabilities_of(std::uint64_t bits) {
   capabilities.local_sockets = (bits & CRS_COMPONENT_LOCAL_SOCKETS) != 0;
   capabilities.outside_connections = (bits & CRS_COMPONENT_OUTSIDE_CONNECTIONS) != 0;
   capabilities.other_processes = (bits & CRS_COMPONENT_OTHER_PROCESSES) != 0;
+  capabilities.dead_sockets = (bits & CRS_COMPONENT_DEAD_SOCKETS) != 0;
   return capabilities;
 }
 
