@@ -100,6 +100,8 @@ class Crs {
     ::posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
     ::posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, output.c_str(), flags, 0600);
     ::posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, errors.c_str(), flags, 0600);
+    // What this process happens to have inherited is none of the program's.
+    ::posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
     ::posix_spawn_file_actions_addchdir_np(&actions, directory_.c_str());
     pid_t pid = 0;
     const int problem =
@@ -206,13 +208,19 @@ class Subject {
       ::waitpid(runner_, nullptr, 0);
       runner_ = 0;
     }
-    for (const auto end_of_wait = Clock::now() + kStepLimit; pid_ > 0 && is_alive() && Clock::now() < end_of_wait;) {
-      // Restarted programs become children of this process when their crs has ended (PR_SET_CHILD_SUBREAPER).
-      static_cast<void>(::waitpid(pid_, nullptr, WNOHANG));
-      std::this_thread::sleep_for(kPause);
-    }
+    static_cast<void>(is_gone());
+    // Restarted programs become children of this process when their crs has ended (PR_SET_CHILD_SUBREAPER).
+    if (pid_ > 0) static_cast<void>(::waitpid(pid_, nullptr, WNOHANG));
     pid_ = 0;
     adopted_ = false;
+  }
+
+  // Within the time for a step: what is killed ends soon.
+  bool is_gone() const {
+    for (const auto end_of_wait = Clock::now() + kStepLimit; is_alive(); std::this_thread::sleep_for(kPause)) {
+      if (Clock::now() > end_of_wait) return false;
+    }
+    return true;
   }
 
   bool is_alive() const {
@@ -278,10 +286,11 @@ class Suite {
     Subject subject(crs_, directory_.path() / "subject", component_, "conformance", false);
     if (!check("a program is started and has a service", [&] { return expect(subject.answer(), "ready"); }))
       return findings_;
-    check("a checkpoint goes on, and layers are told in order", [&] { return goes_on(subject); });
+    const bool goes = check("a checkpoint goes on, and layers are told in order", [&] { return goes_on(subject); });
     check("a layer that fails ends the checkpoint, and the program is unharmed", [&] { return fails(subject); });
     check("a critical section delays a checkpoint", [&] { return delayed(subject); });
     check("a checkpoint gives up on a section that is not left", [&] { return given_up(subject); });
+    if (!goes) return findings_;
     if (reference_.empty()) {
       check("a restart without a snapshot is an error", [&] { return restart_of_nothing(); });
       return findings_;
@@ -452,7 +461,7 @@ class Suite {
   std::string checkpoint_other(Subject& subject) const {
     CommandResult result = crs_.run({"checkpoint", "--component", component_, "--kill", "idle"});
     if (result.status != 0) return result.errors;
-    if (subject.is_alive()) return "--kill did not end the process";
+    if (!subject.is_gone()) return "--kill did not end the process";
     subject.end();
     result = crs_.run({"restart", "--detach", "idle"});
     if (result.status != 0) return result.errors;

@@ -209,7 +209,7 @@ std::string told_since() {
 // --- Commands ---
 
 // "continue REFERENCE", "restart REFERENCE" or "error TEXT", and in the second line what the layers were told.
-std::string checkpoint(const crs::ServiceCheckpointOptions& options) {
+std::string take_checkpoint(const crs::ServiceCheckpointOptions& options) {
   told.clear();
   try {
     const crs::Checkpointed outcome = crs::checkpoint(options);
@@ -240,7 +240,7 @@ std::string checkpoint_in_section(bool until_delay_is_told) {
     if (until_delay_is_told) leave.set_value();
   };
   if (!until_delay_is_told) options.time_limit = 50ms;
-  const std::string answer = checkpoint(options);
+  const std::string answer = take_checkpoint(options);
   // In a restarted program the other thread is where it was, or not there at all.
   if (!until_delay_is_told) leave.set_value();
   if (answer.rfind("restart", 0) != 0) {
@@ -295,7 +295,10 @@ Verdict look_at_excluded() {
   }
   if (zero && was_told) return {Verdict::Kind::Gone, "zero, and the program is told"};
   if (kept && !was_told) return {Verdict::Kind::Back, ""};
-  return {Verdict::Kind::Other, zero ? "zero, and the program is not told" : "neither zero nor what it was"};
+  const char* const text = zero   ? "zero, and the program is not told"
+                           : kept ? "as it was, and the program is told that it was not saved"
+                                  : "neither zero nor what it was";
+  return {Verdict::Kind::Other, text};
 }
 
 // In a program that goes on where the picture was taken.
@@ -346,12 +349,12 @@ std::string wait_for_command() {
 
 std::string carry_out(const std::string& command, const std::string& anew, bool is_anew) {
   if (command == "look") return is_anew ? anew : look();
-  if (command == "checkpoint") return checkpoint({});
+  if (command == "checkpoint") return take_checkpoint({});
   if (command == "checkpoint delayed") return checkpoint_in_section(true);
   if (command == "checkpoint given up") return checkpoint_in_section(false);
   if (command == "checkpoint failing") {
     fail_next = true;
-    std::string answer = checkpoint({});
+    std::string answer = take_checkpoint({});
     fail_next = false;
     return answer;
   }

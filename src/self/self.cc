@@ -62,7 +62,6 @@ class Registry {
   std::string location_;   // of the snapshot that this program was restarted from, or empty
   std::string reference_;  // the same as JOB@SEQ
   bool restart_taken_ = false;
-  std::unique_ptr<MemoryFile> saved_;
   std::map<std::uint64_t, OfferedArea> areas_;
   RestartCommand command_;
   Callbacks callbacks_;
@@ -71,14 +70,13 @@ class Registry {
 bool Registry::bring_back(std::uint64_t id, void* memory, std::size_t bytes) {
   if (!is_restarted()) return false;
   return in_context(fmt::format("restarting from {}", reference_), [&] {
-    if (saved_ == nullptr) {
-      const std::string path = location_ + "/" + kMemoryFile;
-      // A program that saves itself by callbacks alone has none.
-      if (::access(path.c_str(), F_OK) != 0 && errno == ENOENT) return false;
-      saved_ = std::make_unique<MemoryFile>(path);
-    }
-    if (!saved_->bytes_of(id)) return false;
-    saved_->read(id, memory, bytes);
+    const std::string path = location_ + "/" + kMemoryFile;
+    // A program that saves itself by callbacks alone has none.
+    if (::access(path.c_str(), F_OK) != 0 && errno == ENOENT) return false;
+    // Opened each time: a descriptor that stays open is one that the program does not expect.
+    const MemoryFile saved(path);
+    if (!saved.bytes_of(id)) return false;
+    saved.read(id, memory, bytes);
     return true;
   });
 }
