@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "cli/format.h"
 #include "cli/jobs.h"
+#include "cli/signal_state.h"
 #include "cli/snapshot_text.h"
 #include "cli/verb.h"
 #include "store/disk.h"
@@ -53,8 +54,7 @@ class CheckpointVerb : public Verb {
   int execute(Context& context) override {
     // A reader of ours that goes away must not end a checkpoint in the middle.
     ::signal(SIGPIPE, SIG_IGN);
-    // A file beyond RLIMIT_FSIZE is an error like a full disk (setrlimit(2)).
-    ::signal(SIGXFSZ, SIG_IGN);
+    ignore_file_size_signal();
     if (!name_.empty()) check_chosen_job_name(name_);
     if (!component_.empty()) context.parameters().read_option("crs=" + component_);
     Target target = find_target(context.store(), target_);

@@ -2,14 +2,20 @@
 
 namespace crs::cli {
 
+struct sigaction ignore_file_size_signal() noexcept {
+  struct sigaction ignored{};
+  struct sigaction before{};
+  ignored.sa_handler = SIG_IGN;
+  ::sigaction(SIGXFSZ, &ignored, &before);
+  return before;
+}
+
 SignalState::SignalState() {
   ::sigprocmask(SIG_SETMASK, nullptr, &mask_);
   struct sigaction ordinary{};
   ordinary.sa_handler = SIG_DFL;
   ::sigaction(SIGCHLD, &ordinary, &child_action_);
-  struct sigaction ignored{};
-  ignored.sa_handler = SIG_IGN;
-  ::sigaction(SIGXFSZ, &ignored, &file_size_action_);
+  file_size_action_ = ignore_file_size_signal();
 }
 
 void SignalState::block_all() {

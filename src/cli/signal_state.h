@@ -5,9 +5,12 @@
 
 namespace crs::cli {
 
-// Makes SIGCHLD wait for us (a caller may have ignored it, and then no child could be waited for), makes files that
-// grow beyond RLIMIT_FSIZE an error instead of a death (setrlimit(2), SIGXFSZ), and remembers how everything was. One
-// object at a time; the thread that makes it is the process's only one.
+// Files that grow beyond RLIMIT_FSIZE become an error, like a full disk, instead of a death (setrlimit(2), SIGXFSZ).
+// Returns what was to happen before.
+struct sigaction ignore_file_size_signal() noexcept;
+
+// Makes SIGCHLD wait for us (a caller may have ignored it, and then no child could be waited for), ignores
+// SIGXFSZ, and remembers how everything was. One object at a time; the thread that makes it is the process's only one.
 class SignalState {
  public:
   SignalState();

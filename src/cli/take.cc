@@ -1,6 +1,7 @@
 #include <signal.h>
 
 #include "base/error.h"
+#include "cli/signal_state.h"
 #include "cli/taker.h"
 #include "cli/verb.h"
 
@@ -27,7 +28,7 @@ class TakeVerb : public Verb {
 
   // The program hears of every failure, and is the one who tells it.
   int execute(Context& context) override {
-    ::signal(SIGXFSZ, SIG_IGN);
+    ignore_file_size_signal();
     wire::Connection connection(FileDescriptor(descriptor_), "the program");
     const wire::Peer program = connection.peer();
     if (program.pid == 0) fail(ErrorKind::Failed, "the program's process id cannot be seen");

@@ -43,8 +43,9 @@ pid_t clone_process(std::uint64_t flags, pid_t wanted) {
   }
   const long pid = ::syscall(SYS_clone3, &arguments, sizeof arguments);
   if (pid >= 0) return static_cast<pid_t>(pid);
-  if (errno == EEXIST) throw IdTaken(wanted);
-  fail_errno(errno, "cannot make a process{}", wanted != 0 ? fmt::format(" with id {}", wanted) : "");
+  const int problem = errno;
+  fail_if_taken(problem, wanted);
+  fail_errno(problem, "cannot make a process{}", wanted != 0 ? fmt::format(" with id {}", wanted) : "");
 }
 
 // Descriptors may have to be moved above what the restart command itself may have.

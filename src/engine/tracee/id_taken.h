@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 #include <sys/types.h>
 
+#include <cerrno>
+
 #include "crs/error.hpp"
 
 namespace crs::engine {
@@ -15,5 +17,10 @@ class IdTaken : public Error {
     advise("Try again, or use --ids namespace");
   }
 };
+
+// What clone3(2) says of an id that somebody has.
+inline void fail_if_taken(int error_number, pid_t wanted) {
+  if (error_number == EEXIST) throw IdTaken(wanted);
+}
 
 }  // namespace crs::engine

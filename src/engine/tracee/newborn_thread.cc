@@ -45,7 +45,7 @@ pid_t NewbornThread::clone(pid_t wanted, RemoteAddress cleared_at) {
   try {
     call("clone3", SYS_clone3, put(arguments), sizeof arguments);
   } catch (const Error& error) {
-    if (error.error_number() == EEXIST) throw IdTaken(wanted);
+    fail_if_taken(error.error_number(), wanted);
     throw;
   }
   ptrace::wait_for_stop(created_);
