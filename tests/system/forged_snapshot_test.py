@@ -76,7 +76,8 @@ def ordinary_random_changes(workspace, options):
         what = f"seed {seed} ({changed.split()})"
         begin = time.monotonic()
         try:
-            result = workspace.crs("restart", "--detach", "sim@1", expect=None)
+            # A change may say that the program waits for news of its restart, and then it is waited for.
+            result = workspace.crs("restart", "--detach", "--layers-timeout", "1", "sim@1", expect=None)
         except Failure as failure:
             raise Failure(f"{what}: {failure}") from None
         check(result.status in (0, 1, 4), f"{what}: {result}")
