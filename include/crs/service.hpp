@@ -24,6 +24,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "crs/component.hpp"
@@ -105,17 +106,19 @@ class [[gnu::visibility("hidden")]] LayerStack;
 class [[gnu::visibility("hidden")]] Round;
 
 // A layer's membership, ended by its destructor: that waits while the layer is being told something by another thread,
-// so that the layer (and the library that its code lies in) may go away afterwards. The service must outlive it.
+// so that the layer (and the library that its code lies in) may go away afterwards. It may end after the service.
 class LayerRegistration {
  public:
   LayerRegistration() = default;
-  LayerRegistration(LayerStack& stack, std::uint64_t id) : stack_(&stack), id_(id) {}
+  LayerRegistration(std::weak_ptr<LayerStack> stack, std::uint64_t id) : stack_(std::move(stack)), id_(id) {}
   LayerRegistration(LayerRegistration&& other) noexcept;
   LayerRegistration& operator=(LayerRegistration&& other) noexcept;
   ~LayerRegistration();
 
  private:
-  LayerStack* stack_ = nullptr;
+  void end() noexcept;
+
+  std::weak_ptr<LayerStack> stack_;  // of none: it has ended, or the service has
   std::uint64_t id_ = 0;
 };
 
@@ -130,6 +133,8 @@ class Service {
 
   // Puts a layer on top of those registered so far. While a checkpoint or restart is under way it takes part from the
   // next one on. The layer must outlive the registration. The name is for people; it need not be unique.
+  // A layer whose code lies in a shared object that has been unloaded since is not called any more: the next checkpoint
+  // fails with an Error that names it, and later ones go on without it.
   [[nodiscard]] LayerRegistration register_layer(std::string name, Layer& layer);
 
   // The names of all layers, lowest first.
@@ -182,7 +187,7 @@ class Service {
   std::uint64_t fork_generation_;  // of the process that it was made in
   Ledger ledger_;
   CriticalSections sections_;
-  std::unique_ptr<LayerStack> stack_;
+  std::shared_ptr<LayerStack> stack_;
 
   mutable std::mutex mutex_;
   std::condition_variable turn_over_;

@@ -22,6 +22,7 @@
 #include "cli/terminal_settings.h"
 #include "cli/verb.h"
 #include "store/snapshot_reader.h"
+#include "wire/messages.h"
 
 namespace crs::cli {
 namespace {
@@ -116,9 +117,26 @@ class RestartVerb : public Verb {
         ->check(CLI::Range(0.0, 1e6))
         ->capture_default_str();
     app.add_option("--name", job_, "Name of the job that the program is from now on (default: JOB)")->type_name("NAME");
+    // For libcrs: hidden from the help.
+    app.add_option("--fd", answer_to_, "The socket of the program that asked for the restart")->group("");
   }
 
   int execute(Context& context) override {
+    if (answer_to_ < 0) return carry_out(context);
+    wire::Connection asker(FileDescriptor(answer_to_), "the program that asked");
+    ::fcntl(answer_to_, F_SETFD, FD_CLOEXEC);
+    try {
+      const int status = carry_out(context);
+      asker.send(wire::to_message(wire::RestartDone{started_}));
+      return status;
+    } catch (const Error& error) {
+      asker.send(wire::to_message(wire::Failure{error}));
+      throw;
+    }
+  }
+
+ private:
+  int carry_out(Context& context) {
     const Reference wanted = Reference::parse(target_);
     if (!job_.empty()) check_chosen_job_name(job_);
     const SnapshotInfo snapshot = context.store().open(wanted);
@@ -146,6 +164,7 @@ class RestartVerb : public Verb {
     const RestartedProgram program =
         restart(context, selection.module(), snapshot, job, before_start, report.channel());
     report.handed_over();
+    started_ = program.pid;
     if (!problem.empty()) context.say(problem);
     for (const std::string& note : program.notes) context.say(note);
     if (detach_) {
@@ -162,7 +181,6 @@ class RestartVerb : public Verb {
     return ForegroundProgram(program.pid, program.wait_pid, std::move(terminal)).wait();
   }
 
- private:
   // A program can be started from a store that cannot be written to (a read-only copy, a full disk); its name is then
   // unknown to other commands.
   static bool is_unwritable(const Error& error) {
@@ -276,6 +294,8 @@ class RestartVerb : public Verb {
   std::string changed_files_ = "refuse";
   std::vector<std::string> variables_;
   double layers_timeout_ = 60;
+  int answer_to_ = -1;
+  pid_t started_ = 0;
   bool detach_ = false;
 };
 

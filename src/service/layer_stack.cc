@@ -1,13 +1,27 @@
 #include "service/layer_stack.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
+#include "base/error.h"
+
 namespace crs {
+namespace {
+
+// Where its virtual functions are: what an object with any begins with (Itanium C++ ABI, 2.4).
+CodePlace code_of(const Layer& layer) {
+  const void* table = nullptr;
+  std::memcpy(&table, static_cast<const void*>(&layer), sizeof table);
+  return CodePlace(table);
+}
+
+}  // namespace
 
 std::uint64_t LayerStack::add(std::string name, Layer& layer) {
   const std::lock_guard lock(mutex_);
-  members_.push_back(std::make_shared<Member>(Member{++last_id_, std::move(name), &layer, std::nullopt}));
+  members_.push_back(
+      std::make_shared<Member>(Member{++last_id_, std::move(name), &layer, std::nullopt, code_of(layer)}));
   return last_id_;
 }
 
@@ -33,6 +47,13 @@ std::optional<Answer> LayerStack::tell(Member& member, State state) {
   {
     const std::lock_guard lock(mutex_);
     if (member.layer == nullptr) return std::nullopt;
+    if (!member.code.is_there()) {
+      member.layer = nullptr;
+      std::erase_if(members_, [&](const auto& other) { return other.get() == &member; });
+      throw Error(ErrorKind::Failed,
+                  fmt::format("{}, which holds the layer's code, was unloaded", member.code.object()))
+          .advise("A library ends its registrations before it is unloaded");
+    }
     layer = member.layer;
     member.told_by = std::this_thread::get_id();
   }

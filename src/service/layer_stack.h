@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "crs/layer.hpp"
+#include "service/code_place.h"
 
 namespace crs {
 
@@ -22,6 +23,7 @@ class LayerStack {
     std::string name;
     Layer* layer = nullptr;                  // null: unregistered
     std::optional<std::thread::id> told_by;  // while notify() runs
+    CodePlace code;                          // of its virtual functions
   };
   using MemberPointer = std::shared_ptr<Member>;
 
@@ -31,7 +33,7 @@ class LayerStack {
   // Lowest first; stays as it is while layers come and go.
   std::vector<MemberPointer> members() const;
 
-  // Tells the layer, unless it is gone: then nothing.
+  // Tells the layer, unless it is gone: then nothing. Throws an Error, and takes the layer out, if its code is gone.
   std::optional<Answer> tell(Member& member, State state);
 
  private:

@@ -43,19 +43,21 @@ const char* name_of(Progress::Stage stage) noexcept {
 }
 
 LayerRegistration::LayerRegistration(LayerRegistration&& other) noexcept
-    : stack_(std::exchange(other.stack_, nullptr)), id_(other.id_) {}
+    : stack_(std::exchange(other.stack_, {})), id_(other.id_) {}
 
 LayerRegistration& LayerRegistration::operator=(LayerRegistration&& other) noexcept {
   if (this != &other) {
-    if (stack_ != nullptr) stack_->remove(id_);
-    stack_ = std::exchange(other.stack_, nullptr);
+    end();
+    stack_ = std::exchange(other.stack_, {});
     id_ = other.id_;
   }
   return *this;
 }
 
-LayerRegistration::~LayerRegistration() {
-  if (stack_ != nullptr) stack_->remove(id_);
+LayerRegistration::~LayerRegistration() { end(); }
+
+void LayerRegistration::end() noexcept {
+  if (const auto stack = stack_.lock()) stack->remove(id_);
 }
 
 // One caller at a time, in the order in which they came.
@@ -110,7 +112,7 @@ Service::Service(Module& module, Capabilities capabilities, MakeSnapshotPlace ma
       make_place_(std::move(make_place)),
       process_(::getpid()),
       fork_generation_(fork_generation()),
-      stack_(std::make_unique<LayerStack>()) {}
+      stack_(std::make_shared<LayerStack>()) {}
 
 Service::~Service() = default;
 
@@ -122,7 +124,7 @@ void Service::require_own_process() const {
 
 LayerRegistration Service::register_layer(std::string name, Layer& layer) {
   require_own_process();
-  return {*stack_, stack_->add(std::move(name), layer)};
+  return {stack_, stack_->add(std::move(name), layer)};
 }
 
 std::vector<std::string> Service::layers() const {

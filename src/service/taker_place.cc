@@ -146,7 +146,8 @@ void TakerPlace::finished(const std::vector<LayerTime>& layers, const std::vecto
   connection_->close();
 }
 
-// The environment of this process, with the values that the last restart gave.
+}  // namespace
+
 std::vector<std::string> environment_now(const std::optional<RestartNews>& news) {
   std::vector<std::string> environment;
   for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
@@ -159,8 +160,6 @@ std::vector<std::string> environment_now(const std::optional<RestartNews>& news)
   return environment;
 }
 
-}  // namespace
-
 std::unique_ptr<SnapshotPlace> make_taker_place(TakenBy taken_by, std::string job, ConnectToTaker connect) {
   return std::make_unique<TakerPlace>(std::move(taken_by), std::move(job), std::move(connect));
 }
@@ -168,7 +167,7 @@ std::unique_ptr<SnapshotPlace> make_taker_place(TakenBy taken_by, std::string jo
 MakeSnapshotPlace make_helper_places(TakenBy taken_by, HelperOptions helper, std::function<const Service*()> service) {
   return [taken_by = std::move(taken_by), helper = std::move(helper), service = std::move(service)] {
     const std::optional<RestartNews> news = service()->news();
-    return make_taker_place(taken_by, news ? news->job : "", [helper, news] {
+    return make_taker_place(taken_by, news ? news->job : helper.job, [helper, news] {
       std::vector<std::string> arguments = helper.arguments;
       arguments.emplace_back("take");
       return std::make_shared<wire::Connection>(start_helper(helper.program, arguments, environment_now(news)));

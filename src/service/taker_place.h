@@ -26,7 +26,11 @@ std::unique_ptr<SnapshotPlace> make_taker_place(TakenBy taken_by, std::string jo
 struct HelperOptions {
   std::string program;                 // find_helper()
   std::vector<std::string> arguments;  // before `take`, e.g. {"--store", "/scratch/store"}
+  std::string job = {};                // that no restart named; "": the taker's choice
 };
+
+// The environment of this process (NAME=VALUE), with the values that the last restart gave.
+std::vector<std::string> environment_now(const std::optional<RestartNews>& news);
 
 // For a service that starts its own taker. `service` tells which job this is and which values of the environment count,
 // once it is there.

@@ -314,6 +314,17 @@ Restarted from<Restarted>(const Message& message) {
                    .excluded = read_ranges(fields, "excluded")}};
 }
 
+Message to_message(const RestartDone& value) {
+  Message message = start(RestartDone::kType);
+  message["pid"] = static_cast<std::uint64_t>(value.pid);
+  return message;
+}
+
+template <>
+RestartDone from<RestartDone>(const Message& message) {
+  return {.pid = fields_of(message, RestartDone::kType).number<pid_t>("pid")};
+}
+
 Message to_message(const Request& value) {
   Message message = start(Request::kType);
   message["after"] = static_cast<unsigned>(value.after);

@@ -7,6 +7,7 @@
 //   or             Picture                          Outcome        the taker's engine takes the picture
 //   at the end     Layers; instead of any answer a Failure
 //   restarter -> program: Restarted; program -> restarter: Layers
+//   program -> a crs that it started for a restart: nothing; crs -> program: RestartDone, or a Failure
 //   asker -> program: Request; program -> asker: Progressed, and then, as to a taker, the messages above; or a Failure
 #pragma once
 
@@ -80,6 +81,12 @@ struct Restarted {
   RestartNews news;
 };
 
+// A crs that was asked for a restart has done it.
+struct RestartDone {
+  static constexpr const char* kType = "restart done";
+  pid_t pid = 0;  // the program's; 0: it was only checked whether it can be restarted
+};
+
 struct Request {
   static constexpr const char* kType = "request";
   AfterCheckpoint after = AfterCheckpoint::Continue;
@@ -102,6 +109,7 @@ Message to_message(const Outcome& value);
 Message to_message(const Failure& value);
 Message to_message(const Layers& value);
 Message to_message(const Restarted& value);
+Message to_message(const RestartDone& value);
 Message to_message(const Request& value);
 Message to_message(const Progressed& value);
 

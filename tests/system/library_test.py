@@ -44,6 +44,61 @@ def shows_its_interface_only(workspace, options):
     check(not internal, f"visible without being the interface: {internal[:10]}")
 
 
+WARNINGS = ["-Wall", "-Wextra", "-pedantic", "-Werror"]
+COMPILERS = {
+    "interface.c": [
+        ["gcc", "-std=c99", "-D_GNU_SOURCE"],
+        ["clang-19", "-std=c99", "-D_GNU_SOURCE"],
+        ["g++", "-std=c++17", "-xc++"],
+        ["clang++-19", "-std=c++17", "-xc++"],
+    ],
+    "interface.cc": [["g++", "-std=c++17"], ["clang++-19", "-std=c++17"], ["g++", "-std=c++23"]],
+}
+
+
+def compile_with_library(workspace, options, compiler, source, program, *more):
+    """With the library of the build tree."""
+    library = options.build / "lib"
+    words = [*compiler, *WARNINGS, "-I", SOURCE / "include", SOURCE / "tests/library" / source, "-o", program]
+    run(workspace, *words, f"-L{library}", f"-Wl,-rpath,{library}", "-lcrs", "-pthread", *more)
+
+
+def headers_compile_everywhere(workspace, options):
+    for source, compilers in COMPILERS.items():
+        for number, compiler in enumerate(compilers):
+            program = workspace.directory / f"{source}-{number}"
+            compile_with_library(workspace, options, compiler, source, program)
+            output = run(workspace, program)
+            check(output == "sound\n", f"{source} by {compiler}: {output}")
+
+
+def a_header_needs_no_other_first(workspace, options):
+    """Each is complete in itself."""
+    for header in sorted((SOURCE / "include/crs").iterdir()):
+        for compiler in (["g++", "-std=c++17", "-xc++"], ["clang++-19", "-std=c++17", "-xc++"]) + (
+            (["gcc", "-std=c99", "-xc"], ["clang-19", "-std=c99", "-xc"]) if header.suffix == ".h" else ()
+        ):
+            source = workspace.directory / "alone.txt"
+            source.write_text(f"#include <crs/{header.name}>\n")
+            run(workspace, *compiler, *WARNINGS, "-fsyntax-only", "-I", SOURCE / "include", source)
+
+
+def an_unloaded_layer_is_no_crash(workspace, options):
+    program = workspace.directory / "unloading"
+    compile_with_library(workspace, options, ["gcc", "-std=c99", "-D_GNU_SOURCE"], "unloading.c", program)
+    for source, compiler in (("unloaded_layer.c", ["gcc", "-std=c99"]), ("unloaded_layer.cc", ["g++", "-std=c++17"])):
+        for tidy in (True, False):
+            layer = workspace.directory / f"{source}-{tidy}.so"
+            define = ["-DTIDY"] if tidy else ["-UTIDY"]
+            # Without it, the object's own constants that other objects could share would keep it loaded.
+            more = ["-fno-gnu-unique"] if source.endswith(".cc") else []
+            compile_with_library(workspace, options, compiler, source, layer, "-shared", "-fPIC", *define, *more)
+            lines = run(workspace, program, layer).splitlines()
+            check(lines[-1] == "sound", f"{layer.name}: {lines}")
+            expected = "" if tidy else f"{layer}, which holds the layer's code, was unloaded (layer 'unloaded' at checkpoint)"
+            check((lines[0] if len(lines) > 1 else "").startswith(expected) and (len(lines) == 1) == tidy, f"{layer.name}: {lines}")
+
+
 def install(workspace, options):
     prefix = workspace.directory / "prefix"
     run(workspace, "cmake", "--install", options.build, "--prefix", prefix, "--strip")
@@ -96,9 +151,9 @@ def main():
     parser.add_argument("--verbose", action="store_true")
     options, _ = parser.parse_known_args()
     options.build = options.build.resolve()
-    cases = [needs_little, shows_its_interface_only]
-    if not is_sanitized(options):  # an installed one would need the sanitizer of whoever uses it
-        cases.append(from_an_installed_tree)
+    cases = [needs_little, shows_its_interface_only, a_header_needs_no_other_first]
+    if not is_sanitized(options):  # such a library needs the sanitizer in whatever uses it
+        cases += [headers_compile_everywhere, an_unloaded_layer_is_no_crash, from_an_installed_tree]
 
     def test(case):
         with Workspace(options.crs, verbose=options.verbose) as workspace:

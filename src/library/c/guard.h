@@ -1,0 +1,55 @@
+// The border between C and the library: no exception crosses it.
+#pragma once
+
+#include <cxxabi.h>
+
+#include <cstddef>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/error.h"
+#include "crs/crs.h"
+
+namespace crs::c {
+
+// What the calling thread's last failed call was about. Returns its status. To be called in a handler.
+int note_failure() noexcept;
+
+template <typename Action>
+int guard(Action&& action) {
+  try {
+    std::forward<Action>(action)();
+    return CRS_OK;
+  } catch (abi::__forced_unwind&) {
+    throw;  // the thread is being cancelled (pthread_cancel(3))
+  } catch (...) {
+    return note_failure();
+  }
+}
+
+inline void require(const void* pointer, const char* what) {
+  if (pointer == nullptr) fail(ErrorKind::Usage, "{} is a null pointer", what);
+}
+
+// Whether the caller's structure has a member: it may be of an older version of the header.
+template <typename Structure, typename Member>
+bool has(const Structure& structure, const Member& member) {
+  const auto offset =
+      static_cast<std::size_t>(reinterpret_cast<const char*>(&member) - reinterpret_cast<const char*>(&structure));
+  return structure.size >= offset + sizeof(Member);
+}
+
+template <typename Structure, typename Member>
+Member member_or(const Structure& structure, const Member& member, Member otherwise) {
+  return has(structure, member) ? member : otherwise;
+}
+
+// For memory that the caller frees; throws std::bad_alloc.
+void* allocate(std::size_t bytes);
+char* copy_of(const std::string& text);
+// Up to a null pointer; of a null pointer: none.
+std::vector<std::string> texts(const char* const* list);
+inline std::string text(const char* value) { return value == nullptr ? "" : value; }
+
+}  // namespace crs::c

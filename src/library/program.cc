@@ -1,0 +1,124 @@
+// The one service of this process behind the functions of crs/crs.hpp.
+#include <unistd.h>
+
+#include <atomic>
+#include <mutex>
+
+#include "base/error.h"
+#include "crs/crs.hpp"
+#include "library/restart.h"
+#include "library/selected.h"
+#include "service/after_fork.h"
+
+namespace crs {
+namespace {
+
+class Program {
+ public:
+  explicit Program(const InitOptions& options)
+      : selected_(options),
+        fork_generation_(fork_generation()),
+        service_(selected_.module(), selected_.status().capabilities,
+                 make_helper_places(selected_.taken_by(), selected_.helper(), [this] { return &service_; })) {}
+
+  bool is_of_this_process() const { return fork_generation_ == fork_generation(); }
+  const Selected& selected() const noexcept { return selected_; }
+  Service& service() noexcept { return service_; }
+
+ private:
+  Selected selected_;
+  std::uint64_t fork_generation_;
+  Service service_;
+};
+
+// The one exception to there being no globals. It is not destroyed at the program's end, where other threads may still
+// use it, and in a child made by fork(2) the parent's is left alone: its threads are not there, its locks may be held.
+struct Place {
+  std::mutex mutex;
+  std::atomic<Program*> program = nullptr;
+};
+
+Place& place() {
+  static auto* const the_place = new Place;
+  return *the_place;
+}
+
+Program& program() {
+  Program* const found = place().program;
+  if (found == nullptr) {
+    throw Error(ErrorKind::Failed, "this program has no service").advise("crs::init() makes it");
+  }
+  if (!found->is_of_this_process()) {
+    throw Error(ErrorKind::Failed,
+                fmt::format("process {} was forked from one with a service and has none", ::getpid()))
+        .advise("It may call crs::init() itself");
+  }
+  return *found;
+}
+
+}  // namespace
+
+void init(const InitOptions& options) {
+  const std::lock_guard lock(place().mutex);
+  const Program* const found = place().program;
+  if (found != nullptr && found->is_of_this_process()) {
+    fail(ErrorKind::Usage, "this program has a service already: crs::init() was called before");
+  }
+  place().program = new Program(options);
+}
+
+void finalize() {
+  const std::lock_guard lock(place().mutex);
+  Program* const found = &program();
+  place().program = nullptr;
+  delete found;
+}
+
+bool is_initialized() noexcept {
+  const Program* const found = place().program;
+  return found != nullptr && found->is_of_this_process();
+}
+
+Service& service() { return program().service(); }
+std::string component_name() { return program().selected().status().name; }
+Capabilities component_capabilities() { return program().selected().status().capabilities; }
+
+Checkpointed checkpoint(const ServiceCheckpointOptions& options) { return service().checkpoint(options); }
+
+pid_t restart(const std::string& reference, bool spawn_child, const ProgramRestartOptions& options,
+              std::chrono::nanoseconds time_limit) {
+  const RestartRequest request{reference, options.ids, options.changed_files};
+  const HelperOptions& helper = program().selected().helper();
+  const std::optional<RestartNews> news = service().news();
+  if (spawn_child) return restart_as_child(request, helper, news);
+  check_restart(request, helper, news);
+  const CriticalSections::Closed closed(service().critical_sections(), time_limit, {});
+  become_restarted(request, helper, news);
+}
+
+void exclude(const void* start, std::size_t bytes) { service().exclude_memory(start, bytes); }
+void include(const void* start, std::size_t bytes) { service().include_memory(start, bytes); }
+std::vector<MemoryRange> excluded() { return service().excluded_memory(); }
+
+std::vector<MemoryRange> lost_memory() {
+  const std::optional<RestartNews> news = service().news();
+  return news ? news->excluded : std::vector<MemoryRange>();
+}
+
+std::optional<std::string> environment(const std::string& name) { return service().environment(name); }
+
+void register_thread(const std::string& name) {
+  service().critical_sections().register_thread(name);
+  program().selected().module().register_thread();
+}
+
+void enter_critical_section() { service().critical_sections().enter(); }
+void leave_critical_section() { service().critical_sections().leave(); }
+
+LayerRegistration register_layer(std::string name, Layer& layer) {
+  return service().register_layer(std::move(name), layer);
+}
+
+void prelaunch(LaunchPlan& plan) { program().selected().module().prelaunch(plan); }
+
+}  // namespace crs

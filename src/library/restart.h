@@ -1,0 +1,32 @@
+// Restarting from within a program: the work is crs's, which this process starts or becomes.
+#pragma once
+
+#include <sys/types.h>
+
+#include <optional>
+#include <string>
+
+#include "crs/component.hpp"
+#include "crs/service.hpp"
+#include "service/taker_place.h"
+
+namespace crs {
+
+struct RestartRequest {
+  std::string reference;
+  Ids ids = Ids::Automatic;
+  ChangedFiles changed_files = ChangedFiles::Refuse;
+};
+
+// As a new process; returns its id.
+pid_t restart_as_child(const RestartRequest& request, const HelperOptions& helper,
+                       const std::optional<RestartNews>& news);
+
+// Has the snapshot checked; throws if it cannot be restarted here.
+void check_restart(const RestartRequest& request, const HelperOptions& helper, const std::optional<RestartNews>& news);
+
+// Becomes the program; returns only by throwing.
+[[noreturn]] void become_restarted(const RestartRequest& request, const HelperOptions& helper,
+                                   const std::optional<RestartNews>& news);
+
+}  // namespace crs

@@ -1,0 +1,31 @@
+// What init() and SelectedModule are both made of: the parameters, the components of a program, and the selected one.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "crs/crs.hpp"
+#include "framework/components.h"
+#include "framework/parameters.h"
+#include "service/taker_place.h"
+
+namespace crs {
+
+class Selected {
+ public:
+  explicit Selected(const InitOptions& options);
+
+  Module& module() const noexcept { return selection_->module(); }
+  const ComponentStatus& status() const noexcept { return selection_->status(); }
+  const HelperOptions& helper() const noexcept { return helper_; }
+  TakenBy taken_by() const;
+
+ private:
+  Parameters parameters_;
+  HelperOptions helper_;
+  std::unique_ptr<ComponentRegistry> registry_;
+  std::unique_ptr<Selection> selection_;
+};
+
+}  // namespace crs

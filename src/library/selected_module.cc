@@ -1,0 +1,58 @@
+// The eight operations of a component's module, without the service.
+#include <unistd.h>
+
+#include "base/error.h"
+#include "crs/crs.hpp"
+#include "library/restart.h"
+#include "library/selected.h"
+#include "service/helper.h"
+
+namespace crs {
+
+struct SelectedModule::Parts {
+  explicit Parts(const InitOptions& options) : selected(options) {}
+  Selected selected;
+};
+
+SelectedModule::SelectedModule(const InitOptions& options) : parts_(std::make_unique<Parts>(options)) {}
+SelectedModule::~SelectedModule() = default;
+SelectedModule::SelectedModule(SelectedModule&&) noexcept = default;
+SelectedModule& SelectedModule::operator=(SelectedModule&&) noexcept = default;
+
+std::string SelectedModule::name() const { return parts_->selected.status().name; }
+Capabilities SelectedModule::capabilities() const { return parts_->selected.status().capabilities; }
+Module& SelectedModule::module() { return parts_->selected.module(); }
+
+State SelectedModule::checkpoint(pid_t pid, Snapshot& snapshot, const CheckpointOptions& options) {
+  const HelperOptions& helper = parts_->selected.helper();
+  const auto place = make_taker_place(parts_->selected.taken_by(), helper.job, [&helper] {
+    std::vector<std::string> arguments = helper.arguments;
+    arguments.emplace_back("take");
+    return std::make_shared<wire::Connection>(start_helper(helper.program, arguments, environment_now(std::nullopt)));
+  });
+  place->prepared({});
+  const CheckpointOutcome outcome = module().checkpoint(pid == ::getpid() ? 0 : pid, place->sink(), options);
+  snapshot.component = name();
+  snapshot.reference = place->reference();
+  snapshot.location = snapshot.reference.empty() ? "" : place->sink().location();
+  snapshot.cold_start = false;
+  place->finished({}, {});
+  return outcome.state;
+}
+
+pid_t SelectedModule::restart(Snapshot& snapshot, bool spawn_child, const RestartOptions& options) {
+  // Whoever has only the location says so, and crs reads the rest from the manifest.
+  const RestartRequest request{snapshot.cold_start ? snapshot.location : snapshot.reference, options.ids,
+                               options.changed_files};
+  const HelperOptions& helper = parts_->selected.helper();
+  if (spawn_child) return restart_as_child(request, helper, std::nullopt);
+  check_restart(request, helper, std::nullopt);
+  become_restarted(request, helper, std::nullopt);
+}
+
+void SelectedModule::disable_checkpoint() { module().disable_checkpoint(); }
+void SelectedModule::enable_checkpoint() { module().enable_checkpoint(); }
+void SelectedModule::prelaunch(LaunchPlan& plan) { module().prelaunch(plan); }
+void SelectedModule::register_thread() { module().register_thread(); }
+
+}  // namespace crs
