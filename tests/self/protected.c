@@ -1,0 +1,45 @@
+// A program that names the memory that matters. It works on a grid, step by step, and looks at each step whether the
+// grid is what it was left as.
+#include <crs/crs.h>
+#include <crs/self.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { CELLS = 100000 };
+static unsigned grid[CELLS];
+static unsigned step;
+
+int main(int argc, char** argv) {
+  if (argc != 2 || chdir(argv[1]) != 0) return 2;
+  struct crs_init_options options = {.size = sizeof options, .component = "self"};
+  if (crs_init(&options) != CRS_OK) {
+    fprintf(stderr, "%s\n", crs_error_text());
+    return 3;
+  }
+  const int grid_is_back = crs_self_protect(1, grid, sizeof grid);
+  const int step_is_back = crs_self_protect(2, &step, sizeof step);
+  if (grid_is_back < 0 || step_is_back < 0) {
+    fprintf(stderr, "%s\n", crs_self_problem());
+    return 4;
+  }
+  const char* const from = crs_self_restarted_from();
+  if (grid_is_back != step_is_back || grid_is_back != (from != NULL)) return 5;
+  const unsigned first = step;
+  for (;;) {
+    if (crs_enter_critical_section() != CRS_OK) return 6;
+    for (int i = 0; i < CELLS; ++i) {
+      if (grid[i] != step * (unsigned)i) return 7;
+      grid[i] += (unsigned)i;
+    }
+    ++step;
+    if (crs_leave_critical_section() != CRS_OK) return 6;
+    FILE* const file = fopen("number.new", "w");
+    if (file == NULL) return 3;
+    fprintf(file, "%u %u %d %s\n", step, first, (int)getpid(), from == NULL ? "-" : from);
+    fclose(file);
+    rename("number.new", "number");
+    usleep(1000);
+  }
+}

@@ -1,0 +1,134 @@
+#!/usr/bin/env python3
+"""Component self from outside: programs that save themselves, one of 2009 and one that names its memory; restarts, failures, damage."""
+
+import argparse
+import pathlib
+import shutil
+import sys
+
+from harness import Workspace, check, is_alive, read_text, run_cases, users_to_test, wait_until
+
+PREFIX = "my_app"
+
+
+class Program:
+    """One of tests/self, in a directory of its own below a workspace."""
+
+    def __init__(self, workspace, options, name):
+        self.workspace = workspace
+        self.directory = workspace.make_directory("program with a 'quote")  # what goes through a shell does not survive it
+        self.path = workspace.reachable(pathlib.Path(options.build) / "self" / name)
+        objects = workspace.make_directory("objects")
+        library = pathlib.Path(options.build) / "lib"
+        shutil.copy(library / "crs" / "self.so", objects / "self.so")
+        (objects / "self.so").chmod(0o755)
+        for file in library.glob("libcrs.so*"):
+            shutil.copy(file, objects / file.name)
+        workspace.environment.update(CRS_COMPONENT_PATH=str(objects), LD_LIBRARY_PATH=str(objects), CRS_PARAM_crs_self_prefix=PREFIX,
+                                     CRS_PARAM_crs_helper=str(workspace.crs_path), TRIGGER=str(self.directory), PROGRAM=str(self.path))
+
+    def start(self):
+        return self.workspace.start([self.path, self.directory])
+
+    def number(self):
+        """What the program last wrote, as words."""
+        return read_text(self.directory / "number").split()
+
+    def wait_at(self, condition):
+        return wait_until(lambda: (words := self.number()) and condition(words) and words, f"{self.path.name} gets there; at {self.number()}")
+
+    def ask(self):
+        told = self.directory / "told"
+        told.unlink(missing_ok=True)
+        (self.directory / "ask").touch()
+        wait_until(told.exists, "the checkpoint is done")
+        return told.read_text().strip()
+
+    def log(self):
+        return [line.split()[0] for line in read_text(self.directory / "log").splitlines()]
+
+
+def old_style(workspace, options, kind):
+    program = Program(workspace, options, f"self_old_style_{kind}")
+    # The quote is not for this one: its restart command is a line.
+    program.directory = workspace.make_directory("work of 2009")
+    workspace.environment["TRIGGER"] = str(program.directory)
+    process = program.start()
+    program.wait_at(lambda words: int(words[0]) > 20)
+    answer = program.ask()
+    check(answer.startswith("continue ") and is_alive(process.pid), answer)
+    first = answer.split()[1]
+    check(program.log() == ["checkpoint", "continue"], f"{program.log()}")
+    saved = int(read_text(program.directory / "state").split()[0])
+    check(workspace.crs("show", "--json", first).json()["component"]["name"] == "self", "another component was selected")
+    # A callback that fails: no snapshot, and the program goes on.
+    for name in ("fail-checkpoint", "fail-continue"):
+        (program.directory / name).touch()
+        answer = program.ask()
+        (program.directory / name).unlink()
+        check(answer.startswith("error ") and f"{PREFIX}_{name[5:]}() of the program returned -1" in answer, answer)
+        check(workspace.snapshots() == [first] and is_alive(process.pid), f"{workspace.snapshots()}")
+    workspace.kill(process.pid)
+    (program.directory / "state").write_text(f"{saved} 0\n")  # the failing ones have written theirs
+
+    pid = workspace.restart(first)
+    words = program.wait_at(lambda words: words[1] == "1" and int(words[0]) > saved + 20)
+    check(int(words[2]) == pid and program.log()[-1] == "restart", f"{words} {program.log()}")
+    # Its children are not taken for restarted, and it can be saved again.
+    check(b"CRS_SELF_" in pathlib.Path(f"/proc/{pid}/environ").read_bytes(), "the snapshot is not named in the environment")
+    answer = program.ask()
+    check(answer.startswith("continue ") and answer.split()[1] != first, answer)
+    workspace.kill(pid)
+    # A restart function that fails ends the restarted program.
+    (program.directory / "fail-restart").touch()
+    process = workspace.restart_in_foreground(first)
+    check(workspace.wait_exit(process) == 1, "a failing restart function")
+    check(f"{PREFIX}_restart() of the program returned -1" in read_text(workspace.work / "stderr.txt"), "and why")
+
+
+def protected(workspace, options, kind):
+    program = Program(workspace, options, f"self_protected_{kind}")
+    process = program.start()
+    program.wait_at(lambda words: int(words[0]) > 20)
+    answer = program.ask()
+    check(answer.startswith("continue "), answer)
+    reference = answer.split()[1]
+    shown = workspace.crs("show", "--json", reference).json()
+    check(shown["memory_bytes"] == 400004, f"{shown}")
+    program.wait_at(lambda words, at=int(program.number()[0]): int(words[0]) > at + 20)
+    workspace.kill(process.pid)
+    for _ in range(2):
+        (program.directory / "number").unlink()
+        pid = workspace.restart(reference)
+        words = program.wait_at(lambda words: int(words[0]) > int(words[1]) + 10)
+        check(int(words[1]) > 20 and int(words[2]) == pid and words[3] == reference, f"{words}")
+        workspace.kill(pid)
+    # What is damaged is noticed before anything runs.
+    memory = pathlib.Path(shown["location"]) / "memory"
+    memory.chmod(0o600)
+    content = bytearray(memory.read_bytes())
+    content[-1000] ^= 1
+    memory.write_bytes(content)
+    check("memory" in workspace.crs("restart", reference, expect=4).stderr, "damage")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--crs", required=True)
+    parser.add_argument("--build", required=True)
+    parser.add_argument("--only")
+    parser.add_argument("--verbose", action="store_true")
+    options, _ = parser.parse_known_args()
+
+    def case(test, kind, user):
+        def run():
+            with Workspace(options.crs, user, options.verbose) as workspace:
+                test(workspace, options, kind)
+        return f"{test.__name__} {kind} as {user}", run
+
+    run_cases([case(test, kind, user) for test in (old_style, protected) for kind in ("shared", "static") for user in users_to_test()
+               if options.only in (None, test.__name__)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
