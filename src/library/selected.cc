@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "components/none/none.h"
 #include "framework/discovery.h"
+#include "self/offer.h"
 #include "service/helper.h"
 #include "service/native_in_program.h"
 
@@ -44,7 +45,8 @@ void read_sources(Parameters& parameters, const InitOptions& options) {
 }
 
 void add_discovered(ComponentRegistry& registry, const OutputLine& output) {
-  for (auto& component : discover_components(component_directories(read_environment(environ)))) {
+  for (auto& component :
+       discover_components(component_directories(read_environment(environ)), {{"self", self::offer()}})) {
     try {
       registry.add(std::move(component));
     } catch (const Error& error) {

@@ -22,9 +22,10 @@ class Program:
         library = pathlib.Path(options.build) / "lib"
         shutil.copy(library / "crs" / "self.so", objects / "self.so")
         (objects / "self.so").chmod(0o755)
+        libraries = workspace.make_directory("libraries")
         for file in library.glob("libcrs.so*"):
-            shutil.copy(file, objects / file.name)
-        workspace.environment.update(CRS_COMPONENT_PATH=str(objects), LD_LIBRARY_PATH=str(objects), CRS_PARAM_crs_self_prefix=PREFIX,
+            shutil.copy(file, libraries / file.name)
+        workspace.environment.update(CRS_COMPONENT_PATH=str(objects), LD_LIBRARY_PATH=str(libraries), CRS_PARAM_crs_self_prefix=PREFIX,
                                      CRS_PARAM_crs_helper=str(workspace.crs_path), TRIGGER=str(self.directory), PROGRAM=str(self.path))
 
     def start(self):
