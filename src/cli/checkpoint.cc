@@ -7,6 +7,7 @@
 #include "cli/format.h"
 #include "cli/jobs.h"
 #include "cli/signal_state.h"
+#include "cli/service_request.h"
 #include "cli/snapshot_text.h"
 #include "cli/verb.h"
 #include "store/disk.h"
@@ -26,7 +27,9 @@ class CheckpointVerb : public Verb {
   std::string footer() const override {
     return "\nThe program goes on unless --stop or --kill is given. If something cannot be kept, nothing is written, "
            "the\n"
-           "program goes on, and the message names what stands in the way.\n\n"
+           "program goes on, and the message names what stands in the way.\n"
+           "A program that links libcrs is asked through its service, which tells its layers and waits for its\n"
+           "critical sections; what delays it is shown.\n\n"
            "Example:\n  snapshot=$(crs checkpoint sim)\n  crs checkpoint --kill 4711\n"
            "  crs checkpoint --leave-out fd=7 --json sim\n\n" +
            std::string(
@@ -44,7 +47,7 @@ class CheckpointVerb : public Verb {
         ->type_name("fd=N")
         ->allow_extra_args(false);
     app.add_option("--component", component_, "The checkpointer to use")->type_name("NAME");
-    app.add_option("--timeout", timeout_, "Wait so long for another checkpoint of the job to end")
+    app.add_option("--timeout", timeout_, "Wait so long for another checkpoint, critical sections and layers")
         ->type_name("SECONDS")
         ->check(CLI::Range(0.0, 1e6))
         ->check(CLI::Validator([](const std::string& text) { return text.contains("nan") ? "no number" : ""; }, ""))
@@ -59,6 +62,9 @@ class CheckpointVerb : public Verb {
     if (!component_.empty()) context.parameters().read_option("crs=" + component_);
     Target target = find_target(context.store(), target_);
     if (!name_.empty()) target.job = name_;
+    if (auto connection = connect_to_service(context, target.pid)) {
+      return through_service(context, *connection, target);
+    }
     const Selection selection = context.components().select();
     if (!selection.status().capabilities.other_processes) {
       throw Error(ErrorKind::Failed, fmt::format("component {} cannot checkpoint another process", selection.name()))
@@ -69,11 +75,26 @@ class CheckpointVerb : public Verb {
     if (!writer->committed()) fail(ErrorKind::Failed, "component {} stored no snapshot", selection.name());
     // Whoever does not hear of it has a snapshot all the same, and perhaps no program any more.
     in_context(fmt::format("the snapshot {} is complete", writer->reference().to_string()),
-               [&] { print_result(context, *writer, target); });
+               [&] { print_result(context, *writer, target, {}); });
     return kDone;
   }
 
  private:
+  // The program's layers are told, by its own service.
+  int through_service(Context& context, wire::Connection& connection, const Target& target) const {
+    const auto limit = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::duration<double>(timeout_));
+    wire::Request request{.after = after(), .time_limit = limit, .leave_out = leave_out_, .exclude = {}};
+    ServiceRequest asked(context, connection, target, component_, request);
+    asked.run();
+    in_context(fmt::format("the snapshot {} is complete", asked.writer().reference().to_string()),
+               [&] { print_result(context, asked.writer(), target, asked.layers()); });
+    return kDone;
+  }
+
+  AfterCheckpoint after() const {
+    return stop_ ? AfterCheckpoint::Stop : kill_ ? AfterCheckpoint::Kill : AfterCheckpoint::Continue;
+  }
+
   SnapshotRequest request(Context& context, const Target& target, const Selection& selection) const {
     SnapshotRequest request;
     request.job = target.job;
@@ -98,19 +119,21 @@ class CheckpointVerb : public Verb {
   CheckpointOptions options(Context& context, const Target& target) const {
     CheckpointOptions options;
     options.remembered_path = context.store().remembered_path(target.job);
-    if (stop_) options.after = AfterCheckpoint::Stop;
-    if (kill_) options.after = AfterCheckpoint::Kill;
+    options.after = after();
     options.leave_out = leave_out_;
     options.progress = [&context](const std::string& line) { context.say(line); };
     return options;
   }
 
-  void print_result(Context& context, const SnapshotWriter& writer, const Target& target) const {
+  void print_result(Context& context, const SnapshotWriter& writer, const Target& target,
+                    const std::vector<LayerTime>& layers) const {
     const store::Manifest& manifest = writer.manifest();
     const std::string reference = writer.reference().to_string();
     for (const std::string& warning : manifest.warnings()) context.say("warning: " + warning);
     if (context.options.json) {
-      context.print_json(result(writer, target));
+      Json json = result(writer, target);
+      if (!layers.empty()) json["layer_times"] = json_of(layers);
+      context.print_json(json);
       return;
     }
     context.print(reference + "\n");

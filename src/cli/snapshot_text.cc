@@ -121,6 +121,14 @@ std::string command_of(const store::Manifest& manifest) {
   return line;
 }
 
+Json json_of(const std::vector<LayerTime>& times) {
+  Json list = Json::array();
+  for (const LayerTime& time : times) {
+    list.push_back({{"layer", time.layer}, {"state", name_of(time.state)}, {"nanoseconds", time.nanoseconds}});
+  }
+  return list;
+}
+
 Json json_of(const std::vector<Pass>& passes) {
   Json list = Json::array();
   for (const Pass& pass : passes) {

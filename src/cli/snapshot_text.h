@@ -10,6 +10,7 @@
 
 namespace crs::cli {
 
+Json json_of(const std::vector<LayerTime>& times);
 Json json_of(const std::vector<Pass>& passes);
 Json json_of(const store::Manifest& manifest);
 // Reference, location and either the manifest's content or its damage.

@@ -143,7 +143,7 @@ void TakerPlace::finished(const std::vector<LayerTime>& layers, const std::vecto
     // Nobody wants to know. The snapshot is complete, or the program runs again, all the same.
   }
   closed_after_fork_.reset();
-  connection_->close();
+  connection_.reset();
 }
 
 }  // namespace

@@ -39,6 +39,8 @@ class Connection {
   int number() const noexcept { return socket_.get(); }
   const std::string& peer_name() const noexcept { return peer_; }
   void close() noexcept { socket_.reset(); }
+  // The number is the caller's from now on.
+  int release() noexcept { return socket_.release(); }
   Peer peer() const;
 
   // Throws an Error if the peer has gone, or takes nothing for ten seconds. No SIGPIPE.

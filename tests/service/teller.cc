@@ -1,13 +1,18 @@
 // A program with a service and two layers, which does what its arguments say, one after the other, and tells on its
 // standard output, a line at a time, what happened. After the first argument, the crs that takes its snapshots:
 //
+//   requests         from outside are listened to, from here on
 //   wait             until SIGUSR1 comes
+//   section          SIGUSR1 is waited for in a critical section, by thread 'solver'
+//   together N       that many threads ask for a checkpoint each
+//   fork             a child that tries the service and then starts its own; ends with it
 //   checkpoint, stop, kill   of itself
 //   news             what the last restart said
 //   variable NAME    its value as the service has it
 //   thread           one more, which waits for ever
 //   exit N
 #include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -15,11 +20,13 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "base/error.h"
 #include "crs/service.hpp"
 #include "service/helper.h"
 #include "service/native_in_program.h"
+#include "service/requests.h"
 #include "service/taker_place.h"
 
 namespace {
@@ -48,7 +55,8 @@ class TellingLayer : public crs::Layer {
 class Teller {
  public:
   explicit Teller(const std::string& helper)
-      : component_(crs::make_native_in_program(crs::find_helper(helper))),
+      : helper_(helper),
+        component_(crs::make_native_in_program(crs::find_helper(helper))),
         module_(component_->query().module),
         service_(*module_, component_->capabilities(),
                  crs::make_helper_places({"native", component_->version(), component_->interface_version()},
@@ -62,13 +70,20 @@ class Teller {
   void perform(std::deque<std::string>& words) {
     const std::string word = take(words);
     if (word == "wait") return wait();
+    if (word == "requests") return listen();
+    if (word == "section") return section();
+    if (word == "together") return together(std::stoi(take(words)));
+    if (word == "fork") return fork();
     if (word == "checkpoint") return checkpoint(crs::AfterCheckpoint::Continue);
     if (word == "stop") return checkpoint(crs::AfterCheckpoint::Stop);
     if (word == "kill") return checkpoint(crs::AfterCheckpoint::Kill);
     if (word == "news") return news();
     if (word == "variable") return variable(take(words));
     if (word == "thread") return std::thread([] { ::pause(); }).detach();
-    if (word == "exit") std::exit(std::stoi(take(words)));
+    if (word == "exit") {
+      listener_.reset();
+      std::exit(std::stoi(take(words)));
+    }
     std::abort();
   }
 
@@ -86,6 +101,45 @@ class Teller {
     ::sigaddset(&set, SIGUSR1);
     int signal = 0;
     ::sigwait(&set, &signal);
+  }
+
+  // The layers of the listener are below the others, as in a program that starts its service first.
+  void listen() {
+    upper_member_ = crs::LayerRegistration();
+    lower_member_ = crs::LayerRegistration();
+    listener_ = std::make_unique<crs::RequestListener>(
+        service_, crs::TakenBy{"native", component_->version(), component_->interface_version()});
+    lower_member_ = service_.register_layer("lower", lower_);
+    upper_member_ = service_.register_layer("upper", upper_);
+  }
+
+  void section() {
+    service_.critical_sections().register_thread("solver");
+    const crs::CriticalSection section(service_.critical_sections());
+    wait();
+  }
+
+  void together(int count) {
+    std::vector<std::thread> threads;
+    for (int i = 0; i < count; ++i) threads.emplace_back([this] { checkpoint(crs::AfterCheckpoint::Continue); });
+    for (std::thread& thread : threads) thread.join();
+  }
+
+  void fork() {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      checkpoint(crs::AfterCheckpoint::Continue);
+      listener_.reset();
+      Teller own(helper_);
+      own.listen();
+      own.checkpoint(crs::AfterCheckpoint::Continue);
+      own.listener_.reset();
+      tell("child done");
+      ::_exit(0);
+    }
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    tell("child ended with " + std::to_string(status));
   }
 
   void checkpoint(crs::AfterCheckpoint after) {
@@ -111,9 +165,11 @@ class Teller {
     tell("variable " + name + "=" + value.value_or("(none)"));
   }
 
+  std::string helper_;
   std::unique_ptr<crs::Component> component_;
   std::unique_ptr<crs::Module> module_;
   crs::Service service_;
+  std::unique_ptr<crs::RequestListener> listener_;
   TellingLayer lower_{"lower"};
   TellingLayer upper_{"upper"};
   crs::LayerRegistration lower_member_;

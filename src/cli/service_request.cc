@@ -1,0 +1,162 @@
+#include "cli/service_request.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/error.h"
+#include "base/io.h"
+#include "wire/request_socket.h"
+
+namespace crs::cli {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// A program answers at once, unless it is stopped or has no processor.
+constexpr std::chrono::seconds kFirstAnswer{10};
+// After the program's own limit has passed.
+constexpr std::chrono::seconds kGrace{10};
+// A stage that takes longer is shown.
+constexpr std::chrono::seconds kPatience{1};
+
+// A variable of another process, as it was started.
+std::string variable_of(pid_t pid, std::string_view name) {
+  try {
+    std::string_view rest;
+    const std::string block = read_file(fmt::format("/proc/{}/environ", pid), std::size_t{1} << 22);
+    for (rest = block; !rest.empty(); rest.remove_prefix(std::min(rest.find('\0') + 1, rest.size()))) {
+      const std::string_view entry = rest.substr(0, rest.find('\0'));
+      if (entry.size() > name.size() && entry.starts_with(name) && entry[name.size()] == '=') {
+        return std::string(entry.substr(name.size() + 1));
+      }
+      if (rest.find('\0') == std::string_view::npos) break;
+    }
+  } catch (const Error&) {  // it is another's, or has ended
+  }
+  return "";
+}
+
+std::vector<std::string> directories_for(const Context& context, pid_t pid, uid_t user) {
+  std::vector<std::string> directories;
+  const auto add = [&](const std::string& runtime_directory) {
+    for (std::string& path : wire::request_directories(runtime_directory, user)) {
+      if (std::ranges::find(directories, path) == directories.end()) directories.push_back(std::move(path));
+    }
+  };
+  add(variable_of(pid, "XDG_RUNTIME_DIR"));
+  const auto own = context.environment().find("XDG_RUNTIME_DIR");
+  if (own != context.environment().end()) add(own->second);
+  add(fmt::format("/run/user/{}", user));
+  return directories;
+}
+
+}  // namespace
+
+std::optional<wire::Connection> connect_to_service(Context& context, pid_t pid) {
+  struct stat status{};
+  if (::stat(fmt::format("/proc/{}", pid).c_str(), &status) != 0)
+    fail(ErrorKind::NotFound, "there is no process {}", pid);
+  return wire::connect_to_service(pid, status.st_uid, directories_for(context, pid, status.st_uid),
+                                  [&](const std::string& line) { context.say("warning: " + line); });
+}
+
+ServiceRequest::ServiceRequest(Context& context, wire::Connection& connection, const Target& target,
+                               std::string component, wire::Request request)
+    : context_(context),
+      connection_(connection),
+      target_(target),
+      component_(std::move(component)),
+      request_(std::move(request)),
+      taker_(context, connection,
+             {.pid = target.pid,
+              .job = target.job,
+              .wait_limit = std::chrono::duration_cast<std::chrono::milliseconds>(request_.time_limit),
+              .progress = [this](const std::string& line) { context_.say(line); }}),
+      give_up_(Clock::now() + kFirstAnswer) {}
+
+void ServiceRequest::run() {
+  connection_.send(wire::to_message(request_));
+  while (!is_over()) {
+    const wire::Received received = connection_.receive(std::min(give_up_, Clock::now() + kPatience));
+    if (received.kind == wire::Received::Kind::End) return end_of_connection();
+    if (received.kind == wire::Received::Kind::Arrived) {
+      take(received.message);
+    } else if (!wait_on()) {
+      return;
+    }
+  }
+  if (taker_.writer() == nullptr) {
+    throw Error(ErrorKind::Failed, fmt::format("the program's component stored no snapshot of process {}", target_.pid))
+        .advise("The program's parameter crs chooses the component");
+  }
+}
+
+bool ServiceRequest::is_over() const {
+  // A stopped program says nothing more.
+  return taker_.layers() || (taker_.committed() && request_.after == AfterCheckpoint::Stop);
+}
+
+void ServiceRequest::take(const wire::Message& message) {
+  if (!std::exchange(answered_, true)) give_up_ = Clock::now() + request_.time_limit * 2 + kGrace;
+  if (wire::is<wire::Failure>(message)) throw wire::from<wire::Failure>(message).error;
+  if (wire::is<wire::Progressed>(message)) return note(wire::from<wire::Progressed>(message).progress);
+  if (wire::is<wire::Begin>(message) && !component_.empty()) {
+    const std::string theirs = wire::from<wire::Begin>(message).component;
+    if (theirs != component_) {
+      throw Error(ErrorKind::Failed,
+                  fmt::format("process {} uses component {}, not {}", target_.pid, theirs, component_))
+          .advise("The program's own parameter crs chooses its component");
+    }
+  }
+  taker_.handle(message);
+  if (taker_.committed()) give_up_ = Clock::now() + request_.time_limit + kGrace;
+  if (taker_.layers()) {
+    for (const std::string& failure : taker_.layers()->failures) {
+      context_.say(fmt::format("warning: the program goes on, but not as it did: {}", failure));
+    }
+  }
+}
+
+void ServiceRequest::note(const Progress& progress) {
+  switch (progress.stage) {
+    case Progress::Stage::Delayed:
+      stage_.clear();
+      return context_.say(progress.text);
+    case Progress::Stage::Quiescing:
+      stage_ = fmt::format("waiting for layer '{}' to get ready", progress.text);
+      break;
+    case Progress::Stage::Accepted:
+      stage_ = "waiting for another checkpoint of this program";
+      break;
+    default:
+      stage_.clear();
+  }
+  context_.say_more(fmt::format("{} {}", name_of(progress.stage), progress.text));
+}
+
+bool ServiceRequest::wait_on() {
+  if (Clock::now() < give_up_) {
+    if (!stage_.empty()) context_.say(std::exchange(stage_, {}));
+    return true;
+  }
+  if (taker_.committed()) {
+    context_.say("warning: the program's layers have not gone on within the time limit");
+    return false;
+  }
+  Error error(ErrorKind::Failed, fmt::format("the service of process {} does not answer", target_.pid));
+  throw error.advise(answered_ ? "Try again later or with a longer --timeout"
+                               : "If the program is stopped, continue it first (kill -CONT)");
+}
+
+void ServiceRequest::end_of_connection() const {
+  if (taker_.committed()) return context_.say("warning: the program ended before its layers had gone on");
+  fail(ErrorKind::ProgramGone, "process {} ended, or gave the checkpoint up", target_.pid);
+}
+
+std::vector<LayerTime> ServiceRequest::layers() const {
+  return taker_.layers() ? taker_.layers()->times : std::vector<LayerTime>{};
+}
+
+}  // namespace crs::cli

@@ -1,0 +1,54 @@
+// Asking the service of a program for a checkpoint, as `crs checkpoint` does.
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cli/context.h"
+#include "cli/jobs.h"
+#include "cli/taker.h"
+#include "wire/connection.h"
+
+namespace crs::cli {
+
+// A connection to the service of process `pid`, if it has one. Says which directories it does not trust.
+std::optional<wire::Connection> connect_to_service(Context& context, pid_t pid);
+
+class ServiceRequest {
+ public:
+  // `component` is the only one that may take the snapshot, or "". Context and connection outlive the object.
+  ServiceRequest(Context& context, wire::Connection& connection, const Target& target, std::string component,
+                 wire::Request request);
+
+  // Returns when the snapshot is complete and the layers have reported, or their time is over. Throws if there is no
+  // snapshot.
+  void run();
+
+  const SnapshotWriter& writer() const { return *taker_.writer(); }
+  // Of all phases; empty where the program did not tell.
+  std::vector<LayerTime> layers() const;
+
+ private:
+  using Time = std::chrono::steady_clock::time_point;
+
+  void take(const wire::Message& message);
+  void note(const Progress& progress);
+  bool is_over() const;
+  void end_of_connection() const;
+  // What to do when nothing came for a while. False: it is no use waiting longer.
+  bool wait_on();
+
+  Context& context_;
+  wire::Connection& connection_;
+  Target target_;
+  std::string component_;
+  wire::Request request_;
+  Taker taker_;
+  Time give_up_;
+  bool answered_ = false;
+  std::string stage_;  // not shown yet
+};
+
+}  // namespace crs::cli

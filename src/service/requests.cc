@@ -1,0 +1,429 @@
+#include "service/requests.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <condition_variable>
+#include <list>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "base/error.h"
+#include "service/after_fork.h"
+#include "wire/messages.h"
+#include "wire/request_socket.h"
+
+namespace crs {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::size_t kMostClients = 32;
+constexpr std::chrono::seconds kLongestRequest{10};  // from the connection to the whole request
+
+// A descriptor of the listener's own: the ledger knows it, so that a component may let it die, and a fork closes it.
+class Claimed {
+ public:
+  Claimed(Ledger& ledger, int number) : ledger_(ledger), claim_(ledger.claim(number, "crs requests")), guard_(number) {}
+  // Closes the number if it is still what was claimed.
+  void close() noexcept {
+    try {
+      static_cast<void>(ledger_.close(claim_));
+    } catch (const Error&) {  // somebody has taken the number over: it is theirs
+    }
+  }
+
+ private:
+  Ledger& ledger_;
+  Claim claim_;
+  ClosedAfterFork guard_;
+};
+
+// Somebody who asks. All but `gone` is the loop's thread's until `serving`, and from then on the serving thread's.
+struct Client {
+  std::shared_ptr<wire::Connection> connection;
+  std::unique_ptr<Claimed> claimed;
+  wire::Peer peer;
+  Clock::time_point deadline;
+  std::atomic<bool> gone = false;
+  std::atomic<bool> ended = false;
+  bool serving = false;
+  bool taking = false;   // the snapshot is made over this connection
+  bool dropped = false;  // belongs to the process before the restart
+  std::thread thread;
+
+  void close() {
+    if (claimed == nullptr) return;
+    claimed->close();
+    // The number is closed, or another's.
+    connection->release();
+    claimed.reset();
+  }
+};
+using ClientPointer = std::shared_ptr<Client>;
+
+class SignalsBlocked {
+ public:
+  SignalsBlocked() {
+    sigset_t all;
+    ::sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~SignalsBlocked() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+
+ private:
+  sigset_t before_{};
+};
+
+}  // namespace
+
+class RequestListener::Loop : public Layer {
+ public:
+  Loop(Service& service, TakenBy taken_by) : service_(service), taken_by_(std::move(taken_by)) {
+    open();
+    const SignalsBlocked blocked;
+    thread_ = std::thread([this] { run(); });
+  }
+
+  ~Loop() override {
+    if (generation_ != fork_generation()) {
+      abandon();
+    } else {
+      end();
+    }
+  }
+  Loop(const Loop&) = delete;
+  Loop& operator=(const Loop&) = delete;
+
+  std::string path() const {
+    const std::lock_guard lock(mutex_);
+    return listening_.path;
+  }
+
+  Answer notify(State state) override {
+    switch (state) {
+      case State::Checkpoint:
+        park();
+        break;
+      case State::RestartPre:
+        close_all();
+        break;
+      case State::Restart:
+        open();
+        go_on();
+        break;
+      default:
+        go_on();
+    }
+    return Answer::Done;
+  }
+
+ private:
+  void end() {
+    {
+      const std::lock_guard lock(mutex_);
+      stops_ = true;
+      changed_.notify_all();
+      if (wake_) wake_up();
+    }
+    thread_.join();
+    for (const ClientPointer& client : clients_) {
+      client->gone = true;
+      service_.look_again();
+      if (client->thread.joinable()) client->thread.join();
+      client->close();
+    }
+    if (listening_.directory) ::unlinkat(listening_.directory.get(), listening_.name.c_str(), 0);
+    close_own();
+  }
+
+  void open() {
+    wire::Listening listening = wire::listen_for_requests(service_.environment("XDG_RUNTIME_DIR").value_or(""));
+    FileDescriptor wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!wake) fail_errno(errno, "making a wake-up channel");
+    const std::lock_guard lock(mutex_);
+    listening_ = std::move(listening);
+    wake_ = std::move(wake);
+    for (const int number : {listening_.directory.get(), listening_.socket.get(), wake_.get()}) {
+      own_.push_back(std::make_unique<Claimed>(service_.ledger(), number));
+    }
+  }
+
+  void close_own() {
+    for (const auto& claimed : own_) claimed->close();
+    own_.clear();
+    listening_.directory.release();
+    listening_.socket.release();
+    wake_.release();
+  }
+
+  void wake_up() const {
+    const std::uint64_t one = 1;
+    // It fails only where the channel is full, and then the thread wakes up all the same.
+    static_cast<void>(!::write(wake_.get(), &one, sizeof one));
+  }
+
+  // No thread of the listener touches a descriptor from here on, but the one that carries out the checkpoint.
+  void park() {
+    std::unique_lock lock(mutex_);
+    parks_ = true;
+    wake_up();
+    changed_.wait(lock, [&] { return parked_ && busy_ == 0; });
+  }
+
+  void go_on() {
+    const std::lock_guard lock(mutex_);
+    parks_ = false;
+    changed_.notify_all();
+  }
+
+  void close_all() {
+    {
+      const std::lock_guard lock(mutex_);
+      close_own();
+      for (const ClientPointer& client : clients_) {
+        if (client->taking) continue;  // its number is the restart's channel
+        client->dropped = client->gone = true;
+        client->close();
+      }
+    }
+    service_.look_again();
+  }
+
+  // In a forked process, where no thread is and the descriptors are closed.
+  void abandon() {
+    thread_.detach();
+    for (const ClientPointer& client : clients_) {
+      if (client->thread.joinable()) client->thread.detach();
+      client->connection->release();
+      static_cast<void>(client->claimed.release());
+    }
+    for (auto& claimed : own_) static_cast<void>(claimed.release());
+    listening_.directory.release();
+    listening_.socket.release();
+    wake_.release();
+  }
+
+  void run() {
+    ::pthread_setname_np(::pthread_self(), "crs requests");
+    while (wait_until_wanted()) look();
+  }
+
+  // False: the end.
+  bool wait_until_wanted() {
+    std::unique_lock lock(mutex_);
+    parked_ = parks_;
+    changed_.notify_all();
+    changed_.wait(lock, [&] { return !parks_ || stops_; });
+    parked_ = false;
+    return !stops_;
+  }
+
+  void look() {
+    std::vector<pollfd> entries{
+        {.fd = wake_.get(), .events = POLLIN, .revents = 0},
+        {.fd = clients_.size() < kMostClients ? listening_.socket.get() : -1, .events = POLLIN, .revents = 0}};
+    std::vector<ClientPointer> watched;
+    for (const ClientPointer& client : clients_) {
+      if (client->gone || client->ended) continue;
+      watched.push_back(client);
+      entries.push_back({.fd = client->connection->number(),
+                         .events = static_cast<short>(client->serving ? POLLRDHUP : POLLIN),
+                         .revents = 0});
+    }
+    if (::poll(entries.data(), entries.size(), time_to_wait()) < 0) return;
+    std::uint64_t count = 0;
+    if (entries[0].revents != 0) static_cast<void>(!::read(wake_.get(), &count, sizeof count));
+    {
+      // A checkpoint that waits for this thread to park must not find it among descriptors.
+      const std::lock_guard lock(mutex_);
+      if (parks_) return;
+    }
+    for (std::size_t i = 0; i < watched.size(); ++i) {
+      if (entries[i + 2].revents != 0) attend(watched[i]);
+    }
+    clear_away();
+    if (entries[1].revents != 0) accept();
+  }
+
+  int time_to_wait() const {
+    auto wait = std::chrono::milliseconds(-1);
+    for (const ClientPointer& client : clients_) {
+      if (client->serving || client->gone) continue;
+      const auto left = std::chrono::ceil<std::chrono::milliseconds>(client->deadline - Clock::now());
+      const auto at_least = std::max(left, std::chrono::milliseconds(0));
+      wait = wait.count() < 0 ? at_least : std::min(wait, at_least);
+    }
+    return static_cast<int>(wait.count());
+  }
+
+  void accept() {
+    FileDescriptor socket(::accept4(listening_.socket.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    if (!socket) return;
+    auto client = std::make_shared<Client>();
+    const int number = socket.get();
+    client->connection = std::make_shared<wire::Connection>(std::move(socket), "the one who asks");
+    client->claimed = std::make_unique<Claimed>(service_.ledger(), number);
+    client->deadline = Clock::now() + kLongestRequest;
+    try {
+      client->peer = client->connection->peer();
+      if (client->peer.user != ::geteuid() && client->peer.user != 0) {
+        fail(ErrorKind::Failed, "user {} may not ask for a checkpoint of a program of user {}", client->peer.user,
+             ::geteuid());
+      }
+    } catch (const Error& error) {
+      refuse(*client, error);
+    }
+    const std::lock_guard lock(mutex_);
+    clients_.push_back(std::move(client));
+  }
+
+  static void refuse(Client& client, const Error& error) {
+    try {
+      client.connection->send(wire::to_message(wire::Failure{error}));
+    } catch (const Error&) {  // whoever it was has gone
+    }
+    client.gone = true;
+  }
+
+  void attend(const ClientPointer& client) {
+    if (client->serving) {
+      client->gone = true;
+      return service_.look_again();
+    }
+    try {
+      wire::Received received = client->connection->receive(Clock::now());
+      if (received.kind == wire::Received::Kind::End) client->gone = true;
+      if (received.kind == wire::Received::Kind::Arrived) begin(client, wire::from<wire::Request>(received.message));
+    } catch (const Error& error) {
+      refuse(*client, error);
+    }
+  }
+
+  void begin(const ClientPointer& client, wire::Request request) {
+    client->serving = true;
+    client->thread = std::thread([this, client, request = std::move(request)] { serve(client, request); });
+  }
+
+  // Those who have gone or have been served; and those who never came to the point.
+  void clear_away() {
+    std::vector<ClientPointer> over;
+    {
+      const std::lock_guard lock(mutex_);
+      for (auto place = clients_.begin(); place != clients_.end();) {
+        Client& client = **place;
+        if (!client.serving && Clock::now() >= client.deadline) client.gone = true;
+        const bool is_over = client.serving ? client.ended.load() : client.gone.load();
+        if (is_over) over.push_back(*place);
+        place = is_over ? clients_.erase(place) : std::next(place);
+      }
+    }
+    for (const ClientPointer& client : over) {
+      if (client->thread.joinable()) client->thread.join();
+      client->close();
+    }
+  }
+
+  // Runs `action` while no snapshot is taken, unless the client is one of the time before a restart.
+  template <typename Action>
+  void beside_snapshots(Client& client, const Action& action) {
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [&] { return !parks_; });
+      if (client.dropped) return;
+      ++busy_;
+    }
+    try {
+      action();
+    } catch (const Error&) {  // a message that nobody takes: the loop sees that the client has gone
+    }
+    const std::lock_guard lock(mutex_);
+    --busy_;
+    changed_.notify_all();
+  }
+
+  void report(Client& client, const Progress& progress) {
+    // How it fails is told at the end, in full.
+    if (progress.stage == Progress::Stage::Failed || progress.stage == Progress::Stage::Done) return;
+    const auto send = [&] { client.connection->send(wire::to_message(wire::Progressed{progress})); };
+    if (progress.stage == Progress::Stage::Accepted) return beside_snapshots(client, send);
+    send();
+  }
+
+  ServiceCheckpointOptions options_for(const ClientPointer& client, const wire::Request& request) {
+    ServiceCheckpointOptions options;
+    options.after = request.after;
+    options.time_limit = options.turn_limit = request.time_limit;
+    options.leave_out = request.leave_out;
+    options.exclude = request.exclude;
+    options.given_up = [client] { return client->gone.load(); };
+    options.progress = [this, client](const Progress& progress) { report(*client, progress); };
+    options.make_place = [this, client] {
+      const std::optional<RestartNews> news = service_.news();
+      return make_taker_place(taken_by_, news ? news->job : "", [client] {
+        client->taking = true;
+        // Where the system lets only ancestors trace a process (Yama).
+        if (client->peer.pid > 0) ::prctl(PR_SET_PTRACER, static_cast<unsigned long>(client->peer.pid), 0, 0, 0);
+        return client->connection;
+      });
+    };
+    return options;
+  }
+
+  void serve(const ClientPointer& client, const wire::Request& request) {
+    ::pthread_setname_np(::pthread_self(), "crs checkpoint");
+    wire::Message last;
+    try {
+      const Checkpointed outcome = service_.checkpoint(options_for(client, request));
+      if (!client->taking) last = wire::to_message(wire::Layers{outcome.layers, {}});
+    } catch (const Error& error) {
+      last = wire::to_message(wire::Failure{error});
+    } catch (const std::exception& problem) {
+      last = wire::to_message(wire::Failure{Error(ErrorKind::Failed, problem.what())});
+    }
+    if (!last.is_null()) beside_snapshots(*client, [&] { client->connection->send(last); });
+    beside_snapshots(*client, [&] { client->close(); });
+    client->ended = true;
+    const std::lock_guard lock(mutex_);
+    if (wake_) wake_up();
+  }
+
+  Service& service_;
+  TakenBy taken_by_;
+  std::uint64_t generation_ = fork_generation();
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  wire::Listening listening_;
+  FileDescriptor wake_;
+  std::vector<std::unique_ptr<Claimed>> own_;
+  std::list<ClientPointer> clients_;  // changed by the loop's thread alone
+  bool stops_ = false;
+  bool parks_ = false;   // is to stand still
+  bool parked_ = false;  // stands still
+  int busy_ = 0;         // threads that send or close something
+  std::thread thread_;
+};
+
+RequestListener::RequestListener(Service& service, TakenBy taken_by)
+    : loop_(std::make_unique<Loop>(service, std::move(taken_by))),
+      registration_(service.register_layer("crs requests", *loop_)) {}
+
+RequestListener::~RequestListener() {
+  if (loop_ == nullptr) return;
+  registration_ = LayerRegistration();
+}
+
+std::string RequestListener::path() const { return loop_->path(); }
+
+}  // namespace crs

@@ -1,0 +1,243 @@
+#!/usr/bin/env python3
+"""Checkpoints that are asked for from outside, of a program with a service: its layers are told, the asker hears what delays it; askers
+that disappear, programs that end, hostile messages and planted sockets harm nobody."""
+
+import argparse
+import os
+import pathlib
+import re
+import signal
+import socket
+import struct
+import subprocess
+
+from harness import Workspace, check, describe_process, is_alive, read_text, run_cases, users_to_test, wait_until
+
+PREPARED = ["upper checkpoint", "lower checkpoint"]
+CONTINUED = ["lower continue", "upper continue"]
+RESTARTED = ["upper restart-pre", "lower restart-pre", "lower restart", "upper restart"]
+
+
+class Program:
+    """A run of tests/service/teller.cc that listens to requests."""
+
+    def __init__(self, workspace, arguments, *words, waits=1, **options):
+        self.workspace, self.program = workspace, workspace.reachable(arguments.teller)
+        self.runner, self.pid = workspace.start_by_crs("sim", [self.program, workspace.crs_path, "requests", *words], **options)
+        wait_until(lambda: self.lines().count("waiting") == waits, f"the program waits: {self.lines()}")
+
+    def lines(self):
+        return read_text(self.workspace.work / "stdout.txt").splitlines()
+
+    def told(self):
+        return [line for line in self.lines() if line != "waiting"]
+
+    def go_on(self):
+        os.kill(self.pid, signal.SIGUSR1)
+
+    def socket_path(self):
+        found = list(self.workspace.directory.glob(f"run/crs/{self.pid}-*"))
+        check(len(found) == 1, f"sockets: {found}")
+        return found[0]
+
+    def still_works(self):
+        """A whole checkpoint, after whatever happened."""
+        before = len(self.told())
+        self.workspace.checkpoint(self.pid)
+        check(self.told()[before:] == PREPARED + CONTINUED, f"{self.told()[before:]}")
+
+
+def case_layers_are_told(arguments, user):
+    with Workspace(arguments.crs, user) as workspace:
+        program = Program(workspace, arguments, "wait", "exit", "5")
+        result = workspace.crs("checkpoint", "--json", "sim").json()
+        check(result["reference"] == "sim@1", f"{result}")
+        told = [(time["layer"], time["state"]) for time in result["layer_times"]]
+        order = [*(("upper", "lower", "crs requests")), *(("crs requests", "lower", "upper"))]
+        check([layer for layer, _ in told] == order and told[0][1] == "checkpoint" and told[-1][1] == "continue", f"{told}")
+        check(program.told() == PREPARED + CONTINUED, f"{program.told()}")
+        check(workspace.checkpoint(program.pid) == "sim@2", "by process id")
+        check(program.told() == (PREPARED + CONTINUED) * 2, f"{program.told()}")
+        program.go_on()
+        check(workspace.wait_exit(program.runner) == 5, "the program's end")
+        check(not list(workspace.directory.glob("run/crs/*")), "the socket is gone with the program")
+
+
+def case_after_a_restart(arguments, user, ids):
+    with Workspace(arguments.crs, user) as workspace:
+        program = Program(workspace, arguments, "wait", "exit", "5")
+        workspace.checkpoint("sim", "--kill")
+        check(program.told() == PREPARED + ["lower term", "upper term"], f"{program.told()}")
+        check(workspace.wait_exit(program.runner) == 137, "the program was ended")
+        descriptors = None
+        for round in (1, 2, 3):
+            restarted = workspace.start([workspace.crs_path, "restart", "--ids", ids, "sim"])
+            # The thread that carried out the checkpoint tells the layers; the file was cut back to the checkpoint.
+            wait_until(lambda: program.told()[-4:] == RESTARTED, f"restart {round}: {program.told()}")
+            program.pid = workspace.program_below(restarted, program.program)
+            count = len(list(pathlib.Path(f"/proc/{program.pid}/fd").iterdir()))
+            wait_until(lambda: len(list(pathlib.Path(f"/proc/{program.pid}/fd").iterdir())) <= (descriptors or 100), "no leak")
+            descriptors = descriptors or count
+            before = len(program.told())
+            workspace.checkpoint("sim", "--kill" if round < 3 else "--timeout=30")
+            told = program.told()[before:]
+            check(told == PREPARED + (["lower term", "upper term"] if round < 3 else CONTINUED), f"round {round}: {told}")
+            if round < 3:
+                workspace.wait_exit(restarted)
+        os.kill(program.pid, signal.SIGUSR1)
+        check(workspace.wait_exit(restarted) == 5, "the end")
+
+
+def case_delayed(arguments, user):
+    with Workspace(arguments.crs, user) as workspace:
+        program = Program(workspace, arguments, "section", "wait", "exit", "0")
+        result = workspace.crs("checkpoint", "--timeout", "0.3", "sim", expect=1)
+        check(re.search(r"delayed 0\.\d s by thread 'solver' in a critical section", result.stderr), f"{result}")
+        check("cannot checkpoint sim" in result.stderr and program.told() == [], f"{result}")
+        asker = workspace.start([workspace.crs_path, "checkpoint", "sim"], stdout=workspace.output_file("asker.txt"))
+        wait_until(lambda: "by thread 'solver'" in read_text(workspace.work / "stderr.txt"), "the asker hears of the delay")
+        check(workspace.snapshots() == [], f"{workspace.snapshots()}")
+        program.go_on()
+        check(workspace.wait_exit(asker) == 0, "the checkpoint comes when the section is left")
+        check(read_text(workspace.work / "asker.txt") == "sim@1\n", "the asker's output")
+
+
+def case_asker_disappears(arguments, user):
+    """At every stage: while it waits for a section, in the queue, and while its engine is at work."""
+    with Workspace(arguments.crs, user) as workspace:
+        program = Program(workspace, arguments, "section", "wait", "exit", "0")
+        first = workspace.start([workspace.crs_path, "checkpoint", "sim"])
+        wait_until(lambda: "by thread 'solver'" in read_text(workspace.work / "stderr.txt"), "the first waits for the section")
+        second = workspace.start([workspace.crs_path, "checkpoint", "--verbose", "sim"])
+        wait_until(lambda: "accepted" in read_text(workspace.work / "stderr.txt"), "the second is in the queue")
+        for asker in (second, first):
+            asker.kill()
+            workspace.wait_exit(asker)
+        program.go_on()
+        wait_until(lambda: program.lines().count("waiting") == 2, "the program goes on")
+        program.still_works()
+        for delay in (0.0, 0.005, 0.01, 0.02, 0.04, 0.08):
+            asker = workspace.start([workspace.crs_path, "checkpoint", "sim"])
+            try:
+                asker.wait(delay)
+            except subprocess.TimeoutExpired:
+                asker.kill()
+                workspace.wait_exit(asker)
+        program.still_works()
+        program.go_on()
+        check(workspace.wait_exit(program.runner) == 0, "the program's end")
+
+
+def case_program_ends(arguments, user):
+    with Workspace(arguments.crs, user) as workspace:
+        program = Program(workspace, arguments, "section", "exit", "0")
+        asker = workspace.start([workspace.crs_path, "checkpoint", "sim"])
+        wait_until(lambda: "by thread 'solver'" in read_text(workspace.work / "stderr.txt"), "the asker waits")
+        os.kill(program.pid, signal.SIGKILL)
+        check(workspace.wait_exit(asker) == 1, "the asker's status")
+        check(f"process {program.pid} ended" in read_text(workspace.work / "stderr.txt"), "the reason")
+        check(workspace.snapshots() == [], f"{workspace.snapshots()}")
+
+
+def case_several_askers(arguments, user):
+    with Workspace(arguments.crs, user) as workspace:
+        program = Program(workspace, arguments, "wait", "together", "2", "wait", "exit", "0")
+        output = [workspace.output_file("asker.txt") for _ in range(3)]
+        askers = [workspace.start([workspace.crs_path, "checkpoint", "sim"], stdout=file) for file in output]
+        program.go_on()
+        for asker in askers:
+            check(workspace.wait_exit(asker) == 0, "an asker's status")
+        wait_until(lambda: program.lines().count("waiting") == 2, "the program's own are done")
+        check(workspace.snapshots() == [f"sim@{number}" for number in range(1, 6)], f"{workspace.snapshots()}")
+        layers = [line for line in program.told() if not line.startswith("checkpoint")]
+        check(layers == (PREPARED + CONTINUED) * 5, f"one after the other: {layers}")
+
+
+def case_hostile_messages(arguments, user):
+    with Workspace(arguments.crs, user) as workspace:
+        program = Program(workspace, arguments, "wait", "exit", "0")
+        request = b"\xa1gversion\x01"
+        inputs = [b"", b"\0", b"\0\0\0\0", b"\xff\xff\xff\xff", struct.pack("<I", 5) + b"hello", struct.pack("<I", 9) + request]
+        inputs += [struct.pack("<I", 1 << 20) + b"\x81" * (1 << 20), struct.pack("<I", 100) + b"x" * 50]
+        for data in inputs:
+            with socket.socket(socket.AF_UNIX) as asker:
+                asker.connect(str(program.socket_path()))
+                asker.sendall(data)
+                if not data:
+                    continue
+                asker.shutdown(socket.SHUT_WR)
+                answer = asker.recv(65536)
+                check(answer == b"" or b"failure" in answer, f"{data[:20]}: {answer}")
+        # More connections than are served at once, none of which ever comes to the point.
+        idle = [socket.socket(socket.AF_UNIX) for _ in range(20)]
+        for asker in idle:
+            asker.connect(str(program.socket_path()))
+        program.still_works()
+        for asker in idle:
+            asker.close()
+        program.go_on()
+        check(workspace.wait_exit(program.runner) == 0, "the program's end")
+
+
+def case_planted(arguments, user):
+    """A directory that is open to others or a link is refused by both sides; a socket of another process is not the program."""
+    with Workspace(arguments.crs, user) as workspace:
+        program = Program(workspace, arguments, "wait", "exit", "0")
+        directory = workspace.directory / "run" / "crs"
+        path = program.socket_path()
+        path.rename(directory / "away")
+        with socket.socket(socket.AF_UNIX) as impostor:
+            impostor.bind(str(path))
+            impostor.listen()
+            if workspace.drops:
+                os.chown(path, workspace.uid, workspace.uid)
+            # The direct way, since nobody there is the program: its own socket cannot be kept so.
+            result = workspace.crs("checkpoint", "sim", expect=1)
+            check("a unix stream socket that listens" in result.stderr and program.told() == [], f"{result}")
+        path.unlink()
+        (directory / "away").rename(path)
+        directory.chmod(0o755)
+        result = workspace.crs("checkpoint", "sim", expect=1)
+        check("open to other users" in result.stderr and program.told() == [], f"{result}")
+        directory.chmod(0o700)
+        program.still_works()
+        program.go_on()
+        check(workspace.wait_exit(program.runner) == 0, "the program's end")
+        shutil_target = workspace.make_directory("elsewhere")
+        directory.rmdir()
+        directory.symlink_to(shutil_target)
+        refused = workspace.run([program.program, workspace.crs_path, "requests"])
+        check(refused.status != 0 and not list(shutil_target.iterdir()), f"{refused}")
+
+
+def case_fork(arguments, user):
+    with Workspace(arguments.crs, user) as workspace:
+        program = Program(workspace, arguments, "wait", "fork", "wait", "exit", "0")
+        program.go_on()
+        wait_until(lambda: program.lines().count("waiting") == 2, f"the child has ended: {program.lines()}")
+        told = program.told()
+        check("has no service" in told[0], f"{told}")
+        check(any(re.match(r"checkpoint continue .*@1", line) for line in told), f"{told}")
+        check(told[-2:] == ["child done", "child ended with 0"], f"{told}")
+        program.still_works()
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    for name in ("--crs", "--subjects", "--build"):
+        parser.add_argument(name, type=pathlib.Path, required=True)
+    parser.add_argument("--only", default="")
+    arguments = parser.parse_args()
+    arguments.teller = arguments.build / "service" / "teller"
+    cases = []
+    for user in users_to_test():
+        for ids in ["auto", "namespace"] if user == "ordinary" else ["auto", "new"]:
+            cases.append((f"after_a_restart ({user}, ids {ids})", lambda user=user, ids=ids: case_after_a_restart(arguments, user, ids)))
+        for case in (case_layers_are_told, case_delayed, case_asker_disappears, case_program_ends, case_several_askers,
+                     case_hostile_messages, case_planted, case_fork):
+            cases.append((f"{case.__name__[5:]} ({user})", lambda user=user, case=case: case(arguments, user)))
+    run_cases([case for case in cases if arguments.only in case[0]])
+
+
+if __name__ == "__main__":
+    main()
