@@ -33,6 +33,20 @@ Json passes_of(const store::Manifest& manifest) {
   return list;
 }
 
+Json layers_of(const store::Manifest& manifest) {
+  Json list = Json::array();
+  for (const auto& layer : manifest.layers()) {
+    list.push_back({{"name", layer.name()}, {"checkpoint_nanoseconds", layer.nanoseconds()}});
+  }
+  return list;
+}
+
+Json excluded_of(const store::Manifest& manifest) {
+  Json list = Json::array();
+  for (const auto& range : manifest.excluded()) list.push_back({{"start", range.start()}, {"end", range.end()}});
+  return list;
+}
+
 Json files_of(const store::Manifest& manifest) {
   Json list = Json::array();
   for (const auto& file : manifest.files()) {
@@ -121,6 +135,47 @@ std::string command_of(const store::Manifest& manifest) {
   return line;
 }
 
+namespace {
+
+void add_layer(Lines& lines, const std::string& layer, const std::string& phase, std::uint64_t nanoseconds) {
+  lines.indented(fmt::format("{:<24} {:<12} {:>12.3f} ms", layer, phase, static_cast<double>(nanoseconds) / 1e6));
+}
+
+void add_round(Lines& lines, std::string_view head, const store::LayerRoundRecord& round) {
+  lines.head(fmt::format("{} {}", head, local_time(round.reported_at())));
+  for (const auto& phase : round.phases()) {
+    // What came before the snapshot stands in the manifest, and a restarted program has it from there.
+    if (phase.state() != name_of(State::Checkpoint))
+      add_layer(lines, phase.layer(), phase.state(), phase.nanoseconds());
+  }
+  for (const std::string& failure : round.failures()) lines.indented("failed: " + failure);
+}
+
+Json round_json(const store::LayerRoundRecord& round) {
+  Json phases = Json::array();
+  for (const auto& phase : round.phases()) {
+    if (phase.state() == name_of(State::Checkpoint)) continue;
+    phases.push_back({{"layer", phase.layer()}, {"state", phase.state()}, {"nanoseconds", phase.nanoseconds()}});
+  }
+  return {{"reported_at", iso_time(round.reported_at())}, {"phases", phases}, {"failures", list_of(round.failures())}};
+}
+
+}  // namespace
+
+std::string layers_text(const store::Manifest& manifest, const std::optional<store::LayerTimes>& times) {
+  Lines lines;
+  if (!manifest.layers().empty()) lines.head("layers, lowest first");
+  for (const auto& layer : manifest.layers()) add_layer(lines, layer.name(), "checkpoint", layer.nanoseconds());
+  if (times && times->has_checkpoint()) add_round(lines, "layers after the checkpoint, reported", times->checkpoint());
+  if (times && times->has_restart()) add_round(lines, "layers at the last restart, reported", times->restart());
+  return lines.text();
+}
+
+Json layers_json(const std::optional<store::LayerTimes>& times) {
+  return {{"checkpoint", times && times->has_checkpoint() ? round_json(times->checkpoint()) : Json()},
+          {"restart", times && times->has_restart() ? round_json(times->restart()) : Json()}};
+}
+
 Json json_of(const std::vector<LayerTime>& times) {
   Json list = Json::array();
   for (const LayerTime& time : times) {
@@ -155,6 +210,8 @@ Json json_of(const store::Manifest& manifest) {
           {"memory_bytes", manifest.memory_bytes()},
           {"stored_bytes", manifest.stored_bytes()},
           {"passes", passes_of(manifest)},
+          {"layers", layers_of(manifest)},
+          {"excluded", excluded_of(manifest)},
           {"files", files_of(manifest)},
           {"warnings", list_of(manifest.warnings())}};
 }

@@ -1,5 +1,3 @@
-#include <signal.h>
-
 #include "base/error.h"
 #include "cli/signal_state.h"
 #include "cli/taker.h"

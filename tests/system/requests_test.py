@@ -56,6 +56,16 @@ def case_layers_are_told(arguments, user):
         order = [*(("upper", "lower", "crs requests")), *(("crs requests", "lower", "upper"))]
         check([layer for layer, _ in told] == order and told[0][1] == "checkpoint" and told[-1][1] == "continue", f"{told}")
         check(program.told() == PREPARED + CONTINUED, f"{program.told()}")
+        shown = workspace.crs("show", "--json", "sim@1").json()
+        check([layer["name"] for layer in shown["layers"]] == ["crs requests", "lower", "upper"], f"{shown['layers']}")
+        check(all(layer["checkpoint_nanoseconds"] > 0 for layer in shown["layers"]), f"{shown['layers']}")
+        phases = [(phase["layer"], phase["state"]) for phase in shown["layer_times"]["checkpoint"]["phases"]]
+        check(phases == [("crs requests", "continue"), ("lower", "continue"), ("upper", "continue")], f"{phases}")
+        check(shown["layer_times"]["restart"] is None, "nothing was restarted")
+        times = workspace.store / "sim" / "layers-1"
+        times.write_bytes(times.read_bytes()[:-1] + b"!")
+        result = workspace.crs("show", "sim@1")
+        check("fails its checksum" in result.stderr and "upper                    checkpoint" in result.stdout, f"{result}")
         check(workspace.checkpoint(program.pid) == "sim@2", "by process id")
         check(program.told() == (PREPARED + CONTINUED) * 2, f"{program.told()}")
         program.go_on()
@@ -84,6 +94,12 @@ def case_after_a_restart(arguments, user, ids):
             check(told == PREPARED + (["lower term", "upper term"] if round < 3 else CONTINUED), f"round {round}: {told}")
             if round < 3:
                 workspace.wait_exit(restarted)
+        # The restarts were each from the snapshot before.
+        shown = workspace.crs("show", "--json", "sim@3").json()["layer_times"]
+        phases = [(phase["layer"], phase["state"]) for phase in shown["restart"]["phases"]]
+        check(phases[:3] == [("upper", "restart-pre"), ("lower", "restart-pre"), ("crs requests", "restart-pre")], f"{phases}")
+        check(phases[3:] == [("crs requests", "restart"), ("lower", "restart"), ("upper", "restart")], f"{phases}")
+        check("lower                    restart-pre" in workspace.crs("show", "sim@3").stdout, "as text")
         os.kill(program.pid, signal.SIGUSR1)
         check(workspace.wait_exit(restarted) == 5, "the end")
 
