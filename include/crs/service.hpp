@@ -72,6 +72,8 @@ class SnapshotPlace {
   virtual std::optional<RestartNews> news() const { return std::nullopt; }
   // Comes last, unless there was no snapshot: what all layers needed, and what went wrong in those that failed.
   virtual void finished(const std::vector<LayerTime>& /*layers*/, const std::vector<std::string>& /*failures*/) {}
+  // After finished(), where this process is to end now that its snapshot is complete. Need not return.
+  virtual void end_process() {}
 };
 using MakeSnapshotPlace = std::function<std::unique_ptr<SnapshotPlace>()>;
 

@@ -301,6 +301,7 @@ class Suite {
     check("the restarted program takes a checkpoint", [&] { return again(subject, first); });
     check("the earlier snapshot is still there, and is restarted", [&] { return restart(subject, first); });
     check_brought_back(subject);
+    check("a program that is to end after its checkpoint does", [&] { return ends(subject); });
     return findings_;
   }
 
@@ -404,6 +405,13 @@ class Suite {
     const std::string answer = subject.ask("checkpoint");
     if (std::string problem = expect(answer, "continue"); !problem.empty()) return problem;
     return line_of(answer, 0) == "continue " + first ? "it has the name of the first one" : "";
+  }
+
+  std::string ends(Subject& subject) const {
+    const std::size_t before = count_snapshots();
+    subject.write("checkpoint and end");
+    if (!subject.is_gone()) return "it did not end";
+    return count_snapshots() == before + 1 ? "" : "it ended, and there is no snapshot";
   }
 
   // Declared: it must be back. Not declared: it may be, but must not be something else.

@@ -358,7 +358,11 @@ std::string carry_out(const std::string& command, const std::string& anew, bool 
     fail_next = false;
     return answer;
   }
-  if (command == "end") std::_Exit(0);
+  if (command == "checkpoint and end") {
+    crs::ServiceCheckpointOptions options;
+    options.after = crs::AfterCheckpoint::Kill;
+    return take_checkpoint(options);
+  }
   return "broken\nunknown command " + command + "\n";
 }
 

@@ -255,6 +255,7 @@ void Service::conclude(Round& round, const CheckpointOutcome& outcome, SnapshotP
     in_context(fmt::format("after the snapshot {}", result.reference), [&] { tell_end(round, outcome.state); });
   } catch (const std::exception& problem) {
     place.finished(round.times(), {problem.what()});
+    if (outcome.state == State::Term) place.end_process();
     throw;
   }
   result.layers = round.times();
@@ -303,6 +304,7 @@ Checkpointed Service::checkpoint_in_turn(const ServiceCheckpointOptions& options
   conclude(round, outcome, *place, result);
   if (result.state != State::Restart) report(options, Progress::Stage::Done, result.reference);
   place->finished(result.layers, {});
+  if (result.state == State::Term) place->end_process();
   return result;
 }
 

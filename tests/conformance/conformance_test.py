@@ -33,7 +33,7 @@ def test(options, user):
         report = result.json()
         failed = {finding["name"] for finding in report["checks"] if not finding["good"]}
         check(failed == (LIES if lies else set()) and report["conforms"] == (not lies), f"{result}")
-        check(len(report["checks"]) >= (8 if options.component == "none" else 24), f"too few checks: {result}")
+        check(len(report["checks"]) >= (8 if options.component == "none" else 25), f"too few checks: {result}")
         text = workspace.crs("components", "--conformance", options.component, expect=1 if lies else 0, limit=120).stdout
         check(("does what it declares" in text) == (not lies) and ("FAILED" in text) == lies, text)
 

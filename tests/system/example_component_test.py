@@ -112,6 +112,7 @@ def test(options, user):
             workspace.environment["CRS_COMPONENT_PATH"] = str(directory)
             if number == 0:
                 use(workspace)
+                check("memo does what it declares" in workspace.crs("components", "--conformance", "memo", limit=120).stdout, "conformance")
             else:
                 check('"memo"' in workspace.crs("components", "--json").stdout, "built by CMake it is not found")
 
