@@ -45,6 +45,12 @@ struct Pass {
   std::string part_of{};  // the pass during which it ran, or empty: those that are part of none follow each other
 };
 
+// Addresses [start, end) of a program.
+struct MemoryRange {
+  std::uint64_t start = 0;
+  std::uint64_t end = 0;
+};
+
 // What a component hands to the framework when everything of the snapshot is written and before the program is
 // released.
 struct SnapshotContents {
@@ -59,6 +65,7 @@ struct SnapshotContents {
   std::vector<std::string> command_line;
   std::string working_directory;
   std::vector<std::string> cpu_features;  // that the restart's processor must have
+  std::vector<MemoryRange> excluded{};    // what of CheckpointOptions::exclude was left out, ascending
 };
 
 // A snapshot in the making: a private directory that becomes visible only by commit().
@@ -76,17 +83,12 @@ class SnapshotSink {
 
 enum class AfterCheckpoint { Continue, Stop, Kill };
 
-// Addresses [start, end) of a program.
-struct MemoryRange {
-  std::uint64_t start = 0;
-  std::uint64_t end = 0;
-};
-
 struct CheckpointOptions {
   AfterCheckpoint after = AfterCheckpoint::Continue;
   // Exceptions the user made, as given ("fd=7"): what is named may be left out of the snapshot.
   std::vector<std::string> leave_out;
-  // Areas whose content is not to be saved: they read as zero after a restart.
+  // Areas whose content is not to be saved: the pages that lie wholly inside read as zero after a restart. Memory that
+  // cannot (mapped files, a thread's stack) or that is not there is an error.
   std::vector<MemoryRange> exclude;
   // Descriptor numbers whose owners in the program close and reopen them after a restart: what cannot be brought back
   // of them, a socket say, comes back dead (of the same family, at the same number) instead of being refused.
@@ -114,8 +116,12 @@ struct RestartOptions {
   Ids ids = Ids::Automatic;
   ChangedFiles changed_files = ChangedFiles::Refuse;
   bool detach = false;  // the program must outlive the caller
-  // The calling process becomes the program, under its own process id, and the operation does not return unless it
-  // fails while the caller is still whole. All of its other threads end.
+  // Only checks all that can be checked before there is a process; the result is empty.
+  bool check_only = false;
+  // The calling process, which must have neither other threads nor children, becomes the program under its own process
+  // id. The operation throws in it only while it is still whole, and never returns in it. A component that needs a
+  // helper process for that goes on in the helper, which is no relation of the program: there it returns or throws, and
+  // whoever called ends the helper soon. A failure after the point of no return ends the caller.
   bool replace_caller = false;
   // A descriptor of the caller's (a unix stream socket) of which the program is to find a duplicate at the number
   // CheckpointOptions::channel; -1: none, and the program reads end of file there. The caller keeps its own: it closes

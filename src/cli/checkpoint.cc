@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "cli/format.h"
 #include "cli/jobs.h"
+#include "cli/memory_ranges.h"
 #include "cli/service_request.h"
 #include "cli/signal_state.h"
 #include "cli/snapshot_text.h"
@@ -31,7 +32,10 @@ class CheckpointVerb : public Verb {
            "A program that links libcrs is asked through its service, which tells its layers and waits for its\n"
            "critical sections; what delays it is shown.\n\n"
            "Example:\n  snapshot=$(crs checkpoint sim)\n  crs checkpoint --kill 4711\n"
-           "  crs checkpoint --leave-out fd=7 --json sim\n\n" +
+           "  crs checkpoint --leave-out fd=7 --json sim\n\n"
+           "--exclude: addresses as in /proc/PID/maps. After a restart that memory, caches say, reads as zero. It must "
+           "be\n"
+           "anonymous memory, and no thread's stack.\n\n" +
            std::string(
                "Exit statuses:\n  0  done: the snapshot is complete\n  1  failed, or something cannot be kept\n"
                "  2  wrong usage\n  3  no such job or process\n  4  what the store holds of the job is damaged\n");
@@ -45,6 +49,9 @@ class CheckpointVerb : public Verb {
     app.add_option("--name", name_, "Name of the job in the store")->type_name("JOB");
     app.add_option("--leave-out", leave_out_, "Leave this out of the snapshot; may be repeated")
         ->type_name("fd=N")
+        ->allow_extra_args(false);
+    app.add_option("--exclude", exclude_, "Leave the content of this memory out; may be repeated")
+        ->type_name("START-END")
         ->allow_extra_args(false);
     app.add_option("--component", component_, "The checkpointer to use")->type_name("NAME");
     app.add_option("--timeout", timeout_, "Wait so long for another checkpoint, critical sections and layers")
@@ -121,6 +128,7 @@ class CheckpointVerb : public Verb {
     options.remembered_path = context.store().remembered_path(target.job);
     options.after = after();
     options.leave_out = leave_out_;
+    for (const std::string& range : exclude_) options.exclude.push_back(parse_memory_range(range));
     options.progress = [&context](const std::string& line) { context.say(line); };
     return options;
   }
@@ -159,6 +167,7 @@ class CheckpointVerb : public Verb {
   std::string name_;
   std::string component_;
   std::vector<std::string> leave_out_;
+  std::vector<std::string> exclude_;
   double timeout_ = 600;
   bool stop_ = false;
   bool kill_ = false;

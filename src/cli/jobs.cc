@@ -62,12 +62,16 @@ bool is_below(pid_t pid, pid_t ancestor) {
   return false;
 }
 
+// A program that an ordinary user restarted in place has crs's own executable link, but not its code.
 bool executes_crs(pid_t pid) {
   struct stat own{};
   struct stat other{};
   const std::string link = fmt::format("/proc/{}/exe", pid);
-  return ::stat("/proc/self/exe", &own) == 0 && ::stat(link.c_str(), &other) == 0 && own.st_dev == other.st_dev &&
-         own.st_ino == other.st_ino;
+  const bool linked = ::stat("/proc/self/exe", &own) == 0 && ::stat(link.c_str(), &other) == 0 &&
+                      own.st_dev == other.st_dev && own.st_ino == other.st_ino;
+  if (!linked) return false;
+  const std::optional<std::string> maps = process_file(pid, "maps");
+  return !maps || maps->contains(" " + read_link(link));
 }
 
 std::string user_name(uid_t user) {

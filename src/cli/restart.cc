@@ -119,6 +119,8 @@ class RestartVerb : public Verb {
     app.add_option("--name", job_, "Name of the job that the program is from now on (default: JOB)")->type_name("NAME");
     // For libcrs: hidden from the help.
     app.add_option("--fd", answer_to_, "The socket of the program that asked for the restart")->group("");
+    app.add_flag("--replace", replace_, "Become the program")->group("");
+    app.add_flag("--check-only", check_only_, "Only check whether a restart can begin")->group("");
   }
 
   int execute(Context& context) override {
@@ -145,9 +147,10 @@ class RestartVerb : public Verb {
     SignalState signals;
     // The program's terminal settings are applied to this terminal; they end with the program.
     std::optional<TerminalSettings> terminal_settings;
-    if (!detach_) terminal_settings.emplace();
-    // Under this command's own id until the program is there: two restarts at once do not both get through.
-    std::optional<Announcement> announcement = announce_restart(context, job);
+    if (!detach_ && !replace_ && !check_only_) terminal_settings.emplace();
+    // Under this command's own id until the program is there: two restarts at once do not both get through. A process
+    // that becomes the program is already known under whatever name it has.
+    std::optional<Announcement> announcement = replace_ || check_only_ ? std::nullopt : announce_restart(context, job);
     std::string problem;
     std::unique_ptr<ForegroundTerminal> terminal;
     const auto before_start = [&](pid_t pid) {
@@ -167,6 +170,12 @@ class RestartVerb : public Verb {
     started_ = program.pid;
     if (!problem.empty()) context.say(problem);
     for (const std::string& note : program.notes) context.say(note);
+    if (check_only_) return kDone;
+    if (replace_) {
+      // This is the helper process; the program is the one that began here.
+      report.wait();
+      return kDone;
+    }
     if (detach_) {
       if (announcement) announcement->keep();
       report.wait();
@@ -231,11 +240,13 @@ class RestartVerb : public Verb {
 
   RestartedProgram restart(Context& context, Module& module, const SnapshotInfo& snapshot, const std::string& job,
                            const std::function<void(pid_t)>& before_start, int channel) const {
-    const std::optional<SetAside> set_aside = make_set_aside(context, snapshot.reference);
+    const std::optional<SetAside> set_aside = check_only_ ? std::nullopt : make_set_aside(context, snapshot.reference);
     RestartOptions options;
     options.ids = kIds.at(ids_);
     options.changed_files = kChangedFiles.at(changed_files_);
     options.detach = detach_;
+    options.replace_caller = replace_;
+    options.check_only = check_only_;
     if (set_aside) options.set_aside_directory = set_aside->path();
     options.before_start = before_start;
     options.channel = channel;
@@ -297,6 +308,8 @@ class RestartVerb : public Verb {
   int answer_to_ = -1;
   pid_t started_ = 0;
   bool detach_ = false;
+  bool replace_ = false;
+  bool check_only_ = false;
 };
 
 }  // namespace

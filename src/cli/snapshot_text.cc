@@ -5,6 +5,7 @@
 #include "base/hash.h"
 #include "cli/context.h"
 #include "cli/format.h"
+#include "cli/memory_ranges.h"
 
 namespace crs::cli {
 namespace {
@@ -55,6 +56,12 @@ Json files_of(const store::Manifest& manifest) {
                     {"checksum", checksum_of(file)},
                     {"verified_by", file.verified_by()}});
   }
+  return list;
+}
+
+Json excluded_of(const store::Manifest& manifest) {
+  Json list = Json::array();
+  for (const auto& range : manifest.excluded()) list.push_back({{"start", range.start()}, {"end", range.end()}});
   return list;
 }
 
@@ -120,6 +127,11 @@ void add_files(Lines& lines, const store::Manifest& manifest) {
   for (const auto& file : manifest.files()) {
     const std::string proof = file.checksum().empty() ? "checked by " + file.verified_by() : checksum_of(file);
     lines.indented(fmt::format("{:<24} {:>14} bytes  {}", file.name(), file.size(), proof));
+  }
+  if (!manifest.excluded().empty()) lines.head("memory left out (reads as zero after a restart)");
+  for (const auto& range : manifest.excluded()) {
+    lines.indented(fmt::format("{:<33} {:>14} bytes", text_of(MemoryRange{range.start(), range.end()}),
+                               range.end() - range.start()));
   }
   if (manifest.warnings().empty()) return;
   lines.head("warnings");

@@ -85,7 +85,6 @@ void Taker::picture(const wire::Picture& picture) {
   // A program that is to end hears of it first, so that its layers can: it is stopped until the snapshot is safe.
   ends_program_ = picture.after == AfterCheckpoint::Kill;
   options.after = picture.after == AfterCheckpoint::Continue ? AfterCheckpoint::Continue : AfterCheckpoint::Stop;
-  writer.set_excluded(picture.exclude);
   const CheckpointOutcome outcome = selection.module().checkpoint(options_.pid, writer, options);
   if (!writer.committed()) fail(ErrorKind::Failed, "component {} stored no snapshot", selection.name());
   connection_.send(

@@ -17,6 +17,7 @@
 #include "engine/resources/context.h"
 #include "engine/resources/credentials/credentials.h"
 #include "engine/resources/descriptors/descriptors.h"
+#include "engine/resources/memory/exclusion.h"
 #include "engine/resources/memory/memory.h"
 #include "engine/resources/processor/processor.h"
 #include "engine/resources/sessions/sessions.h"
@@ -99,6 +100,8 @@ void describe(const image::Process& image, SnapshotContents& contents) {
   contents.threads = static_cast<std::uint32_t>(image.threads().threads_size());
   contents.memory_bytes = image.memory().page_bytes();
   contents.working_directory = image.attributes().working_directory();
+  for (const image::AddressRange& range : image.memory().excluded())
+    contents.excluded.push_back({range.start(), range.end()});
 }
 
 void write_image(const std::string& directory, const image::Process& image) {
@@ -147,6 +150,7 @@ CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOpti
   refusals.throw_if_any();
 
   // Ask every room for its part; what cannot be kept stops the checkpoint here, before the pages are written.
+  check_not_in_use(whole_pages_of(options.exclude), process->threads());
   const std::vector<pid_t> threads = ids_of(*process);
   ContentObjects objects(content, *image.mutable_descriptors());
   const std::vector<PageArea> pages = passes.run("capture", [&] {

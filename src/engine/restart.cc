@@ -86,7 +86,11 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
     CheckContext context{options, content, program.notes};
     check_process(context, image);
   });
-  const IdPlan plan = passes.run("plan ids", [&] { return plan_ids(options.ids, ids_of(image)); });
+  const IdPlan plan = passes.run("plan ids", [&] {
+    return options.replace_caller ? plan_ids_of_caller(options.ids, ids_of(image))
+                                  : plan_ids(options.ids, ids_of(image));
+  });
+  if (options.check_only) return program;
   if (!plan.note.empty()) program.notes.push_back(plan.note);
 
   // Make the process; it prepares itself as far as ordinary code can.
@@ -128,7 +132,7 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
   passes.run("memory areas", [&] { memory.map_areas(); });
   passes.run("pages", [&] { memory.load_pages(); });
   passes.add_bytes(image.memory().page_bytes());
-  passes.run("threads", [&] { threads.create(context, plan.way != IdPlan::Way::Fresh); });
+  passes.run("threads", [&] { threads.create(context, plan.thread_ids); });
   passes.run("memory settings", [&] { memory.finish(); });
   passes.run("attributes", [&] {
     restore_attributes(context, image.attributes());

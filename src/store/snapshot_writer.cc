@@ -79,6 +79,11 @@ void describe_contents(store::Manifest& manifest, const SnapshotContents& conten
   manifest.set_pause_nanoseconds(contents.pause_nanoseconds);
   manifest.set_memory_bytes(contents.memory_bytes);
   for (const std::string& warning : contents.warnings) manifest.add_warnings(warning);
+  for (const MemoryRange& range : contents.excluded) {
+    store::RangeRecord& excluded = *manifest.add_excluded();
+    excluded.set_start(range.start);
+    excluded.set_end(range.end);
+  }
 }
 
 }  // namespace
@@ -112,15 +117,6 @@ void SnapshotWriter::set_layers(const std::vector<LayerTime>& layers) {
   }
   for (auto record = highest_first.rbegin(); record != highest_first.rend(); ++record) {
     *manifest_.add_layers() = *record;
-  }
-}
-
-void SnapshotWriter::set_excluded(const std::vector<MemoryRange>& ranges) {
-  manifest_.clear_excluded();
-  for (const MemoryRange& range : ranges) {
-    store::RangeRecord& record = *manifest_.add_excluded();
-    record.set_start(range.start);
-    record.set_end(range.end);
   }
 }
 

@@ -48,9 +48,6 @@ class SnapshotWriter : public SnapshotSink {
   // The layers of the program that got ready, highest first, for the manifest. One may stand there several times.
   void set_layers(const std::vector<LayerTime>& layers);
 
-  // What the asker of the checkpoint or the program excludes, for the manifest.
-  void set_excluded(const std::vector<MemoryRange>& ranges);
-
   // JOB@SEQ, the name after the commit.
   const Reference& reference() const { return reference_; }
   // Where the snapshot is after the commit.

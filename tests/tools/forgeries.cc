@@ -192,6 +192,33 @@ void add_of_memory(std::vector<Forgery>& all) {
     guard.set_start(kHuge - 2 * kPage + 1);
     guard.set_end(kHuge - kPage + 1);
   });
+  add("excluded-nothing", kDamaged, "leaves out memory", [](Snapshot& s) {
+    image::AddressRange& range = *memory(s).add_excluded();
+    range.set_start(kPage);
+    range.set_end(2 * kPage);
+  });
+  add("excluded-file", kDamaged, "leaves out memory", [](Snapshot& s) {
+    for (const Area& one : memory(s).areas()) {
+      if (one.kind() != Area::PRIVATE_FILE) continue;
+      image::AddressRange& range = *memory(s).add_excluded();
+      range.set_start(one.start());
+      range.set_end(one.end());
+      return;
+    }
+  });
+  add("excluded-with-content", kDamaged, "outside", [](Snapshot& s) {
+    for (const Area& one : memory(s).areas()) {
+      if (one.kind() != Area::ANONYMOUS || one.end() < std::uint64_t{0x7ff} << 32) continue;
+      image::AddressRange& range = *memory(s).add_excluded();
+      range.set_start(one.start());
+      range.set_end(one.end());
+    }
+  });
+  add("excluded-unaligned", kDamaged, "cannot be there", [](Snapshot& s) {
+    image::AddressRange& range = *memory(s).add_excluded();
+    range.set_start(area(s, 0).start() + 1);
+    range.set_end(area(s, 0).end());
+  });
   add("vdso-code-missing", kDamaged, "vDSO", [](Snapshot& s) { memory(s).mutable_kernel()->clear_code(); });
   add("vdso-twice", kDamaged, "vDSO", [](Snapshot& s) {
     image::KernelAreas& kernel = *memory(s).mutable_kernel();

@@ -70,7 +70,7 @@ IdPlan namespace_plan(std::string note) {
 }  // namespace
 
 IdPlan plan_ids(Ids wanted, const std::vector<pid_t>& ids) {
-  if (wanted == Ids::New) return {IdPlan::Way::Fresh, {}};
+  if (wanted == Ids::New) return {IdPlan::Way::Fresh, {}, IdPlan::ThreadIds::New};
   if (wanted == Ids::Namespace) return namespace_plan({});
   const std::optional<pid_t> taken = taken_id(ids);
   if (wanted == Ids::Keep) {
@@ -91,9 +91,45 @@ IdPlan plan_ids(Ids wanted, const std::vector<pid_t>& ids) {
             ? fmt::format("process id {} is in use here: the program runs in a private process id namespace", *taken)
             : std::string());
   } catch (const Error&) {
-    return {IdPlan::Way::Fresh,
-            "user namespaces cannot be had here: the program runs under new process and thread ids"};
+    return {IdPlan::Way::Fresh, "user namespaces cannot be had here: the program runs under new process and thread ids",
+            IdPlan::ThreadIds::New};
   }
+}
+
+namespace {
+
+[[noreturn]] void refuse_caller(std::string_view why) {
+  fail(ErrorKind::Failed, "process {} cannot become the program of a snapshot: {}", ::getpid(), why);
+}
+
+void check_caller() {
+  // Orphans become children of the first process, the helper that rebuilds it among them.
+  if (::getpid() == 1) refuse_caller("it is the first process of its namespace");
+  const std::filesystem::directory_iterator tasks("/proc/self/task");
+  if (std::distance(begin(tasks), end(tasks)) != 1) refuse_caller("it has other threads");
+  siginfo_t child{};
+  if (::waitid(P_ALL, 0, &child, WEXITED | WSTOPPED | WCONTINUED | WNOHANG | WNOWAIT | __WALL) == 0 || errno != ECHILD)
+    refuse_caller("it has child processes");
+}
+
+}  // namespace
+
+IdPlan plan_ids_of_caller(Ids wanted, const std::vector<pid_t>& ids) {
+  check_caller();
+  if (wanted == Ids::Namespace)
+    fail(ErrorKind::Usage, "a process that becomes the program cannot do so in a private namespace");
+  IdPlan plan{IdPlan::Way::Caller, {}, IdPlan::ThreadIds::New};
+  if (wanted == Ids::New) return plan;
+  const std::vector<pid_t> others(ids.begin() + 1, ids.end());
+  const bool may_keep = others.empty() || (may_choose_ids() && !taken_id(others));
+  if (may_keep) plan.thread_ids = IdPlan::ThreadIds::KeepIfFree;
+  if (ids.front() != ::getpid()) {
+    plan.note = fmt::format("the program runs as process {} instead of {}", ::getpid(), ids.front());
+  } else if (!may_keep) {
+    plan.note = "the program's threads have new ids: this user may not choose them, or they are in use";
+  }
+  if (wanted == Ids::Keep && !plan.note.empty()) fail(ErrorKind::Failed, "the old ids cannot be kept: {}", plan.note);
+  return plan;
 }
 
 }  // namespace crs::engine

@@ -17,12 +17,19 @@ struct IdPlan {
     ProcessNamespace,  // the same in a private process id and mount namespace (the caller may make one without a user
                        // namespace)
     Fresh,             // whatever ids the kernel gives
+    Caller,            // the calling process becomes the program and keeps its id
   };
+  enum class ThreadIds { Keep, KeepIfFree, New };
   Way way = Way::InPlace;
-  std::string note;  // for the user, if the way is not what they would expect; or empty
+  std::string note;                        // for the user, if the way is not what they would expect; or empty
+  ThreadIds thread_ids = ThreadIds::Keep;  // of all but the main thread
 };
 
 // Decides for the process `ids.front()` with threads `ids`. Throws if what `wanted` names is impossible here.
 IdPlan plan_ids(Ids wanted, const std::vector<pid_t>& ids);
+
+// The same where the calling process is to become the program. Throws also if it cannot: because it has other threads
+// or children, or is the first process of its namespace.
+IdPlan plan_ids_of_caller(Ids wanted, const std::vector<pid_t>& ids);
 
 }  // namespace crs::engine

@@ -1,13 +1,13 @@
-// The process that a restart builds: made as a copy of the restart command, it first prepares itself by running
-// ordinary code, then waits to be taken over from outside.
+// The process that a restart builds: a copy of the restart command, or (IdPlan::Way::Caller) that command's process
+// itself, it first prepares itself by running ordinary code, then waits to be taken over from outside.
 #pragma once
 
 #include <functional>
 #include <memory>
-#include <optional>
 
 #include "engine/newborn/channel.h"
 #include "engine/newborn/ids.h"
+#include "engine/newborn/maker.h"
 #include "engine/tracee/newborn_thread.h"
 #include "engine/tracee/remote_memory.h"
 
@@ -18,20 +18,21 @@ class Newborn {
   using Prepare = std::function<std::vector<std::string>()>;
   // Will make the process with id `pid` (as the program will see it) in the planned way. `prepare` is what it runs by
   // itself; it returns notes for the user.
-  Newborn(IdPlan plan, pid_t pid, int first_private_descriptor, Prepare prepare);
+  Newborn(const IdPlan& plan, pid_t pid, int first_private_descriptor, Prepare prepare);
   // Ends the process (and its init) unless release() was called.
   ~Newborn();
   Newborn(const Newborn&) = delete;
   Newborn& operator=(const Newborn&) = delete;
 
   // Makes the process and waits until `prepare` is done in it, with all signals blocked and its channel at
-  // `first_private_descriptor` or above. Throws what `prepare` threw.
+  // `first_private_descriptor` or above. Throws what `prepare` threw. Where the caller is to become that process, this
+  // returns in a helper process; it throws in the caller only while that is whole.
   void start();
 
   // As the caller sees it.
   pid_t pid() const noexcept { return pid_; }
-  // The caller's child to wait for: the init of the private namespace, or the program itself.
-  pid_t wait_pid() const noexcept { return init_ != 0 ? init_ : pid_; }
+  // The caller's child to wait for: the init of the private namespace, or the program itself; 0 if it is no child.
+  pid_t wait_pid() const noexcept { return maker_->traces() ? 0 : maker_->init() != 0 ? maker_->init() : pid_; }
   const std::vector<std::string>& notes() const noexcept { return notes_; }
 
   // Attaches as its tracer; from now on it dies with this process. Its main thread is then stopped, with all signals
@@ -49,16 +50,11 @@ class Newborn {
 
  private:
   void end() noexcept;
-  void start_in_place();
-  void start_below_init();
 
-  IdPlan plan_;
-  pid_t wanted_;
+  std::unique_ptr<Maker> maker_;
   int first_private_descriptor_;
   Prepare prepare_;
   Channel channel_;  // to the newborn
-  std::optional<Channel> to_init_;
-  pid_t init_ = 0;
   pid_t pid_ = 0;
   bool released_ = false;
   std::vector<std::string> notes_;

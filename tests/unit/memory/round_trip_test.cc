@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "engine/newborn/newborn.h"
+#include "engine/pages/page_scan.h"
 #include "engine/resources/descriptors/content_objects.h"
 #include "engine/resources/memory/memory.h"
 #include "engine/tracee/borrowed_process.h"
@@ -265,6 +266,51 @@ TEST_F(RoundTripTest, SharedMemoryStaysOneObject) {
   EXPECT_EQ(memory.read_value<char>({kBase + 200 * kPageSize}), 'n');
   memory.write_value(RemoteAddress{kBase + 4 * kPageSize}, 's');
   expect_same(child.pid(), *newborn);
+}
+
+TEST_F(RoundTripTest, WhatIsLeftOutIsNotSaved) {
+  const Child child([] {
+    if (!map(0, 64, PROT_READ | PROT_WRITE)) return false;
+    std::memset(at(0), 'p', 64 * kPageSize);
+    return ::madvise(at(20), 2 * kPageSize, 102) == 0 || true;  // guard pages, where there are such
+  });
+  const std::uint64_t all = capture(child.pid()).page_bytes();
+  wishes_.exclude = {{kBase + 10 * kPageSize - 1, kBase + 40 * kPageSize + 1},
+                     {kBase + 30 * kPageSize, kBase + 42 * kPageSize}};
+  const std::uint64_t guards = Pagemap(child.pid()).scans() && ::madvise(nullptr, 0, 102) == 0 ? 2 : 0;
+  std::filesystem::remove_all(directory_ + "/snapshot");
+  std::filesystem::create_directory(directory_ + "/snapshot");
+  const image::Memory image = capture(child.pid());
+  EXPECT_EQ(all - image.page_bytes(), (32 - guards) * kPageSize);
+  ASSERT_EQ(image.excluded_size(), 1);
+  EXPECT_EQ(image.excluded(0).start(), kBase + 10 * kPageSize);
+  EXPECT_EQ(image.excluded(0).end(), kBase + 42 * kPageSize);
+  EXPECT_EQ(image.guards_size(), guards != 0 ? 1 : 0);
+  const std::unique_ptr<Newborn> newborn = restore(image);
+  EXPECT_EQ(newborn->memory().read_value<char>({kBase + 10 * kPageSize - 1}), 'p');
+  EXPECT_EQ(newborn->memory().read_value<char>({kBase + 10 * kPageSize}), '\0');
+  EXPECT_EQ(newborn->memory().read_value<char>({kBase + 42 * kPageSize - 1}), '\0');
+  EXPECT_EQ(newborn->memory().read_value<char>({kBase + 42 * kPageSize}), 'p');
+}
+
+TEST_F(RoundTripTest, WhatCannotReadAsZeroCannotBeLeftOut) {
+  const Child child([&] {
+    const FileDescriptor file = open_file(file_, O_RDWR);
+    return map(0, 8, PROT_READ, MAP_PRIVATE, file.get()) && map(8, 8, PROT_READ);
+  });
+  const auto obstacle = [&](std::uint64_t first, std::uint64_t last) -> std::string {
+    wishes_.exclude = {{kBase + first * kPageSize, kBase + last * kPageSize}};
+    try {
+      capture(child.pid());
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return {};
+  };
+  EXPECT_THAT(obstacle(7, 16), HasSubstr("a mapping of " + file_));
+  EXPECT_THAT(obstacle(8, 17), HasSubstr("no memory there"));
+  EXPECT_THAT(obstacle(9, 9), HasSubstr("no range"));
+  EXPECT_THAT(obstacle(std::uint64_t{1} << 36, std::uint64_t{1} << 37), HasSubstr("no range"));
 }
 
 TEST_F(RoundTripTest, FilesThatAreGone) {

@@ -72,6 +72,21 @@ void validate_area(const image::Memory& memory, const Area& area, std::uint32_t 
   }
 }
 
+// What is left out must read as zero: only what begins as zeros does.
+void validate_excluded(const image::Memory& memory) {
+  auto area = memory.areas().begin();
+  for (const image::AddressRange& left_out : memory.excluded()) {
+    RemoteAddress position{left_out.start()};
+    while (position.value < left_out.end()) {
+      while (area != memory.areas().end() && area->end() <= position.value) ++area;
+      const bool zeros = area != memory.areas().end() && area->start() <= position.value &&
+                         (area->kind() == Area::ANONYMOUS || area->kind() == Area::SHARED_MEMORY);
+      if (!zeros) fail(ErrorKind::Damaged, "the image leaves out memory at {:#x}, where there is none", position.value);
+      position.value = area->end();
+    }
+  }
+}
+
 void validate_kernel_areas(const image::KernelAreas& kernel) {
   validate_ranges(kernel.parts(), "a kernel area at");
   std::uint64_t code_bytes = 0;
@@ -148,8 +163,10 @@ std::vector<RemoteRange> occupied_ranges(const image::Memory& memory) {
 void validate(const image::Memory& memory, std::uint32_t content_objects) {
   validate_ranges(memory.areas(), "an area at");
   validate_ranges(memory.guards(), "guard pages at");
+  validate_ranges(memory.excluded(), "left out memory at");
   validate_kernel_areas(memory.kernel());
   for (const Area& area : memory.areas()) validate_area(memory, area, content_objects);
+  validate_excluded(memory);
   for (const image::SharedMemory& shared : memory.shared()) {
     if (shared.size() == 0 || shared.size() % kPageSize != 0 || shared.size() > kAddressLimit.value) {
       fail(ErrorKind::Damaged, "the image holds shared memory of {} bytes", shared.size());

@@ -11,6 +11,7 @@
 #include "base/io.h"
 #include "engine/resources/descriptors/content_objects.h"
 #include "engine/resources/memory/area_properties.h"
+#include "engine/resources/memory/exclusion.h"
 #include "engine/resources/memory/file_identity.h"
 #include "engine/resources/memory/future_locks.h"
 #include "engine/resources/memory/guard_pages.h"
@@ -62,9 +63,14 @@ std::optional<std::pair<std::string_view, std::string_view>> refused_by_flags(co
 class MemoryCapture {
  public:
   MemoryCapture(CaptureContext& context, std::vector<MappedArea> areas, image::Memory& image)
-      : context_(context), areas_(std::move(areas)), image_(image), pagemap_(context.pid) {}
+      : context_(context),
+        areas_(std::move(areas)),
+        image_(image),
+        pagemap_(context.pid),
+        excluded_(whole_pages_of(context.options.exclude)) {}
 
   std::vector<PageArea> run() {
+    check_excluded();
     for (const MappedArea& area : areas_) capture(area);
     read_below_guards();
     std::ranges::sort(pages_, {}, [](const PageArea& pages) { return pages.range.start; });
@@ -77,6 +83,31 @@ class MemoryCapture {
   }
 
  private:
+  void check_excluded() {
+    ExclusionCheck check(excluded_);
+    if (!excluded_.empty()) {
+      for (const MappedArea& area : areas_) check.area(area, obstacle_to_exclusion(area));
+    }
+    check.finish();
+    for (const RemoteRange& range : excluded_) {
+      image::AddressRange& left_out = *image_.add_excluded();
+      left_out.set_start(range.start.value);
+      left_out.set_end(range.end.value);
+    }
+  }
+
+  // Why what lies there cannot read as zero after a restart; empty if it can.
+  std::string obstacle_to_exclusion(const MappedArea& area) {
+    if (area.name == "[stack]" || area.has("gd")) return "a stack";
+    if (is_kernel_part(area) || area.name == "[vsyscall]") return "the kernel's: " + area.name;
+    if (refused_by_flags(area)) return std::string(refused_by_flags(area)->first);
+    if (!is_backed(area))
+      return area.name.starts_with("anon_inode:") || area.name.starts_with("socket:") ? area.name : "";
+    const BackingKind kind = backings_.of(area).kind;
+    if (kind == BackingKind::ZeroDevice || kind == BackingKind::SharedZero) return {};
+    return "a mapping of " + area.name;
+  }
+
   void capture(const MappedArea& area) {
     if (area.name == "[vsyscall]") return;
     if (is_kernel_part(area)) {
@@ -159,8 +190,10 @@ class MemoryCapture {
   }
 
   // Of an area whose pages PageChoice::Own does not look at.
-  PageRuns record_guards(const MappedArea& area) {
-    PageRuns guards = guards_in(pagemap_, area.range);
+  PageRuns record_guards(const MappedArea& area) { return record_guards(area.range); }
+
+  PageRuns record_guards(RemoteRange range_of_area) {
+    PageRuns guards = guards_in(pagemap_, range_of_area);
     for (const RemoteRange& guard : guards) {
       image::AddressRange& range = *image_.add_guards();
       range.set_start(guard.start.value);
@@ -172,6 +205,7 @@ class MemoryCapture {
   void capture_shared_memory(const MappedArea& area) {
     const auto [known, is_new] =
         shared_.try_emplace({area.device, area.inode}, static_cast<std::uint32_t>(image_.shared_size()));
+    if (is_new) exclude_shared(area, saved_parts_[known->second]);
     image::SharedMemory& memory =
         is_new ? *image_.add_shared() : *image_.mutable_shared(static_cast<int>(known->second));
     Area& entry = add(area, Area::SHARED_MEMORY);
@@ -189,6 +223,14 @@ class MemoryCapture {
         }
       }
       for (const RemoteRange& part : common_parts(run, guards)) covered_.push_back({&area, known->second, part});
+    }
+  }
+
+  // What is left out counts as saved, through whichever area of that memory it is seen.
+  void exclude_shared(const MappedArea& area, std::map<std::uint64_t, std::uint64_t>& saved) const {
+    for (const MappedArea& other : areas_) {
+      if (!other.shared || other.device != area.device || other.inode != area.inode) continue;
+      for (const RemoteRange& part : common_parts(other.range, excluded_)) unsaved_parts(part, other, saved);
     }
   }
 
@@ -231,7 +273,9 @@ class MemoryCapture {
   void save_own_pages(const MappedArea& area, const Area& entry) {
     // What the kernel may drop at any time is dropped now: vgetrandom(2) states must not run twice from one snapshot.
     if (has_property(entry, Area::DROPPABLE)) return;
-    pages_.push_back({.range = area.range, .readable = (area.protection & PROT_READ) != 0, .content = {}});
+    for (const RemoteRange& part : other_parts(area.range, excluded_))
+      pages_.push_back({.range = part, .readable = (area.protection & PROT_READ) != 0, .content = {}});
+    for (const RemoteRange& part : common_parts(area.range, excluded_)) record_guards(part);
   }
 
   Area& add(const MappedArea& area, Area::Kind kind) {
@@ -293,6 +337,7 @@ class MemoryCapture {
   const std::vector<MappedArea> areas_;
   image::Memory& image_;
   Pagemap pagemap_;
+  const PageRuns excluded_;
   Backings backings_;
   std::vector<PageArea> pages_;
   struct Covered {

@@ -9,6 +9,7 @@
 #include "engine/resources/memory/address_space.h"
 #include "engine/resources/memory/area_properties.h"
 #include "engine/resources/memory/file_identity.h"
+#include "engine/resources/memory/guard_pages.h"
 #include "engine/resources/memory/memory.h"
 #include "engine/resources/memory/memory_supply.h"
 #include "engine/resources/memory/page_data.h"
@@ -74,8 +75,11 @@ void check_lowest_address(const image::Memory& image) {
 
 std::vector<RemoteRange> page_data_ranges(const image::Memory& image) {
   std::vector<RemoteRange> ranges;
+  std::vector<RemoteRange> excluded;
+  for (const image::AddressRange& range : image.excluded()) excluded.push_back(range_of(range));
   for (const Area& area : image.areas()) {
-    if (has_page_data(area)) ranges.push_back(range_of(area));
+    if (!has_page_data(area)) continue;
+    for (const RemoteRange& part : other_parts(range_of(area), excluded)) ranges.push_back(part);
   }
   return ranges;
 }

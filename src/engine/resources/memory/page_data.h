@@ -8,7 +8,7 @@
 
 namespace crs::engine {
 
-// The areas whose content is in the page data, ascending.
+// The areas whose content is in the page data, without what was left out of it; ascending.
 std::vector<RemoteRange> page_data_ranges(const image::Memory& image);
 
 }  // namespace crs::engine

@@ -43,6 +43,9 @@ void capture_session(CaptureContext& context, image::Session& session) {
 
 SessionPlace session_place(const image::Session& session, const RestartOptions& options) {
   const bool leader = session.group_leader() || session.session_leader();
+  // A process that becomes the program: what leads a group or a session already, as it does when it rolls itself back,
+  // can lead no other (setsid(2)).
+  if (options.replace_caller && ::getpgrp() == ::getpid()) return SessionPlace::OfCaller;
   if (session.controlling_terminal() && !options.detach)
     return leader && is_job_on_terminal() ? SessionPlace::OwnGroup : SessionPlace::OfCaller;
   if (session.session_leader()) return SessionPlace::OwnSession;

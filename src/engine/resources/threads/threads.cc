@@ -15,6 +15,7 @@
 #include "engine/procfs/status.h"
 #include "engine/resources/attributes/attributes.h"
 #include "engine/resources/signals/signals.h"
+#include "engine/tracee/id_taken.h"
 #include "engine/tracee/interruption.h"
 
 namespace crs::engine {
@@ -106,12 +107,25 @@ ThreadRestart::ThreadRestart(NewbornThread& main, const image::Threads& image) :
   entries_.push_back({.image = &image.threads(0), .thread = &main, .registers = registers_of(image.threads(0))});
 }
 
-void ThreadRestart::create(RestoreContext& context, bool keep_ids) {
+namespace {
+
+pid_t make_thread(NewbornThread& main, const image::Thread& image, IdPlan::ThreadIds ids) {
+  try {
+    return main.clone(ids == IdPlan::ThreadIds::New ? 0 : image.tid(), {image.cleared_at()});
+  } catch (const IdTaken&) {
+    if (ids != IdPlan::ThreadIds::KeepIfFree) throw;
+    return main.clone(0, {image.cleared_at()});
+  }
+}
+
+}  // namespace
+
+void ThreadRestart::create(RestoreContext& context, IdPlan::ThreadIds ids) {
   NewbornThread& main = *entries_.front().thread;
   main.call("set_tid_address", SYS_set_tid_address, image_.threads(0).cleared_at());
   for (int i = 1; i < image_.threads_size(); ++i) {
     const image::Thread& image = image_.threads(i);
-    const pid_t tid = main.clone(keep_ids ? image.tid() : 0, {image.cleared_at()});
+    const pid_t tid = make_thread(main, image, ids);
     created_.push_back(std::make_unique<NewbornThread>(tid, context.memory));
     NewbornThread& thread = *created_.back();
     thread.settle(context.reserved.start, context.reserved.start + kPageSize);
@@ -121,7 +135,7 @@ void ThreadRestart::create(RestoreContext& context, bool keep_ids) {
     const pid_t fresh = innermost_id(entry.thread->tid());
     context.threads[entry.image->tid()] = entry.thread;
     context.new_ids[entry.image->tid()] = fresh;
-    if (keep_ids) continue;
+    if (fresh == entry.image->tid()) continue;
     correct_cached_id(context.memory, *entry.image, fresh);
     correct_held_mutexes(context.memory, *entry.image, fresh);
   }

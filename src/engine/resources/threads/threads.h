@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "engine/newborn/ids.h"
 #include "engine/resources/context.h"
 #include "engine/resources/threads/remembered_waits.h"
 #include "engine/resources/threads/threads.pb.h"
@@ -25,9 +26,9 @@ class ThreadRestart {
   // `main` is the newborn's main thread; `image` must outlive this and have passed check_threads().
   ThreadRestart(NewbornThread& main, const image::Threads& image);
 
-  // Makes all further threads, with their ids if `keep_ids`, and fills context.threads and context.new_ids. To be
-  // called when the memory is complete: with fresh ids the ones that the C library caches are corrected in it.
-  void create(RestoreContext& context, bool keep_ids);
+  // Makes all further threads and fills context.threads and context.new_ids. To be called when the memory is complete:
+  // where ids are others than they were, the ones that the C library caches are corrected in it.
+  void create(RestoreContext& context, IdPlan::ThreadIds ids);
   // What each thread has of its own: robust list, rseq, signals, attributes.
   void restore(RestoreContext& context);
   // What changing credentials would undo.
