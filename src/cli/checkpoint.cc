@@ -90,7 +90,7 @@ class CheckpointVerb : public Verb {
   // The program's layers are told, by its own service.
   int through_service(Context& context, wire::Connection& connection, const Target& target) const {
     const auto limit = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::duration<double>(timeout_));
-    wire::Request request{.after = after(), .time_limit = limit, .leave_out = leave_out_, .exclude = {}};
+    wire::Request request{.after = after(), .time_limit = limit, .leave_out = leave_out_, .exclude = excluded()};
     ServiceRequest asked(context, connection, target, component_, request);
     asked.run();
     in_context(fmt::format("the snapshot {} is complete", asked.writer().reference().to_string()),
@@ -123,12 +123,18 @@ class CheckpointVerb : public Verb {
     }
   }
 
+  std::vector<MemoryRange> excluded() const {
+    std::vector<MemoryRange> ranges;
+    for (const std::string& range : exclude_) ranges.push_back(parse_memory_range(range));
+    return ranges;
+  }
+
   CheckpointOptions options(Context& context, const Target& target) const {
     CheckpointOptions options;
     options.remembered_path = context.store().remembered_path(target.job);
     options.after = after();
     options.leave_out = leave_out_;
-    for (const std::string& range : exclude_) options.exclude.push_back(parse_memory_range(range));
+    options.exclude = excluded();
     options.progress = [&context](const std::string& line) { context.say(line); };
     return options;
   }

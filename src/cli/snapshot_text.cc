@@ -59,12 +59,6 @@ Json files_of(const store::Manifest& manifest) {
   return list;
 }
 
-Json excluded_of(const store::Manifest& manifest) {
-  Json list = Json::array();
-  for (const auto& range : manifest.excluded()) list.push_back({{"start", range.start()}, {"end", range.end()}});
-  return list;
-}
-
 Json component_of(const store::ComponentRecord& component) {
   return {{"name", component.name()},
           {"version", component.version()},
