@@ -67,7 +67,7 @@ static int count(const char* file) {
 
 int main(int argument_count, char** arguments) {
   pthread_t threads[kThreads];
-  struct crs_init_options options = {sizeof options, NULL, NULL, NULL, "rollback", NULL, NULL};
+  struct crs_init_options options = {sizeof options, NULL, NULL, NULL, "rollback", NULL, NULL, 0};
   crs_checkpointed* outcome = NULL;
   char reference[256] = "";
   pid_t pid = getpid();

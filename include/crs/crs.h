@@ -60,6 +60,7 @@ struct crs_init_options {
   /* Gets lines for the person in charge; a null pointer: they go to standard error. */
   void (*output)(void* context, const char* line);
   void* output_context;
+  int no_requests; /* 1: `crs checkpoint` cannot ask from outside */
 };
 
 int crs_init(const struct crs_init_options* options); /* a null pointer: the defaults */

@@ -38,6 +38,10 @@ struct InitOptions {
   std::string store;
   // The name of the job; empty: the one that `crs run` or `crs restart` gave, else one made of the program's name.
   std::string job;
+  // Whether `crs checkpoint` may ask for snapshots from outside. The service then has a layer "requests", the lowest,
+  // and a thread that blocks all signals. Where no private directory for the socket can be had, the output says so, and
+  // the program goes on without.
+  bool listen = true;
   // Gets lines for the person in charge, without a newline; empty: standard error, with "crs: " before each.
   std::function<void(const std::string&)> output;
 };

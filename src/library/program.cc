@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <memory>
 #include <mutex>
 
 #include "base/error.h"
@@ -9,6 +10,7 @@
 #include "library/restart.h"
 #include "library/selected.h"
 #include "service/after_fork.h"
+#include "service/requests.h"
 
 namespace crs {
 namespace {
@@ -19,7 +21,14 @@ class Program {
       : selected_(options),
         fork_generation_(fork_generation()),
         service_(selected_.module(), selected_.status().capabilities,
-                 make_helper_places(selected_.taken_by(), selected_.helper(), [this] { return &service_; })) {}
+                 make_helper_places(selected_.taken_by(), selected_.helper(), [this] { return &service_; })) {
+    if (!options.listen) return;
+    try {
+      requests_ = std::make_unique<RequestListener>(service_, selected_.taken_by());
+    } catch (const Error& error) {
+      selected_.say(fmt::format("warning: no checkpoint can be asked for from outside: {}", error.what()));
+    }
+  }
 
   bool is_of_this_process() const { return fork_generation_ == fork_generation(); }
   const Selected& selected() const noexcept { return selected_; }
@@ -29,6 +38,7 @@ class Program {
   Selected selected_;
   std::uint64_t fork_generation_;
   Service service_;
+  std::unique_ptr<RequestListener> requests_;
 };
 
 // The one exception to there being no globals. It is not destroyed at the program's end, where other threads may still

@@ -57,16 +57,15 @@ void add_discovered(ComponentRegistry& registry, const OutputLine& output) {
 
 }  // namespace
 
-Selected::Selected(const InitOptions& options) {
-  const OutputLine output = options.output ? options.output : say_on_standard_error;
+Selected::Selected(const InitOptions& options) : output_(options.output ? options.output : say_on_standard_error) {
   read_sources(parameters_, options);
-  registry_ = std::make_unique<ComponentRegistry>(parameters_, output);
+  registry_ = std::make_unique<ComponentRegistry>(parameters_, output_);
   helper_.program = helper_program(parameters_.string("crs_helper"));
   helper_.job = options.job;
   if (!options.store.empty()) helper_.arguments = {"--store", std::filesystem::absolute(options.store).native()};
   registry_->add(make_none_component());
   registry_->add(make_native_in_program(helper_.program));
-  add_discovered(*registry_, output);
+  add_discovered(*registry_, output_);
   parameters_.reject_unknown();
   selection_ = std::make_unique<Selection>(registry_->select());
 }

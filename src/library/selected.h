@@ -20,8 +20,11 @@ class Selected {
   const ComponentStatus& status() const noexcept { return selection_->status(); }
   const HelperOptions& helper() const noexcept { return helper_; }
   TakenBy taken_by() const;
+  // A line for the person in charge.
+  void say(const std::string& line) const { output_(line); }
 
  private:
+  OutputLine output_;
   Parameters parameters_;
   HelperOptions helper_;
   std::unique_ptr<ComponentRegistry> registry_;

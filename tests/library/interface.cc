@@ -74,6 +74,7 @@ void sections() {
 int main() {
   crs::InitOptions options;
   options.component = "none";
+  options.listen = false;
   std::vector<std::string> lines;
   options.output = [&lines](const std::string& line) { lines.push_back(line); };
   CHECK(!crs::is_initialized() && error_of([] { crs::service(); }).find("crs::init()") != std::string::npos);

@@ -7,7 +7,7 @@
 int main(int count, char** arguments) {
   int told = 0;
   int first = 0;
-  struct crs_init_options options = {sizeof options, "none", NULL, NULL, NULL, NULL, NULL};
+  struct crs_init_options options = {sizeof options, "none", NULL, NULL, NULL, NULL, NULL, 1};
   void* object = count == 2 ? dlopen(arguments[1], RTLD_NOW) : NULL;
   int (*begin)(int*) = NULL;
   if (object == NULL || crs_init(&options) != CRS_OK) return 1;

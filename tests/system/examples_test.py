@@ -107,8 +107,8 @@ def ring(workspace, prefix):
     stations = Ring(workspace, program, 3)
     stations.goes_on()
     pid = stations.processes[1].pid
-    for _ in range(2):
-        reference = stations.snapshot(1, pid)
+    for asked_from_outside in (False, True):
+        reference = workspace.checkpoint(pid) if asked_from_outside else stations.snapshot(1, pid)
         stations.goes_on()
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not is_alive(pid), "the station is gone")

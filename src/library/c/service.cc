@@ -20,6 +20,7 @@ InitOptions init_options(const crs_init_options* options) {
   result.parameters = texts(member_or(*options, options->parameters, static_cast<const char* const*>(nullptr)));
   result.store = text(member_or(*options, options->store, static_cast<const char*>(nullptr)));
   result.job = text(member_or(*options, options->job, static_cast<const char*>(nullptr)));
+  result.listen = member_or(*options, options->no_requests, 0) == 0;
   if (has(*options, options->output_context) && options->output != nullptr) {
     result.output = [output = options->output, context = options->output_context](const std::string& line) {
       output(context, line.c_str());
