@@ -53,9 +53,14 @@ while True:
             rolled.pop()
             between = os.fork()
             if between == 0:
-                if os.fork() == 0: os.execv(command["command"][0], command["command"])
+                if os.fork() == 0:
+                    # When the process between is gone for good.
+                    while not os.path.exists("alone"): time.sleep(0.002)
+                    os.unlink("alone")
+                    os.execv(command["command"][0], command["command"])
                 os._exit(0)
             os.waitpid(between, 0)
+            say("alone", 1)
             children.clear()
             continue
         ballast[:] = bytes(len(ballast))
