@@ -165,7 +165,8 @@ std::optional<Connection> connect_to_service(pid_t pid, uid_t user, const std::v
     try {
       directory = open_request_directory(path, user);
     } catch (const Error& error) {
-      if (note) note(error.what());
+      // What the target's user may not look into holds no service of the target's.
+      if (note && error.error_number() != EACCES) note(error.what());
     }
     if (!directory) continue;
     for (const std::string& name : sockets_in(directory)) {

@@ -22,8 +22,10 @@ int main(void) {
   unsigned char* const own = (unsigned char*)0x510000000000;
   unsigned char* const shared = (unsigned char*)0x520000000000;
   const size_t bytes = 0x400000;
-  SUBJECT_NEED(mmap(own, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == own);
-  SUBJECT_NEED(mmap(shared, 0x40000, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == shared);
+  SUBJECT_NEED(mmap(own, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) ==
+               own);
+  SUBJECT_NEED(mmap(shared, 0x40000, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) ==
+               shared);
   // A second view, in which nothing is left out: it is the same memory.
   unsigned char* const view = mremap(shared, 0, 0x40000, MREMAP_MAYMOVE);
   SUBJECT_NEED(view != MAP_FAILED);
