@@ -123,6 +123,64 @@ def ring(workspace, prefix):
         check("none lost, none doubled" in read_text(output), read_text(output))
 
 
+class Solver:
+    """One life of the solver: started, or restarted from a snapshot, with what it says in a file of its own."""
+
+    EVERY = 200
+
+    def __init__(self, workspace, number, begin, *arguments):
+        self.output = workspace.work / f"life-{number}"
+        self.process = begin(*arguments, stdout=workspace.output_file(self.output.name))
+
+    def says(self, pattern):
+        found = lambda: re.search(pattern, read_text(self.output), re.MULTILINE)
+        return wait_until(found, f"{pattern}: {read_text(self.output)}")
+
+    def first_iteration(self, reference):
+        """Where a restarted one goes on."""
+        return int(self.says(rf"^goes on with iteration (\d+), from {reference}$")[1])
+
+    def own_checkpoints(self):
+        return [(int(iteration), name) for iteration, name in re.findall(r"^iteration (\d+): (\S+)$", read_text(self.output), re.MULTILINE)]
+
+
+def solver(workspace, prefix):
+    program = build(workspace, prefix, "solver")
+    # An installed tree that was moved does not know where its components are.
+    workspace.environment["CRS_COMPONENT_PATH"] = str(next(prefix.rglob("self.so")).parent)
+    folder = workspace.directory / "solver-source"
+    run(workspace, "make", "-C", folder, env={**workspace.environment, "PKG_CONFIG_PATH": str(next(prefix.rglob("crs.pc")).parent)})
+    check("solved in " in run(workspace, folder / "solver", 20, 1000, "small").stdout, "the one that make built")
+
+    uninterrupted = run(workspace, program, 800, 10**9, "expected").stdout
+    iterations = int(re.fullmatch(r"solved in (\d+) iterations\n", uninterrupted)[1])
+
+    first = Solver(workspace, 1, workspace.start, [program, 800, Solver.EVERY, "solution"])
+    first.says(r": solver@2$")
+    workspace.kill(first.process.pid)
+    check(first.process.wait() == -signal.SIGKILL and first.own_checkpoints()[0] == (Solver.EVERY, "solver@1"), read_text(first.output))
+
+    # The command line again, and the memory; then the checkpoint is asked for from outside and goes through the service.
+    newest = max(workspace.snapshots(), key=lambda reference: int(reference.split("@")[1]))
+    second = Solver(workspace, 2, workspace.restart_in_foreground, "solver")
+    begin = second.first_iteration(newest)
+    check(begin == Solver.EVERY * int(newest.split("@")[1]), f"iteration {begin} from {newest}")
+    pid = workspace.program_below(second.process, program)
+    reference = workspace.checkpoint(pid)
+    workspace.kill(pid)
+    shown = workspace.crs("show", "--json", reference).json()
+    check(shown["component"]["name"] == "self" and [layer["name"] for layer in shown["layers"]] == ["crs requests"], f"{shown}")
+
+    third = Solver(workspace, 3, workspace.restart_in_foreground, reference)
+    check(workspace.wait_exit(third.process) == 0, read_text(third.output))
+    check(begin <= third.first_iteration(reference) < iterations, read_text(third.output))
+    for life in (second, third):
+        check(all(iteration > begin for iteration, _ in life.own_checkpoints()), f"it began anew: {read_text(life.output)}")
+    check(third.own_checkpoints() and third.says(rf"^solved in {iterations} iterations$"), read_text(third.output))
+    solution, expected = [(workspace.work / name).read_bytes() for name in ("solution", "expected")]
+    check(len(expected) == 802 * 802 * 8 and solution == expected, "another solution")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--crs", required=True)
@@ -144,7 +202,7 @@ def main():
 
     cases = [("the tutorial is made of the examples", check_text)]
     if "CRS_SANITIZE:STRING=\n" in (options.build / "CMakeCache.txt").read_text():
-        cases += [(case.__name__, lambda case=case: test(case)) for case in (first_layer, ring, rollback)]
+        cases += [(case.__name__, lambda case=case: test(case)) for case in (first_layer, ring, rollback, solver)]
     run_cases(cases)
 
 
