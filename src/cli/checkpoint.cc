@@ -118,6 +118,11 @@ class CheckpointVerb : public Verb {
     try {
       module.checkpoint(pid, writer, options(context, target));
     } catch (Error& error) {
+      // Whatever of it was looked for just then.
+      const bool missing = error.error_number() == ENOENT || error.error_number() == ESRCH;
+      if (missing && !start_time_of(pid)) {
+        throw Error(ErrorKind::ProgramGone, fmt::format("process {} ended meanwhile", pid));
+      }
       advise_about_space(error);
       throw;
     }

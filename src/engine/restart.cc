@@ -157,7 +157,11 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
 
   // From here on nothing can be undone: give every thread its registers and let it run.
   threads.finish(context);
-  if (image.stopped()) ::kill(newborn.pid(), SIGSTOP);
+  if (image.stopped()) {
+    ::kill(newborn.pid(), SIGSTOP);
+    program.notes.push_back(fmt::format(
+        "the program was stopped at the checkpoint and is so again: 'kill -CONT {}' continues it", newborn.pid()));
+  }
   program.pid = newborn.pid();
   program.wait_pid = newborn.wait_pid();
   newborn.release();

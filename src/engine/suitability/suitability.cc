@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <filesystem>
 #include <sstream>
 
@@ -32,10 +33,20 @@ std::string comm_of(pid_t pid) {
   }
 }
 
+// A thread may end while it is looked at: its children are another thread's by then, or those of whoever adopts them.
+std::string children_of_thread(const std::filesystem::path& task) {
+  try {
+    return read_file(task / "children");
+  } catch (const Error& error) {
+    if (error.error_number() == ENOENT || error.error_number() == ESRCH) return {};
+    throw;
+  }
+}
+
 std::vector<pid_t> children_of(pid_t pid) {
   std::vector<pid_t> children;
   for (const auto& task : std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid))) {
-    std::istringstream list(read_file(task.path() / "children"));
+    std::istringstream list(children_of_thread(task.path()));
     // A program that adopts orphans may have adopted the one that takes its snapshot.
     for (pid_t child = 0; list >> child;) {
       if (child != ::getpid()) children.push_back(child);
@@ -51,6 +62,18 @@ void refuse_children(pid_t pid, Refusals& refusals) {
   if (names.empty()) return;
   refusals.add(fmt::format("process {} has child processes: {}", pid, names),
                "only single processes can be checkpointed yet: wait until they end, or checkpoint one of them");
+}
+
+// proc(5): what /proc/PID/exe leads to may be asked only by who may trace the process.
+void require_access(pid_t pid) {
+  const std::string path = fmt::format("/proc/{}/exe", pid);
+  std::array<char, 1> ignored{};
+  if (::readlink(path.c_str(), ignored.data(), ignored.size()) >= 0 || errno != EACCES) return;
+  throw Error(ErrorKind::Refused,
+              fmt::format("process {} may not be looked at: it is not dumpable (prctl(2), PR_SET_DUMPABLE), or it has "
+                          "changed its user ids or has privileges that you do not have",
+                          pid))
+      .advise("Take the snapshot as root");
 }
 
 void refuse_tracer(pid_t pid, Refusals& refusals) {
@@ -92,6 +115,7 @@ void check_is_program(pid_t pid) {
 }
 
 void refuse_unsuitable(pid_t pid, Refusals& refusals) {
+  require_access(pid);
   refuse_children(pid, refusals);
   refuse_tracer(pid, refusals);
   refuse_seccomp(pid, refusals);
