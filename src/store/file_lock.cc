@@ -65,7 +65,7 @@ std::optional<FileLock> FileLock::acquire(int directory, const std::string& name
   const Clock::time_point end = Clock::now() + limit;
   FileDescriptor file;
   if (try_lock_present(file, directory, name, path) == Attempt::Locked) return FileLock(std::move(file));
-  on_wait();
+  if (on_wait) on_wait();
   // flock(2) has no time limit, and a signal to interrupt it would be the whole process's: so it is asked again at
   // intervals.
   for (std::chrono::milliseconds pause{1}; Clock::now() < end; pause = std::min(pause * 2, kLongestPause)) {

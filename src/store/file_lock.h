@@ -17,7 +17,7 @@ class FileLock {
   // Creates the lock file if there is none. Empty: another one holds the lock.
   static std::optional<FileLock> try_acquire(int directory, const std::string& name, const std::string& path);
 
-  // Waits up to `limit`. Calls `on_wait` once before the first wait. Empty: the limit has passed.
+  // Waits up to `limit`. Calls `on_wait`, unless it is empty, once before the first wait. Empty: the limit has passed.
   static std::optional<FileLock> acquire(int directory, const std::string& name, const std::string& path,
                                          std::chrono::milliseconds limit, const std::function<void()>& on_wait);
 

@@ -31,8 +31,17 @@ std::string timestamp() { return fmt::format("{:%Y%m%dT%H%M%SZ}", fmt::gmtime(st
 
 }  // namespace
 
-SetAside::SetAside(const JobDirectory& job, std::uint64_t sequence) : parent_(make_parent(job)) {
-  path_ = parent_ + "/" + make_unique_directory(parent_, fmt::format("{}-{}-", sequence, timestamp()));
+SetAside::SetAside(const JobDirectory& job, std::uint64_t sequence) {
+  constexpr int kAttempts = 100;
+  for (int attempt = 1; path_.empty(); ++attempt) {
+    parent_ = make_parent(job);
+    try {
+      path_ = parent_ + "/" + make_unique_directory(parent_, fmt::format("{}-{}-", sequence, timestamp()));
+    } catch (const Error& error) {
+      // Another restart of the job that is just ending may have removed the empty parent.
+      if (error.error_number() != ENOENT || attempt == kAttempts) throw;
+    }
+  }
 }
 
 SetAside::~SetAside() {

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <thread>
 
 #include "store/directory_tree.h"
 #include "store_fixture.h"
@@ -248,6 +249,16 @@ TEST_F(StoreTest, SetAsideIsKeptOnlyIfItIsUsed) {
   EXPECT_TRUE(fs::exists(used + "/tail"));
   EXPECT_EQ(store_.remove_job("sim").set_aside, store_.location() + "/sim/set-aside");
   EXPECT_TRUE(fs::exists(used + "/tail")) << "what was cut from the user's files is never removed";
+}
+
+TEST_F(StoreTest, DirectoriesForWhatIsSetAsideComeAndGoAtTheSameTime) {
+  make_snapshot(store_, "sim");
+  const auto come_and_go = [&] {
+    for (int i = 0; i < 2000; ++i) EXPECT_TRUE(fs::exists(store_.make_set_aside({"sim", 1}).path()));
+  };
+  std::thread other(come_and_go);
+  come_and_go();
+  other.join();
 }
 
 TEST_F(StoreTest, OpenToOthersIsRefused) {
