@@ -84,7 +84,9 @@ Gadgets find_gadgets(pid_t pid, const RemoteMemory& memory) {
     if (gadgets.complete()) return gadgets;
   }
   fail(ErrorKind::Refused,
-       "process {} has no code that returns from a signal handler (it was built without a C library, or has only just begun)", pid);
+       "process {} has no code that returns from a signal handler (it was built without a C library, or has only just "
+       "begun)",
+       pid);
 }
 
 }  // namespace crs::engine
