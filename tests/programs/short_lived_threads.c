@@ -1,17 +1,18 @@
 // Threads that begin and end all the time, as a pool's do: whenever the program is looked at, one has just gone.
 // subject: keeps-running 0.1
-// subject: rounds 5
+// subject: rounds 10
 #include <pthread.h>
 
 #include "subject.h"
 
-enum { kThreads = 8 };
+enum { kThreads = 16 };
 static _Atomic int stop;
 static _Atomic long ran;
 static long begun;
 
 static void* count(void* argument) {
   (void)argument;
+  for (volatile int i = 0; i < 20000; i++) continue;
   ran++;
   return NULL;
 }
