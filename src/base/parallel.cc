@@ -8,24 +8,10 @@
 #include <thread>
 #include <vector>
 
+#include "base/signals_blocked.h"
+
 namespace crs {
 namespace {
-
-// A signal meant for the process is to be handled where its handler expects it: in a thread that was there before.
-class SignalsBlocked {
- public:
-  SignalsBlocked() {
-    sigset_t all;
-    ::sigfillset(&all);
-    ::pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  ~SignalsBlocked() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  SignalsBlocked(const SignalsBlocked&) = delete;
-  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
-
- private:
-  sigset_t before_{};
-};
 
 class FirstFailure {
  public:

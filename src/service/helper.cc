@@ -14,6 +14,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/signals_blocked.h"
 
 // The two children below share this process's memory for a moment, as those of vfork(2) do; sanitizers do not know
 // that.
@@ -58,22 +59,6 @@ class Stack {
 
  private:
   void* start_;
-};
-
-// No signal handler of the program's may run in a child that shares its memory.
-class SignalsBlocked {
- public:
-  SignalsBlocked() {
-    sigset_t all;
-    ::sigfillset(&all);
-    ::pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  ~SignalsBlocked() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  SignalsBlocked(const SignalsBlocked&) = delete;
-  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
-
- private:
-  sigset_t before_{};
 };
 
 // What the children read and what they write.
@@ -135,6 +120,7 @@ void run(Start& start) {
   const Stack stack;
   const Stack helper_stack;
   start.helper_stack = helper_stack.top();
+  // No signal handler of the program's may run in a child that shares its memory.
   const SignalsBlocked signals;
   // No exit signal: the child's end is not announced, and only those who ask for such children see it (clone(2),
   // __WCLONE).

@@ -18,6 +18,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/signals_blocked.h"
 #include "service/after_fork.h"
 #include "wire/messages.h"
 #include "wire/request_socket.h"
@@ -70,21 +71,6 @@ struct Client {
   }
 };
 using ClientPointer = std::shared_ptr<Client>;
-
-class SignalsBlocked {
- public:
-  SignalsBlocked() {
-    sigset_t all;
-    ::sigfillset(&all);
-    ::pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  ~SignalsBlocked() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  SignalsBlocked(const SignalsBlocked&) = delete;
-  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
-
- private:
-  sigset_t before_{};
-};
 
 }  // namespace
 

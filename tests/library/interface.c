@@ -1,4 +1,4 @@
-/* Everything of crs/crs.h with component none; prints "sound". Compiled as C99 and as C++ (system.library). */
+/* Everything of crs/crs.h with component none; prints "sound". Compiled as C99 and as C++ (system.libcrs). */
 #include <crs/crs.h>
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-// What crs/crs.hpp adds to the service, with component none; prints "sound". Compiled as C++17 (system.library).
+// What crs/crs.hpp adds to the service, with component none; prints "sound". Compiled as C++17 (system.libcrs).
 #include <crs/crs.hpp>
 #include <cstdio>
 #include <cstdlib>

@@ -10,6 +10,7 @@ import signal
 import sys
 
 from harness import Failure, Workspace, check, is_alive, state_of, wait_until
+from terminals import SMALL_SHELL
 
 # Any user may execute this one.
 PYTHON = "/usr/bin/python3"
@@ -29,29 +30,6 @@ for name in os.listdir("/proc/self/fd"):
 environment = {name: value for name, value in os.environb.items() if name != b"_"}
 json.dump([sys.argv, fields, descriptors, sorted(map(str, environment.items())), os.getcwd(), os.getpgid(0), os.getsid(0), os.nice(0),
            [resource.getrlimit(limit) for limit in range(16)]], sys.stdout)
-"""
-
-
-# Leads a session on the terminal that is its standard input and runs one job in the foreground; continues it whenever it stops.
-SMALL_SHELL = r"""
-import fcntl, os, signal, sys, termios
-os.setsid()
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-signal.signal(signal.SIGTTOU, signal.SIG_IGN)
-job = os.fork()
-if job == 0:
-    os.setpgid(0, 0)
-    os.tcsetpgrp(0, os.getpgrp())
-    signal.signal(signal.SIGTTOU, signal.SIG_DFL)
-    os.execv(sys.argv[1], sys.argv[1:])
-while True:
-    _, status = os.waitpid(job, os.WUNTRACED)
-    if os.WIFSTOPPED(status):
-        os.write(1, b"shell: stopped\n")
-        os.kill(-job, signal.SIGCONT)
-    else:
-        os.write(1, b"shell: ended %d\n" % os.waitstatus_to_exitcode(status))
-        sys.exit()
 """
 
 
