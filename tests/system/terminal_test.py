@@ -218,7 +218,7 @@ def interactive_shell(workspace):
             wait_until(lambda: any("sleep" in read_text(f"/proc/{child}/comm") for child in descendants_of(terminal.shell.pid)), "sleep runs")
             terminal.press(b"\x1a")
             terminal.expect(b"Stopped")
-            ask_shell(terminal, b"kill -9 %1; wait; echo gone", b"\ngone")
+            ask_shell(terminal, b"kill -9 %1; while kill -0 %1 2>/dev/null; do :; done; echo gone", b"\ngone")
             if round_number == 0:
                 shells = [pid for pid in descendants_of(terminal.shell.pid) if read_text(f"/proc/{pid}/comm") == "bash\n"]
                 reference = workspace.checkpoint(reference.split("@")[0])
