@@ -9,7 +9,7 @@ namespace crs::engine {
 // Some calls answer EINTR whenever a thread is stopped, even without a signal (signal(7), "Interruption of system calls
 // and library functions by stop signals"). If `thread` was caught in one of them and no signal waits for it, lets it
 // make the call again. A time limit that is in a register (epoll_wait) is shortened by what has elapsed; one in memory
-// begins anew.
+// or of a socket begins anew.
 void hide_interrupted_call(StoppedThread& thread);
 
 // Whether the next thing that a thread does is restart_syscall(2).
