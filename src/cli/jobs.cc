@@ -10,7 +10,9 @@
 #include <cctype>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <optional>
+#include <thread>
 #include <vector>
 
 #include "base/error.h"
@@ -138,6 +140,26 @@ Target find_process(const RunningJobs& jobs, pid_t pid) {
       .advise("'crs list' shows the jobs that run");
 }
 
+// Whether the process is a `crs run` that has not executed its program yet, or a `crs restart` that still makes it. (A
+// program that crs restarted in place may have crs's executable link, but not its name.)
+bool becomes_program(pid_t pid) {
+  return executes_crs(pid) && status_field(pid, "Name") == status_field(::getpid(), "Name");
+}
+
+// `crs run prog & crs checkpoint prog` means the program, which is announced by its job's name just before it begins.
+std::optional<RunningJob> find_begun(const RunningJobs& jobs, const std::string& name) {
+  using Clock = std::chrono::steady_clock;
+  constexpr std::chrono::milliseconds kPause(2);
+  constexpr std::chrono::seconds kLimit(10);
+  const auto end = Clock::now() + kLimit;
+  auto running = jobs.find(name);
+  while (running && becomes_program(running->pid) && Clock::now() < end) {
+    std::this_thread::sleep_for(kPause);
+    running = jobs.find(name);
+  }
+  return running;
+}
+
 [[noreturn]] void fail_no_job(const Store& store, const RunningJobs& jobs, const std::string& name) {
   Error error(ErrorKind::NotFound, fmt::format("no job '{}' is running", name));
   if (!store.list(name).empty())
@@ -184,9 +206,9 @@ Target find_target(Store& store, const std::string& text) {
         .advise("Name the job or a process id");
   }
   check_job_name(text);
-  const auto running = jobs.find(text);
+  const auto running = find_begun(jobs, text);
   if (!running) fail_no_job(store, jobs, text);
-  if (executes_crs(running->pid) && status_field(running->pid, "Name") == status_field(::getpid(), "Name")) {
+  if (becomes_program(running->pid)) {
     fail(ErrorKind::Failed, "job {} is just being restarted by process {}", text, running->pid);
   }
   check_is_program(running->pid);

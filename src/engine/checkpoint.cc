@@ -43,7 +43,8 @@ FileDescriptor open_process(pid_t pid) {
 
 // What is known of the program before it is stopped: everything that need not be part of the pause.
 struct Survey {
-  explicit Survey(pid_t pid) : gadgets(find_gadgets(pid, RemoteMemory(pid))), memory(look_at_memory(pid)), waits(pid) {}
+  explicit Survey(pid_t pid)
+      : gadgets(find_gadgets_of_running(pid, RemoteMemory(pid))), memory(look_at_memory(pid)), waits(pid) {}
 
   Gadgets gadgets;
   MemorySurvey memory;

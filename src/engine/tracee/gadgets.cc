@@ -1,13 +1,19 @@
 #include "engine/tracee/gadgets.h"
 
+#include <elf.h>
+#include <fmt/format.h>
 #include <sys/mman.h>
 
 #include <algorithm>
 #include <array>
-#include <optional>
+#include <chrono>
+#include <cstring>
+#include <string>
 #include <string_view>
+#include <thread>
 
 #include "base/error.h"
+#include "base/io.h"
 
 namespace crs::engine {
 namespace {
@@ -71,7 +77,9 @@ bool is_on_way_back(const user_regs_struct& registers, const RemoteMemory& memor
   return memory.read_some({registers.rsp}, bytes) == bytes.size() && returns_from_signal(memory, {return_address});
 }
 
-Gadgets find_gadgets(pid_t pid, const RemoteMemory& memory) {
+namespace {
+
+Gadgets look_for_gadgets(pid_t pid, const RemoteMemory& memory) {
   std::vector<MapsLine> mappings = read_maps(pid);
   std::erase_if(mappings, [](const MapsLine& mapping) {
     return !mapping.permits(PROT_READ | PROT_EXEC) || mapping.name == "[vsyscall]";
@@ -81,12 +89,42 @@ Gadgets find_gadgets(pid_t pid, const RemoteMemory& memory) {
   Gadgets gadgets;
   for (const MapsLine& mapping : mappings) {
     search(mapping, memory, gadgets);
-    if (gadgets.complete()) return gadgets;
+    if (gadgets.complete()) break;
   }
+  return gadgets;
+}
+
+// Whether a dynamic linker starts the program: it maps the C library (getauxval(3), AT_BASE).
+bool has_dynamic_linker(pid_t pid) {
+  const std::string bytes = read_file(fmt::format("/proc/{}/auxv", pid));
+  Elf64_auxv_t entry{};
+  for (std::size_t at = 0; at + sizeof entry <= bytes.size(); at += sizeof entry) {
+    std::memcpy(&entry, bytes.data() + at, sizeof entry);
+    if (entry.a_type == AT_BASE) return entry.a_un.a_val != 0;
+  }
+  return false;
+}
+
+}  // namespace
+
+Gadgets find_gadgets(pid_t pid, const RemoteMemory& memory) {
+  const Gadgets gadgets = look_for_gadgets(pid, memory);
+  if (gadgets.complete()) return gadgets;
   fail(ErrorKind::Refused,
        "process {} has no code that returns from a signal handler (it was built without a C library, or has only just "
        "begun)",
        pid);
+}
+
+Gadgets find_gadgets_of_running(pid_t pid, const RemoteMemory& memory) {
+  using Clock = std::chrono::steady_clock;
+  constexpr std::chrono::milliseconds kPause(1);
+  constexpr std::chrono::seconds kLongestStart(5);
+  const auto end = Clock::now() + kLongestStart;
+  while (!look_for_gadgets(pid, memory).complete() && has_dynamic_linker(pid) && Clock::now() < end) {
+    std::this_thread::sleep_for(kPause);
+  }
+  return find_gadgets(pid, memory);
 }
 
 }  // namespace crs::engine

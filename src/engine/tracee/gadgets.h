@@ -22,6 +22,10 @@ struct Gadgets {
 // such code.
 Gadgets find_gadgets(pid_t pid, const RemoteMemory& memory);
 
+// The same for a program that runs: one that has only just begun is given seconds for mapping its C library, of which
+// nothing but its memory tells that it is there.
+Gadgets find_gadgets_of_running(pid_t pid, const RemoteMemory& memory);
+
 // Whether a thread with these registers was borrowed by a tracer that died, and is just on its way back through its
 // signal frame.
 bool is_on_way_back(const user_regs_struct& registers, const RemoteMemory& memory);
