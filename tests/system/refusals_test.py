@@ -122,6 +122,8 @@ def several_at_once(workspace, options):
     check("inotify" in result.stderr and "pipe" in result.stderr, f"not all is named: {result}")
     # Leaving out one of them is not enough; leaving out what is not there is a mistake that is told.
     refused(workspace, "checkpoint", "--leave-out", "fd=40", str(both.pid), expect=1, names=[f"descriptor {ends[0]} "])
+    everything = [word for number in (40, ends[0], 4099) for word in ("--leave-out", f"fd={number}")]
+    refused(workspace, "checkpoint", *everything, str(both.pid), expect=1, names=[f"descriptor 4099 of process {both.pid}", "is not open"])
     for wrong in ("40", "fd=", "fd=x", "fd=-1", "fd=99999999999", "socket=1"):
         refused(workspace, "checkpoint", "--leave-out", wrong, str(both.pid), expect=2, names=[wrong])
     both.check_untouched()

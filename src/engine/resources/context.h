@@ -50,6 +50,7 @@ class LeaveOut {
   // Throws an Error of kind Usage for anything that is not "fd=N".
   explicit LeaveOut(const std::vector<std::string>& exceptions);
   bool descriptor(int number) const;
+  const std::vector<int>& descriptors() const noexcept { return descriptors_; }
 
  private:
   std::vector<int> descriptors_;

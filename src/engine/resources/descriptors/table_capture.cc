@@ -28,6 +28,16 @@ Numbers take_left_out(const LeaveOut& leave_out, std::vector<Seen>& seen) {
   return left_out;
 }
 
+// A number that leads nowhere is a mistake of the user's: what was meant would not be left out.
+void refuse_unknown(CaptureContext& context, const Numbers& left_out) {
+  for (const int number : context.leave_out.descriptors()) {
+    if (std::ranges::find(left_out, number, &SeenNumber::number) != left_out.end()) continue;
+    context.refusals.add(
+        fmt::format("descriptor {} of process {}, which is to be left out, is not open", number, context.pid),
+        fmt::format("'ls -l /proc/{}/fd' shows those that are", context.pid));
+  }
+}
+
 void add_numbers(image::Descriptors& image, const Numbers& numbers) {
   const auto description = static_cast<std::uint32_t>(image.descriptions_size() - 1);
   for (const SeenNumber& number : numbers) {
@@ -88,6 +98,7 @@ void add_left_out(TableCapture& table, Kind& kind, const Numbers& numbers) {
 void capture_descriptors(CaptureContext& context, image::Descriptors& image) {
   std::vector<Seen> seen = look_at_descriptors(context.pid, context.pidfd);
   Numbers left_out = take_left_out(context.leave_out, seen);
+  refuse_unknown(context, left_out);
   TableCapture table(context, image, seen, std::move(left_out));
   check_channel(table);
   const std::vector<std::unique_ptr<Kind>> kinds = make_kinds();

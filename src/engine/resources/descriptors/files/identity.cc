@@ -32,15 +32,6 @@ bool same_content(const image::FileIdentity& file, const struct stat& now) {
          static_cast<long>(file.modified_nanoseconds()) == now.st_mtim.tv_nsec;
 }
 
-bool may_open(const Seen& seen) {
-  try {
-    static_cast<void>(open_again(seen.link, seen.flags));
-    return true;
-  } catch (const Error& error) {
-    return error.error_number() != EACCES && error.error_number() != EPERM;
-  }
-}
-
 constexpr std::string_view kAdvice = "Put the file back as it was, or accept changed files with --files accept";
 
 }  // namespace
@@ -64,10 +55,16 @@ Reach reach_of(const Seen& seen) {
   return seen.status.st_nlink == 0 || seen.link.ends_with(kDeleted) ? Reach::Gone : Reach::Elsewhere;
 }
 
+bool may_be_opened(const Seen& seen) {
+  const auto access = seen.flags & O_ACCMODE;
+  const int mode = access == O_RDONLY ? R_OK : access == O_WRONLY ? W_OK : R_OK | W_OK;
+  return ::faccessat(AT_FDCWD, seen.link.c_str(), mode, AT_EACCESS) == 0 || (errno != EACCES && errno != EPERM);
+}
+
 bool is_stream_out_of_reach(const Seen& seen) {
   if (!S_ISREG(seen.status.st_mode) || seen.is_path_only() || seen.first() > STDERR_FILENO) return false;
   const Reach reach = reach_of(seen);
-  return reach == Reach::Elsewhere || (reach == Reach::ByPath && !may_open(seen));
+  return reach == Reach::Elsewhere || (reach == Reach::ByPath && !may_be_opened(seen));
 }
 
 void identify(const Seen& seen, pid_t pid, pid_t own_pid, image::FileIdentity& file) {

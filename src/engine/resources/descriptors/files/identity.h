@@ -21,6 +21,11 @@ enum class Reach {
 };
 Reach reach_of(const Seen& seen);
 
+// Whether the path's permissions let it be opened as the program has it open. They are asked rather than tried: opening
+// a file for writing breaks leases. A program may hold what it may not open: it made the file without permissions, or
+// changed them since.
+bool may_be_opened(const Seen& seen);
+
 // A regular file by which the process has standard input, output or error and which cannot be opened again from here:
 // no path leads to it, or only the shell that handed it over may open it.
 bool is_stream_out_of_reach(const Seen& seen);

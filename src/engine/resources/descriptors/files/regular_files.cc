@@ -31,15 +31,6 @@ bool may_be_changed_inside(const image::OpenDescription& description, const stru
   return touched && !then.generated() && file.position() < then.size();
 }
 
-// Whether the path's permissions let it be opened as the program has it open. They are asked rather than tried: opening
-// a file for writing breaks leases. A program may hold what it may not open: it made the file without permissions, or
-// changed them since.
-bool may_be_opened(const Seen& seen) {
-  const auto access = seen.flags & O_ACCMODE;
-  const int mode = access == O_RDONLY ? R_OK : access == O_WRONLY ? W_OK : R_OK | W_OK;
-  return ::faccessat(AT_FDCWD, seen.link.c_str(), mode, AT_EACCESS) == 0 || errno != EACCES;
-}
-
 FileDescriptor open_file_again(const image::OpenDescription& description) {
   const std::string& path = description.regular_file().file().path();
   try {
