@@ -41,8 +41,11 @@ TEST(MemorySupply, EveryShortageIsNamed) {
   EXPECT_THAT(complaint({.content = 11}, {.group_limit = 10}), HasSubstr("control group"));
   EXPECT_THAT(complaint({.committed = 11}, {.commit_room = 10}), HasSubstr("vm.overcommit_memory"));
   EXPECT_THAT(complaint({.address_space = 11}, {.address_space = 10}), HasSubstr("RLIMIT_AS"));
+  EXPECT_THAT(complaint({.data = 11}, {.data = 10}), HasSubstr("RLIMIT_DATA"));
   EXPECT_THAT(complaint({.areas = 11}, {.areas = 10}), HasSubstr("vm.max_map_count"));
-  EXPECT_EQ(complaint({.content = 10, .committed = 20, .address_space = 30, .areas = 40}, {10, 10, 20, 30, 60}), "");
+  EXPECT_EQ(complaint({.content = 10, .committed = 20, .address_space = 30, .data = 20, .areas = 40},
+                      {10, 10, 20, 30, 20, 60}),
+            "");
 }
 
 }  // namespace

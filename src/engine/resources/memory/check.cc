@@ -51,8 +51,9 @@ MemoryDemand demand_of(const image::Memory& image, std::uint64_t page_data) {
     const std::uint64_t bytes = area.end() - area.start();
     demand.address_space += bytes;
     const bool private_area = area.kind() == Area::ANONYMOUS || area.kind() == Area::PRIVATE_FILE;
-    if (private_area && (area.protection() & PROT_WRITE) != 0 && !has_property(area, Area::NO_RESERVE))
-      demand.committed += bytes;
+    if (!private_area || (area.protection() & PROT_WRITE) == 0) continue;
+    if (!has_property(area, Area::NO_RESERVE)) demand.committed += bytes;
+    if (!has_property(area, Area::GROWS_DOWN)) demand.data += bytes;
   }
   for (const image::SharedMemory& shared : image.shared()) {
     if (shared.reserves()) demand.committed += shared.size();

@@ -98,8 +98,10 @@ MemorySupply memory_supply() {
   parse_meminfo(read_file("/proc/meminfo"), static_cast<int>(number_in("/proc/sys/vm/overcommit_memory", 0)), supply);
   supply.group_limit = control_group_limit();
   supply.areas = number_in("/proc/sys/vm/max_map_count", kNoLimit);
+  // The newborn raises its soft limits to the hard ones while it is built.
   rlimit limit{};
-  if (::getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) supply.address_space = limit.rlim_cur;
+  if (::getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_max != RLIM_INFINITY) supply.address_space = limit.rlim_max;
+  if (::getrlimit(RLIMIT_DATA, &limit) == 0 && limit.rlim_max != RLIM_INFINITY) supply.data = limit.rlim_max;
   return supply;
 }
 
@@ -112,6 +114,7 @@ void check_supply(const MemoryDemand& demand, const MemorySupply& supply) {
           "Add swap, or raise vm.overcommit_ratio");
   require(demand.address_space, supply.address_space, "bytes is the limit of the address space (RLIMIT_AS)",
           "Raise it with ulimit -v");
+  require(demand.data, supply.data, "bytes is the limit of private data (RLIMIT_DATA)", "Raise it with ulimit -d");
   require(demand.areas + kSpareAreas, supply.areas, "areas is the limit (vm.max_map_count)",
           "Raise it with sysctl vm.max_map_count");
 }

@@ -13,6 +13,7 @@ struct MemorySupply {
   std::uint64_t commit_room =
       ~std::uint64_t{0};  // left to commit, where overcommitting is forbidden (vm.overcommit_memory = 2)
   std::uint64_t address_space = ~std::uint64_t{0};  // RLIMIT_AS
+  std::uint64_t data = ~std::uint64_t{0};           // RLIMIT_DATA
   std::uint64_t areas = ~std::uint64_t{0};          // vm.max_map_count
 };
 
@@ -20,6 +21,7 @@ struct MemoryDemand {
   std::uint64_t content = 0;        // bytes of page data
   std::uint64_t committed = 0;      // bytes of writable private and of shared memory without MAP_NORESERVE
   std::uint64_t address_space = 0;  // bytes of all areas
+  std::uint64_t data = 0;           // bytes of writable private areas but stacks
   std::uint64_t areas = 0;
 };
 
