@@ -46,7 +46,7 @@ class CheckpointVerb : public Verb {
     app.add_option("TARGET", target_, "A running job's name, or a process id")->type_name("JOB|PID")->required();
     auto* stop = app.add_flag("--stop", stop_, "The program stays stopped (SIGCONT continues it)");
     app.add_flag("--kill", kill_, "The program ends when the snapshot is complete")->excludes(stop);
-    app.add_option("--name", name_, "Name of the job in the store")->type_name("JOB");
+    add_name_option(app, name_, "Name of the job in the store");
     app.add_option("--leave-out", leave_out_, "Leave this out of the snapshot; may be repeated")
         ->type_name("fd=N")
         ->allow_extra_args(false);

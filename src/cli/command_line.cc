@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <new>
 
 #include "base/error.h"
 #include "cli/help.h"
@@ -22,6 +23,11 @@ Error usage_error(const CLI::ParseError& problem, const std::string& help) {
   std::string words = problem.what();
   while (!words.empty() && (words.back() == '\n' || words.back() == '.')) words.pop_back();
   return Error(ErrorKind::Usage, words).advise(fmt::format("See '{}'", help));
+}
+
+Error out_of_memory() {
+  return Error(ErrorKind::Failed, "there is not enough memory for crs")
+      .advise("Raise its limits (ulimit -d, ulimit -v), or end other programs");
 }
 
 class CommandLine {
@@ -73,6 +79,8 @@ int CommandLine::execute(Verb& verb) {
     return verb.execute(context_);
   } catch (const Error& error) {
     return context_.report(error, verb.action());
+  } catch (const std::bad_alloc&) {
+    return context_.report(out_of_memory(), verb.action());
   } catch (const std::exception& problem) {
     return context_.report(Error(ErrorKind::Failed, problem.what()), verb.action());
   }
@@ -124,6 +132,13 @@ int CommandLine::run(const std::vector<std::string>& arguments) {
 
 }  // namespace
 
+void add_name_option(CLI::App& app, std::string& name, const std::string& description) {
+  app.add_option("--name", name, description)
+      ->type_name("JOB")
+      ->check(
+          CLI::Validator([](const std::string& text) { return text.empty() ? "a job's name is not empty" : ""; }, ""));
+}
+
 std::vector<std::unique_ptr<Verb>> make_verbs() {
   std::vector<std::unique_ptr<Verb>> verbs;
   verbs.push_back(make_run_verb());
@@ -149,6 +164,8 @@ int run_command_line(const std::vector<std::string>& arguments, std::ostream& ou
     return CommandLine(context).run(arguments);
   } catch (const Error& error) {
     return context.report(error, kAction);
+  } catch (const std::bad_alloc&) {
+    return context.report(out_of_memory(), kAction);
   } catch (const std::exception& problem) {
     return context.report(Error(ErrorKind::Failed, problem.what()), kAction);
   }

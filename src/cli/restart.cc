@@ -116,7 +116,7 @@ class RestartVerb : public Verb {
         ->type_name("SECONDS")
         ->check(CLI::Range(0.0, 1e6))
         ->capture_default_str();
-    app.add_option("--name", job_, "Name of the job that the program is from now on (default: JOB)")->type_name("NAME");
+    add_name_option(app, job_, "Name of the job that the program is from now on (default: JOB)");
     // For libcrs: hidden from the help.
     app.add_option("--fd", answer_to_, "The socket of the program that asked for the restart")->group("");
     app.add_flag("--replace", replace_, "Become the program")->group("");

@@ -49,7 +49,7 @@ class RunVerb : public Verb {
 
   void define(CLI::App& app) override {
     app.prefix_command();  // options after CMD are CMD's
-    app.add_option("--name", job_, "Name of the job (default: base name of CMD, dash, process id)")->type_name("JOB");
+    add_name_option(app, job_, "Name of the job (default: base name of CMD, dash, process id)");
     app.add_option("--component", component_, "The checkpointer to prepare the program for")->type_name("NAME");
     app.callback([this, &app] { command_ = app.remaining(); });
   }

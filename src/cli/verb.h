@@ -42,6 +42,10 @@ class Verb {
   virtual int execute(Context& context) = 0;
 };
 
+// --name, which check_chosen_job_name() still has to approve. An empty one, of a variable that a script forgot to set,
+// is not the same as none.
+void add_name_option(CLI::App& app, std::string& name, const std::string& description);
+
 std::unique_ptr<Verb> make_run_verb();
 std::unique_ptr<Verb> make_checkpoint_verb();
 std::unique_ptr<Verb> make_restart_verb();

@@ -160,7 +160,8 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
   if (image.stopped()) {
     ::kill(newborn.pid(), SIGSTOP);
     program.notes.push_back(fmt::format(
-        "the program was stopped at the checkpoint and is so again: 'kill -CONT {}' continues it", newborn.pid()));
+        "the program was stopped at the checkpoint and is so again: the shell's 'fg', or 'kill -CONT {}', continues it",
+        newborn.pid()));
   }
   program.pid = newborn.pid();
   program.wait_pid = newborn.wait_pid();

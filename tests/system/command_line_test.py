@@ -70,6 +70,9 @@ def help_is_complete(workspace):
 def closed_output(workspace):
     with open("/dev/full", "w") as full:
         workspace.crs("params", expect=1, stdout=full)
+    workspace.crs("params", expect=1, preexec_fn=lambda: os.close(1))
+    # What crs says to people is no result.
+    check(workspace.crs("list", preexec_fn=lambda: os.close(2)), "")
 
 
 def run_returns_the_programs_status(workspace):

@@ -93,6 +93,7 @@ def in_each_way(workspace, modes, extra_groups=()):
     for mode, kind in modes:
         result = workspace.crs("restart", "--detach", *([] if mode == "auto" else ["--ids", mode]), "ids")
         here = int(result.stdout)
+        check(("runs under new process and thread ids" in result.stderr) == (kind == "new"), f"{result}")
         after = ask(workspace, here)
         are_true(workspace, after)
         same = {name: after[name] for name in ("main", "one", "two", "pid", "threads")} == {

@@ -237,7 +237,40 @@ def interactive_shell(workspace):
         workspace.wait_gone()
 
 
-TESTS = [raw_mode, job_control, interactive_shell, redirected, duplicates, two_terminals, detached]
+def stopped(workspace):
+    """A program that its shell had stopped comes back stopped, as a stopped job of the shell where crs restart runs; fg continues it."""
+    script = workspace.work / "lines.py"
+    script.write_text(LINES)
+    script.chmod(0o644)
+    with Terminal(workspace) as terminal:
+        start_shell(workspace, terminal)
+        ask_shell(terminal, f"{PYTHON} lines.py".encode(), b"\nup")
+        terminal.press(b"\x1a")
+        terminal.expect(b"Stopped")
+        (pid,) = [pid for pid in descendants_of(terminal.shell.pid) if read_text(f"/proc/{pid}/comm").startswith("python")]
+        reference = workspace.checkpoint(str(pid))
+        ask_shell(terminal, b"kill -9 %1; while kill -0 %1 2>/dev/null; do :; done; echo gone", b"\ngone")
+        terminal.press(b"exit 3\n")
+        terminal.expect(b"shell: ended 3")
+        workspace.wait_exit(terminal.shell)
+    for _ in range(2):
+        with Terminal(workspace) as terminal:
+            start_shell(workspace, terminal)
+            ask_shell(terminal, f"{workspace.crs_path} restart {reference}".encode(), b"Stopped")
+            ask_shell(terminal, b"echo between", b"\nbetween")
+            check(b"cont" not in terminal.seen, f"the program ran: {terminal.seen}")
+            ask_shell(terminal, b"fg", b"cont")
+            ask_shell(terminal, b"one", b"line one")
+            terminal.press(b"\x04")
+            terminal.expect(b"attention ")
+            ask_shell(terminal, b"echo status $?", b"\nstatus 7")
+            terminal.press(b"exit 3\n")
+            terminal.expect(b"shell: ended 3")
+            workspace.wait_exit(terminal.shell)
+        workspace.wait_gone()
+
+
+TESTS = [raw_mode, job_control, interactive_shell, stopped, redirected, duplicates, two_terminals, detached]
 
 
 if __name__ == "__main__":

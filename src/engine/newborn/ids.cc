@@ -60,6 +60,14 @@ std::string name_of_process(pid_t pid) {
   }
 }
 
+IdPlan fresh_plan(const std::string& why) {
+  return {IdPlan::Way::Fresh,
+          why +
+              "the program runs under new process and thread ids; the C library's copies of them are corrected, those "
+              "that the program itself holds are not",
+          IdPlan::ThreadIds::New};
+}
+
 IdPlan namespace_plan(std::string note) {
   if (has_capability(CAP_SYS_ADMIN)) return {IdPlan::Way::ProcessNamespace, std::move(note)};
   if (can_make_user_namespace()) return {IdPlan::Way::UserNamespace, std::move(note)};
@@ -70,7 +78,7 @@ IdPlan namespace_plan(std::string note) {
 }  // namespace
 
 IdPlan plan_ids(Ids wanted, const std::vector<pid_t>& ids) {
-  if (wanted == Ids::New) return {IdPlan::Way::Fresh, {}, IdPlan::ThreadIds::New};
+  if (wanted == Ids::New) return fresh_plan({});
   if (wanted == Ids::Namespace) return namespace_plan({});
   const std::optional<pid_t> taken = taken_id(ids);
   if (wanted == Ids::Keep) {
@@ -91,8 +99,7 @@ IdPlan plan_ids(Ids wanted, const std::vector<pid_t>& ids) {
             ? fmt::format("process id {} is in use here: the program runs in a private process id namespace", *taken)
             : std::string());
   } catch (const Error&) {
-    return {IdPlan::Way::Fresh, "user namespaces cannot be had here: the program runs under new process and thread ids",
-            IdPlan::ThreadIds::New};
+    return fresh_plan("user namespaces cannot be had here: ");
   }
 }
 
