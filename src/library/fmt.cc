@@ -1,5 +1,5 @@
-// What fmt's own shared library holds, for libcrs and component self, which are to need no other library. In every file of theirs, as
-// FMT_HEADER_ONLY would have it, it would be compiled forty times.
+// What fmt's own shared library holds, for libcrs and component self, which are to need no other library. In every file
+// of theirs, as FMT_HEADER_ONLY would have it, it would be compiled forty times.
 #include <fmt/format-inl.h>
 
 FMT_BEGIN_NAMESPACE
