@@ -26,8 +26,12 @@ class PageLoader {
   void load(const RemoteMemory& target, unsigned threads = 0) const;
 
  private:
+  // `buffer` is for the payload: fresh memory for each would cost more than reading into it.
+  void load_extent(std::size_t number, const RemoteMemory& target, std::vector<std::byte>& buffer) const;
+
   const ExtentReader* reader_;
   std::vector<PageRuns> runs_;  // of each extent
+  std::vector<std::size_t> by_address_;  // the numbers of the extents
   std::uint64_t pages_ = 0;
 };
 
