@@ -45,6 +45,8 @@ int main(void) {
   for (int i = 0; i < 20; i++) SUBJECT_NEED(read_some(raw) > 0);
   const int fresh = open_existing("folder/.below", O_RDONLY);
   const int raw_duplicate = dup(raw);
+  const int own = open_existing("/proc/self", O_RDONLY | O_DIRECTORY);
+  const int own_place = open_existing("/proc/self", O_PATH);
   const off_t position = lseek(raw, 0, SEEK_CUR);
   SUBJECT_NEED(position != 0);
 
@@ -59,6 +61,12 @@ int main(void) {
   check_seen(seen_by_call);
   SUBJECT_CHECK(read_some(raw) == 0, "the duplicate does not share its position");
 
+  struct stat link;
+  for (int i = 0; i < 2; i++) {
+    const int place = i == 0 ? own : own_place;
+    SUBJECT_CHECK(fstat(place, &link) == 0 && S_ISDIR(link.st_mode), "not the process's own directory");
+    SUBJECT_CHECK(readlinkat(place, "cwd", name, sizeof name) > 0, "not this process's directory: errno %d", errno);
+  }
   const int file = openat(fresh, "made", O_WRONLY | O_CREAT | O_EXCL, 0600);
   SUBJECT_CHECK(file >= 0);
   write_text(file, "by the directory");

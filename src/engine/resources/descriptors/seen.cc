@@ -15,6 +15,7 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "engine/procfs/status.h"
 
 namespace crs::engine {
 namespace {
@@ -56,6 +57,19 @@ int compare_descriptions(pid_t pid, int first, int second) {
   return order == 0 ? 0 : order == 1 ? -1 : 1;
 }
 
+// What /proc shows of the process's own files in /proc. Below the init of a restart they are those of another /proc,
+// which has the id that the process has there.
+std::string link_from_here(pid_t pid, const Seen& seen) {
+  std::string link = read_link(fmt::format("/proc/{}/fd/{}", pid, seen.first()));
+  if (!link.starts_with("/proc/")) return link;
+  const std::string inside = fmt::format("/proc/{}", innermost_id(pid));
+  if (!link.starts_with(inside) || (link.size() > inside.size() && link[inside.size()] != '/')) return link;
+  struct stat its_proc{};
+  if (::stat(fmt::format("/proc/{}/root/proc", pid).c_str(), &its_proc) != 0) return link;
+  if (its_proc.st_dev != seen.status.st_dev) return link;
+  return link.replace(0, inside.size(), fmt::format("/proc/{}", pid));
+}
+
 Seen take(pid_t pid, int pidfd, std::vector<SeenNumber> numbers) {
   Seen seen;
   seen.numbers = std::move(numbers);
@@ -66,7 +80,7 @@ Seen take(pid_t pid, int pidfd, std::vector<SeenNumber> numbers) {
   const int flags = ::fcntl(seen.copy.get(), F_GETFL);
   if (flags < 0) fail_errno(errno, "cannot read the flags of descriptor {} of process {}", seen.first(), pid);
   seen.flags = static_cast<std::uint32_t>(flags);
-  seen.link = read_link(fmt::format("/proc/{}/fd/{}", pid, seen.first()));
+  seen.link = link_from_here(pid, seen);
   seen.info = FdInfo::of(pid, seen.first());
   seen.position = seen.info.number("pos");
   return seen;

@@ -26,7 +26,7 @@ struct Seen {
   struct stat status{};
   std::uint32_t flags = 0;  // as F_GETFL gives them
   std::uint64_t position = 0;
-  std::string link;  // what /proc/PID/fd/N shows
+  std::string link;  // what /proc/PID/fd/N shows, as a path from here
   FdInfo info;
 
   int first() const { return numbers.front().number; }

@@ -22,7 +22,8 @@ std::string portable_path(const std::string& link, pid_t pid, pid_t own_pid) {
   for (const pid_t id : {pid, own_pid}) {
     const std::string own = fmt::format("/proc/{}/", id);
     if (link.starts_with(own)) return "/proc/self/" + link.substr(own.size());
-    if (link == fmt::format("/proc/{}", id)) return "/proc/self";
+    // With a last part: /proc/self alone is a symbolic link, which O_PATH | O_NOFOLLOW would open itself.
+    if (link == fmt::format("/proc/{}", id)) return "/proc/self/.";
   }
   return link;
 }
@@ -49,7 +50,7 @@ Reach reach_of(const Seen& seen) {
   if (::lstat(seen.link.c_str(), &found) == 0) {
     const bool same = found.st_dev == seen.status.st_dev && found.st_ino == seen.status.st_ino;
     // The kernel may give a generated file a new inode each time it is looked up.
-    if (same || (seen.status.st_nlink > 0 && !seen.is_path_only() && is_generated(seen.copy.get())))
+    if (same || (seen.status.st_nlink > 0 && is_generated(seen.copy.get())))
       return Reach::ByPath;
   }
   return seen.status.st_nlink == 0 || seen.link.ends_with(kDeleted) ? Reach::Gone : Reach::Elsewhere;
