@@ -50,8 +50,7 @@ Reach reach_of(const Seen& seen) {
   if (::lstat(seen.link.c_str(), &found) == 0) {
     const bool same = found.st_dev == seen.status.st_dev && found.st_ino == seen.status.st_ino;
     // The kernel may give a generated file a new inode each time it is looked up.
-    if (same || (seen.status.st_nlink > 0 && is_generated(seen.copy.get())))
-      return Reach::ByPath;
+    if (same || (seen.status.st_nlink > 0 && is_generated(seen.copy.get()))) return Reach::ByPath;
   }
   return seen.status.st_nlink == 0 || seen.link.ends_with(kDeleted) ? Reach::Gone : Reach::Elsewhere;
 }
