@@ -3,9 +3,11 @@
 //
 // The snapshot is made when the fuzzer begins, so it always has the present format.
 #include <fcntl.h>
+#include <google/protobuf/stubs/logging.h>
 #include <spawn.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstddef>
 #include <cstdint>
@@ -76,6 +78,7 @@ class Sleeper {
 class World {
  public:
   World() {
+    google::protobuf::SetLogHandler(nullptr);  // of texts that are no UTF-8
     const Sleeper sleeper;
     engine::checkpoint(sleeper.pid(), directory_, {});
     sound_image_ = read_file(directory_.image_path());
