@@ -13,13 +13,13 @@
 namespace {
 
 // A standard stream that is closed would be taken by the next file that is opened, and messages would land in it. The
-// stand-in cannot be used either, so that what cannot be printed is still an error, and it is closed on exec, so that a
-// program started by `crs run` finds what it would find without crs.
+// stand-in is closed on exec, so that a program started by `crs run` finds what it would find without crs; one that is
+// restarted gets it. What crs itself cannot print is still an error.
 void occupy_standard_streams() {
   for (int number = STDIN_FILENO; number <= STDERR_FILENO; ++number) {
     if (::fcntl(number, F_GETFD) >= 0) continue;
-    const int useless = number == STDIN_FILENO ? O_WRONLY : O_RDONLY;
-    if (::open("/dev/null", useless | O_CLOEXEC) < 0) return;
+    if (::open("/dev/null", O_RDWR | O_CLOEXEC) < 0) return;
+    if (number == STDOUT_FILENO) std::cout.setstate(std::ios::badbit);
   }
 }
 

@@ -43,6 +43,10 @@ def no_such_job(workspace, options):
 
 
 def ordinary_another_users_process(workspace, options):
+    if not workspace.am_root:
+        # There is one process that surely is not this user's.
+        refused(workspace, "checkpoint", "1", expect=1, names=["process 1 belongs to", "root"])
+        return
     # A file of their own, since the workspace's are not theirs.
     other = workspace.start(["sleep", "60"], user=OTHER_USER, group=OTHER_USER, extra_groups=[], cwd="/")
     refused(workspace, "checkpoint", str(other.pid), expect=1, names=[other.pid, f"user {OTHER_USER}", "root"])

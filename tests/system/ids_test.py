@@ -54,8 +54,10 @@ def status_of(pid):
 
 
 def shown_by_proc(pid):
-    return {name: pathlib.Path(f"/proc/{pid}/{name}").read_bytes() for name in ("cmdline", "environ", "comm", "auxv", "limits", "personality",
-                                                                               "oom_score_adj", "coredump_filter", "timerslack_ns")} | {
+    names = ["cmdline", "environ", "comm", "auxv", "limits", "personality", "oom_score_adj", "coredump_filter"]
+    if os.geteuid() == 0:
+        names.append("timerslack_ns")  # shown to CAP_SYS_NICE alone
+    return {name: pathlib.Path(f"/proc/{pid}/{name}").read_bytes() for name in names} | {
         name: os.readlink(f"/proc/{pid}/{name}") for name in ("exe", "cwd", "root")}
 
 

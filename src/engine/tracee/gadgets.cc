@@ -94,7 +94,8 @@ Gadgets look_for_gadgets(pid_t pid, const RemoteMemory& memory) {
   return gadgets;
 }
 
-// Whether a dynamic linker starts the program: it maps the C library (getauxval(3), AT_BASE).
+// Whether a dynamic linker starts the program: it maps the C library (getauxval(3), AT_BASE). In the middle of
+// execve(2) it cannot be told yet.
 bool has_dynamic_linker(pid_t pid) {
   const std::string bytes = read_file(fmt::format("/proc/{}/auxv", pid));
   Elf64_auxv_t entry{};
@@ -102,7 +103,7 @@ bool has_dynamic_linker(pid_t pid) {
     std::memcpy(&entry, bytes.data() + at, sizeof entry);
     if (entry.a_type == AT_BASE) return entry.a_un.a_val != 0;
   }
-  return false;
+  return true;
 }
 
 }  // namespace
