@@ -82,14 +82,13 @@ void PageLoader::load_extent(std::size_t number, const RemoteMemory& target, std
 
 void PageLoader::load(const RemoteMemory& target, unsigned threads) const {
   const std::size_t group = extents_at_a_time(runs_.size(), threads);
-  for_each_in_parallel(
-      (runs_.size() + group - 1) / group,
-      [&](std::size_t number) {
-        std::vector<std::byte> buffer;
-        const std::size_t end = std::min(runs_.size(), (number + 1) * group);
-        for (std::size_t i = number * group; i < end; ++i) load_extent(by_address_[i], target, buffer);
-      },
-      threads);
+  for_each_in_parallel((runs_.size() + group - 1) / group,
+                       [&](std::size_t number) {
+                         std::vector<std::byte> buffer;
+                         const std::size_t end = std::min(runs_.size(), (number + 1) * group);
+                         for (std::size_t i = number * group; i < end; ++i) load_extent(by_address_[i], target, buffer);
+                       },
+                       threads);
 }
 
 }  // namespace crs::engine

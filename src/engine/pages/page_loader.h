@@ -30,7 +30,7 @@ class PageLoader {
   void load_extent(std::size_t number, const RemoteMemory& target, std::vector<std::byte>& buffer) const;
 
   const ExtentReader* reader_;
-  std::vector<PageRuns> runs_;  // of each extent
+  std::vector<PageRuns> runs_;           // of each extent
   std::vector<std::size_t> by_address_;  // the numbers of the extents
   std::uint64_t pages_ = 0;
 };
