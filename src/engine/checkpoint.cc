@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "engine/image/process.pb.h"
+#include "engine/pages/process_pages.h"
 #include "engine/passes.h"
 #include "engine/procfs/status.h"
 #include "engine/resources/attributes/attributes.h"
@@ -25,6 +26,7 @@
 #include "engine/resources/threads/clock_waits.h"
 #include "engine/resources/threads/threads.h"
 #include "engine/resources/timers/timers.h"
+#include "engine/short_stop.h"
 #include "engine/suitability/suitability.h"
 #include "engine/tracee/borrowed_process.h"
 #include "engine/tracee/child_signal.h"
@@ -104,6 +106,18 @@ void describe(const image::Process& image, SnapshotContents& contents) {
     contents.excluded.push_back({range.start(), range.end()});
 }
 
+// Null if there cannot be one: then all is read while the program stands still.
+std::unique_ptr<Twin> make_twin(const StoppedProcess& process, const Gadgets& gadgets, RemoteRange& scratch) {
+  try {
+    BorrowedProcess borrowed(process, gadgets);
+    scratch = borrowed.scratch_range();
+    return std::make_unique<Twin>(borrowed);
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::ProgramGone) throw;
+    return nullptr;
+  }
+}
+
 void write_image(const std::string& directory, const image::Process& image) {
   const std::string path = directory + "/process";
   const FileDescriptor file = open_file(path, O_WRONLY | O_CREAT | O_EXCL);
@@ -133,11 +147,24 @@ CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOpti
   refuse_unsuitable(pid, refusals);
   refusals.throw_if_any();
   const FileDescriptor process_descriptor = open_process(pid);
-  const RememberedWaits remembered(options.remembered_path, pid);
-  const Survey survey = passes.run("look", [&] {
+  RememberedWaits remembered(options.remembered_path, pid);
+  Survey survey = passes.run("look", [&] {
     describe(pid, contents);
     return Survey(pid);
   });
+
+  // Copy what can be copied while it goes on.
+  ExtentWriter writer(sink.location(), kPagesName);
+  ProcessPages process_pages(writer);
+  ShortStops short_stops(pid, options.remembered_path, remembered, survey.gadgets);
+  if (options.after == AfterCheckpoint::Continue) {
+    passes.run("copy ahead", [&] {
+      process_pages.copy_ahead(pid, areas_to_copy_ahead(survey.memory, options.exclude),
+                               [&](const auto& action) { short_stops.stop(action); });
+    });
+    survey.memory.writes_tracked = process_pages.tracks();
+    survey.waits = WaitsBefore(pid);
+  }
 
   // Stop all threads.
   std::optional<StopSignalsBlocked> stop_signals(std::in_place);
@@ -171,10 +198,11 @@ CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOpti
   });
   refusals.throw_if_any();
 
-  // The pages, while the program stands still with nothing borrowed.
-  passes.run("pages",
-             [&] { save_memory_pages(process->memory(), pages, sink.location(), {}, *image.mutable_memory()); });
-  passes.add_bytes(image.memory().page_bytes());
+  // What is left of the pages, while the program stands still with nothing borrowed.
+  passes.run("pages", [&] {
+    process_pages.take(process->memory(), pages,
+                       [&](RemoteRange& scratch) { return make_twin(*process, survey.gadgets, scratch); });
+  });
 
   // The program goes on; what follows is not part of its pause.
   if (options.after == AfterCheckpoint::Continue) {
@@ -183,7 +211,13 @@ CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOpti
     stop_signals.reset();
     keeper.keep();
   }
-  contents.pause_nanoseconds = nanoseconds_since(process->since());
+  contents.pause_nanoseconds =
+      nanoseconds_since(process->since()) + static_cast<std::uint64_t>(short_stops.total().count());
+  passes.run("write pages", [&] {
+    record_pages(process_pages.finish(), *image.mutable_memory());
+    writer.finish();
+  });
+  passes.add_bytes(image.memory().page_bytes());
   describe(image, contents);
   passes.run("write image", [&] { write_image(sink.location(), image); });
   contents.passes = passes.list();

@@ -21,19 +21,15 @@ bool lies_in(const RemoteRange& run, const PageRuns& allowed) {
   return behind != allowed.begin() && run.end <= std::prev(behind)->end;
 }
 
-PageRuns checked_runs(const Extent& extent, const PageRuns& allowed) {
-  PageRuns runs = decode_runs(extent.tag);
-  if (total_bytes(runs) != extent.payload_bytes) {
-    fail(ErrorKind::Damaged, "its list of pages makes up {} bytes, its payload {}", total_bytes(runs),
-         extent.payload_bytes);
-  }
-  for (const RemoteRange& run : runs) {
+ExtentPages checked_pages(const Extent& extent, const PageRuns& allowed) {
+  ExtentPages pages = decode_pages(extent.tag, extent.payload_bytes);
+  for (const RemoteRange& run : pages.runs) {
     if (!lies_in(run, allowed)) {
       fail(ErrorKind::Damaged, "it holds pages {:#x}-{:#x} outside the program's memory", run.start.value,
            run.end.value);
     }
   }
-  return runs;
+  return pages;
 }
 
 }  // namespace
@@ -41,16 +37,16 @@ PageRuns checked_runs(const Extent& extent, const PageRuns& allowed) {
 PageLoader::PageLoader(const ExtentReader& reader, const std::vector<RemoteRange>& allowed) : reader_(&reader) {
   const PageRuns places = merged(allowed);
   for (const Extent& extent : reader.extents()) {
-    runs_.push_back(
-        in_context(fmt::format("page data, extent {}", runs_.size()), [&] { return checked_runs(extent, places); }));
-    pages_ += extent.payload_bytes / kPageSize;
+    extents_.push_back(in_context(fmt::format("page data, extent {}", extents_.size()),
+                                  [&] { return checked_pages(extent, places); }));
+    pages_ += total_bytes(extents_.back().runs) / kPageSize;
   }
 }
 
 std::vector<bool> PageLoader::touched(const std::vector<RemoteRange>& areas) const {
   std::vector<bool> result(areas.size());
-  for (const PageRuns& runs : runs_) {
-    for (const RemoteRange& run : runs) {
+  for (const ExtentPages& extent : extents_) {
+    for (const RemoteRange& run : extent.runs) {
       auto area = std::ranges::upper_bound(areas, run.start, {}, &RemoteRange::end);
       for (; area != areas.end() && area->overlaps(run); ++area)
         result[static_cast<std::size_t>(area - areas.begin())] = true;
@@ -61,11 +57,12 @@ std::vector<bool> PageLoader::touched(const std::vector<RemoteRange>& areas) con
 
 void PageLoader::load(const RemoteMemory& target, unsigned threads) const {
   for_each_in_parallel(
-      runs_.size(),
+      extents_.size(),
       [&](std::size_t number) {
+        if (extents_[number].runs.empty()) return;
         std::vector<std::byte> payload(reader_->extents()[number].payload_bytes);
         reader_->read(number, payload);
-        write_runs(target, runs_[number], payload);
+        write_runs(target, extents_[number].runs, extents_[number].gather(payload));
       },
       threads);
 }

@@ -27,7 +27,7 @@ class PageLoader {
 
  private:
   const ExtentReader* reader_;
-  std::vector<PageRuns> runs_;  // of each extent
+  std::vector<ExtentPages> extents_;
   std::uint64_t pages_ = 0;
 };
 

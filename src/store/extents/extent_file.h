@@ -37,8 +37,12 @@ class ExtentWriter {
   ExtentWriter& operator=(const ExtentWriter&) = delete;
 
   // `payload` has 1 .. kMaximumExtentPayload bytes; `tag` is kept as it is. Throws what failed; the file is then
-  // useless, and finish() throws, too.
-  void append(std::span<const std::byte> payload, std::string tag);
+  // useless, and finish() throws, too. Returns the extent's number, from 0 on.
+  std::size_t append(std::span<const std::byte> payload, std::string tag);
+
+  // The tags may be changed until the end, by one thread and while no append() is under way.
+  std::size_t extents() const noexcept;
+  std::string& tag(std::size_t number);
 
   // Writes the index. Throws what failed here or in any append(). Nothing is synced: that is the commit's part. Not to
   // be called while an append() is under way, and at most once.

@@ -39,7 +39,13 @@ std::vector<MappedArea> current_areas(pid_t pid, const MemorySurvey& survey) {
   struct sysinfo system{};
   const bool may_be_swapped = ::sysinfo(&system) != 0 || system.freeswap != system.totalswap;
   const bool shares = std::ranges::any_of(now, [](const MapsLine& line) { return line.shared; });
-  return same && !(may_be_swapped && shares) ? survey.areas : read_smaps(pid);
+  if (same && !(may_be_swapped && shares)) return survey.areas;
+  std::vector<MappedArea> areas = read_smaps(pid);
+  for (MappedArea& area : areas) {
+    const std::size_t flag = survey.writes_tracked ? area.flags.find(" uw ") : std::string::npos;
+    if (flag != std::string::npos) area.flags.erase(flag, 3);
+  }
+  return areas;
 }
 
 // What an area is that cannot be kept, by its flags alone; or nothing.
@@ -156,6 +162,7 @@ class MemoryCapture {
       PageArea pages{.range = area.range, .content = {}};
       pages.readable = (area.protection & PROT_READ) != 0;
       pages.starts_zero = false;
+      pages.in_fork = is_in_fork(area);
       pages_.push_back(pages);
     }
   }
@@ -165,7 +172,7 @@ class MemoryCapture {
     Area& entry = add(area, Area::ANONYMOUS);
     entry.set_former_file(area.name);
     record_guards(area);
-    pages_.push_back({.range = area.range, .choice = PageChoice::All, .content = {}});
+    pages_.push_back({.range = area.range, .choice = PageChoice::All, .in_fork = is_in_fork(area), .content = {}});
   }
 
   void capture_content(const MappedArea& area) {
@@ -270,11 +277,14 @@ class MemoryCapture {
     return parts;
   }
 
+  static bool is_in_fork(const MappedArea& area) { return !area.has("dc") && !area.has("wf"); }
+
   void save_own_pages(const MappedArea& area, const Area& entry) {
     // What the kernel may drop at any time is dropped now: vgetrandom(2) states must not run twice from one snapshot.
     if (has_property(entry, Area::DROPPABLE)) return;
     for (const RemoteRange& part : other_parts(area.range, excluded_))
-      pages_.push_back({.range = part, .readable = (area.protection & PROT_READ) != 0, .content = {}});
+      pages_.push_back(
+          {.range = part, .readable = (area.protection & PROT_READ) != 0, .in_fork = is_in_fork(area), .content = {}});
     for (const RemoteRange& part : common_parts(area.range, excluded_)) record_guards(part);
   }
 
@@ -355,18 +365,29 @@ class MemoryCapture {
 
 MemorySurvey look_at_memory(pid_t pid) {
   return in_context(fmt::format("looking at the memory of process {}", pid),
-                    [&] { return MemorySurvey{read_smaps(pid)}; });
+                    [&] { return MemorySurvey{.areas = read_smaps(pid)}; });
 }
 
 std::vector<PageArea> capture_memory(CaptureContext& context, const MemorySurvey& survey, image::Memory& image) {
   return MemoryCapture(context, current_areas(context.pid, survey), image).run();
 }
 
-void save_memory_pages(const RemoteMemory& source, const std::vector<PageArea>& pages, const std::string& directory,
-                       const ExtentWriterOptions& options, image::Memory& image) {
-  ExtentWriter writer(directory, kPagesName, options);
-  const SavedPages saved = save_page_areas(source, pages, writer);
-  writer.finish();
+std::vector<PageArea> areas_to_copy_ahead(const MemorySurvey& survey, const std::vector<MemoryRange>& exclude) {
+  const PageRuns excluded = whole_pages_of(exclude);
+  std::vector<PageArea> areas;
+  const auto has_userfault = [](const MappedArea& area) { return area.has("um") || area.has("uw") || area.has("ui"); };
+  if (std::ranges::any_of(survey.areas, has_userfault)) return areas;
+  for (const MappedArea& area : survey.areas) {
+    if (area.shared || !area.permits(PROT_READ) || area.has("dp") || is_kernel_part(area) || refused_by_flags(area))
+      continue;
+    if (area.name == "[vsyscall]" || area.name.ends_with(" (deleted)")) continue;
+    for (const RemoteRange& part : other_parts(area.range, excluded))
+      areas.push_back({.range = part, .starts_zero = !is_backed(area), .content = {}});
+  }
+  return areas;
+}
+
+void record_pages(const SavedPages& saved, image::Memory& image) {
   image.set_page_bytes(saved.pages * kPageSize);
   for (const RemoteRange& guard : saved.guards) {
     image::AddressRange& range = *image.add_guards();

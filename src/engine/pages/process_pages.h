@@ -1,0 +1,52 @@
+// The memory of one process on its way into a snapshot: as much as possible before and after the time in which the
+// program stands still.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/pages/held_pages.h"
+#include "engine/pages/precopy.h"
+#include "engine/tracee/twin.h"
+
+namespace crs::engine {
+
+class ProcessPages {
+ public:
+  // `writer` must outlive this; it may be used for several processes.
+  explicit ProcessPages(ExtentWriter& writer) : writer_(writer) {}
+
+  // The program runs, and will go on after the checkpoint: copies what of `areas` is worth it, and prepares for the
+  // rest. Returns why it could not, or nothing.
+  std::string copy_ahead(pid_t pid, const std::vector<PageArea>& areas, const Precopy::StopBriefly& stop_briefly);
+
+  bool tracks() const noexcept { return precopy_ && precopy_->tracks(); }
+
+  // Makes a twin of the frozen program, if it can; `scratch` is set to where its memory is not the program's.
+  using MakeTwin = std::function<std::unique_ptr<Twin>(RemoteRange& scratch)>;
+
+  // The program is frozen, and no thread of it is borrowed: reads all of `areas` that has not been copied. After
+  // copy_ahead() it is read into memory, to be written by finish(), as far as that is possible; and if it is far more,
+  // a twin of the program keeps it.
+  void take(const RemoteMemory& source, const std::vector<PageArea>& areas, const MakeTwin& make_twin = {});
+
+  // The program may run again. Nothing of this process is appended to the writer afterwards.
+  SavedPages finish();
+
+ private:
+  bool twin_is_cheaper(std::span<const PageArea> rest) const;
+  void leave_to_twin(std::vector<PageArea>& rest, RemoteRange scratch);
+
+  ExtentWriter& writer_;
+  std::optional<Precopy> precopy_;
+  std::optional<HeldPages> held_;
+  std::unique_ptr<Twin> twin_;
+  std::vector<PageArea> left_to_twin_;
+  SavedPages saved_;
+};
+
+}  // namespace crs::engine
