@@ -34,7 +34,7 @@ extern "C" {
 #endif
 
 #define CRS_COMPONENT_MAJOR 2
-#define CRS_COMPONENT_MINOR 1
+#define CRS_COMPONENT_MINOR 2
 #define CRS_COMPONENT_PATCH 0
 
 /* Whether a structure that somebody else made has a member: CRS_COMPONENT_HAS(struct crs_component_host, host, fail).
@@ -155,6 +155,8 @@ struct crs_component_checkpoint_options {
   const char* remembered_path; /* a file for notes from one checkpoint to the next; "": none */
   /* Says one line to the one who asked for the checkpoint. */
   void (*progress)(const struct crs_component_checkpoint_options* options, const char* line);
+  const char* compression; /* as the user said it: "none", "zstd", "zstd:LEVEL" or "auto"; "": as the component likes */
+  uint64_t write_limit;    /* bytes a second; 0: any number */
 };
 
 /* How checkpoint() returned. */

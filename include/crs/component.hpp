@@ -23,7 +23,7 @@ namespace [[gnu::visibility("default")]] crs {
 // The version of this interface. A component built for another major version is refused.
 struct InterfaceVersion {
   int major = 2;
-  int minor = 1;
+  int minor = 2;
   int patch = 0;
 };
 inline constexpr InterfaceVersion kInterfaceVersion{};
@@ -102,6 +102,10 @@ struct CheckpointOptions {
   // at its next checkpoint: the same for every checkpoint and restart of one job. It may be lost at any time. Empty:
   // there is none.
   std::string remembered_path;
+  // How to compress, as the user said it: "none", "zstd", "zstd:LEVEL" or "auto"; empty: as the component likes.
+  std::string compression{};
+  // How many bytes may be written in a second; 0: any number.
+  std::uint64_t write_limit = 0;
 };
 
 struct CheckpointOutcome {

@@ -12,6 +12,7 @@
 #include "cli/snapshot_text.h"
 #include "cli/verb.h"
 #include "store/disk.h"
+#include "store/extents/compression.h"
 
 namespace crs::cli {
 namespace {
@@ -35,7 +36,10 @@ class CheckpointVerb : public Verb {
            "  crs checkpoint --leave-out fd=7 --json sim\n\n"
            "--exclude: addresses as in /proc/PID/maps. After a restart that memory, caches say, reads as zero. It must "
            "be\n"
-           "anonymous memory, and no thread's stack.\n\n" +
+           "anonymous memory, and no thread's stack.\n"
+           "--compress auto: compresses where that makes the checkpoint faster, by what disk and cores turn out to "
+           "do.\n"
+           "--io-limit: KB, MB, GB or KiB, MiB, GiB a second. With --stop or --kill the program waits for it.\n\n" +
            std::string(
                "Exit statuses:\n  0  done: the snapshot is complete\n  1  failed, or something cannot be kept\n"
                "  2  wrong usage\n  3  no such job or process\n  4  what the store holds of the job is damaged\n");
@@ -53,6 +57,9 @@ class CheckpointVerb : public Verb {
     app.add_option("--exclude", exclude_, "Leave the content of this memory out; may be repeated")
         ->type_name("START-END")
         ->allow_extra_args(false);
+    app.add_option("--compress", storing_.compression, "How to compress: none, zstd, zstd:LEVEL or auto")
+        ->type_name("HOW");
+    app.add_option("--io-limit", io_limit_, "Write at most so much in a second: 200MiB/s")->type_name("RATE");
     app.add_option("--component", component_, "The checkpointer to use")->type_name("NAME");
     app.add_option("--timeout", timeout_, "Wait so long for another checkpoint, critical sections and layers")
         ->type_name("SECONDS")
@@ -66,6 +73,8 @@ class CheckpointVerb : public Verb {
     ::signal(SIGPIPE, SIG_IGN);
     ignore_file_size_signal();
     if (!name_.empty()) check_chosen_job_name(name_);
+    parse_compression(storing_.compression);
+    if (!io_limit_.empty()) storing_.write_limit = parse_rate(io_limit_);
     if (!component_.empty()) context.parameters().read_option("crs=" + component_);
     Target target = find_target(context.store(), target_);
     if (!name_.empty()) target.job = name_;
@@ -91,7 +100,7 @@ class CheckpointVerb : public Verb {
   int through_service(Context& context, wire::Connection& connection, const Target& target) const {
     const auto limit = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::duration<double>(timeout_));
     wire::Request request{.after = after(), .time_limit = limit, .leave_out = leave_out_, .exclude = excluded()};
-    ServiceRequest asked(context, connection, target, component_, request);
+    ServiceRequest asked(context, connection, target, component_, request, storing_);
     asked.run();
     in_context(fmt::format("the snapshot {} is complete", asked.writer().reference().to_string()),
                [&] { print_result(context, asked.writer(), target, asked.layers()); });
@@ -140,6 +149,8 @@ class CheckpointVerb : public Verb {
     options.after = after();
     options.leave_out = leave_out_;
     options.exclude = excluded();
+    options.compression = storing_.compression;
+    options.write_limit = storing_.write_limit;
     options.progress = [&context](const std::string& line) { context.say(line); };
     return options;
   }
@@ -179,6 +190,8 @@ class CheckpointVerb : public Verb {
   std::string component_;
   std::vector<std::string> leave_out_;
   std::vector<std::string> exclude_;
+  Storing storing_;
+  std::string io_limit_;
   double timeout_ = 600;
   bool stop_ = false;
   bool kill_ = false;

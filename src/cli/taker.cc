@@ -82,6 +82,8 @@ void Taker::picture(const wire::Picture& picture) {
   options.expendable = picture.expendable;
   options.channel = picture.channel;
   options.progress = options_.progress;
+  options.compression = options_.storing.compression;
+  options.write_limit = options_.storing.write_limit;
   // A program that is to end hears of it first, so that its layers can: it is stopped until the snapshot is safe.
   ends_program_ = picture.after == AfterCheckpoint::Kill;
   options.after = picture.after == AfterCheckpoint::Continue ? AfterCheckpoint::Continue : AfterCheckpoint::Stop;

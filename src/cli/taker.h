@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -16,12 +17,19 @@
 
 namespace crs::cli {
 
+// How the snapshot is written: as in CheckpointOptions.
+struct Storing {
+  std::string compression;
+  std::uint64_t write_limit = 0;
+};
+
 // Whose snapshot it is, and what the asker wants beside what the program says.
 struct TakerOptions {
   pid_t pid = 0;
   std::string job;                                                  // "": found by the process, or as the program says
   std::chrono::milliseconds wait_limit = std::chrono::minutes(10);  // for another checkpoint of the job
   std::function<void(const std::string&)> progress;                 // one line for a person; may be empty
+  Storing storing{};
 };
 
 class Taker {

@@ -106,6 +106,12 @@ void describe(const image::Process& image, SnapshotContents& contents) {
     contents.excluded.push_back({range.start(), range.end()});
 }
 
+ExtentWriterOptions writer_options(const CheckpointOptions& options) {
+  ExtentWriterOptions result = parse_compression(options.compression);
+  result.bytes_per_second = options.write_limit;
+  return result;
+}
+
 // Null if there cannot be one: then all is read while the program stands still.
 std::unique_ptr<Twin> make_twin(const StoppedProcess& process, const Gadgets& gadgets, RemoteRange& scratch) {
   try {
@@ -154,7 +160,7 @@ CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOpti
   });
 
   // Copy what can be copied while it goes on.
-  ExtentWriter writer(sink.location(), kPagesName);
+  ExtentWriter writer(sink.location(), kPagesName, writer_options(options));
   ProcessPages process_pages(writer);
   ShortStops short_stops(pid, options.remembered_path, remembered, survey.gadgets);
   if (options.after == AfterCheckpoint::Continue) {
@@ -163,6 +169,7 @@ CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOpti
                                [&](const auto& action) { short_stops.stop(action); });
     });
     survey.memory.writes_tracked = process_pages.tracks();
+    look_again(pid, survey.memory);
     survey.waits = WaitsBefore(pid);
   }
 

@@ -69,7 +69,8 @@ std::vector<RemoteRange> decode_pairs(const google::protobuf::RepeatedField<std:
     const std::uint64_t gap = numbers[i];
     const std::uint64_t length = numbers[i + 1];
     if (gap > limit - page || length == 0 || length > limit - page - gap) {
-      fail(ErrorKind::Damaged, "the list of its pages holds a run that cannot be");
+      fail(ErrorKind::Damaged, "the list of its pages holds a run that cannot be: {} pages, {} behind page {:#x}",
+           length, gap, page);
     }
     places.push_back({{(page + gap) * kPageSize}, {(page + gap + length) * kPageSize}});
     page += gap + length;
@@ -119,19 +120,14 @@ std::span<std::byte> ExtentPages::gather(std::span<std::byte> payload) const {
   return payload.first(end);
 }
 
-std::string replace_pages(std::string_view tag, const std::function<bool(RemoteAddress)>& counts, std::uint64_t& left) {
+std::string only_pages(std::string_view tag, std::span<const RemoteRange> counting) {
   image::PageRuns message = parse(tag);
   PageRuns replaced;
-  std::uint64_t offset = 0;
-  left = 0;
+  RemoteAddress offset;
   for (const RemoteRange& run : decode_pairs(message.runs(), kPagesBelowLimit)) {
-    for (RemoteAddress page = run.start; page < run.end; page = page + kPageSize, offset += kPageSize) {
-      if (counts(page)) {
-        ++left;
-      } else {
-        append_run(replaced, {{offset}, {offset + kPageSize}});
-      }
-    }
+    for (const RemoteRange& part : other_parts(run, counting))
+      append_run(replaced, {offset + (part.start - run.start), offset + (part.end - run.start)});
+    offset = offset + run.size();
   }
   message.clear_replaced();
   RemoteAddress end;

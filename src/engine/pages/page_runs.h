@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -26,9 +25,8 @@ PageRuns other_parts(RemoteRange run, std::span<const RemoteRange> others);
 
 // The tag of an extent whose payload has the pages of `runs`, one behind the other.
 std::string encode_runs(std::span<const RemoteRange> runs);
-// The same without the pages for which `counts(page)` is false: they stay in the payload, but count no more. `left` is
-// set to the number of the others.
-std::string replace_pages(std::string_view tag, const std::function<bool(RemoteAddress)>& counts, std::uint64_t& left);
+// The same with the note that only pages in `counting` (ascending) count; the others stay in the payload.
+std::string only_pages(std::string_view tag, std::span<const RemoteRange> counting);
 
 // The pages that an extent holds, and where in its payload.
 struct ExtentPages {

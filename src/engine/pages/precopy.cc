@@ -27,8 +27,6 @@ constexpr std::uint64_t kLookAtOnce = std::uint64_t{256} << 20;
 
 constexpr std::uint64_t kBlockBytes = 512 * kPageSize;
 
-std::size_t run_length(RemoteAddress start, RemoteAddress end) { return (end - start) / kPageSize; }
-
 }  // namespace
 
 void CopyTable::set(RemoteRange run, std::uint32_t place) {
@@ -42,35 +40,37 @@ void CopyTable::set(RemoteRange run, std::uint32_t place) {
   }
 }
 
-std::uint32_t CopyTable::get(RemoteAddress page) const {
-  const auto block = blocks_.find(page.value / kBlockBytes);
-  return block == blocks_.end() ? kNone : (*block->second)[page.value % kBlockBytes / kPageSize];
-}
-
-PageRuns CopyTable::parts(RemoteRange run, bool copied, bool zeros_are_copies) const {
-  const std::uint32_t first_copy = zeros_are_copies ? kZeros : kZeros + 1;
+// Those for whose place `wanted` is true.
+template <typename Wanted>
+PageRuns CopyTable::parts_with(RemoteRange run, Wanted wanted) const {
   PageRuns parts;
   while (run.start < run.end) {
     const RemoteAddress end{std::min(run.end.value, (run.start.value / kBlockBytes + 1) * kBlockBytes)};
     const auto found = blocks_.find(run.start.value / kBlockBytes);
     if (found == blocks_.end()) {
-      if (!copied) append_run(parts, {run.start, end});
+      if (wanted(kNone)) append_run(parts, {run.start, end});
     } else {
-      const Block& block = *found->second;
-      const auto place = [](RemoteAddress page) { return page.value % kBlockBytes / kPageSize; };
-      const std::size_t last = place(run.start) + run_length(run.start, end);
-      for (std::size_t at = place(run.start); at < last;) {
+      const std::uint32_t* const places = found->second->data() + run.start.value % kBlockBytes / kPageSize;
+      const std::size_t pages = (end - run.start) / kPageSize;
+      for (std::size_t at = 0; at < pages;) {
         const std::size_t first = at;
-        const bool is_copied = block[at] >= first_copy;
-        while (at < last && (block[at] >= first_copy) == is_copied) ++at;
-        if (is_copied != copied) continue;
-        const RemoteAddress start = run.start + (first - place(run.start)) * kPageSize;
-        append_run(parts, {start, start + (at - first) * kPageSize});
+        const bool is_wanted = wanted(places[at]);
+        while (at < pages && wanted(places[at]) == is_wanted) ++at;
+        if (is_wanted) append_run(parts, {run.start + first * kPageSize, run.start + at * kPageSize});
       }
     }
     run.start = end;
   }
   return parts;
+}
+
+PageRuns CopyTable::parts(RemoteRange run, bool copied, bool zeros_are_copies) const {
+  const std::uint32_t first_copy = zeros_are_copies ? kZeros : kZeros + 1;
+  return parts_with(run, [=](std::uint32_t place) { return (place >= first_copy) == copied; });
+}
+
+PageRuns CopyTable::parts_at(RemoteRange run, std::uint32_t wanted) const {
+  return parts_with(run, [=](std::uint32_t place) { return place == wanted; });
 }
 
 void CopyTable::keep_only(const PageRuns& kept) {
@@ -256,10 +256,14 @@ std::uint64_t Precopy::finish() {
   std::uint64_t pages = 0;
   for (const std::uint32_t place : extents_) {
     std::string& tag = writer_.tag(CopyTable::number_of(place));
-    std::uint64_t left = 0;
-    std::string replaced = replace_pages(tag, [&](RemoteAddress page) { return copies_.get(page) == place; }, left);
-    tag = std::move(replaced);
-    pages += left;
+    PageRuns counting;
+    std::uint64_t all = 0;
+    for (const RemoteRange& run : decode_runs(tag)) {
+      all += run.size();
+      for (const RemoteRange& part : copies_.parts_at(run, place)) append_run(counting, part);
+    }
+    pages += total_bytes(counting) / kPageSize;
+    if (total_bytes(counting) < all) tag = only_pages(tag, counting);
   }
   return pages;
 }

@@ -29,15 +29,19 @@ class CopyTable {
   static constexpr std::size_t number_of(std::uint32_t extent) { return extent - 2; }
 
   void set(RemoteRange run, std::uint32_t place);
-  std::uint32_t get(RemoteAddress page) const;
   // The parts of `run` that were copied, or those that were not; pages of zeros are taken for either, as wished.
   PageRuns parts(RemoteRange run, bool copied, bool zeros_are_copies) const;
+  // The parts of `run` whose newest copy is at `place`.
+  PageRuns parts_at(RemoteRange run, std::uint32_t place) const;
   // Forgets every page that is not in `kept` (ascending).
   void keep_only(const PageRuns& kept);
 
  private:
   static constexpr std::size_t kPagesInBlock = 512;
   using Block = std::array<std::uint32_t, kPagesInBlock>;
+  template <typename Wanted>
+  PageRuns parts_with(RemoteRange run, Wanted wanted) const;
+
   std::unordered_map<std::uint64_t, std::unique_ptr<Block>> blocks_;
 };
 

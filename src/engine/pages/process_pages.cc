@@ -7,12 +7,7 @@ namespace {
 
 // For what is not known before: shared memory, and what the program writes until it stands still.
 constexpr std::uint64_t kLeastHeld = std::uint64_t{4} << 20;
-constexpr std::uint64_t kMostHeld = std::uint64_t{32} << 20;
-
-// Measured on two x86-64 virtual cores: what does not fit into memory is written at about 1.5 GB/s while the program
-// stands still; copying its page tables takes 10 to 24 ms for each GiB that it has.
-constexpr double kSecondsPerByteWritten = 1 / 1.5e9;
-constexpr double kSecondsPerByteForked = 20e-3 / (1 << 30);
+constexpr std::uint64_t kLittle = std::uint64_t{4} << 20;
 
 }  // namespace
 
@@ -20,7 +15,7 @@ std::string ProcessPages::copy_ahead(pid_t pid, const std::vector<PageArea>& are
                                      const Precopy::StopBriefly& stop_briefly) {
   precopy_.emplace(pid, writer_);
   std::string obstacle = precopy_->run(areas, stop_briefly);
-  held_.emplace(std::clamp(precopy_->expected() * 2, kLeastHeld, kMostHeld));
+  held_.emplace(std::min(std::max(precopy_->expected() * 2, kLeastHeld), budget_.most_held));
   return obstacle;
 }
 
@@ -30,9 +25,9 @@ bool ProcessPages::twin_is_cheaper(std::span<const PageArea> rest) const {
   std::uint64_t bytes = precopy_->expected_outside();
   for (const PageArea& area : rest)
     bytes += area.choice == PageChoice::Existing && area.in_fork ? area.range.size() : 0;
-  if (bytes <= kMostHeld) return false;
-  return static_cast<double>(bytes - kMostHeld) * kSecondsPerByteWritten >
-         static_cast<double>(precopy_->total()) * kSecondsPerByteForked;
+  if (bytes <= budget_.most_held) return false;
+  return static_cast<double>(bytes - budget_.most_held) * budget_.seconds_per_byte_written >
+         static_cast<double>(precopy_->total()) * budget_.seconds_per_byte_forked;
 }
 
 void ProcessPages::leave_to_twin(std::vector<PageArea>& rest, RemoteRange scratch) {
@@ -60,7 +55,9 @@ void ProcessPages::take(const RemoteMemory& source, const std::vector<PageArea>&
     twin_ = make_twin(scratch);
     if (twin_) leave_to_twin(rest, scratch);
   }
-  saved_ += save_page_areas(source, rest, writer_, 0, held_ ? &*held_ : nullptr);
+  // Little is read sooner than a second thread begins.
+  const bool is_little = precopy_ && !twin_ && precopy_->expected() <= kLittle;
+  saved_ += save_page_areas(source, rest, writer_, is_little ? 1 : 0, held_ ? &*held_ : nullptr);
   for (const RemoteRange& guard : guards) saved_.guards.push_back(guard);
 }
 

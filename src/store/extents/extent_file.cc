@@ -7,19 +7,23 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <exception>
 #include <mutex>
+#include <thread>
 #include <utility>
 
 #include "base/error.h"
 #include "base/io.h"
 #include "base/page_buffer.h"
 #include "base/parallel.h"
+#include "store/extents/throttle.h"
 
 namespace crs {
 namespace {
 
 constexpr std::size_t kMaximumIndex = std::size_t{1} << 30;
+constexpr std::size_t kSample = std::size_t{32} << 10;
 
 std::string index_name(const std::string& name) { return name + ".index"; }
 
@@ -107,9 +111,14 @@ FileDescriptor open_existing(const std::string& path) {
 }  // namespace
 
 struct ExtentWriter::State {
+  explicit State(const ExtentWriterOptions& wanted)
+      : options(wanted), choice(std::max(1U, std::thread::hardware_concurrency())), throttle(wanted.bytes_per_second) {}
+
   std::string directory;
   std::string name;
   ExtentWriterOptions options;
+  CompressionChoice choice;
+  Throttle throttle;
   FileDescriptor file;
   Pool<Compressor> compressors;
 
@@ -122,14 +131,15 @@ struct ExtentWriter::State {
   std::string path() const { return directory + "/" + name; }
   std::size_t store(std::span<const std::byte> payload, std::string tag);
   void write(std::span<const std::byte> stored, std::uint64_t offset);
-  std::span<const std::byte> encode(Compressor& compressor, std::span<const std::byte> payload, Extent& extent) const;
+  std::span<const std::byte> encode(Compressor& compressor, std::span<const std::byte> payload, Extent& extent);
+  std::size_t compress(Compressor& compressor, std::span<const std::byte> bytes) const;
+  bool is_worth_compressing(Compressor& compressor, std::span<const std::byte> payload);
 };
 
 ExtentWriter::ExtentWriter(std::string directory, std::string name, ExtentWriterOptions options)
-    : state_(std::make_unique<State>()) {
+    : state_(std::make_unique<State>(options)) {
   state_->directory = std::move(directory);
   state_->name = std::move(name);
-  state_->options = options;
   state_->file = create(state_->path());
 }
 
@@ -137,25 +147,21 @@ ExtentWriter::~ExtentWriter() = default;
 
 // What is to be written for `payload`; it lies in `compressor` or is the payload itself.
 std::span<const std::byte> ExtentWriter::State::encode(Compressor& compressor, std::span<const std::byte> payload,
-                                                       Extent& extent) const {
-  extent.payload_bytes = extent.stored_bytes = payload.size();
-  if (options.compression == Compression::Zstd) {
-    const std::size_t bound = ZSTD_compressBound(payload.size()) + kExtentAlignment;
-    compressor.stored.reserve(bound);
-    const std::span<std::byte> stored = compressor.stored.first(bound);
-    const std::size_t size = ZSTD_compressCCtx(compressor.zstd.get(), stored.data(), stored.size(), payload.data(),
-                                               payload.size(), options.zstd_level);
-    if (ZSTD_isError(size)) fail(ErrorKind::Failed, "cannot compress: {}", ZSTD_getErrorName(size));
+                                                       Extent& extent) {
+  extent.payload_bytes = payload.size();
+  if (is_worth_compressing(compressor, payload)) {
+    const std::size_t size = compress(compressor, payload);
     extent.encoding = ExtentEncoding::Zstd;
     extent.stored_bytes = size;
     // A frame that saves no whole page only costs time at the restart.
     if (size < payload.size() && extent.padded_bytes() < payload.size()) {
-      std::ranges::fill(stored.subspan(size, extent.padded_bytes() - size), std::byte{});
-      return stored.first(extent.padded_bytes());
+      const std::span<std::byte> stored = compressor.stored.first(extent.padded_bytes());
+      std::ranges::fill(stored.subspan(size), std::byte{});
+      return stored;
     }
     extent.encoding = ExtentEncoding::Raw;
-    extent.stored_bytes = payload.size();
   }
+  extent.stored_bytes = payload.size();
   const bool is_aligned = reinterpret_cast<std::uintptr_t>(payload.data()) % kExtentAlignment == 0;
   if (is_aligned && extent.padded_bytes() == payload.size()) return payload;
   compressor.stored.reserve(extent.padded_bytes());
@@ -163,6 +169,30 @@ std::span<const std::byte> ExtentWriter::State::encode(Compressor& compressor, s
   std::ranges::copy(payload, stored.begin());
   std::ranges::fill(stored.subspan(payload.size()), std::byte{});
   return stored;
+}
+
+// Into compressor.stored, which has room for padding behind it.
+std::size_t ExtentWriter::State::compress(Compressor& compressor, std::span<const std::byte> bytes) const {
+  const std::size_t bound = ZSTD_compressBound(bytes.size()) + kExtentAlignment;
+  compressor.stored.reserve(bound);
+  const std::span<std::byte> stored = compressor.stored.first(bound);
+  const std::size_t size = ZSTD_compressCCtx(compressor.zstd.get(), stored.data(), stored.size(), bytes.data(),
+                                             bytes.size(), options.zstd_level);
+  if (ZSTD_isError(size)) fail(ErrorKind::Failed, "cannot compress: {}", ZSTD_getErrorName(size));
+  return size;
+}
+
+// A piece from the middle tells: what does not become smaller is not compressed at all.
+bool ExtentWriter::State::is_worth_compressing(Compressor& compressor, std::span<const std::byte> payload) {
+  if (options.compression == Compression::None) return false;
+  const bool is_automatic = options.compression == Compression::Automatic;
+  if (payload.size() < 2 * kSample) return !is_automatic || choice.worth_it();
+  if (is_automatic && !choice.is_due() && !choice.worth_it()) return false;
+  const auto begin = std::chrono::steady_clock::now();
+  const std::size_t size = compress(compressor, payload.subspan(payload.size() / 2 / kSample * kSample, kSample));
+  if (is_automatic) choice.tried(kSample, size, std::chrono::steady_clock::now() - begin);
+  if (size > kSample - kSample / 32) return false;
+  return !is_automatic || choice.worth_it();
 }
 
 std::size_t ExtentWriter::State::store(std::span<const std::byte> payload, std::string tag) {
@@ -189,6 +219,8 @@ std::size_t ExtentWriter::State::store(std::span<const std::byte> payload, std::
 }
 
 void ExtentWriter::State::write(std::span<const std::byte> stored, std::uint64_t offset) {
+  choice.begin_writing();
+  throttle.wait_for(stored.size());
   try {
     pwrite_all(file.get(), path(), stored, offset);
   } catch (const Error& error) {
@@ -196,6 +228,7 @@ void ExtentWriter::State::write(std::span<const std::byte> stored, std::uint64_t
     if (error.error_number() != EINVAL || ::fcntl(file.get(), F_SETFL, 0) != 0) throw;
     pwrite_all(file.get(), path(), stored, offset);
   }
+  choice.end_writing(stored.size());
 }
 
 std::size_t ExtentWriter::append(std::span<const std::byte> payload, std::string tag) {

@@ -15,16 +15,10 @@
 #include <vector>
 
 #include "base/file_descriptor.h"
+#include "store/extents/compression.h"
 #include "store/extents/extent_index.h"
 
 namespace crs {
-
-enum class Compression { None, Zstd };
-
-struct ExtentWriterOptions {
-  Compression compression = Compression::None;
-  int zstd_level = 1;
-};
 
 // Writes one data file and, at the end, its index. append() may be called by several threads at once; compressing,
 // checksumming and writing happen in the calling thread, with at most twice the payload of memory for each.

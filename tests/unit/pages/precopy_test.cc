@@ -22,6 +22,7 @@
 #include "engine/procfs/maps.h"
 #include "engine/resources/memory/memory.h"
 #include "engine/short_stop.h"
+#include "engine/tracee/borrowed_process.h"
 #include "engine/tracee/child_signal.h"
 #include "engine/tracee/gadgets.h"
 #include "pages/child.h"
@@ -178,7 +179,10 @@ class PrecopyTest : public ::testing::Test {
   void TearDown() override { std::filesystem::remove_all(directory_); }
 
   void check_history(unsigned seed);
+  void check_histories(int count);
 
+  PauseBudget budget_;
+  int twins_ = 0;
   std::string directory_;
   FileDescriptor file_;
   std::uint64_t copied_before_ = 0;
@@ -221,6 +225,7 @@ Page fresh_page(const MapsLine& line, RemoteAddress address, std::map<std::strin
 }
 
 void PrecopyTest::check_history(unsigned seed) {
+  SCOPED_TRACE(seed);
   const test::Child child([&] {
     auto* const churn = new Churn(seed, file_.get());
     std::thread([=] { churn->run(); }).detach();
@@ -232,7 +237,7 @@ void PrecopyTest::check_history(unsigned seed) {
   std::vector<MapsLine> maps;
   {
     ExtentWriter writer(directory_, name);
-    ProcessPages pages(writer);
+    ProcessPages pages(writer, budget_);
     RememberedWaits remembered({}, pid);
     const Gadgets gadgets = find_gadgets(pid, RemoteMemory(pid));
     ShortStops stops(pid, {}, remembered, gadgets);
@@ -241,7 +246,12 @@ void PrecopyTest::check_history(unsigned seed) {
     if (!pages.tracks()) GTEST_SKIP() << "this kernel cannot track writes: " << obstacle;
     copied_before_ += writer.payload_bytes();
     StoppedProcess process(pid);
-    pages.take(process.memory(), private_areas(pid));
+    pages.take(process.memory(), private_areas(pid), [&](RemoteRange& scratch) {
+      BorrowedProcess borrowed(process, gadgets);
+      scratch = borrowed.scratch_range();
+      return std::make_unique<Twin>(borrowed);
+    });
+    twins_ += pages.has_twin() ? 1 : 0;
     maps = read_maps(pid);
     std::erase_if(maps, [](const MapsLine& line) { return !is_private_memory(line); });
     for (const MapsLine& line : maps) {
@@ -289,15 +299,25 @@ void PrecopyTest::check_history(unsigned seed) {
   std::filesystem::remove(directory_ + "/" + name + ".index");
 }
 
-TEST_F(PrecopyTest, SavesExactlyWhatTheFrozenProgramHas) {
+void PrecopyTest::check_histories(int count) {
   const ChildSignalBlocked child_signal;
   const char* const wanted = std::getenv("CRS_TEST_HISTORIES");
   const char* const first = std::getenv("CRS_TEST_SEED");
-  const int histories = wanted != nullptr ? std::atoi(wanted) : 15;
+  if (wanted != nullptr) count = std::atoi(wanted);
   const unsigned seed = first != nullptr ? static_cast<unsigned>(std::atoi(first)) : std::random_device{}() / 2;
-  for (int i = 0; i < histories && !HasFatalFailure() && !IsSkipped(); ++i)
-    check_history(seed + static_cast<unsigned>(i));
+  for (int i = 0; i < count && !HasFatalFailure() && !IsSkipped(); ++i) check_history(seed + static_cast<unsigned>(i));
   EXPECT_TRUE(IsSkipped() || copied_before_ > 0);
+}
+
+TEST_F(PrecopyTest, SavesExactlyWhatTheFrozenProgramHas) {
+  check_histories(6);
+  EXPECT_EQ(twins_, 0);
+}
+
+TEST_F(PrecopyTest, LeavesTheRestToATwin) {
+  budget_ = {.most_held = 64 << 10, .seconds_per_byte_forked = 0};
+  check_histories(3);
+  EXPECT_TRUE(IsSkipped() || twins_ > 0);
 }
 
 }  // namespace

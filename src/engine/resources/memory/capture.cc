@@ -29,23 +29,53 @@ bool is_kernel_part(const MappedArea& area) { return area.name == "[vdso]" || ar
 // The inode of a System V segment is its id, and the first one of a system has id 0.
 bool is_backed(const MapsLine& line) { return line.inode != 0 || line.name.starts_with('/'); }
 
+// Tracked by this checkpoint, an area looks as if the program had a userfaultfd for it.
+std::vector<MappedArea> read_areas(pid_t pid, bool writes_tracked) {
+  std::vector<MappedArea> areas = read_smaps(pid);
+  for (MappedArea& area : areas) {
+    const std::size_t flag = writes_tracked ? area.flags.find(" uw ") : std::string::npos;
+    if (flag != std::string::npos) area.flags.erase(flag, 3);
+  }
+  return areas;
+}
+
+// An area that has only grown or shrunk at one end, as stack and heap do, has the flags it had.
+bool is_resized(const MapsLine& now, const MappedArea& before) {
+  const bool at_start = now.range.start == before.range.start && now.offset == before.offset;
+  const bool at_end = now.range.end == before.range.end && now.inode == 0;
+  return (at_start || at_end) && now.protection == before.protection && now.shared == before.shared &&
+         now.device == before.device && now.inode == before.inode && now.name == before.name;
+}
+
+// What smaps says is asked for again only where the survey cannot tell it: it walks through all page tables, and the
+// program waits.
+std::optional<std::vector<MappedArea>> by_survey(const std::vector<MapsLine>& now, const MemorySurvey& survey) {
+  std::vector<MappedArea> areas;
+  auto before = survey.areas.begin();
+  for (const MapsLine& line : now) {
+    before = std::find_if(before, survey.areas.end(),
+                          [&](const MappedArea& area) { return line.range.start < area.range.end; });
+    if (before == survey.areas.end() || !is_resized(line, *before)) return std::nullopt;
+    areas.push_back(*before);
+    static_cast<MapsLine&>(areas.back()) = line;
+    // One that was divided, or joined with another, is so because its flags have changed.
+    ++before;
+    if (before != survey.areas.end() && before->range.overlaps(line.range)) return std::nullopt;
+  }
+  return areas;
+}
+
 // The survey's answers for the areas that there are now.
 std::vector<MappedArea> current_areas(pid_t pid, const MemorySurvey& survey) {
   const std::vector<MapsLine> now = read_maps(pid);
-  const bool same = std::ranges::equal(now, survey.areas, [](const MapsLine& line, const MappedArea& area) {
-    return line == static_cast<const MapsLine&>(area);
-  });
   // How much of shared memory is swapped changes without anyone's doing.
   struct sysinfo system{};
   const bool may_be_swapped = ::sysinfo(&system) != 0 || system.freeswap != system.totalswap;
   const bool shares = std::ranges::any_of(now, [](const MapsLine& line) { return line.shared; });
-  if (same && !(may_be_swapped && shares)) return survey.areas;
-  std::vector<MappedArea> areas = read_smaps(pid);
-  for (MappedArea& area : areas) {
-    const std::size_t flag = survey.writes_tracked ? area.flags.find(" uw ") : std::string::npos;
-    if (flag != std::string::npos) area.flags.erase(flag, 3);
+  if (!(may_be_swapped && shares)) {
+    if (auto areas = by_survey(now, survey)) return *std::move(areas);
   }
-  return areas;
+  return read_areas(pid, survey.writes_tracked);
 }
 
 // What an area is that cannot be kept, by its flags alone; or nothing.
@@ -366,6 +396,10 @@ class MemoryCapture {
 MemorySurvey look_at_memory(pid_t pid) {
   return in_context(fmt::format("looking at the memory of process {}", pid),
                     [&] { return MemorySurvey{.areas = read_smaps(pid)}; });
+}
+
+void look_again(pid_t pid, MemorySurvey& survey) {
+  if (!by_survey(read_maps(pid), survey)) survey.areas = read_areas(pid, survey.writes_tracked);
 }
 
 std::vector<PageArea> capture_memory(CaptureContext& context, const MemorySurvey& survey, image::Memory& image) {

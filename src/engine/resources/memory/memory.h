@@ -36,6 +36,9 @@ struct MemorySurvey {
 // Throws if the process cannot be looked at.
 MemorySurvey look_at_memory(pid_t pid);
 
+// Just before the program is stopped, if the survey was some time ago.
+void look_again(pid_t pid, MemorySurvey& survey);
+
 // The program is frozen. Takes the survey's word for areas that are where they were, and asks again if any is not.
 // (What changes nothing in /proc/PID/maps, such as madvise on a whole area in the moment between survey and freeze,
 // keeps the survey's value.) Returns which pages are to be saved. Areas that cannot be kept
