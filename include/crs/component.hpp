@@ -137,6 +137,9 @@ struct RestartOptions {
   // Called with the program's id, as RestartedProgram::pid, just before it runs, when nothing is likely to fail any
   // more: from then on it can be found by its job's name, and a signal to the caller is the program's. May be empty.
   std::function<void(pid_t)> before_start;
+  // The program may run before all of its memory is there, if the component and the system can do that unnoticed by the
+  // program; what is damaged then ends it, with a report to standard error. Otherwise a note says why it was not done.
+  bool lazy = false;
 };
 
 // A restarted program. It is running when this is returned.

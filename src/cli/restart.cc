@@ -83,6 +83,9 @@ class RestartVerb : public Verb {
            "--ids: 'keep' takes the old process and thread ids in place (root or CAP_CHECKPOINT_RESTORE, and they are\n"
            "free); 'namespace' puts them into a private pid namespace; 'new' gives fresh ids; 'auto' the first that "
            "works.\n\n"
+           "--lazy: a page comes when it is touched, all others in the background, each verified before it is seen. A\n"
+           "damaged one ends the program, and standard error says so. The program cannot tell the difference. It takes\n"
+           "CAP_SYS_PTRACE; without that all memory is loaded first, and a note says so.\n\n"
            "A program that links libcrs is told where it comes from, and the values of --env and of the variables of\n"
            "this command that begin with CRS_, which it reads through its service. If one of its layers cannot\n"
            "come back, the program hears of it and this command says so.\n\n"
@@ -98,6 +101,7 @@ class RestartVerb : public Verb {
         ->type_name("JOB[@SEQ]")
         ->required();
     app.add_flag("--detach", detach_, "Do not wait: print the program's process id");
+    app.add_flag("--lazy", lazy_, "Let the program run before all of its memory is there (root)");
     app.add_option("--ids", ids_, "Process ids: auto, keep, namespace or new")
         ->type_name("HOW")
         ->check(CLI::IsMember(names_of(kIds)))
@@ -245,6 +249,7 @@ class RestartVerb : public Verb {
     options.ids = kIds.at(ids_);
     options.changed_files = kChangedFiles.at(changed_files_);
     options.detach = detach_;
+    options.lazy = lazy_ && !replace_;
     options.replace_caller = replace_;
     options.check_only = check_only_;
     if (set_aside) options.set_aside_directory = set_aside->path();
@@ -308,6 +313,7 @@ class RestartVerb : public Verb {
   int answer_to_ = -1;
   pid_t started_ = 0;
   bool detach_ = false;
+  bool lazy_ = false;
   bool replace_ = false;
   bool check_only_ = false;
 };

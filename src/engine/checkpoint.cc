@@ -136,6 +136,7 @@ CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOpti
   const RememberedWaits remembered(options.remembered_path, pid);
   const Survey survey = passes.run("look", [&] {
     describe(pid, contents);
+    wait_for_memory(pid, options.remembered_path);
     return Survey(pid);
   });
 

@@ -55,9 +55,6 @@ PageLoader::PageLoader(const ExtentReader& reader, const std::vector<RemoteRange
         in_context(fmt::format("page data, extent {}", runs_.size()), [&] { return checked_runs(extent, places); }));
     pages_ += extent.payload_bytes / kPageSize;
   }
-  by_address_.resize(runs_.size());
-  std::iota(by_address_.begin(), by_address_.end(), std::size_t{0});
-  std::ranges::sort(by_address_, {}, [&](std::size_t number) { return runs_[number].front().start; });
 }
 
 std::vector<bool> PageLoader::touched(const std::vector<RemoteRange>& areas) const {
@@ -72,24 +69,32 @@ std::vector<bool> PageLoader::touched(const std::vector<RemoteRange>& areas) con
   return result;
 }
 
-void PageLoader::load_extent(std::size_t number, const RemoteMemory& target, std::vector<std::byte>& buffer) const {
-  const std::uint64_t bytes = reader_->extents()[number].payload_bytes;
+std::span<const std::byte> PageLoader::read(std::size_t extent, std::vector<std::byte>& buffer) const {
+  const std::uint64_t bytes = reader_->extents()[extent].payload_bytes;
   if (buffer.size() < bytes) buffer.resize(bytes);
   const std::span<std::byte> payload = std::span(buffer).first(bytes);
-  reader_->read(number, payload);
-  write_runs(target, runs_[number], payload);
+  reader_->read(extent, payload);
+  return payload;
 }
 
 void PageLoader::load(const RemoteMemory& target, unsigned threads) const {
-  const std::size_t group = extents_at_a_time(runs_.size(), threads);
-  for_each_in_parallel(
-      (runs_.size() + group - 1) / group,
-      [&](std::size_t number) {
-        std::vector<std::byte> buffer;
-        const std::size_t end = std::min(runs_.size(), (number + 1) * group);
-        for (std::size_t i = number * group; i < end; ++i) load_extent(by_address_[i], target, buffer);
-      },
-      threads);
+  std::vector<std::size_t> all(runs_.size());
+  std::iota(all.begin(), all.end(), std::size_t{0});
+  load(target, std::move(all), threads);
+}
+
+void PageLoader::load(const RemoteMemory& target, std::vector<std::size_t> extents, unsigned threads) const {
+  std::ranges::sort(extents, {}, [&](std::size_t extent) { return runs_[extent].front().start; });
+  const std::size_t group = extents_at_a_time(extents.size(), threads);
+  for_each_in_parallel((extents.size() + group - 1) / group,
+                       [&](std::size_t number) {
+                         // One buffer for all of them: fresh memory for each would cost more than reading into it.
+                         std::vector<std::byte> buffer;
+                         const std::size_t end = std::min(extents.size(), (number + 1) * group);
+                         for (std::size_t i = number * group; i < end; ++i)
+                           write_runs(target, runs_[extents[i]], read(extents[i], buffer));
+                       },
+                       threads);
 }
 
 }  // namespace crs::engine

@@ -251,6 +251,12 @@ ExtentReader::~ExtentReader() = default;
 ExtentReader::ExtentReader(ExtentReader&&) noexcept = default;
 ExtentReader& ExtentReader::operator=(ExtentReader&&) noexcept = default;
 
+std::vector<int> ExtentReader::descriptors() const {
+  std::vector<int> numbers;
+  for (const auto& [source, data] : data_) numbers.push_back(data.get());
+  return numbers;
+}
+
 std::uint64_t ExtentReader::payload_bytes() const noexcept {
   std::uint64_t total = 0;
   for (const Extent& extent : extents_) total += extent.payload_bytes;

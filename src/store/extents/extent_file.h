@@ -87,6 +87,8 @@ class ExtentReader {
   // The path of the data file that holds an extent of source `source`.
   std::string data_path(std::uint64_t source) const { return extent_data_name(name_, source); }
   std::uint64_t payload_bytes() const noexcept;
+  // That it reads from, for whoever closes all others.
+  std::vector<int> descriptors() const;
 
   // Fills `payload`, of extents()[number].payload_bytes bytes, after checking the checksum of what is stored. Throws
   // Damaged, naming file and offset; the content of `payload` is then undefined.

@@ -33,6 +33,10 @@ struct MemorySurvey {
 // Throws if the process cannot be looked at.
 MemorySurvey look_at_memory(pid_t pid);
 
+// A program that a lazy restart of the same job began (`remembered_path`) and whose memory is still coming: waits until
+// all is there.
+void wait_for_memory(pid_t pid, const std::string& remembered_path);
+
 // The program is frozen. Takes the survey's word for areas that are where they were, and asks again if any is not.
 // (What changes nothing in /proc/PID/maps, such as madvise on a whole area in the moment between survey and freeze,
 // keeps the survey's value.) Returns which pages are to be saved, for save_memory_pages(). Areas that cannot be kept
@@ -74,6 +78,8 @@ class MemoryRestore {
   void map_areas();
   // Fills them, on all cores.
   void load_pages();
+  // The same, but leaves the greater part to a process that it starts and that outlives this one if need be.
+  void load_pages_lazily();
   // Final protections, names, guards, locks, seals, the kernel's bookkeeping, the executable link; closes the
   // descriptors.
   void finish();
