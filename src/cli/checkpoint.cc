@@ -12,6 +12,7 @@
 #include "cli/snapshot_text.h"
 #include "cli/verb.h"
 #include "store/disk.h"
+#include "store/prune.h"
 
 namespace crs::cli {
 namespace {
@@ -53,6 +54,9 @@ class CheckpointVerb : public Verb {
     app.add_option("--exclude", exclude_, "Leave the content of this memory out; may be repeated")
         ->type_name("START-END")
         ->allow_extra_args(false);
+    app.add_option("--keep", keep_, "Afterwards so many of the job's newest snapshots stay; older ones are removed")
+        ->type_name("N")
+        ->check(CLI::Range(1, 1'000'000'000));
     app.add_option("--component", component_, "The checkpointer to use")->type_name("NAME");
     app.add_option("--timeout", timeout_, "Wait so long for another checkpoint, critical sections and layers")
         ->type_name("SECONDS")
@@ -80,6 +84,7 @@ class CheckpointVerb : public Verb {
     const auto writer = context.store().begin(request(context, target, selection));
     take(selection.module(), target.pid, *writer, context, target);
     if (!writer->committed()) fail(ErrorKind::Failed, "component {} stored no snapshot", selection.name());
+    prune_older(context, target.job);
     // Whoever does not hear of it has a snapshot all the same, and perhaps no program any more.
     in_context(fmt::format("the snapshot {} is complete", writer->reference().to_string()),
                [&] { print_result(context, *writer, target, {}); });
@@ -93,9 +98,20 @@ class CheckpointVerb : public Verb {
     wire::Request request{.after = after(), .time_limit = limit, .leave_out = leave_out_, .exclude = excluded()};
     ServiceRequest asked(context, connection, target, component_, request);
     asked.run();
+    prune_older(context, target.job);
     in_context(fmt::format("the snapshot {} is complete", asked.writer().reference().to_string()),
                [&] { print_result(context, asked.writer(), target, asked.layers()); });
     return kDone;
+  }
+
+  // The snapshot is complete, whatever becomes of older ones.
+  void prune_older(Context& context, const std::string& job) const {
+    if (keep_ == 0) return;
+    try {
+      prune(context.store(), job, {.keep = keep_, .taken_before = {}});
+    } catch (const Error& error) {
+      context.say(fmt::format("warning: older snapshots of {} stay: {}", job, error.what()));
+    }
   }
 
   AfterCheckpoint after() const {
@@ -180,6 +196,7 @@ class CheckpointVerb : public Verb {
   std::vector<std::string> leave_out_;
   std::vector<std::string> exclude_;
   double timeout_ = 600;
+  std::uint64_t keep_ = 0;
   bool stop_ = false;
   bool kill_ = false;
 };

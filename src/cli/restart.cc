@@ -17,6 +17,7 @@
 #include "cli/foreground_program.h"
 #include "cli/jobs.h"
 #include "cli/layer_report.h"
+#include "cli/periodic_checkpoints.h"
 #include "cli/signal_state.h"
 #include "cli/snapshot_text.h"
 #include "cli/terminal_settings.h"
@@ -79,18 +80,22 @@ class RestartVerb : public Verb {
     return "\nStandard input, output and error that led to a terminal or to something outside the snapshot are\n"
            "those of this command (with --detach, pipes are left out: the program gets /dev/null for them).\n"
            "A file that the program appended to is cut back; what is cut off is kept and its place named.\n"
-           "Signals sent to crs go on to the program. The component that wrote the snapshot is used.\n\n"
+           "Signals sent to crs go on to the program. The component that wrote the snapshot is used.\n\n" +
+           PeriodicOptions::help() +
+           "\n"
            "--ids: 'keep' takes the old process and thread ids in place (root or CAP_CHECKPOINT_RESTORE, and they are\n"
            "free); 'namespace' puts them into a private pid namespace; 'new' gives fresh ids; 'auto' the first that "
            "works.\n\n"
            "--lazy: a page comes when it is touched, all others in the background, each verified before it is seen. A\n"
-           "damaged one ends the program, and standard error says so. The program cannot tell the difference. It takes\n"
+           "damaged one ends the program, and standard error says so. The program cannot tell the difference. It "
+           "takes\n"
            "CAP_SYS_PTRACE; without that all memory is loaded first, and a note says so.\n\n"
            "A program that links libcrs is told where it comes from, and the values of --env and of the variables of\n"
            "this command that begin with CRS_, which it reads through its service. If one of its layers cannot\n"
            "come back, the program hears of it and this command says so.\n\n"
            "Example:\n  crs restart sim\n  pid=$(crs restart --detach sim@3)\n\n"
-           "Exit statuses: in the foreground those of the program, 128+N if signal N ended it;\n"
+           "Exit statuses: in the foreground those of the program, 128+N if signal N ended it, 85 after a last "
+           "snapshot;\n"
            "  0  done (--detach): the program runs\n  1  failed: nothing was started\n  2  wrong usage\n"
            "  3  no such snapshot\n  4  the snapshot is damaged: nothing was started\n";
   }
@@ -121,6 +126,7 @@ class RestartVerb : public Verb {
         ->check(CLI::Range(0.0, 1e6))
         ->capture_default_str();
     app.add_option("--name", job_, "Name of the job that the program is from now on (default: JOB)")->type_name("NAME");
+    periodic_.define(app);
     // For libcrs: hidden from the help.
     app.add_option("--fd", answer_to_, "The socket of the program that asked for the restart")->group("");
     app.add_flag("--replace", replace_, "Become the program")->group("");
@@ -143,6 +149,9 @@ class RestartVerb : public Verb {
 
  private:
   int carry_out(Context& context) {
+    periodic_.check();
+    if (detach_ && periodic_.wanted())
+      throw Error(ErrorKind::Usage, "with --detach, crs does not stay to take checkpoints").advise("Leave it out");
     const Reference wanted = Reference::parse(target_);
     if (!job_.empty()) check_chosen_job_name(job_);
     const SnapshotInfo snapshot = context.store().open(wanted);
@@ -191,7 +200,12 @@ class RestartVerb : public Verb {
     signals.stay_blocked();
     report.wait_aside();
     if (!terminal) terminal = std::make_unique<ForegroundTerminal>(program.pid);
-    return ForegroundProgram(program.pid, program.wait_pid, std::move(terminal)).wait();
+    ForegroundProgram foreground(program.pid, program.wait_pid, std::move(terminal));
+    if (!periodic_.wanted()) return foreground.wait();
+    PeriodicCheckpoints checkpoints(context, periodic_, job, "");
+    checkpoints.set_process(program.pid);
+    const int status = foreground.wait(&checkpoints);
+    return checkpoints.finish() ? kSnapshotTaken : status;
   }
 
   // A program can be started from a store that cannot be written to (a read-only copy, a full disk); its name is then
@@ -309,6 +323,7 @@ class RestartVerb : public Verb {
   std::string ids_ = "auto";
   std::string changed_files_ = "refuse";
   std::vector<std::string> variables_;
+  PeriodicOptions periodic_;
   double layers_timeout_ = 60;
   int answer_to_ = -1;
   pid_t started_ = 0;

@@ -14,7 +14,7 @@ from terminals import SMALL_SHELL
 
 # Any user may execute this one.
 PYTHON = "/usr/bin/python3"
-VERBS = ["run", "checkpoint", "restart", "list", "show", "verify", "remove", "components", "params", "check"]
+VERBS = ["run", "checkpoint", "restart", "list", "show", "verify", "remove", "prune", "components", "params", "check"]
 
 # What a program can see of how it was started, but for its process ids.
 SELF_PORTRAIT = r"""
