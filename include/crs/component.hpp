@@ -83,6 +83,8 @@ class SnapshotSink {
   virtual void commit(const SnapshotContents& contents) = 0;
 };
 
+// Stop: another process is left stopped. A component that works inside of the caller lets it go on as with Continue;
+// the service stops it when its layers have been told.
 enum class AfterCheckpoint { Continue, Stop, Kill };
 
 struct CheckpointOptions {
@@ -134,6 +136,9 @@ struct RestartOptions {
   std::string set_aside_directory;
   std::function<void(const std::string&)> progress;  // one line for a person; may be empty
   std::string remembered_path;  // as in CheckpointOptions, of the job that the program is from now on
+  // The file mode creation mask (umask(2)) of a program that begins anew instead of going on where it was. The caller's
+  // own may be another one.
+  mode_t file_mode_mask = 022;
   // Called with the program's id, as RestartedProgram::pid, just before it runs, when nothing is likely to fail any
   // more: from then on it can be found by its job's name, and a signal to the caller is the program's. May be empty.
   std::function<void(pid_t)> before_start;

@@ -19,6 +19,7 @@
 #include "cli/layer_report.h"
 #include "cli/signal_state.h"
 #include "cli/snapshot_text.h"
+#include "cli/snapshot_verb.h"
 #include "cli/terminal_settings.h"
 #include "cli/verb.h"
 #include "store/snapshot_reader.h"
@@ -70,9 +71,10 @@ class RestartVerb : public Verb {
  public:
   std::string name() const override { return "restart"; }
   std::string summary() const override { return "Start a program again from a snapshot"; }
-  std::string usage() const override { return "restart [OPTIONS] JOB[@SEQ]"; }
+  std::string usage() const override { return "restart [OPTIONS] JOB[@SEQ]|DIR"; }
   std::string description() const override {
-    return "Checks the snapshot (JOB alone: its newest one), starts the program from it, and waits for the program;\n"
+    return "Checks the snapshot (JOB alone: its newest one; DIR, a path with a '/': a snapshot's directory, also one\n"
+           "that was copied to another place), starts the program from it, and waits for the program;\n"
            "with --detach, prints its process id and ends. Nothing runs if anything is wrong with the snapshot.";
   }
   std::string footer() const override {
@@ -88,14 +90,15 @@ class RestartVerb : public Verb {
            "come back, the program hears of it and this command says so.\n\n"
            "Example:\n  crs restart sim\n  pid=$(crs restart --detach sim@3)\n\n"
            "Exit statuses: in the foreground those of the program, 128+N if signal N ended it;\n"
-           "  0  done (--detach): the program runs\n  1  failed: nothing was started\n  2  wrong usage\n"
+           "  0  done (--detach): the program runs\n  1  failed: nothing was started; or, where a process id is "
+           "printed all the same,\n     layers of the program could not come back\n  2  wrong usage\n"
            "  3  no such snapshot\n  4  the snapshot is damaged: nothing was started\n";
   }
   std::string action() const override { return target_.empty() ? "restart" : "restart " + target_; }
 
   void define(CLI::App& app) override {
     app.add_option("SNAPSHOT", target_, "The snapshot, or a job for its newest one")
-        ->type_name("JOB[@SEQ]")
+        ->type_name("JOB[@SEQ]|DIR")
         ->required();
     app.add_flag("--detach", detach_, "Do not wait: print the program's process id");
     app.add_option("--ids", ids_, "Process ids: auto, keep, namespace or new")
@@ -129,7 +132,7 @@ class RestartVerb : public Verb {
     ::fcntl(answer_to_, F_SETFD, FD_CLOEXEC);
     try {
       const int status = carry_out(context);
-      asker.send(wire::to_message(wire::RestartDone{started_}));
+      asker.send(wire::to_message(started_));
       return status;
     } catch (const Error& error) {
       asker.send(wire::to_message(wire::Failure{error}));
@@ -139,11 +142,10 @@ class RestartVerb : public Verb {
 
  private:
   int carry_out(Context& context) {
-    const Reference wanted = Reference::parse(target_);
     if (!job_.empty()) check_chosen_job_name(job_);
-    const SnapshotInfo snapshot = context.store().open(wanted);
+    const SnapshotInfo snapshot = open_snapshot(context, target_);
     const Selection selection = context.components().select(snapshot.manifest.component().name());
-    const std::string job = job_.empty() ? wanted.job : job_;
+    const std::string job = job_.empty() ? snapshot.reference.job : job_;
     SignalState signals;
     // The program's terminal settings are applied to this terminal; they end with the program.
     std::optional<TerminalSettings> terminal_settings;
@@ -167,7 +169,7 @@ class RestartVerb : public Verb {
     const RestartedProgram program =
         restart(context, selection.module(), snapshot, job, before_start, report.channel());
     report.handed_over();
-    started_ = program.pid;
+    started_ = {program.pid, snapshot.reference.to_string(), selection.name()};
     if (!problem.empty()) context.say(problem);
     for (const std::string& note : program.notes) context.say(note);
     if (check_only_) return kDone;
@@ -179,8 +181,9 @@ class RestartVerb : public Verb {
     if (detach_) {
       if (announcement) announcement->keep();
       report.wait();
-      print_result(context, snapshot, job, selection.name(), program, report.failures());
-      return kDone;
+      // Whoever asked through libcrs gets an answer; the output is the program's.
+      if (answer_to_ < 0) print_result(context, snapshot, job, selection.name(), program, report.failures());
+      return report.failures().empty() ? kDone : kFailed;
     }
     context.say_more(fmt::format("{} runs as process {}", snapshot.reference.to_string(), program.pid));
     signals.block_all();  // SIGCHLD, too, which the component may have let through again
@@ -251,6 +254,7 @@ class RestartVerb : public Verb {
     options.before_start = before_start;
     options.channel = channel;
     options.remembered_path = context.store().remembered_path(job);
+    options.file_mode_mask = context.file_mode_mask;
     options.progress = [&context](const std::string& line) { context.say(line); };
     RestartedProgram program = start(context, module, snapshot, options);
     if (program.wait_pid == 0) program.wait_pid = program.pid;
@@ -262,12 +266,15 @@ class RestartVerb : public Verb {
     try {
       // Whatever the component: the page data that native has is verified while it is loaded, all else now.
       SnapshotReader(snapshot.location).verify_before_restart();
-      const WithoutPipes without_pipes(detach_);
-      return module.restart(snapshot.to_snapshot(), options);
+      // Whoever asked through libcrs goes on beside its child, and reads what it writes.
+      const WithoutPipes without_pipes(detach_ && answer_to_ < 0);
+      Snapshot given = snapshot.to_snapshot();
+      given.cold_start = is_location(target_);
+      return module.restart(given, options);
     } catch (const Error& error) {
       // What somebody has removed meanwhile is not damaged.
       const bool may_be_removed = error.kind() == ErrorKind::Damaged || error.error_number() == ENOENT;
-      if (may_be_removed) context.store().check_present(snapshot.reference);
+      if (may_be_removed && !is_location(target_)) context.store().check_present(snapshot.reference);
       throw;
     }
   }
@@ -306,7 +313,7 @@ class RestartVerb : public Verb {
   std::vector<std::string> variables_;
   double layers_timeout_ = 60;
   int answer_to_ = -1;
-  pid_t started_ = 0;
+  wire::RestartDone started_;
   bool detach_ = false;
   bool replace_ = false;
   bool check_only_ = false;

@@ -95,7 +95,8 @@ void ServiceRequest::run() {
 
 bool ServiceRequest::is_over() const {
   // A stopped program says nothing more.
-  return taker_.layers() || (taker_.committed() && request_.after == AfterCheckpoint::Stop);
+  const bool is_stopped = taker_.committed() && taker_.pictures() && request_.after == AfterCheckpoint::Stop;
+  return taker_.layers() || is_stopped;
 }
 
 void ServiceRequest::take(const wire::Message& message) {

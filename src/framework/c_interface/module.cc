@@ -165,6 +165,7 @@ class RestartWishes {
     handle_.channel = options.channel;
     handle_.set_aside_directory = options.set_aside_directory.c_str();
     handle_.remembered_path = options.remembered_path.c_str();
+    handle_.file_mode_mask = options.file_mode_mask;
     handle_.progress = [](const crs_component_restart_options* handle, const char* line) {
       const RestartWishes& self = *static_cast<RestartWishes*>(handle->context);
       if (!self.options_.progress) return;
