@@ -23,7 +23,7 @@ namespace [[gnu::visibility("default")]] crs {
 // The version of this interface. A component built for another major version is refused.
 struct InterfaceVersion {
   int major = 2;
-  int minor = 1;
+  int minor = 2;
   int patch = 0;
 };
 inline constexpr InterfaceVersion kInterfaceVersion{};
@@ -83,6 +83,8 @@ class SnapshotSink {
   virtual void commit(const SnapshotContents& contents) = 0;
 };
 
+// Stop: another process is left stopped. A component that works inside of the caller lets it go on as with Continue;
+// the service stops it when its layers have been told.
 enum class AfterCheckpoint { Continue, Stop, Kill };
 
 struct CheckpointOptions {
@@ -104,6 +106,17 @@ struct CheckpointOptions {
   // at its next checkpoint: the same for every checkpoint and restart of one job. It may be lost at any time. Empty:
   // there is none.
   std::string remembered_path;
+  // Write only what has changed since an earlier snapshot of the job, as far as the component knows that, and get ready
+  // to know it the next time. Where it is not known, everything is written.
+  bool incremental = false;
+  // With `incremental`: the number of the new snapshot in its job, and the location of the one with a given number;
+  // empty if there is none.
+  std::uint64_t sequence = 0;
+  std::function<std::string(std::uint64_t sequence)> earlier;
+  // How to compress, as the user said it: "none", "zstd", "zstd:LEVEL" or "auto"; empty: as the component likes.
+  std::string compression{};
+  // How many bytes may be written in a second; 0: any number.
+  std::uint64_t write_limit = 0;
 };
 
 struct CheckpointOutcome {
@@ -134,9 +147,15 @@ struct RestartOptions {
   std::string set_aside_directory;
   std::function<void(const std::string&)> progress;  // one line for a person; may be empty
   std::string remembered_path;  // as in CheckpointOptions, of the job that the program is from now on
+  // The file mode creation mask (umask(2)) of a program that begins anew instead of going on where it was. The caller's
+  // own may be another one.
+  mode_t file_mode_mask = 022;
   // Called with the program's id, as RestartedProgram::pid, just before it runs, when nothing is likely to fail any
   // more: from then on it can be found by its job's name, and a signal to the caller is the program's. May be empty.
   std::function<void(pid_t)> before_start;
+  // The program may run before all of its memory is there, if the component and the system can do that unnoticed by the
+  // program; what is damaged then ends it, with a report to standard error. Otherwise a note says why it was not done.
+  bool lazy = false;
 };
 
 // A restarted program. It is running when this is returned.

@@ -38,9 +38,8 @@ struct InitOptions {
   std::string store;
   // The name of the job; empty: the one that `crs run` or `crs restart` gave, else one made of the program's name.
   std::string job;
-  // Whether `crs checkpoint` may ask for snapshots from outside. The service then has a layer "requests", the lowest,
-  // and a thread that blocks all signals. Where no private directory for the socket can be had, the output says so, and
-  // the program goes on without.
+  // Whether `crs checkpoint` may ask for snapshots from outside. The service then has a thread that blocks all signals.
+  // Where no private directory for the socket can be had, the output says so, and the program goes on without.
   bool listen = true;
   // Gets lines for the person in charge, without a newline; empty: standard error, with "crs: " before each.
   std::function<void(const std::string&)> output;
@@ -163,8 +162,9 @@ class SelectedModule {
   std::string name() const;
   Capabilities capabilities() const;
 
-  // Of process `pid`; 0: the caller, which it returns to twice. Continue, Restart or Term; on an Error nothing is left
-  // and the program goes on. `snapshot` then names the new snapshot; its reference is "" where nothing is stored.
+  // Of process `pid`; 0: the caller, which it returns to twice: Continue or Restart (where the caller is to end it does
+  // not return); Continue or Term of another process. On an Error nothing is left and the program goes on. `snapshot`
+  // then names the new snapshot; its reference is "" where nothing is stored.
   State checkpoint(pid_t pid, Snapshot& snapshot, const CheckpointOptions& options = {});
   // As crs::restart() does. `snapshot` is rebuilt from its location where that is all there is (cold_start).
   pid_t restart(Snapshot& snapshot, bool spawn_child, const RestartOptions& options = {});

@@ -63,7 +63,7 @@ std::optional<wire::Connection> connect_to_service(Context& context, pid_t pid) 
 }
 
 ServiceRequest::ServiceRequest(Context& context, wire::Connection& connection, const Target& target,
-                               std::string component, wire::Request request)
+                               std::string component, wire::Request request, Storing storing)
     : context_(context),
       connection_(connection),
       target_(target),
@@ -73,7 +73,8 @@ ServiceRequest::ServiceRequest(Context& context, wire::Connection& connection, c
              {.pid = target.pid,
               .job = target.job,
               .wait_limit = std::chrono::duration_cast<std::chrono::milliseconds>(request_.time_limit),
-              .progress = [this](const std::string& line) { context_.say(line); }}),
+              .progress = [this](const std::string& line) { context_.say(line); },
+              .storing = std::move(storing)}),
       give_up_(Clock::now() + kFirstAnswer) {}
 
 void ServiceRequest::run() {
@@ -95,7 +96,8 @@ void ServiceRequest::run() {
 
 bool ServiceRequest::is_over() const {
   // A stopped program says nothing more.
-  return taker_.layers() || (taker_.committed() && request_.after == AfterCheckpoint::Stop);
+  const bool is_stopped = taker_.committed() && taker_.pictures() && request_.after == AfterCheckpoint::Stop;
+  return taker_.layers() || is_stopped;
 }
 
 void ServiceRequest::take(const wire::Message& message) {

@@ -30,7 +30,7 @@ class TakeVerb : public Verb {
     wire::Connection connection(FileDescriptor(descriptor_), "the program");
     const wire::Peer program = connection.peer();
     if (program.pid == 0) fail(ErrorKind::Failed, "the program's process id cannot be seen");
-    Taker taker(context, connection, {.pid = program.pid, .job = "", .progress = {}});
+    Taker taker(context, connection, {.pid = program.pid, .job = "", .progress = {}, .others = true});
     while (!taker.layers()) {
       const wire::Received received = connection.receive();
       if (received.kind != wire::Received::Kind::Arrived) break;

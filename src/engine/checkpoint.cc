@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "engine/image/process.pb.h"
+#include "engine/pages/process_pages.h"
 #include "engine/passes.h"
 #include "engine/procfs/status.h"
 #include "engine/resources/attributes/attributes.h"
@@ -25,10 +26,12 @@
 #include "engine/resources/threads/clock_waits.h"
 #include "engine/resources/threads/threads.h"
 #include "engine/resources/timers/timers.h"
+#include "engine/short_stop.h"
 #include "engine/suitability/suitability.h"
 #include "engine/tracee/borrowed_process.h"
 #include "engine/tracee/child_signal.h"
 #include "engine/tracee/stop_signals.h"
+#include "engine/tracking/incremental.h"
 
 namespace crs::engine {
 namespace {
@@ -105,6 +108,24 @@ void describe(const image::Process& image, SnapshotContents& contents) {
     contents.excluded.push_back({range.start(), range.end()});
 }
 
+ExtentWriterOptions writer_options(const CheckpointOptions& options) {
+  ExtentWriterOptions result = parse_compression(options.compression);
+  result.bytes_per_second = options.write_limit;
+  return result;
+}
+
+// Null if there cannot be one: then all is read while the program stands still.
+std::unique_ptr<Twin> make_twin(const StoppedProcess& process, const Gadgets& gadgets, RemoteRange& scratch) {
+  try {
+    BorrowedProcess borrowed(process, gadgets);
+    scratch = borrowed.scratch_range();
+    return std::make_unique<Twin>(borrowed);
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::ProgramGone) throw;
+    return nullptr;
+  }
+}
+
 void write_image(const std::string& directory, const image::Process& image) {
   const std::string path = directory + "/process";
   const FileDescriptor file = open_file(path, O_WRONLY | O_CREAT | O_EXCL);
@@ -134,11 +155,29 @@ CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOpti
   refuse_unsuitable(pid, refusals);
   refusals.throw_if_any();
   const FileDescriptor process_descriptor = open_process(pid);
-  const RememberedWaits remembered(options.remembered_path, pid);
-  const Survey survey = passes.run("look", [&] {
+  RememberedWaits remembered(options.remembered_path, pid);
+  Incremental incremental(options);
+  Survey survey = passes.run("look", [&] {
     describe(pid, contents);
+    wait_for_memory(pid, options.remembered_path);
     return Survey(pid);
   });
+  incremental.hide_tracking(pid, survey.memory.areas);
+
+  // Copy what can be copied while it goes on.
+  ExtentWriter writer(sink.location(), kPagesName, writer_options(options));
+  ProcessPages process_pages(writer);
+  ShortStops short_stops(pid, options.remembered_path, remembered, survey.gadgets);
+  const bool continues = incremental.continue_from_earlier(pid, process_pages, contents.warnings);
+  if (options.after == AfterCheckpoint::Continue || continues) {
+    passes.run("copy ahead", [&] {
+      process_pages.copy_ahead(pid, areas_to_copy_ahead(survey.memory, options.exclude),
+                               [&](const auto& action) { short_stops.stop(action); });
+    });
+    survey.memory.writes_tracked = process_pages.tracks();
+    look_again(pid, survey.memory);
+    survey.waits = WaitsBefore(pid);
+  }
 
   // Stop all threads.
   std::optional<StopSignalsBlocked> stop_signals(std::in_place);
@@ -172,10 +211,11 @@ CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOpti
   });
   refusals.throw_if_any();
 
-  // The pages, while the program stands still with nothing borrowed.
-  passes.run("pages",
-             [&] { save_memory_pages(process->memory(), pages, sink.location(), {}, *image.mutable_memory()); });
-  passes.add_bytes(image.memory().page_bytes());
+  // What is left of the pages, while the program stands still with nothing borrowed.
+  passes.run("pages", [&] {
+    process_pages.take(process->memory(), pages,
+                       [&](RemoteRange& scratch) { return make_twin(*process, survey.gadgets, scratch); });
+  });
 
   // The program goes on; what follows is not part of its pause.
   if (options.after == AfterCheckpoint::Continue) {
@@ -184,11 +224,19 @@ CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOpti
     stop_signals.reset();
     keeper.keep();
   }
-  contents.pause_nanoseconds = nanoseconds_since(process->since());
+  contents.pause_nanoseconds =
+      nanoseconds_since(process->since()) + static_cast<std::uint64_t>(short_stops.total().count());
+  passes.run("write pages", [&] {
+    record_pages(incremental.finish(pid, process_pages), *image.mutable_memory());
+    writer.finish();
+  });
+  passes.add_bytes(image.memory().page_bytes());
   describe(image, contents);
   passes.run("write image", [&] { write_image(sink.location(), image); });
   contents.passes = passes.list();
+  contents.parent_sequence = incremental.parent_sequence();
   sink.commit(contents);
+  incremental.keep();
 
   // Only now that the snapshot is safe may the program be stopped or ended.
   CheckpointOutcome outcome;

@@ -130,7 +130,7 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
   // Memory, then threads, then what belongs to each of them.
   MemoryRestore memory(context, image.memory(), numbers.memory);
   passes.run("memory areas", [&] { memory.map_areas(); });
-  passes.run("pages", [&] { memory.load_pages(); });
+  passes.run("pages", [&] { options.lazy ? memory.load_pages_lazily() : memory.load_pages(); });
   passes.add_bytes(image.memory().page_bytes());
   passes.run("threads", [&] { threads.create(context, plan.thread_ids); });
   passes.run("memory settings", [&] { memory.finish(); });

@@ -100,7 +100,7 @@ pid_t restart(const std::string& reference, bool spawn_child, const ProgramResta
   const RestartRequest request{reference, options.ids, options.changed_files};
   const HelperOptions& helper = program().selected().helper();
   const std::optional<RestartNews> news = service().news();
-  if (spawn_child) return restart_as_child(request, helper, news);
+  if (spawn_child) return restart_as_child(request, helper, news).pid;
   check_restart(request, helper, news);
   const CriticalSections::Closed closed(service().critical_sections(), time_limit, {});
   become_restarted(request, helper, news);

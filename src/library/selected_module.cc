@@ -31,21 +31,34 @@ State SelectedModule::checkpoint(pid_t pid, Snapshot& snapshot, const Checkpoint
     return std::make_shared<wire::Connection>(start_helper(helper.program, arguments, environment_now(std::nullopt)));
   });
   place->prepared({});
-  const CheckpointOutcome outcome = module().checkpoint(pid == ::getpid() ? 0 : pid, place->sink(), options);
+  const bool is_caller = pid == 0 || pid == ::getpid();
+  const CheckpointOutcome outcome = module().checkpoint(is_caller ? 0 : pid, place->sink(), options);
   snapshot.component = name();
   snapshot.reference = place->reference();
-  snapshot.location = snapshot.reference.empty() ? "" : place->sink().location();
+  snapshot.location = place->final_location();
   snapshot.cold_start = false;
+  const bool stops = is_caller && outcome.state == State::Continue && options.after == AfterCheckpoint::Stop;
+  if (stops) place->stop_when_finished();
   place->finished({}, {});
+  if (is_caller && outcome.state == State::Term) place->end_process();
   return outcome.state;
 }
 
 pid_t SelectedModule::restart(Snapshot& snapshot, bool spawn_child, const RestartOptions& options) {
+  if (!snapshot.cold_start && snapshot.reference.empty()) {
+    fail(ErrorKind::Usage, "there is no snapshot to restart: component {} stored none, or it is not named", name());
+  }
   // Whoever has only the location says so, and crs reads the rest from the manifest.
   const RestartRequest request{snapshot.cold_start ? snapshot.location : snapshot.reference, options.ids,
                                options.changed_files};
   const HelperOptions& helper = parts_->selected.helper();
-  if (spawn_child) return restart_as_child(request, helper, std::nullopt);
+  if (spawn_child) {
+    const RestartedChild child = restart_as_child(request, helper, std::nullopt);
+    snapshot.component = child.component;
+    snapshot.reference = child.reference;
+    snapshot.cold_start = false;
+    return child.pid;
+  }
   check_restart(request, helper, std::nullopt);
   become_restarted(request, helper, std::nullopt);
 }

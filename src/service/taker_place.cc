@@ -44,6 +44,7 @@ class TakerPlace final : public SnapshotPlace, public PictureSink {
   void prepared(const std::vector<LayerTime>& layers) override { layers_ = layers; }
   SnapshotSink& sink() override { return *this; }
   std::string reference() const override { return complete_ ? location_.reference : ""; }
+  std::string final_location() const override { return complete_ ? location_.final_location : ""; }
   std::optional<RestartNews> news() const override { return news_; }
 
   const std::string& location() const override {
@@ -58,7 +59,8 @@ class TakerPlace final : public SnapshotPlace, public PictureSink {
     complete_ = true;
   }
 
-  CheckpointOutcome picture(const CheckpointOptions& options) override;
+  CheckpointOutcome picture(pid_t pid, const CheckpointOptions& options) override;
+  void stop_when_finished() override { stops_ = !pictured_; }
   void finished(const std::vector<LayerTime>& layers, const std::vector<std::string>& failures) override;
   // Where a taker takes the picture, it does that itself; a component that works in the program cannot before its
   // layers know.
@@ -79,6 +81,9 @@ class TakerPlace final : public SnapshotPlace, public PictureSink {
   mutable wire::Location location_;
   bool complete_ = false;
   bool ends_ = false;
+  bool stops_ = false;
+  bool pictured_ = false;  // the taker does with the process what is to be done
+  pid_t subject_ = 0;      // of the picture; 0: this process
   std::optional<RestartNews> news_;
 };
 
@@ -98,7 +103,8 @@ void TakerPlace::begin() const {
                                                  .component_version = taken_by_.component_version,
                                                  .interface_version = taken_by_.interface_version,
                                                  .job = job_,
-                                                 .layers = layers_}));
+                                                 .layers = layers_,
+                                                 .pid = subject_}));
   location_ = wire::expect<wire::Location>(answer());
 }
 
@@ -113,7 +119,9 @@ CheckpointOutcome TakerPlace::outcome_of(const wire::Message& message) {
   return {outcome.state, outcome.pause_nanoseconds};
 }
 
-CheckpointOutcome TakerPlace::picture(const CheckpointOptions& options) {
+CheckpointOutcome TakerPlace::picture(pid_t pid, const CheckpointOptions& options) {
+  subject_ = pid;
+  pictured_ = true;
   begin();
   const ProcessMark before(connection_->number());
   connection_->send(wire::to_message(wire::Picture{.after = options.after,
@@ -127,7 +135,7 @@ CheckpointOutcome TakerPlace::picture(const CheckpointOptions& options) {
   try {
     message = answer();
   } catch (const Error&) {
-    if (ProcessMark(connection_->number()) == before) throw;
+    if (pid != 0 || ProcessMark(connection_->number()) == before) throw;
     // Restarted by one who has nothing to say.
     complete_ = true;
     return {State::Restart, 0};
@@ -138,11 +146,14 @@ CheckpointOutcome TakerPlace::picture(const CheckpointOptions& options) {
 }
 
 void TakerPlace::finished(const std::vector<LayerTime>& layers, const std::vector<std::string>& failures) {
-  if (connection_ == nullptr) return;
+  if (connection_ == nullptr) {
+    if (stops_) ::kill(::getpid(), SIGSTOP);
+    return;
+  }
   try {
-    connection_->send(wire::to_message(wire::Layers{layers, failures}));
-    // Who took the snapshot ends this process now.
-    if (ends_) static_cast<void>(connection_->receive(Clock::now() + kLongestEnd));
+    connection_->send(wire::to_message(wire::Layers{layers, failures, stops_}));
+    // Who took the snapshot ends or stops this process now.
+    if (ends_ || stops_) static_cast<void>(connection_->receive(Clock::now() + kLongestEnd));
   } catch (const Error&) {
     // Nobody wants to know. The snapshot is complete, or the program runs again, all the same.
   }

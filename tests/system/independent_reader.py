@@ -192,7 +192,7 @@ ENVELOPES = Schema(
             1: ("offset", False, "uint64"), 2: ("stored_bytes", False, "uint64"), 3: ("payload_bytes", False, "uint64"),
             4: ("encoding", False, "uint32"), 5: ("checksum", False, "bytes"), 6: ("tag", False, "bytes"), 7: ("source", False, "uint64"),
         },
-        "PageRuns": {1: ("runs", True, "uint64")},
+        "PageRuns": {1: ("runs", True, "uint64"), 2: ("replaced", True, "uint64")},
     },
     {},
 )
@@ -246,14 +246,24 @@ def read_index(data, data_files_bytes):
     return extents
 
 
-def page_numbers(tag):
-    """All pages of a tag, in order."""
-    runs, page, numbers = ENVELOPES.parse("PageRuns", tag)["runs"], 0, []
-    need(len(runs) % 2 == 0, "half a run")
-    for gap, length in zip(runs[::2], runs[1::2]):
+def numbers_of(pairs):
+    """What pairs of a gap and a length stand for, in order."""
+    page, numbers = 0, []
+    need(len(pairs) % 2 == 0, "half a run")
+    for gap, length in zip(pairs[::2], pairs[1::2]):
         need(1 <= length <= MAXIMUM_PAYLOAD // PAGE_BYTES and gap < 1 << 51, "a run that cannot be")
         numbers += range(page + gap, page + gap + length)
         page += gap + length
+    return numbers
+
+
+def page_numbers(tag):
+    """All pages of a tag, in order; None in the place of one that does not count."""
+    message = ENVELOPES.parse("PageRuns", tag)
+    numbers = numbers_of(message["runs"])
+    for place in numbers_of(message["replaced"]):
+        need(place < len(numbers), "a replaced page behind the payload's end")
+        numbers[place] = None
     return numbers
 
 
@@ -281,7 +291,7 @@ class Snapshot:
             need(file["verified_by"] or xxh3_128(self.files[name]) == file["checksum"], f"the checksum of {name}")
         self.check_nothing_else()
         self.process = schema_of_page().parse("Process", self.files["process"])
-        self.pages = {}
+        self.pages, self.replaced = {}, 0
         for file in self.manifest["files"]:
             base, _, source = file["name"].decode().partition("@")
             need(file["verified_by"] in (b"", f"{base}.index".encode()), "who verifies whom")
@@ -302,6 +312,9 @@ class Snapshot:
             numbers = page_numbers(tag)
             need(len(numbers) * PAGE_BYTES == len(payload), "a list of pages that does not fit its payload")
             for place, number in enumerate(numbers):
+                if number is None:
+                    self.replaced += 1
+                    continue
                 need(number not in self.pages, f"page {number:#x} twice")
                 kind = self.area_at(number * PAGE_BYTES)["kind"]
                 need(kind in ("ANONYMOUS", "PRIVATE_FILE", "SHARED_MEMORY"), f"a page of {kind}")

@@ -21,8 +21,9 @@ REMEASURE = 100  # kills
 LATEST = 1.1  # of that duration: the last moments fall behind the end, and are drawn again
 LEAST_HELD = 0.1  # of the kills must meet a program that is held, or this test says little
 
-# Threads in groups of 11, and one: the kills for each.
-KILLS = {1: 400, 3: 100}
+# Threads in groups of 11, and one: the kills for each, and how many MiB of memory the program has: so much that it is copied while the
+# program runs, or so little that it is not.
+KILLS = {1: (400, 8), 3: (100, 0)}
 
 
 class Kills:
@@ -109,10 +110,10 @@ def restart_from_new_snapshot(workspace, program):
     program.check_goes_on()
 
 
-def survive(options, user, groups, kills, seed):
+def survive(options, user, groups, kills, memory, seed):
     with Workspace(options.crs, user, options.verbose, store_in_memory=True) as workspace:
         # A kill may cost one wait an EINTR, in the instant in which its thread is borrowed (docs/limits.md).
-        program = SelfCheck(workspace, options.subjects, JOB, groups, interruptions=kills)
+        program = SelfCheck(workspace, options.subjects, JOB, groups, interruptions=kills, memory=memory)
         first = Kills(workspace, program, seed)
         first.kill(kills - kills // 2)
         first.report()
@@ -137,20 +138,28 @@ def main():
     parser.add_argument("--user", choices=["root", "ordinary"])
     parser.add_argument("--groups", type=int, help="groups of threads")
     parser.add_argument("--kills", type=int, help="for each user and number of threads")
+    parser.add_argument("--memory", type=int, default=8, help="with --groups: MiB of memory")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "little"))
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
     print(f"--seed {options.seed}", flush=True)
     users = [options.user] if options.user else users_to_test()
-    all_groups = {options.groups: options.kills or 100} if options.groups else KILLS
+    all_groups = {options.groups: (options.kills or 100, options.memory)} if options.groups else KILLS
     # One user who is not root must see all the kills, too.
     share = 2 / len(users)
     cases = []
     for user in users:
-        for groups, kills in all_groups.items():
+        for groups, (kills, memory) in all_groups.items():
             kills = options.kills or int(kills * share)
-            name = f"{kills} kills as {user}, {11 * groups + 1} threads"
-            cases.append((name, lambda user=user, groups=groups, kills=kills: survive(options, user, groups, kills, options.seed)))
+            name = f"{kills} kills as {user}, {11 * groups + 1} threads, {memory} MiB"
+            cases.append(
+                (
+                    name,
+                    lambda user=user, groups=groups, kills=kills, memory=memory: survive(
+                        options, user, groups, kills, memory, options.seed
+                    ),
+                )
+            )
     run_cases(cases)
 
 

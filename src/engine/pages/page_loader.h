@@ -18,20 +18,24 @@ class PageLoader {
 
   std::uint64_t pages() const noexcept { return pages_; }
 
+  std::size_t extents() const noexcept { return extents_.size(); }
+  const PageRuns& runs(std::size_t extent) const { return extents_.at(extent).runs; }
+
   // Of each of `areas` (ascending, without overlaps): whether there is a page for it.
   std::vector<bool> touched(const std::vector<RemoteRange>& areas) const;
 
   // Writes every page into `target`, whose areas must exist and be writable, on `threads` threads (0: as many as there
   // are cores). Each extent is verified before it is written. Throws.
   void load(const RemoteMemory& target, unsigned threads = 0) const;
+  // The same of some extents.
+  void load(const RemoteMemory& target, std::vector<std::size_t> extents, unsigned threads = 0) const;
+
+  // The content of one extent's pages, verified; it lies in `buffer`.
+  std::span<const std::byte> read(std::size_t extent, std::vector<std::byte>& buffer) const;
 
  private:
-  // `buffer` is for the payload: fresh memory for each would cost more than reading into it.
-  void load_extent(std::size_t number, const RemoteMemory& target, std::vector<std::byte>& buffer) const;
-
   const ExtentReader* reader_;
-  std::vector<PageRuns> runs_;           // of each extent
-  std::vector<std::size_t> by_address_;  // the numbers of the extents
+  std::vector<ExtentPages> extents_;
   std::uint64_t pages_ = 0;
 };
 

@@ -15,6 +15,7 @@
 #include "base/io.h"
 #include "engine/newborn/newborn.h"
 #include "engine/pages/page_scan.h"
+#include "engine/pages/process_pages.h"
 #include "engine/resources/descriptors/content_objects.h"
 #include "engine/resources/memory/memory.h"
 #include "engine/tracee/borrowed_process.h"
@@ -77,7 +78,11 @@ class RoundTripTest : public ::testing::Test {
     image::Memory image;
     const std::vector<PageArea> pages = capture_memory(context, survey, image);
     refusals.throw_if_any();
-    save_memory_pages(process.memory(), pages, directory_ + "/snapshot", {.compression = Compression::Zstd}, image);
+    ExtentWriter writer(directory_ + "/snapshot", kPagesName, {.compression = Compression::Zstd});
+    ProcessPages process_pages(writer);
+    process_pages.take(process.memory(), pages);
+    record_pages(process_pages.finish(), image);
+    writer.finish();
     return image;
   }
 

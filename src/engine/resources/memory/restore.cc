@@ -16,6 +16,7 @@
 #include "engine/resources/memory/future_locks.h"
 #include "engine/resources/memory/kernel_areas.h"
 #include "engine/resources/memory/layout.h"
+#include "engine/resources/memory/lazy_pages.h"
 #include "engine/resources/memory/mapping_descriptors.h"
 #include "engine/resources/memory/memory.h"
 #include "engine/resources/memory/page_data.h"
@@ -198,6 +199,17 @@ void MemoryRestore::map_areas() {
 }
 
 void MemoryRestore::load_pages() { loader_.load(context_.memory); }
+
+void MemoryRestore::load_pages_lazily() {
+  const std::string obstacle = obstacle_to_lazy_pages();
+  if (!obstacle.empty()) {
+    context_.notes.push_back(fmt::format("all memory was loaded before the program began: {}", obstacle));
+    return load_pages();
+  }
+  const LazyPages lazy = choose_lazy_pages(image_, loader_);
+  loader_.load(context_.memory, lazy.others);
+  if (!lazy.extents.empty()) start_pager(context_, lazy, loader_, reader_.descriptors());
+}
 
 void MemoryRestore::finish() {
   std::vector<bool> changed;

@@ -29,6 +29,8 @@ class RememberedWaits {
   // The wait that thread `tid`, which has gone to sleep `sleeps` times so far, is still in; null if that is not
   // certain.
   const RememberedWait* find(pid_t tid, std::uint64_t sleeps) const;
+  // When the threads have been stopped and let go once more by this process.
+  void replace(std::vector<RememberedWait> waits) { waits_ = std::move(waits); }
 
  private:
   std::vector<RememberedWait> waits_;
@@ -50,6 +52,7 @@ class WaitsKeeper {
   void look() noexcept;
   // At any time after that.
   void keep() noexcept;
+  const std::vector<RememberedWait>& waits() const noexcept { return waits_; }
 
  private:
   std::string path_;
