@@ -11,6 +11,11 @@
 
 namespace crs::cli {
 
+// Makes this process the one that adopts the orphans of the program that it is about to start (PR_SET_CHILD_SUBREAPER
+// of prctl(2)), and known as that (engine/procfs/tree.h): they stay in reach of a checkpoint. ForegroundProgram takes
+// away those that end.
+void adopt_orphans();
+
 // Not thread-safe. All signals of this process must be blocked (SignalState::block_all), so that each is seen here.
 //
 // Signals: what another process sends to crs is sent on to the program. What the terminal sends goes to the whole

@@ -263,6 +263,7 @@ class RestartVerb : public Verb {
       // Whatever the component: the page data that native has is verified while it is loaded, all else now.
       SnapshotReader(snapshot.location).verify_before_restart();
       const WithoutPipes without_pipes(detach_);
+      if (!detach_ && !replace_ && !check_only_) adopt_orphans();
       return module.restart(snapshot.to_snapshot(), options);
     } catch (const Error& error) {
       // What somebody has removed meanwhile is not damaged.

@@ -78,6 +78,7 @@ class RunVerb : public Verb {
     signals.block_all();
     TerminalSettings terminal_settings;
     std::optional<Announcement> announcement;
+    adopt_orphans();
     const pid_t pid = launch(start, signals, [&](pid_t child) {
       const std::string job = job_.empty() ? default_job_name(start.plan.application, child) : job_;
       announcement.emplace(context.store(), job, child);

@@ -181,6 +181,7 @@ ENVELOPES = Schema(
         "Program": {
             1: ("pid", False, "int32"), 2: ("threads", False, "uint32"), 3: ("executable", False, "bytes"),
             4: ("command_line", True, "bytes"), 5: ("working_directory", False, "bytes"), 6: ("cpu_features", True, "bytes"),
+            7: ("processes", False, "uint32"),
         },
         "File": {
             1: ("name", False, "bytes"), 2: ("size", False, "uint64"), 3: ("checksum", False, "bytes"), 4: ("verified_by", False, "bytes"),
@@ -191,7 +192,7 @@ ENVELOPES = Schema(
             1: ("offset", False, "uint64"), 2: ("stored_bytes", False, "uint64"), 3: ("payload_bytes", False, "uint64"),
             4: ("encoding", False, "uint32"), 5: ("checksum", False, "bytes"), 6: ("tag", False, "bytes"), 7: ("source", False, "uint64"),
         },
-        "PageRuns": {1: ("runs", True, "uint64")},
+        "PageRuns": {1: ("runs", True, "uint64"), 2: ("process", False, "uint32")},
     },
     {},
 )
@@ -272,7 +273,8 @@ class Snapshot:
             need(len(self.files[name]) == file["size"], f"the size of {name}")
             need(file["verified_by"] or xxh3_128(self.files[name]) == file["checksum"], f"the checksum of {name}")
         self.check_nothing_else()
-        self.process = schema_of_page().parse("Process", self.files["process"])
+        self.tree = schema_of_page().parse("Tree", self.files["process"])
+        self.process = self.tree["processes"][0]
         self.pages = {}
         for file in self.manifest["files"]:
             if file["verified_by"]:
@@ -330,7 +332,7 @@ class Snapshot:
 
     def content(self, index):
         """The content of an unlinked file or a memfd."""
-        item = self.process["descriptors"]["objects"][index]
+        item = self.tree["descriptors"]["objects"][index]
         content, stored, position = bytearray(item["size"]), self.files[item["content"].decode()] if item["data"] else b"", 0
         for extent in item["data"]:
             need(extent["offset"] + extent["bytes"] <= item["size"], "content beyond the end")
@@ -341,6 +343,6 @@ class Snapshot:
 
     def description(self, number):
         """The open file description behind a descriptor's number."""
-        descriptors = self.process["descriptors"]
+        descriptors = self.tree["descriptors"]
         [index] = [entry["description"] for entry in descriptors["descriptors"] if entry["number"] == number]
         return descriptors["descriptions"][index]

@@ -1,6 +1,7 @@
 #include "engine/pages/page_loader.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "base/error.h"
 #include "base/parallel.h"
@@ -36,13 +37,25 @@ PageRuns checked_runs(const Extent& extent, const PageRuns& allowed) {
   return runs;
 }
 
+std::vector<std::size_t> all_of(const ExtentReader& reader) {
+  std::vector<std::size_t> numbers(reader.extents().size());
+  std::iota(numbers.begin(), numbers.end(), 0);
+  return numbers;
+}
+
 }  // namespace
 
-PageLoader::PageLoader(const ExtentReader& reader, const std::vector<RemoteRange>& allowed) : reader_(&reader) {
+PageLoader::PageLoader(const ExtentReader& reader, const std::vector<RemoteRange>& allowed)
+    : PageLoader(reader, allowed, all_of(reader)) {}
+
+PageLoader::PageLoader(const ExtentReader& reader, const std::vector<RemoteRange>& allowed,
+                       std::span<const std::size_t> extents)
+    : reader_(&reader), extents_(extents.begin(), extents.end()) {
   const PageRuns places = merged(allowed);
-  for (const Extent& extent : reader.extents()) {
+  for (const std::size_t number : extents_) {
+    const Extent& extent = reader.extents()[number];
     runs_.push_back(
-        in_context(fmt::format("page data, extent {}", runs_.size()), [&] { return checked_runs(extent, places); }));
+        in_context(fmt::format("page data, extent {}", number), [&] { return checked_runs(extent, places); }));
     pages_ += extent.payload_bytes / kPageSize;
   }
 }
@@ -63,8 +76,8 @@ void PageLoader::load(const RemoteMemory& target, unsigned threads) const {
   for_each_in_parallel(
       runs_.size(),
       [&](std::size_t number) {
-        std::vector<std::byte> payload(reader_->extents()[number].payload_bytes);
-        reader_->read(number, payload);
+        std::vector<std::byte> payload(reader_->extents()[extents_[number]].payload_bytes);
+        reader_->read(extents_[number], payload);
         write_runs(target, runs_[number], payload);
       },
       threads);

@@ -1,7 +1,9 @@
 // From extents back into the memory of a process: the inverse of page_saver.h.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "engine/pages/page_runs.h"
@@ -14,6 +16,9 @@ class PageLoader {
  public:
   // `reader` must outlive this. Checks that the tag of every extent fits its payload and that every page lies in one of
   // `allowed` (ascending, without overlaps); throws an Error of kind Damaged. Nothing is read yet.
+  // `extents`: the numbers of those that are this process's.
+  PageLoader(const ExtentReader& reader, const std::vector<RemoteRange>& allowed, std::span<const std::size_t> extents);
+  // Of all its extents.
   PageLoader(const ExtentReader& reader, const std::vector<RemoteRange>& allowed);
 
   std::uint64_t pages() const noexcept { return pages_; }
@@ -27,7 +32,8 @@ class PageLoader {
 
  private:
   const ExtentReader* reader_;
-  std::vector<PageRuns> runs_;  // of each extent
+  std::vector<std::size_t> extents_;
+  std::vector<PageRuns> runs_;  // of each of these
   std::uint64_t pages_ = 0;
 };
 

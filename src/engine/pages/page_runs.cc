@@ -24,8 +24,9 @@ std::uint64_t total_bytes(std::span<const RemoteRange> runs) {
   return total;
 }
 
-std::string encode_runs(std::span<const RemoteRange> runs) {
+std::string encode_runs(std::span<const RemoteRange> runs, std::uint32_t process) {
   image::PageRuns message;
+  message.set_process(process);
   RemoteAddress end;
   for (const RemoteRange& run : runs) {
     message.add_runs((run.start - end) / kPageSize);
@@ -33,6 +34,13 @@ std::string encode_runs(std::span<const RemoteRange> runs) {
     end = run.end;
   }
   return message.SerializeAsString();
+}
+
+std::uint32_t process_of(std::string_view tag) {
+  image::PageRuns message;
+  if (!message.ParseFromArray(tag.data(), static_cast<int>(tag.size())))
+    fail(ErrorKind::Damaged, "the list of its pages cannot be read");
+  return message.process();
 }
 
 PageRuns decode_runs(std::string_view tag) {

@@ -121,7 +121,7 @@ void read_batch(const RemoteMemory& source, const Batch& batch, std::vector<std:
 }  // namespace
 
 SavedPages save_page_areas(const RemoteMemory& source, std::span<const PageArea> areas, ExtentWriter& writer,
-                           unsigned threads) {
+                           std::uint32_t process, unsigned threads) {
   Batches batches(source.pid(), areas);
   std::atomic<std::uint64_t> pages = 0;
   std::atomic<std::uint64_t> zero_pages = 0;
@@ -135,7 +135,7 @@ SavedPages save_page_areas(const RemoteMemory& source, std::span<const PageArea>
       if (batch.like.starts_zero) batch.runs = drop_zeros(batch.runs, bytes);
       pages += bytes.size() / kPageSize;
       zero_pages += looked_at - bytes.size() / kPageSize;
-      if (!bytes.empty()) writer.append(bytes, encode_runs(batch.runs));
+      if (!bytes.empty()) writer.append(bytes, encode_runs(batch.runs, process));
     }
   };
   run_in_parallel(

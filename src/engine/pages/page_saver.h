@@ -39,9 +39,9 @@ struct SavedPages {
   PageRuns guards;               // pages of `Own` areas that are guards (MADV_GUARD_INSTALL)
 };
 
-// Appends the pages of `areas` (ascending) to `writer`, which is not finished. The process must not run meanwhile.
-// `threads` 0: as many as there are cores. Throws.
+// Appends the pages of `areas` (ascending) to `writer`, which is not finished, as those of process `process` of the
+// tree. The process must not run meanwhile. `threads` 0: as many as there are cores. Throws.
 SavedPages save_page_areas(const RemoteMemory& source, std::span<const PageArea> areas, ExtentWriter& writer,
-                           unsigned threads = 0);
+                           std::uint32_t process = 0, unsigned threads = 0);
 
 }  // namespace crs::engine

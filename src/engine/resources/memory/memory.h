@@ -10,13 +10,16 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "engine/pages/page_data.h"
 #include "engine/pages/page_loader.h"
 #include "engine/pages/page_saver.h"
 #include "engine/resources/context.h"
 #include "engine/resources/memory/memory.pb.h"
+#include "engine/resources/memory/shared_objects.h"
 #include "engine/resources/memory/smaps.h"
 #include "store/extents/extent_file.h"
 
@@ -39,10 +42,11 @@ MemorySurvey look_at_memory(pid_t pid);
 // are added to context.refusals.
 std::vector<PageArea> capture_memory(CaptureContext& context, const MemorySurvey& survey, image::Memory& image);
 
-// Writes the page data into `directory` and completes the image with what only the pages tell. `source` is the process
-// that was captured, not running meanwhile; needs no borrowed thread.
-void save_memory_pages(const RemoteMemory& source, const std::vector<PageArea>& pages, const std::string& directory,
-                       const ExtentWriterOptions& options, image::Memory& image);
+// Appends the page data to `writer`, which is not finished, and completes the image with what only the pages tell.
+// `source` is the process that was captured, index `process` in the tree, not running meanwhile; needs no borrowed
+// thread.
+void save_memory_pages(const RemoteMemory& source, const std::vector<PageArea>& pages, ExtentWriter& writer,
+                       std::uint32_t process, image::Memory& image);
 
 // Every range of addresses that the image's areas (vDSO and vvar included) will occupy, ascending. The restart command
 // chooses the newborn's reserved range (RestoreContext::reserved) outside them.
@@ -50,7 +54,10 @@ std::vector<RemoteRange> occupied_ranges(const image::Memory& memory);
 
 // `content_objects`: how many there are in the image. Throws Damaged for an image that cannot be; otherwise what stands
 // in the way: files missing, replaced or shorter, limits, too little memory.
-void check_memory(CheckContext& context, const image::Memory& image, std::uint32_t content_objects);
+void check_memory(CheckContext& context, const image::Memory& image, std::uint32_t content_objects,
+                  const PageData& pages, std::uint32_t process = 0);
+// Whether there is enough for all of them. Throws what is missing.
+void check_memory_supply(std::span<const image::Memory* const> memories);
 
 // How many descriptors restore_memory_inside() needs, from `first_number` on. These numbers must be free, above all of
 // the image's, and not below first_private_descriptor + private_descriptors_needed(image.descriptors()); RLIMIT_NOFILE
@@ -65,8 +72,9 @@ class AreaSettings;
 // The passes of the restore from outside, in this order, before activate_descriptors().
 class MemoryRestore {
  public:
-  // Reads the index of the page data. `context` and `image` must outlive this.
-  MemoryRestore(RestoreContext& context, const image::Memory& image, int first_number);
+  // All must outlive this.
+  MemoryRestore(RestoreContext& context, const image::Memory& image, const PageData& pages, const SharedPlaces& shared,
+                int first_number);
   ~MemoryRestore();
 
   // Replaces all memory of the newborn but context.reserved by the image's areas, still empty. The newborn must have no
@@ -84,8 +92,8 @@ class MemoryRestore {
 
   RestoreContext& context_;
   const image::Memory& image_;
+  const SharedPlaces& shared_;
   int first_number_;
-  ExtentReader reader_;
   PageLoader loader_;
   std::vector<bool> filled_;  // of each area: there is page data for it
   std::unique_ptr<AreaSettings> settings_;

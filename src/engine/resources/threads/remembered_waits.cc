@@ -105,18 +105,21 @@ WaitsKeeper::~WaitsKeeper() {
 
 void WaitsKeeper::look() noexcept {
   waits_.clear();
-  for (const StoppedThread& thread : process_.threads()) {
-    if (!thread.wait || !thread.wait->remaining) continue;
-    try {
-      waits_.push_back({thread.tid, thread.wait->call, thread.wait->end, sleeps_of(thread.tid)});
-    } catch (const std::exception&) {  // it has ended
+  for (const StoppedTree::Member& member : tree_.members()) {
+    if (!member.process) continue;
+    for (const StoppedThread& thread : member.process->threads()) {
+      if (!thread.wait || !thread.wait->remaining) continue;
+      try {
+        waits_.push_back({thread.tid, thread.wait->call, thread.wait->end, sleeps_of(thread.tid)});
+      } catch (const std::exception&) {  // it has ended
+      }
     }
   }
 }
 
 void WaitsKeeper::keep() noexcept {
   kept_ = true;
-  remember_waits(path_, process_.pid(), waits_);
+  remember_waits(path_, tree_.members().front().pid, waits_);
 }
 
 }  // namespace crs::engine

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/tracee/stopped_process.h"
+#include "engine/tracee/stopped_tree.h"
 
 namespace crs::engine {
 
@@ -24,7 +24,7 @@ struct RememberedWait {
 
 class RememberedWaits {
  public:
-  // Of process `pid`. Never throws: what cannot be read is not known.
+  // Of process `pid` and its descendants. Never throws: what cannot be read is not known.
   RememberedWaits(const std::string& path, pid_t pid) noexcept;
   // The wait that thread `tid`, which has gone to sleep `sleeps` times so far, is still in; null if that is not
   // certain.
@@ -37,11 +37,11 @@ class RememberedWaits {
 // Replaces what is remembered. Never throws: a wait that is not remembered is only less exact after the next restart.
 void remember_waits(const std::string& path, pid_t pid, const std::vector<RememberedWait>& waits) noexcept;
 
-// Remembers the limited waits of a stopped process when its threads are let go, also if a checkpoint fails.
+// Remembers the limited waits of stopped processes when their threads are let go, also if a checkpoint fails.
 class WaitsKeeper {
  public:
-  // `process` outlives this.
-  WaitsKeeper(std::string path, const StoppedProcess& process) : path_(std::move(path)), process_(process) {}
+  // The tree outlives this.
+  WaitsKeeper(std::string path, const StoppedTree& tree) : path_(std::move(path)), tree_(tree) {}
   ~WaitsKeeper();
   WaitsKeeper(const WaitsKeeper&) = delete;
   WaitsKeeper& operator=(const WaitsKeeper&) = delete;
@@ -53,7 +53,7 @@ class WaitsKeeper {
 
  private:
   std::string path_;
-  const StoppedProcess& process_;
+  const StoppedTree& tree_;
   std::vector<RememberedWait> waits_;
   bool kept_ = false;
 };
