@@ -67,6 +67,8 @@ struct SnapshotContents {
   std::vector<std::string> cpu_features;  // that the restart's processor must have
   std::vector<MemoryRange> excluded{};    // what of CheckpointOptions::exclude was left out, ascending
   std::uint32_t processes = 1;            // how many there are, the root, its descendants and zombies
+  // The sequence number of the earlier snapshot of the job whose files this one goes on to use; 0: none.
+  std::uint64_t parent_sequence = 0;
 };
 
 // A snapshot in the making: a private directory that becomes visible only by commit().

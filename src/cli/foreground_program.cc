@@ -58,17 +58,16 @@ bool ForegroundProgram::reached_program(const siginfo_t& signal) const {
 }
 
 int ForegroundProgram::wait() {
-  // The program may have ended or stopped before its signals were waited for.
-  if (handle_children() == Progress::Ended) return exit_status_;
   sigset_t all;
   ::sigfillset(&all);
   while (true) {
-    siginfo_t signal{};
-    if (::sigwaitinfo(&all, &signal) > 0 && signal.si_signo != SIGCHLD) handle(signal);
+    // Looked at before the first signal, too: the program may have ended or stopped before signals were waited for.
     if (handle_children() == Progress::Ended) return exit_status_;
     // Of a program that is not our child, its parent's SIGCHLD says that it has stopped but not by which signal; the
     // terminal's own comes to us as well if it is in our group.
     if (wait_pid_ != pid_ && stopped()) stop_along(terminal_stop_ != 0 ? terminal_stop_ : SIGSTOP);
+    siginfo_t signal{};
+    if (::sigwaitinfo(&all, &signal) > 0 && signal.si_signo != SIGCHLD) handle(signal);
   }
 }
 

@@ -62,7 +62,8 @@ class ListVerb : public Verb {
       return fmt::format("{:<{}}  damaged: {}\n", reference, width, printable(snapshot.damage->what()));
     const store::Manifest& manifest = snapshot.manifest;
     return fmt::format("{:<{}}  {}  {:>8}  {:>8}  {:>9}  {}\n", reference, width, local_time(manifest.taken_at()),
-                       human_bytes(manifest.memory_bytes()), human_bytes(manifest.stored_bytes()),
+                       human_bytes(manifest.memory_bytes()),
+                       human_bytes(manifest.stored_bytes() - manifest.shared_bytes()),
                        human_seconds(manifest.pause_nanoseconds()), printable(command_of(manifest)));
   }
 

@@ -15,12 +15,12 @@ class RemoveVerb : public Verb {
   std::string summary() const override { return "Remove snapshots"; }
   std::string usage() const override { return "remove [OPTIONS] JOB@SEQ...  |  remove [OPTIONS] --all JOB"; }
   std::string description() const override {
-    return "Removes the snapshots that are named, or with --all every snapshot of a job. A snapshot that a later one\n"
-           "needs stays. Parts of your files that restarts set aside are never removed.";
+    return "Removes the snapshots that are named, or with --all every snapshot of a job. Later snapshots keep what\n"
+           "they share with them. Parts of your files that restarts set aside are never removed.";
   }
   std::string footer() const override {
     return "\nExample:\n  crs remove sim@1 sim@2\n  crs remove --all sim\n\n"
-           "Exit statuses:\n  0  done\n  1  failed, or a later snapshot needs it\n  2  wrong usage\n  3  no such "
+           "Exit statuses:\n  0  done\n  1  failed\n  2  wrong usage\n  3  no such "
            "snapshot or job\n";
   }
   std::string action() const override {

@@ -109,6 +109,8 @@ void add_program(Lines& lines, const store::Manifest& manifest) {
 void add_figures(Lines& lines, const store::Manifest& manifest) {
   lines.add("memory", fmt::format("{} ({} bytes)", human_bytes(manifest.memory_bytes()), manifest.memory_bytes()));
   lines.add("stored", fmt::format("{} ({} bytes)", human_bytes(manifest.stored_bytes()), manifest.stored_bytes()));
+  if (manifest.shared_bytes() > 0)
+    lines.add("shared", fmt::format("{} of it with earlier snapshots", human_bytes(manifest.shared_bytes())));
   lines.add("paused for", human_seconds(manifest.pause_nanoseconds()));
   lines.add("took", human_seconds(manifest.total_nanoseconds()));
   lines.head("passes");
@@ -218,6 +220,7 @@ Json json_of(const store::Manifest& manifest) {
           {"total_nanoseconds", manifest.total_nanoseconds()},
           {"memory_bytes", manifest.memory_bytes()},
           {"stored_bytes", manifest.stored_bytes()},
+          {"shared_bytes", manifest.shared_bytes()},
           {"passes", passes_of(manifest)},
           {"layers", layers_of(manifest)},
           {"excluded", excluded_of(manifest)},
@@ -242,7 +245,7 @@ std::string text_of(const SnapshotInfo& snapshot) {
   lines.add("location", snapshot.location);
   lines.add("taken", local_time(manifest.taken_at()));
   if (manifest.has_parent_sequence())
-    lines.add("needs", fmt::format("{}@{}", manifest.job(), manifest.parent_sequence()));
+    lines.add("made from", fmt::format("{}@{}", manifest.job(), manifest.parent_sequence()));
   lines.add("component", fmt::format("{} {}", manifest.component().name(), manifest.component().version()));
   lines.add("format version", std::to_string(manifest.format_version()));
   add_program(lines, manifest);

@@ -112,6 +112,7 @@ void check_files(const store::Manifest& manifest, const Checker& checker) {
   }
   checker.require(total == manifest.stored_bytes(), "the sizes of its files add up to {} bytes and not to {}", total,
                   manifest.stored_bytes());
+  checker.require(manifest.shared_bytes() <= total, "it shares {} bytes and has {}", manifest.shared_bytes(), total);
 }
 
 bool is_job_name(std::string_view name) {

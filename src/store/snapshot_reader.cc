@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
 #include <set>
 
 #include "base/error.h"
@@ -103,11 +104,12 @@ void SnapshotReader::verify_file(const store::FileRecord& record) const {
 void SnapshotReader::verify_parts(const store::FileRecord& record) const {
   verify_file(record);
   if (record.verified_by().empty()) return;
-  if (record.verified_by() != record.name() + ".index") {
+  const std::optional<std::string> base = base_of_earlier_data(record.name());
+  if (record.verified_by() != base.value_or(record.name()) + ".index") {
     fail(ErrorKind::Damaged, "{}/{} is verified in an unknown way, by {}", location_, record.name(),
          record.verified_by());
   }
-  verify_extents(location_, record.name());
+  if (!base) verify_extents(location_, record.name());  // with what of earlier data files belongs to it
 }
 
 std::vector<Error> SnapshotReader::find_unexpected() const {

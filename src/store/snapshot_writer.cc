@@ -13,6 +13,7 @@
 #include "base/hash.h"
 #include "base/io.h"
 #include "store/directory_tree.h"
+#include "store/extents/extent_file.h"
 
 namespace crs {
 namespace {
@@ -49,7 +50,6 @@ store::Manifest describe_request(const SnapshotRequest& request, std::uint64_t s
   component.set_interface_patch(static_cast<std::uint32_t>(request.interface_version.patch));
   manifest.set_job(request.job);
   manifest.set_sequence(sequence);
-  if (request.parent_sequence) manifest.set_parent_sequence(*request.parent_sequence);
   manifest.set_taken_at(nanoseconds_since_epoch());
   describe_host(manifest);
   return manifest;
@@ -79,6 +79,7 @@ void describe_contents(store::Manifest& manifest, const SnapshotContents& conten
   for (const Pass& pass : contents.passes) add_pass(manifest, pass);
   manifest.set_pause_nanoseconds(contents.pause_nanoseconds);
   manifest.set_memory_bytes(contents.memory_bytes);
+  if (contents.parent_sequence != 0) manifest.set_parent_sequence(contents.parent_sequence);
   for (const std::string& warning : contents.warnings) manifest.add_warnings(warning);
   for (const MemoryRange& range : contents.excluded) {
     store::RangeRecord& excluded = *manifest.add_excluded();
@@ -162,10 +163,13 @@ void SnapshotWriter::collect_files(int directory) {
       fail(ErrorKind::Failed, "{}/{} is not the component's to write", location_, entry.name);
     names.insert(entry.name);
   }
-  for (const std::string& name : names) finish_file(directory, name, names.contains(name + std::string(kIndexSuffix)));
+  for (const std::string& name : names) {
+    const std::string index = base_of_earlier_data(name).value_or(name) + std::string(kIndexSuffix);
+    finish_file(directory, name, names.contains(index) ? index : "");
+  }
 }
 
-void SnapshotWriter::finish_file(int directory, const std::string& name, bool has_index) {
+void SnapshotWriter::finish_file(int directory, const std::string& name, const std::string& index) {
   const std::string path = location_ + "/" + name;
   const FileDescriptor file = open_file_beneath(directory, name, location_);
   struct stat status{};
@@ -173,12 +177,13 @@ void SnapshotWriter::finish_file(int directory, const std::string& name, bool ha
   store::FileRecord& record = *manifest_.add_files();
   record.set_name(name);
   record.set_size(static_cast<std::uint64_t>(status.st_size));
-  if (has_index) {
-    record.set_verified_by(name + std::string(kIndexSuffix));
+  if (!index.empty()) {
+    record.set_verified_by(index);
   } else {
     record.set_checksum(hash_file(file.get(), path, record.size()).to_bytes());
   }
   manifest_.set_stored_bytes(manifest_.stored_bytes() + record.size());
+  if (status.st_nlink > 1) manifest_.set_shared_bytes(manifest_.shared_bytes() + record.size());
   if (::fchmod(file.get(), kCommittedMode) != 0)
     throw disk_error(fmt::format("cannot change the mode of {}", path), errno);
   disk_->sync(file.get(), path);

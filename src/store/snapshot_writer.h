@@ -22,8 +22,6 @@ struct SnapshotRequest {
   std::string component;
   std::string component_version;
   InterfaceVersion interface_version;
-  // The earlier snapshot of the job that the new one will need.
-  std::optional<std::uint64_t> parent_sequence;
   // How long to wait while another checkpoint of the job is going on.
   std::chrono::milliseconds wait_limit = std::chrono::minutes(10);
   // Called with one line for a person ("waiting for ..."); may be empty.
@@ -59,7 +57,7 @@ class SnapshotWriter : public SnapshotSink {
  private:
   void write_snapshot(const SnapshotContents& contents);
   void collect_files(int directory);
-  void finish_file(int directory, const std::string& name, bool has_index);
+  void finish_file(int directory, const std::string& name, const std::string& index);
   void sync_directories(int directory) const;
   void write_manifest(int directory) const;
   void make_visible();

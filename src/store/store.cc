@@ -249,7 +249,7 @@ void Store::remove_sequence(const JobDirectory& directory, std::uint64_t sequenc
   if (!snapshot) return;
   std::uint64_t bytes = 0;
   for (const TreeEntry& entry : list_tree(snapshot.get(), path))
-    bytes += static_cast<std::uint64_t>(entry.status.st_size);
+    if (entry.status.st_nlink == 1) bytes += static_cast<std::uint64_t>(entry.status.st_size);
   // Out of sight in one step, so that an interrupted removal never leaves half a snapshot. rename(2) puts a directory
   // in the place of an empty one.
   const std::string doomed = make_unique_directory(directory.path(), fmt::format("{}{}-", kRemovedPrefix, sequence));
@@ -265,12 +265,6 @@ void Store::remove_sequence(const JobDirectory& directory, std::uint64_t sequenc
 RemovedSnapshots Store::remove(const Reference& reference) {
   const JobDirectory directory = open_job_of(reference);
   const std::uint64_t sequence = sequence_of(directory, reference);
-  for (const SnapshotInfo& other : list(reference.job)) {
-    if (!other.manifest.has_parent_sequence() || other.manifest.parent_sequence() != sequence) continue;
-    throw Error(ErrorKind::Failed,
-                fmt::format("the snapshot {}@{} is needed by {}", reference.job, sequence, other.reference.to_string()))
-        .advise(fmt::format("Remove {} first", other.reference.to_string()));
-  }
   RemovedSnapshots removed;
   remove_sequence(directory, sequence, removed);
   return removed;

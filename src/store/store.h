@@ -36,7 +36,7 @@ struct SnapshotInfo {
 
 struct RemovedSnapshots {
   std::vector<Reference> references;
-  std::uint64_t bytes = 0;  // of their files
+  std::uint64_t bytes = 0;  // of their files, without what later snapshots go on to hold
   // Where parts of the user's files lie that restarts took out; kept when a job's snapshots are removed. Empty: there
   // are none.
   std::string set_aside;
@@ -70,7 +70,7 @@ class Store {
   // By its directory alone, which may lie outside of any store.
   static SnapshotInfo open_location(const std::string& location);
 
-  // Removes one snapshot: JOB@SEQ, or JOB for its newest. Refused while a later snapshot of the job needs it.
+  // Removes one snapshot: JOB@SEQ, or JOB for its newest. Later ones keep what they share with it.
   RemovedSnapshots remove(const Reference& reference);
   // Removes all snapshots of a job, newest first.
   RemovedSnapshots remove_job(const std::string& job);

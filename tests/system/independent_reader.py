@@ -176,6 +176,7 @@ ENVELOPES = Schema(
             10: ("program", False, "Program"), 11: ("files", True, "File"), 12: ("passes", True, "Pass"),
             13: ("pause_nanoseconds", False, "uint64"), 14: ("total_nanoseconds", False, "uint64"),
             15: ("memory_bytes", False, "uint64"), 16: ("stored_bytes", False, "uint64"), 17: ("warnings", True, "bytes"),
+            20: ("shared_bytes", False, "uint64"),
         },
         "Component": {1: ("name", False, "bytes"), 2: ("version", False, "bytes"), 3: ("interface_major", False, "uint32")},
         "Program": {
@@ -221,21 +222,28 @@ def read_manifest(path):
     return manifest
 
 
-def read_index(data, data_file_bytes):
+def read_index(data, data_files_bytes):
     need(len(data) >= 40 and data[:8] == bytes.fromhex("43 52 53 58 54 4E 54 53"), "no index")
     version, zero, length = struct.unpack("<IIQ", data[8:24])
     need(length == len(data) - 40, "the index's length")
     need(xxh3_128(data[:24] + data[40:]) == data[24:40], "the index's checksum")
     need((version, zero) == (1, 0), "the index's version")
-    extents, end = ENVELOPES.parse("ExtentIndex", data[40:])["extents"], 0
+    extents, source, end, own_end = ENVELOPES.parse("ExtentIndex", data[40:])["extents"], 0, 0, 0
     for extent in extents:
         stored, payload = extent["stored_bytes"], extent["payload_bytes"]
-        need(extent["offset"] == end and 1 <= payload <= MAXIMUM_PAYLOAD and extent["source"] == 0, "an extent's place")
+        if extent["source"] != source:
+            need(extent["source"] > source and extent["source"] in data_files_bytes, "an extent's source")
+            source, end = extent["source"], 0
+        placed = extent["offset"] == end if source == 0 else extent["offset"] >= end and extent["offset"] % PAGE_BYTES == 0
+        need(placed and 1 <= payload <= MAXIMUM_PAYLOAD, "an extent's place")
         need(len(extent["checksum"]) == 16 and extent["encoding"] in (0, 1), "an extent's checksum or encoding")
         need(stored == payload if extent["encoding"] == 0 else 1 <= stored < payload, "an extent's size")
         end += -(-stored // PAGE_BYTES) * PAGE_BYTES
         extent["end"] = end
-    need(end == data_file_bytes, "extents that do not tile the data file")
+        need(end <= data_files_bytes[source], "an extent beyond the end of its data file")
+        if source == 0:
+            own_end = end
+    need(own_end == data_files_bytes[0], "extents that do not tile the data file")
     return extents
 
 
@@ -251,9 +259,9 @@ def page_numbers(tag):
 
 
 def extents_of(data, index):
-    """The payloads with their tags, after all checks."""
-    for extent in read_index(index, len(data)):
-        stored = data[extent["offset"] : extent["end"]]
+    """The payloads with their tags, after all checks. `data`: the data files by their source."""
+    for extent in read_index(index, {source: len(bytes) for source, bytes in data.items()}):
+        stored = data[extent["source"]][extent["offset"] : extent["end"]]
         need(xxh3_128(stored) == extent["checksum"], f"the extent at {extent['offset']}")
         content = stored[: extent["stored_bytes"]]
         yield extent["tag"], content if extent["encoding"] == 0 else unzstd(content, extent["payload_bytes"])
@@ -277,10 +285,15 @@ class Snapshot:
         self.process = self.tree["processes"][0]
         self.pages = {}
         for file in self.manifest["files"]:
-            if file["verified_by"]:
-                need(file["verified_by"] == file["name"] + b".index", "who verifies whom")
-                self.add_pages(self.files[file["name"].decode()], self.files[file["verified_by"].decode()])
+            base, _, source = file["name"].decode().partition("@")
+            need(file["verified_by"] in (b"", f"{base}.index".encode()), "who verifies whom")
+            if file["verified_by"] and not source:
+                self.add_pages(self.data_files(base), self.files[f"{base}.index"])
         need(len(self.pages) * PAGE_BYTES == self.process["memory"]["page_bytes"], "the number of pages")
+
+    def data_files(self, base):
+        earlier = {name: content for name, content in self.files.items() if name.startswith(base + "@")}
+        return {0: self.files[base]} | {int(name.partition("@")[2]): content for name, content in earlier.items()}
 
     def check_nothing_else(self):
         there = {str(path.relative_to(self.directory)) for path in self.directory.rglob("*") if not path.is_dir()}

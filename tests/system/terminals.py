@@ -30,8 +30,9 @@ while True:
     if not os.WIFSTOPPED(status):
         os.write(1, b"shell: ended %d\n" % os.waitstatus_to_exitcode(status))
         sys.exit()
-    os.write(1, b"shell: stopped\n")
+    # Who reads this may press keys at once, which are the job's.
     os.tcsetpgrp(0, job)
+    os.write(1, b"shell: stopped\n")
     os.kill(-job, signal.SIGCONT)
 """
 

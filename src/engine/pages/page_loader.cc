@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <thread>
 
 #include "base/error.h"
 #include "base/parallel.h"
@@ -43,6 +44,14 @@ std::vector<std::size_t> all_of(const ExtentReader& reader) {
   return numbers;
 }
 
+// Extents that one thread loads one behind the other: neighbours, so that no two threads make the same huge page,
+// which both would fill with zeros first.
+std::size_t extents_at_a_time(std::size_t extents, unsigned threads) {
+  constexpr std::size_t kMost = 16;
+  if (threads == 0) threads = std::max(1U, std::thread::hardware_concurrency());
+  return std::clamp<std::size_t>(extents / (std::size_t{4} * threads), 1, kMost);
+}
+
 }  // namespace
 
 PageLoader::PageLoader(const ExtentReader& reader, const std::vector<RemoteRange>& allowed)
@@ -58,6 +67,9 @@ PageLoader::PageLoader(const ExtentReader& reader, const std::vector<RemoteRange
         in_context(fmt::format("page data, extent {}", number), [&] { return checked_runs(extent, places); }));
     pages_ += extent.payload_bytes / kPageSize;
   }
+  by_address_.resize(runs_.size());
+  std::iota(by_address_.begin(), by_address_.end(), std::size_t{0});
+  std::ranges::sort(by_address_, {}, [&](std::size_t number) { return runs_[number].front().start; });
 }
 
 std::vector<bool> PageLoader::touched(const std::vector<RemoteRange>& areas) const {
@@ -72,15 +84,23 @@ std::vector<bool> PageLoader::touched(const std::vector<RemoteRange>& areas) con
   return result;
 }
 
+void PageLoader::load_extent(std::size_t number, const RemoteMemory& target, std::vector<std::byte>& buffer) const {
+  const std::uint64_t bytes = reader_->extents()[number].payload_bytes;
+  if (buffer.size() < bytes) buffer.resize(bytes);
+  const std::span<std::byte> payload = std::span(buffer).first(bytes);
+  reader_->read(extents_[number], payload);
+  write_runs(target, runs_[number], payload);
+}
+
 void PageLoader::load(const RemoteMemory& target, unsigned threads) const {
-  for_each_in_parallel(
-      runs_.size(),
-      [&](std::size_t number) {
-        std::vector<std::byte> payload(reader_->extents()[extents_[number]].payload_bytes);
-        reader_->read(extents_[number], payload);
-        write_runs(target, runs_[number], payload);
-      },
-      threads);
+  const std::size_t group = extents_at_a_time(runs_.size(), threads);
+  for_each_in_parallel((runs_.size() + group - 1) / group,
+                       [&](std::size_t number) {
+                         std::vector<std::byte> buffer;
+                         const std::size_t end = std::min(runs_.size(), (number + 1) * group);
+                         for (std::size_t i = number * group; i < end; ++i) load_extent(by_address_[i], target, buffer);
+                       },
+                       threads);
 }
 
 }  // namespace crs::engine

@@ -31,9 +31,14 @@ class PageLoader {
   void load(const RemoteMemory& target, unsigned threads = 0) const;
 
  private:
+  // `number`: its index in extents_. `buffer` is for the payload: fresh memory for each would cost more than reading
+  // into it.
+  void load_extent(std::size_t number, const RemoteMemory& target, std::vector<std::byte>& buffer) const;
+
   const ExtentReader* reader_;
   std::vector<std::size_t> extents_;
-  std::vector<PageRuns> runs_;  // of each of these
+  std::vector<PageRuns> runs_;           // of each of these
+  std::vector<std::size_t> by_address_;  // indices in both
   std::uint64_t pages_ = 0;
 };
 

@@ -2,12 +2,15 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <zstd.h>
 
 #include <algorithm>
 #include <atomic>
+#include <charconv>
 #include <exception>
 #include <mutex>
+#include <set>
 #include <utility>
 
 #include "base/error.h"
@@ -91,6 +94,20 @@ FileDescriptor open_existing(const std::string& path) {
 
 }  // namespace
 
+std::string extent_data_name(const std::string& name, std::uint64_t source) {
+  return source == 0 ? name : fmt::format("{}@{}", name, source);
+}
+
+std::optional<std::string> base_of_earlier_data(std::string_view file) {
+  const std::size_t at = file.rfind('@');
+  if (at == std::string_view::npos) return std::nullopt;
+  std::uint64_t source = 0;
+  std::from_chars(file.data() + at + 1, file.data() + file.size(), source);
+  std::string base(file.substr(0, at));
+  if (source == 0 || extent_data_name(base, source) != file) return std::nullopt;
+  return base;
+}
+
 struct ExtentWriter::State {
   std::string directory;
   std::string name;
@@ -100,6 +117,8 @@ struct ExtentWriter::State {
 
   std::mutex mutex;  // protects what follows
   std::vector<Extent> extents;
+  std::vector<Extent> earlier;     // that lie in other data files
+  std::set<std::uint64_t> linked;  // their sources
   std::uint64_t end = 0;
   std::uint64_t payload_bytes = 0;
   std::exception_ptr failure;
@@ -176,8 +195,23 @@ void ExtentWriter::append(std::span<const std::byte> payload, std::string tag) {
   }
 }
 
+void ExtentWriter::refer(const ExtentReader& earlier, std::uint64_t sequence, std::size_t number, std::string tag) {
+  Extent extent = earlier.extents().at(number);
+  const std::string data = earlier.data_path(extent.source);
+  if (extent.source == 0) extent.source = sequence;
+  extent.tag = std::move(tag);
+  const std::scoped_lock lock(state_->mutex);
+  if (state_->linked.insert(extent.source).second) {
+    const std::string link = extent_data_name(state_->path(), extent.source);
+    if (::link(data.c_str(), link.c_str()) != 0) fail_errno(errno, "cannot link {} to {}", data, link);
+  }
+  state_->earlier.push_back(std::move(extent));
+}
+
 void ExtentWriter::finish() {
   if (state_->failure) std::rethrow_exception(state_->failure);
+  std::ranges::sort(state_->earlier, {}, [](const Extent& extent) { return std::pair(extent.source, extent.offset); });
+  std::ranges::move(state_->earlier, std::back_inserter(state_->extents));
   const std::string path = index_name(state_->path());
   const FileDescriptor file = open_file(path, O_WRONLY | O_CREAT | O_EXCL);
   write_all(file.get(), path, as_byte_span(encode_extent_index(state_->extents)));
@@ -192,17 +226,25 @@ struct ExtentReader::Contexts {
 
 ExtentReader::ExtentReader(const std::string& directory, const std::string& name)
     : ExtentReader(open_existing(directory + "/" + name), open_existing(directory + "/" + index_name(name)),
-                   directory + "/" + name) {}
+                   directory + "/" + name) {
+  for (const Extent& extent : extents_) {
+    if (data_.contains(extent.source)) continue;
+    FileDescriptor data = open_existing(data_path(extent.source));
+    check_within(extents_, extent.source, size_of(data.get(), data_path(extent.source)), data_path(extent.source));
+    data_[extent.source] = std::move(data);
+  }
+}
 
 ExtentReader::ExtentReader(FileDescriptor data, const FileDescriptor& index, std::string name)
-    : name_(std::move(name)), data_(std::move(data)), contexts_(std::make_unique<Contexts>()) {
+    : name_(std::move(name)), contexts_(std::make_unique<Contexts>()) {
   const std::string index_file = index_name(name_);
   const std::uint64_t index_bytes = size_of(index.get(), index_file);
   if (index_bytes > kMaximumIndex)
     fail(ErrorKind::Damaged, "{} has {} bytes, more than an index can", index_file, index_bytes);
   std::string bytes(index_bytes, '\0');
   pread_exact(index.get(), index_file, std::as_writable_bytes(std::span(bytes)), 0);
-  extents_ = decode_extent_index(bytes, size_of(data_.get(), name_), index_file);
+  extents_ = decode_extent_index(bytes, size_of(data.get(), name_), index_file);
+  data_[0] = std::move(data);
 }
 
 ExtentReader::~ExtentReader() = default;
@@ -215,16 +257,23 @@ std::uint64_t ExtentReader::payload_bytes() const noexcept {
   return total;
 }
 
+int ExtentReader::data_of(const Extent& extent) const {
+  const auto data = data_.find(extent.source);
+  if (data == data_.end()) fail(ErrorKind::Damaged, "{} is missing", data_path(extent.source));
+  return data->second.get();
+}
+
 std::vector<std::byte> ExtentReader::stored(const Extent& extent) const {
   std::vector<std::byte> bytes(extent.padded_bytes());
-  pread_exact(data_.get(), name_, bytes, extent.offset);
+  pread_exact(data_of(extent), data_path(extent.source), bytes, extent.offset);
   check(extent, bytes);
   return bytes;
 }
 
 void ExtentReader::check(const Extent& extent, std::span<const std::byte> stored) const {
   if (hash128(stored) != extent.checksum) {
-    fail(ErrorKind::Damaged, "{} fails its checksum in the {} bytes at {}", name_, stored.size(), extent.offset);
+    fail(ErrorKind::Damaged, "{} fails its checksum in the {} bytes at {}", data_path(extent.source), stored.size(),
+         extent.offset);
   }
 }
 
@@ -235,7 +284,7 @@ void ExtentReader::read(std::size_t number, std::span<std::byte> payload) const 
   if (payload.size() != extent.payload_bytes)
     fail(ErrorKind::Failed, "extent {} of {} is read into a wrong size", number, name_);
   if (extent.encoding == ExtentEncoding::Raw && extent.padded_bytes() == payload.size()) {
-    pread_exact(data_.get(), name_, payload, extent.offset);
+    pread_exact(data_of(extent), data_path(extent.source), payload, extent.offset);
     check(extent, payload);
     return;
   }
@@ -248,7 +297,7 @@ void ExtentReader::read(std::size_t number, std::span<std::byte> payload) const 
   const std::size_t size =
       ZSTD_decompressDCtx(decompressor->zstd.get(), payload.data(), payload.size(), bytes.data(), extent.stored_bytes);
   if (ZSTD_isError(size) || size != payload.size()) {
-    fail(ErrorKind::Damaged, "{} holds no whole zstd frame at {}", name_, extent.offset);
+    fail(ErrorKind::Damaged, "{} holds no whole zstd frame at {}", data_path(extent.source), extent.offset);
   }
 }
 

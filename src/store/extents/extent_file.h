@@ -4,11 +4,17 @@
 // NAME.index says what and where they are (extent_index.h). Each extent is checksummed as it is stored, and the index
 // as a whole, so that any changed bit of either file is found: those of an extent when it is read, all others when the
 // reader is constructed.
+//
+// What an earlier snapshot of the same job holds already need not be written again: the index may name extents of that
+// one's data file, which then lies beside NAME as NAME@SOURCE, a hard link (link(2)). So every snapshot has all that it
+// needs in its own directory, and removing an earlier one takes nothing from it.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -20,6 +26,13 @@
 namespace crs {
 
 enum class Compression { None, Zstd };
+
+// What the data file NAME of snapshot `source` is called in the directory of a later one; NAME itself for source 0.
+std::string extent_data_name(const std::string& name, std::uint64_t source);
+// The name before '@' of such a file: "pages" for "pages@3"; nothing for a name of another kind.
+std::optional<std::string> base_of_earlier_data(std::string_view file);
+
+class ExtentReader;
 
 struct ExtentWriterOptions {
   Compression compression = Compression::None;
@@ -40,11 +53,16 @@ class ExtentWriter {
   // useless, and finish() throws, too.
   void append(std::span<const std::byte> payload, std::string tag);
 
+  // Makes an extent of an earlier data file part of this one's content, under a tag of its own. `earlier` reads NAME in
+  // the directory of snapshot `sequence` (not 0), which must be on the same file system; its data file is linked into
+  // DIRECTORY. No extent may be referred to twice. To be called by one thread.
+  void refer(const ExtentReader& earlier, std::uint64_t sequence, std::size_t number, std::string tag);
+
   // Writes the index. Throws what failed here or in any append(). Nothing is synced: that is the commit's part. Not to
   // be called while an append() is under way, and at most once.
   void finish();
 
-  // Once finished: bytes of payload, and bytes of the data file.
+  // Once finished: bytes of payload that were appended, and bytes of the data file.
   std::uint64_t payload_bytes() const noexcept;
   std::uint64_t stored_bytes() const noexcept;
 
@@ -56,15 +74,18 @@ class ExtentWriter {
 // Reads a data file by its index. Every method may be called by several threads at once.
 class ExtentReader {
  public:
-  // Reads and checks DIRECTORY/NAME.index against the size of DIRECTORY/NAME. Throws Damaged.
+  // Reads and checks DIRECTORY/NAME.index against the size of DIRECTORY/NAME and of each DIRECTORY/NAME@SOURCE. Throws
+  // Damaged.
   ExtentReader(const std::string& directory, const std::string& name);
-  // The same of open descriptors; `name` is for messages.
+  // The same of open descriptors, without earlier data files; `name` is for messages.
   ExtentReader(FileDescriptor data, const FileDescriptor& index, std::string name);
   ~ExtentReader();
   ExtentReader(ExtentReader&&) noexcept;
   ExtentReader& operator=(ExtentReader&&) noexcept;
 
   const std::vector<Extent>& extents() const noexcept { return extents_; }
+  // The path of the data file that holds an extent of source `source`.
+  std::string data_path(std::uint64_t source) const { return extent_data_name(name_, source); }
   std::uint64_t payload_bytes() const noexcept;
 
   // Fills `payload`, of extents()[number].payload_bytes bytes, after checking the checksum of what is stored. Throws
@@ -75,11 +96,12 @@ class ExtentReader {
 
  private:
   struct Contexts;
+  int data_of(const Extent& extent) const;
   std::vector<std::byte> stored(const Extent& extent) const;
   void check(const Extent& extent, std::span<const std::byte> stored) const;
 
   std::string name_;
-  FileDescriptor data_;
+  std::map<std::uint64_t, FileDescriptor> data_;  // by source
   std::vector<Extent> extents_;
   std::unique_ptr<Contexts> contexts_;
 };

@@ -57,16 +57,15 @@ std::string_view unframe(std::string_view bytes, std::string_view name) {
   return body;
 }
 
-// One extent that begins at `position` of a data file of `data_bytes` bytes.
-Extent checked_extent(const store::ExtentRecord& record, std::uint64_t position, std::uint64_t data_bytes) {
+// One extent, as far as it can be judged by itself.
+Extent checked_extent(const store::ExtentRecord& record) {
   Extent extent;
+  extent.source = record.source();
   extent.offset = record.offset();
   extent.stored_bytes = record.stored_bytes();
   extent.payload_bytes = record.payload_bytes();
   extent.checksum = Hash128::from_bytes(record.checksum());
   extent.tag = record.tag();
-  if (record.source() != 0) fail(ErrorKind::Damaged, "it lies in another snapshot ({})", record.source());
-  if (extent.offset != position) fail(ErrorKind::Damaged, "it begins at {} instead of {}", extent.offset, position);
   if (extent.payload_bytes == 0 || extent.payload_bytes > kMaximumExtentPayload) {
     fail(ErrorKind::Damaged, "it claims {} bytes of payload", extent.payload_bytes);
   }
@@ -78,10 +77,46 @@ Extent checked_extent(const store::ExtentRecord& record, std::uint64_t position,
                             : extent.stored_bytes > 0 && extent.stored_bytes < extent.payload_bytes;
   if (!sensible)
     fail(ErrorKind::Damaged, "it claims {} stored bytes for {}", extent.stored_bytes, extent.payload_bytes);
-  if (extent.padded_bytes() > data_bytes - position)
-    fail(ErrorKind::Damaged, "it reaches beyond the end of the data file");
   return extent;
 }
+
+// Where the next extent may begin, given the one before it.
+class Places {
+ public:
+  explicit Places(std::uint64_t data_bytes) : data_bytes_(data_bytes) {}
+
+  void check(const Extent& extent) {
+    if (extent.source != source_) begin(extent);
+    if (source_ == 0) {
+      check_own(extent);
+    } else if (extent.offset < position_ || extent.offset % kExtentAlignment != 0 || extent.offset > kHighestOffset) {
+      fail(ErrorKind::Damaged, "it begins at {}, which cannot be", extent.offset);
+    }
+    position_ = extent.offset + extent.padded_bytes();
+    if (source_ == 0) own_bytes_ = position_;
+  }
+  std::uint64_t own_bytes() const { return own_bytes_; }
+
+ private:
+  // So that sums of offsets and sizes cannot overflow; no file is larger.
+  static constexpr std::uint64_t kHighestOffset = std::uint64_t{1} << 62;
+
+  void begin(const Extent& extent) {
+    if (extent.source < source_) fail(ErrorKind::Damaged, "it belongs before the extent in front of it");
+    source_ = extent.source;
+    position_ = 0;
+  }
+  void check_own(const Extent& extent) const {
+    if (extent.offset != position_) fail(ErrorKind::Damaged, "it begins at {} instead of {}", extent.offset, position_);
+    if (extent.padded_bytes() > data_bytes_ - position_)
+      fail(ErrorKind::Damaged, "it reaches beyond the end of the data file");
+  }
+
+  std::uint64_t data_bytes_;
+  std::uint64_t source_ = 0;
+  std::uint64_t position_ = 0;
+  std::uint64_t own_bytes_ = 0;
+};
 
 }  // namespace
 
@@ -99,6 +134,7 @@ std::string encode_extent_index(const std::vector<Extent>& extents) {
   store::ExtentIndex index;
   for (const Extent& extent : extents) {
     store::ExtentRecord& record = *index.add_extents();
+    record.set_source(extent.source);
     record.set_offset(extent.offset);
     record.set_stored_bytes(extent.stored_bytes);
     record.set_payload_bytes(extent.payload_bytes);
@@ -117,17 +153,26 @@ std::vector<Extent> decode_extent_index(std::string_view bytes, std::uint64_t da
   }
   std::vector<Extent> extents;
   extents.reserve(static_cast<std::size_t>(index.extents_size()));
-  std::uint64_t position = 0;
+  Places places(data_bytes);
   for (const store::ExtentRecord& record : index.extents()) {
-    extents.push_back(in_context(fmt::format("extent {} of {}", extents.size(), name),
-                                 [&] { return checked_extent(record, position, data_bytes); }));
-    position += extents.back().padded_bytes();
+    in_context(fmt::format("extent {} of {}", extents.size(), name), [&] {
+      extents.push_back(checked_extent(record));
+      places.check(extents.back());
+    });
   }
-  if (position != data_bytes) {
-    fail(ErrorKind::Damaged, "the extents of {} make up {} bytes, but the data file has {}", name, position,
+  if (places.own_bytes() != data_bytes) {
+    fail(ErrorKind::Damaged, "the extents of {} make up {} bytes, but the data file has {}", name, places.own_bytes(),
          data_bytes);
   }
   return extents;
+}
+
+void check_within(const std::vector<Extent>& extents, std::uint64_t source, std::uint64_t bytes,
+                  std::string_view name) {
+  for (const Extent& extent : extents) {
+    if (extent.source == source && extent.offset + extent.padded_bytes() > bytes)
+      fail(ErrorKind::Damaged, "{} has {} bytes, too few for its extent at {}", name, bytes, extent.offset);
+  }
 }
 
 }  // namespace crs

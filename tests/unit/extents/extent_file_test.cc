@@ -239,10 +239,129 @@ TEST_F(ForgedIndexTest, UnknownEncodingSourceAndChecksum) {
   EXPECT_THAT(damage_of_forged(), HasSubstr("unknown encoding"));
   record.set_encoding(store::ExtentRecord::ZSTD);
   record.set_source(1);
-  EXPECT_THAT(damage_of_forged(), HasSubstr("another snapshot"));
+  EXPECT_THAT(damage_of_forged(), HasSubstr("belongs before"));
   record.set_source(0);
   record.set_checksum("short");
   EXPECT_THAT(damage_of_forged(), HasSubstr("checksum"));
+}
+
+// Three snapshots of one job in a row: the second uses the first extent of the first, the third that and one of the
+// second.
+class ChainTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = (std::filesystem::temp_directory_path() / "crs-chain-XXXXXX").string();
+    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
+    root_ = pattern;
+    for (const char* name : {"1", "2", "3"}) std::filesystem::create_directory(root_ + "/" + name);
+    ExtentWriter first(at(1), "pages");
+    first.append(as_byte_span(kept_), "kept");
+    first.append(as_byte_span(std::string(4096, 'b')), "changed");
+    first.finish();
+    ExtentWriter second(at(2), "pages");
+    second.append(as_byte_span(newer_), "newer");
+    second.refer(ExtentReader(at(1), "pages"), 1, 0, "kept in 2");
+    second.finish();
+    ExtentWriter third(at(3), "pages");
+    const ExtentReader earlier(at(2), "pages");
+    for (std::size_t i = 0; i < 2; ++i) third.refer(earlier, 2, i, earlier.extents()[i].tag + ", still");
+    third.finish();
+  }
+  void TearDown() override { std::filesystem::remove_all(root_); }
+
+  std::string at(int sequence) const { return fmt::format("{}/{}", root_, sequence); }
+  // What the Damaged error says that reading snapshot `sequence` leads to; empty if there is none.
+  std::string damage(int sequence) const {
+    try {
+      verify_extents(at(sequence), "pages");
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::Damaged) << error.what();
+      return error.what();
+    }
+    return "";
+  }
+  static std::string text(const ExtentReader& reader, std::size_t number) {
+    std::string payload(reader.extents().at(number).payload_bytes, '\0');
+    reader.read(number, std::as_writable_bytes(std::span(payload)));
+    return payload;
+  }
+  static void flip(const std::string& path, std::size_t offset) {
+    std::string bytes = read_file(path);
+    bytes.at(offset) = static_cast<char>(bytes[offset] ^ 1);
+    const FileDescriptor file = open_file(path, O_WRONLY);
+    write_all(file.get(), path, as_byte_span(bytes));
+  }
+
+  std::string root_;
+  std::string kept_ = std::string(8192, 'a');
+  std::string newer_ = std::string(4096, 'c');
+};
+
+TEST_F(ChainTest, EveryLinkHasAllThatItNeeds) {
+  for (const int gone : {1, 2}) std::filesystem::remove_all(at(gone));
+  EXPECT_EQ(damage(3), "");
+  const ExtentReader third(at(3), "pages");
+  ASSERT_EQ(third.extents().size(), 2U);
+  EXPECT_EQ(third.extents()[0].source, 1U);
+  EXPECT_EQ(third.extents()[0].tag, "kept in 2, still");
+  EXPECT_EQ(text(third, 0), kept_);
+  EXPECT_EQ(third.extents()[1].source, 2U);
+  EXPECT_EQ(text(third, 1), newer_);
+  EXPECT_EQ(std::filesystem::file_size(at(3) + "/pages"), 0U);
+}
+
+TEST_F(ChainTest, StoresNothingTwice) {
+  struct stat status{};
+  ASSERT_EQ(::stat((at(1) + "/pages").c_str(), &status), 0);
+  EXPECT_EQ(status.st_nlink, 3U);
+}
+
+TEST_F(ChainTest, DamageOfALinkIsNamedInEverySnapshotThatUsesIt) {
+  flip(at(1) + "/pages", 5000);
+  for (const int sequence : {2, 3}) EXPECT_THAT(damage(sequence), HasSubstr(at(sequence) + "/pages@1")) << sequence;
+  EXPECT_THAT(damage(1), HasSubstr(at(1) + "/pages fails"));
+}
+
+TEST_F(ChainTest, WhatALaterSnapshotDoesNotUseIsNotItsDamage) {
+  flip(at(1) + "/pages", 8192);
+  EXPECT_NE(damage(1), "");
+  EXPECT_EQ(damage(2), "");
+}
+
+TEST_F(ChainTest, AMissingOrShorterLinkIsNamed) {
+  std::filesystem::resize_file(at(1) + "/pages", 4096);
+  EXPECT_THAT(damage(3), HasSubstr("pages@1 has 4096 bytes, too few"));
+  std::filesystem::remove(at(3) + "/pages@1");
+  EXPECT_THAT(damage(3), HasSubstr("pages@1 is missing"));
+}
+
+TEST_F(ChainTest, ForgedPlacesAreRefused) {
+  store::ExtentIndex index;
+  ASSERT_TRUE(index.ParseFromString(read_file(at(3) + "/pages.index").substr(40)));
+  const auto damage_of = [&](auto&& change) {
+    store::ExtentIndex forged = index;
+    change(forged);
+    const std::string path = at(3) + "/pages.index";
+    const FileDescriptor file = open_file(path, O_WRONLY | O_TRUNC);
+    write_all(file.get(), path, as_byte_span(frame_extent_index(forged.SerializeAsString())));
+    return damage(3);
+  };
+  EXPECT_THAT(damage_of([](auto& forged) { forged.mutable_extents(1)->set_source(1); }), HasSubstr("cannot be"));
+  EXPECT_THAT(damage_of([](auto& forged) { forged.mutable_extents(0)->set_offset(1); }), HasSubstr("cannot be"));
+  EXPECT_THAT(damage_of([](auto& forged) { forged.mutable_extents(0)->set_offset(~std::uint64_t{4095}); }),
+              HasSubstr("cannot be"));
+  EXPECT_THAT(damage_of([](auto& forged) { forged.mutable_extents(0)->set_offset(4096 * 1000); }),
+              HasSubstr("too few"));
+  EXPECT_THAT(damage_of([](auto& forged) { forged.mutable_extents()->SwapElements(0, 1); }),
+              HasSubstr("belongs before"));
+  EXPECT_THAT(damage_of([](auto& forged) { forged.mutable_extents(1)->set_source(9); }),
+              HasSubstr("pages@9 is missing"));
+}
+
+TEST(EarlierData, IsKnownByItsName) {
+  EXPECT_EQ(base_of_earlier_data("pages@3"), "pages");
+  for (const char* other : {"pages", "pages@", "pages@0", "pages@03", "pages@3x", "pages@-1", "@"})
+    EXPECT_EQ(base_of_earlier_data(other), std::nullopt) << other;
 }
 
 }  // namespace

@@ -163,6 +163,9 @@ TEST(Manifest, SumOfSizesMustAgree) {
   store::Manifest manifest = small_manifest();
   manifest.set_stored_bytes(1);
   EXPECT_THAT(refusal_of(manifest), HasSubstr("add up"));
+  manifest = small_manifest();
+  manifest.set_shared_bytes(manifest.stored_bytes() + 1);
+  EXPECT_THAT(refusal_of(manifest), HasSubstr("it shares"));
 }
 
 TEST(Manifest, IdentityIsRequired) {
