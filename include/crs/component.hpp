@@ -83,6 +83,10 @@ class SnapshotSink {
 
 enum class AfterCheckpoint { Continue, Stop, Kill };
 
+// What becomes of TCP connections that lead out of the snapshot: in a restarted program they have been reset by the
+// other side, or the checkpoint is refused because of them.
+enum class TcpPolicy { Reset, Refuse };
+
 struct CheckpointOptions {
   AfterCheckpoint after = AfterCheckpoint::Continue;
   // Exceptions the user made, as given ("fd=7"): what is named may be left out of the snapshot.
@@ -90,6 +94,7 @@ struct CheckpointOptions {
   // Areas whose content is not to be saved: the pages that lie wholly inside read as zero after a restart. Memory that
   // cannot (mapped files, a thread's stack) or that is not there is an error.
   std::vector<MemoryRange> exclude;
+  TcpPolicy tcp = TcpPolicy::Reset;
   // Descriptor numbers whose owners in the program close and reopen them after a restart: what cannot be brought back
   // of them, a socket say, comes back dead (of the same family, at the same number) instead of being refused.
   std::vector<int> expendable;

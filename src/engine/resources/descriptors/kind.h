@@ -30,6 +30,8 @@ inline constexpr int kHighestNumber = (1 << 26) - 1;
 // 0.
 inline constexpr std::uint32_t kLargeFile = 0100000;
 
+class UnixSurvey;
+
 // Shared by all kinds during a capture.
 struct TableCapture {
   TableCapture(CaptureContext& captured, image::Descriptors& descriptors, const std::vector<Seen>& table,
@@ -39,6 +41,7 @@ struct TableCapture {
   image::Descriptors& image;
   const std::vector<Seen>& seen;  // the whole table, without what is left out
   std::vector<SeenNumber> left_out;
+  const UnixSurvey* unix_sockets = nullptr;
 
   // The description that descriptor `number` leads to, or nothing.
   const Seen* find(int number) const;
@@ -49,11 +52,15 @@ struct TableCapture {
   // Refuses `one`: "descriptor 7 of process 4711 is WHAT", with advice to close it or to leave it out. What is
   // expendable is given up instead.
   void refuse(const Seen& one, std::string_view what);
+  // Where `one` is in the image; nothing if it is not there (yet). Of one that stands there several times: the first.
+  std::optional<std::uint32_t> description_of(const Seen& one) const;
+  void set_description(const Seen& one, std::uint32_t index) { descriptions_.emplace(&one, index); }
   // Whether something was given up since the last time this was asked.
   bool take_given_up() { return std::exchange(given_up_, false); }
 
  private:
   std::unordered_map<int, const Seen*> by_number_;
+  std::unordered_map<const Seen*, std::uint32_t> descriptions_;
   bool given_up_ = false;
 };
 
@@ -78,10 +85,15 @@ class TableRestore {
   int channel() const { return channel_.get(); }
   // Where object `index` is open.
   int object(std::uint32_t index) const;
+  // A number that leads to description `index`, once all are opened.
+  int number_of(std::uint32_t index) const { return numbers_.at(index); }
+  void set_numbers(std::vector<int> numbers) { numbers_ = std::move(numbers); }
 
  private:
+  int lowest_aside_;
   std::array<FileDescriptor, 3> streams_;
   FileDescriptor channel_;
+  std::vector<int> numbers_;
 };
 
 struct TableActivation {
@@ -102,6 +114,8 @@ class Kind {
   // Whether `seen` is of this kind. The first kind in the list that says so captures it.
   virtual bool recognises(const TableCapture& table, const Seen& seen) = 0;
   virtual void capture(TableCapture& table, const Seen& seen, Description& description) = 0;
+  // When all descriptions of the table have been captured.
+  virtual void finish(TableCapture& table) { static_cast<void>(table); }
   // Whether descriptors 0, 1 and 2 get descriptions of their own even where they share one.
   virtual bool parts_standard_streams() const { return false; }
   // Whether the open description is shared with the restart command's caller, so that its flags and owner are not to be
@@ -133,6 +147,12 @@ Kind& kind_of(const std::vector<std::unique_ptr<Kind>>& kinds, const image::Open
 
 // The numbers that lead to each description of the image, ascending. The image must have been checked.
 std::vector<std::vector<image::Descriptor>> numbers_by_description(const image::Descriptors& image);
+
+// A number that leads to each description of the image, also to one that the program has no number for: then a private
+// one (descriptors.h), above those of content objects.
+std::vector<int> number_of_each(const image::Descriptors& image, int first_private_descriptor);
+// The private numbers among these, as a half-open range.
+std::pair<int, int> numbers_in_flight(const image::Descriptors& image, int first_private_descriptor);
 
 // Opens `path` with the flags of F_GETFL, without side effects: nothing is created or cut, no terminal becomes the
 // controlling one, and it does not wait (O_NONBLOCK is left set). Throws.

@@ -21,7 +21,7 @@ struct SeenNumber {
 
 // One open file description.
 struct Seen {
-  std::vector<SeenNumber> numbers;  // ascending, at least one
+  std::vector<SeenNumber> numbers;  // ascending; none of what is on its way through a unix socket only
   FileDescriptor copy;              // this process's own number for the same description (pidfd_getfd(2))
   struct stat status{};
   std::uint32_t flags = 0;  // as F_GETFL gives them
@@ -29,7 +29,7 @@ struct Seen {
   std::string link;  // what /proc/PID/fd/N shows
   FdInfo info;
 
-  int first() const { return numbers.front().number; }
+  int first() const { return numbers.empty() ? -1 : numbers.front().number; }
   bool is_path_only() const;
   bool reads() const;
   bool writes() const;

@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -48,10 +49,20 @@ void restore_description(TableRestore& table, Kind& kind, const image::OpenDescr
   place(std::move(opened), numbers);
 }
 
+// What no number leads to is held at a private one until the program runs.
+image::Descriptor in_flight_number(int number) {
+  image::Descriptor descriptor;
+  descriptor.set_number(number);
+  descriptor.set_close_on_exec(true);
+  return descriptor;
+}
+
 }  // namespace
 
 TableRestore::TableRestore(NewbornContext& newborn, const image::Descriptors& descriptors)
-    : context(newborn), image(descriptors) {
+    : context(newborn),
+      image(descriptors),
+      lowest_aside_(numbers_in_flight(image, context.first_private_descriptor).second) {
   for (std::size_t stream = 0; stream < streams_.size(); ++stream) {
     const int given = context.standard_streams.at(stream);
     if (given < 0) continue;
@@ -64,10 +75,8 @@ TableRestore::TableRestore(NewbornContext& newborn, const image::Descriptors& de
 
 FileDescriptor TableRestore::aside(FileDescriptor descriptor) const {
   if (!descriptor) fail_errno(errno, "cannot duplicate a descriptor");
-  const int lowest =
-      content_object_descriptor(context.first_private_descriptor, static_cast<std::uint32_t>(image.objects_size()));
-  FileDescriptor moved(::fcntl(descriptor.get(), F_DUPFD_CLOEXEC, lowest));
-  if (!moved) fail_errno(errno, "cannot move a descriptor to {} or above", lowest);
+  FileDescriptor moved(::fcntl(descriptor.get(), F_DUPFD_CLOEXEC, lowest_aside_));
+  if (!moved) fail_errno(errno, "cannot move a descriptor to {} or above", lowest_aside_);
   return moved;
 }
 
@@ -83,11 +92,15 @@ void restore_descriptors_inside(NewbornContext& context, const image::Descriptor
                       ::close_range(static_cast<unsigned>(context.end_private_descriptor), ~0U, 0) == 0;
   if (!closed) fail_errno(errno, "cannot close descriptors");
   make_content_objects(context, image);
+  const std::vector<int> number_of = number_of_each(image, context.first_private_descriptor);
+  table.set_numbers(number_of);
 
   const auto for_each = [&](auto&& action) {
     for (int i = 0; i < image.descriptions_size(); ++i) {
       const image::OpenDescription& description = image.descriptions(i);
-      const std::vector<image::Descriptor>& own = numbers[static_cast<std::size_t>(i)];
+      const auto place = static_cast<std::size_t>(i);
+      std::vector<image::Descriptor> own = numbers[place];
+      if (own.empty()) own.push_back(in_flight_number(number_of[place]));
       in_context(fmt::format("descriptor {}", own.front().number()),
                  [&] { action(kind_of(kinds, description), description, own); });
     }
@@ -110,16 +123,18 @@ void activate_descriptors(RestoreContext& context, const image::Descriptors& ima
   TableActivation table{context, image};
   take_locks(table);
   const std::vector<std::unique_ptr<Kind>> kinds = make_kinds();
-  const std::vector<std::vector<image::Descriptor>> numbers = numbers_by_description(image);
+  const std::vector<int> numbers = number_of_each(image, context.first_private_descriptor);
   for (int i = 0; i < image.descriptions_size(); ++i) {
     const image::OpenDescription& description = image.descriptions(i);
-    const int number = numbers[static_cast<std::size_t>(i)].front().number();
+    const int number = numbers[static_cast<std::size_t>(i)];
     in_context(fmt::format("descriptor {}", number), [&] {
       Kind& kind = kind_of(kinds, description);
       kind.activate(table, description, number);
       if (!kind.is_callers()) activate_signal_owner(context, number, description);
     });
   }
+  const auto [first, end] = numbers_in_flight(image, context.first_private_descriptor);
+  if (first != end) context.remote.call("close_range", SYS_close_range, first, end - 1, 0);
 }
 
 }  // namespace crs::engine

@@ -57,7 +57,8 @@ std::optional<int> find_target(const TableCapture& table, const Seen& epoll, con
   if (table.find(watch.registered) != nullptr && is_it(watch.registered)) return watch.registered;
   // Duplicated and closed under that number since.
   for (const Seen& one : table.seen) {
-    if ((watch.inode == 0 || one.status.st_ino == watch.inode) && is_it(one.first())) return one.first();
+    if (!one.numbers.empty() && (watch.inode == 0 || one.status.st_ino == watch.inode) && is_it(one.first()))
+      return one.first();
   }
   return std::nullopt;
 }
@@ -137,6 +138,7 @@ bool EpollKind::recognises(const TableCapture& /*table*/, const Seen& seen) { re
 
 void EpollKind::capture(TableCapture& table, const Seen& seen, Description& description) {
   image::Epoll& epoll = *description.mutable_epoll();
+  if (seen.numbers.empty()) return table.refuse(seen, "an epoll instance");
   std::map<int, std::uint32_t> met;  // how many watches were registered under a number so far
   for (const std::string_view line : seen.info.all("tfd")) {
     const WatchLine watch = parse_watch(line);
