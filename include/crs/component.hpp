@@ -23,7 +23,7 @@ namespace [[gnu::visibility("default")]] crs {
 // The version of this interface. A component built for another major version is refused.
 struct InterfaceVersion {
   int major = 2;
-  int minor = 2;
+  int minor = 3;
   int patch = 0;
 };
 inline constexpr InterfaceVersion kInterfaceVersion{};
@@ -158,6 +158,11 @@ struct RestartOptions {
   bool lazy = false;
 };
 
+struct CompactOptions {
+  std::string compression;        // as in CheckpointOptions
+  std::uint64_t write_limit = 0;  // as in CheckpointOptions
+};
+
 // A restarted program. It is running when this is returned.
 struct RestartedProgram {
   pid_t pid = 0;  // as the caller sees it
@@ -204,6 +209,15 @@ class Module {
 
   // Announces the calling thread as one that enters critical sections or calls the service.
   virtual void register_thread() {}
+
+  // Writes what a committed snapshot holds anew into `sink`, complete and without anything that earlier snapshots hold
+  // besides; everything is verified on the way. On an Error nothing was committed. Since 2.3: of a module built for an
+  // earlier version it is not called.
+  virtual void compact(const Snapshot& snapshot, SnapshotSink& sink, const CompactOptions& options) {
+    static_cast<void>(sink);
+    static_cast<void>(options);
+    throw Error(ErrorKind::Failed, "component " + snapshot.component + " writes complete snapshots only");
+  }
 };
 
 // What a module brings back in a restarted program.

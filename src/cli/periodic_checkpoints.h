@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,8 @@ class PeriodicOptions {
   void check();
   // Whether crs has anything to do beside waiting.
   bool wanted() const noexcept { return interval_ || automatic_ || !last_signals_.empty(); }
+  // The signals that ask for a last snapshot.
+  std::span<const int> last_signals() const noexcept { return last_signals_; }
   // What to say of them after the options.
   static std::string help();
 

@@ -160,6 +160,8 @@ class RestartVerb : public Verb {
     const Selection selection = context.components().select(snapshot.manifest.component().name());
     const std::string job = job_.empty() ? snapshot.reference.job : job_;
     SignalState signals;
+    // One that comes while the program is being made asks for a last snapshot of it all the same.
+    signals.block(periodic_.last_signals());
     // The program's terminal settings are applied to this terminal; they end with the program.
     std::optional<TerminalSettings> terminal_settings;
     if (!detach_ && !replace_ && !check_only_) terminal_settings.emplace();

@@ -207,6 +207,8 @@ Json json_of(const store::Manifest& manifest) {
           {"job", manifest.job()},
           {"sequence", manifest.sequence()},
           {"parent_sequence", manifest.has_parent_sequence() ? Json(manifest.parent_sequence()) : Json()},
+          {"same_as_sequences", Json(std::vector<std::uint64_t>(manifest.same_as_sequences().begin(),
+                                                                manifest.same_as_sequences().end()))},
           {"taken_at", iso_time(manifest.taken_at())},
           {"taken_at_nanoseconds", manifest.taken_at()},
           {"host", manifest.host()},
@@ -243,6 +245,8 @@ std::string text_of(const SnapshotInfo& snapshot) {
   lines.add("taken", local_time(manifest.taken_at()));
   if (manifest.has_parent_sequence())
     lines.add("made from", fmt::format("{}@{}", manifest.job(), manifest.parent_sequence()));
+  for (const std::uint64_t sequence : manifest.same_as_sequences())
+    lines.add("same as", fmt::format("{}@{}", manifest.job(), sequence));
   lines.add("component", fmt::format("{} {}", manifest.component().name(), manifest.component().version()));
   lines.add("format version", std::to_string(manifest.format_version()));
   add_program(lines, manifest);

@@ -121,6 +121,16 @@ void SnapshotWriter::set_layers(const std::vector<LayerTime>& layers) {
   }
 }
 
+void SnapshotWriter::take_over(const store::Manifest& earlier) {
+  manifest_.set_taken_at(earlier.taken_at());
+  manifest_.set_host(earlier.host());
+  manifest_.set_kernel(earlier.kernel());
+  manifest_.set_user_id(earlier.user_id());
+  *manifest_.mutable_layers() = earlier.layers();
+  *manifest_.mutable_same_as_sequences() = earlier.same_as_sequences();
+  manifest_.add_same_as_sequences(earlier.sequence());
+}
+
 std::string SnapshotWriter::final_location() const {
   return fmt::format("{}/{}", directory_.path(), *reference_.sequence);
 }

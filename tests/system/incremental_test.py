@@ -176,5 +176,51 @@ def ended_by_the_last(workspace):
     program.restart_and_check(3, 2)
 
 
+def made_into_one(workspace):
+    """A row becomes one full snapshot, which shares nothing; later snapshots and the row itself go on."""
+    program = Program(workspace)
+    program.row(3)
+    check(workspace.crs("compact", "row").stdout == "row@4\n", "the new one's name")
+    check(workspace.snapshots() == ["row@4"], f"{workspace.snapshots()}")
+    shown = workspace.crs("show", "--json", "row@4").json()
+    check(shown["shared_bytes"] == 0 and shown["parent_sequence"] is None and shown["same_as_sequences"] == [3], f"{shown}")
+    check(shown["stored_bytes"] < 1.05 * shown["memory_bytes"] + (1 << 20), f"more than what counts: {shown}")
+    program.change()
+    after = program.snapshot("--incremental")
+    check(after["parent_sequence"] == 4 and own_bytes(after) < after["memory_bytes"] // 10, f"a full one: {after}")
+    # With the row kept, and one in the middle of it.
+    program.change()
+    program.snapshot("--incremental")
+    result = workspace.crs("compact", "--json", "--keep-row", "--compress", "zstd", "row@5").json()
+    check(result["reference"] == "row@7" and result["removed"] == [] and len(workspace.snapshots()) == 4, f"{result}")
+    check(workspace.crs("compact", "row@7").stdout == "row@7\n", "a complete one is left as it is")
+    program.kill()
+    for sequence, rounds in ((4, 2), (5, 3), (6, 4), (7, 3)):
+        workspace.crs("verify", f"row@{sequence}")
+        program.restart_and_check(sequence, rounds)
+
+
+def damage_is_not_compacted(workspace):
+    """What is damaged is found before anything is removed."""
+    program = Program(workspace)
+    program.row(2)
+    program.kill()
+    for name in ("process", "pages@1"):
+        path = workspace.store / "row" / "2" / name
+        path.chmod(0o600)
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+        result = workspace.crs("compact", "row", expect=4)
+        check(f"2/{name}" in result.stderr and len(workspace.snapshots()) == 2, f"{result}")
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    workspace.crs("compact", "nosuch", expect=3)
+    workspace.crs("compact", expect=2)
+    workspace.crs("compact", "row")
+    check(workspace.snapshots() == ["row@3"], f"{workspace.snapshots()}")
+    program.restart_and_check(3, 1)
+
+
 if __name__ == "__main__":
-    run_tests([small_and_exact, earlier_ones_may_go, damage_is_named, unknown_is_written, ended_by_the_last])
+    run_tests([made_into_one, damage_is_not_compacted, small_and_exact, earlier_ones_may_go, damage_is_named, unknown_is_written, ended_by_the_last])

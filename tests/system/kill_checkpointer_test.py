@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""A program survives its checkpointer: SIGKILL to `crs checkpoint`, 1000 times in all, at random moments spread over its whole duration.
+"""A program survives its checkpointer: SIGKILL to `crs checkpoint`, 1000 times in all: every other time at a random moment of its whole
+duration, and every other time, since the program is held for a small part of that, at a random moment of being held.
 
 After each kill every thread of the self-checking program gets on, none is stopped or traced, and nothing else runs. Half of the kills of
 a program meet its restarted copy. At the end the program ends by itself with everything right, and so does its last snapshot."""
@@ -46,7 +47,7 @@ class Kills:
         )
 
     def measure(self):
-        """How long an undisturbed checkpoint takes, from here to its end."""
+        """How long an undisturbed checkpoint takes, from here to its end, and how long the program is paused."""
         durations = []
         for _ in range(MEASURED):
             begin = time.monotonic()
@@ -54,13 +55,14 @@ class Kills:
             durations.append(time.monotonic() - begin)
             check(status == 0, f"an undisturbed checkpoint ends with {status}")
         self.duration = statistics.median(durations)
+        self.pause = self.workspace.crs("checkpoint", "--json", JOB).json()["pause_seconds"]
         self.program.check_goes_on()
 
     def kill(self, count):
         for number in range(count):
             if number % REMEASURE == REMEASURE - 1:
                 self.measure()
-            while not self.kill_once():
+            while not (self.kill_once() if number % 2 else self.kill_while_held()):
                 pass
             self.program.check_goes_on()
             self.check_store()
@@ -72,7 +74,21 @@ class Kills:
         process = self.spawn()
         while time.monotonic() < begin + moment:
             time.sleep(max(0, begin + moment - time.monotonic()))
-        held = self.program.is_traced()
+        return self.end(process, self.program.is_traced())
+
+    def kill_while_held(self):
+        """False if the checkpoint ended before that."""
+        process = self.spawn()
+        while not self.program.is_traced():
+            if process.poll() is not None:
+                check(process.returncode == 0, f"a checkpoint ends with {process.returncode}")
+                return False
+        end = time.monotonic() + self.random.uniform(0, LATEST * self.pause)
+        while time.monotonic() < end:
+            pass  # too short a time to sleep
+        return self.end(process, self.program.is_traced())
+
+    def end(self, process, held):
         process.send_signal(signal.SIGKILL)
         status = process.wait(60)
         check(status in (0, -signal.SIGKILL), f"a checkpoint ends with {status}")

@@ -12,6 +12,7 @@ from harness import check, is_alive, read_text, run_tests, state_of, wait_until
 # Says in a file that it was started, which no restart may do again; ends with status 7 when the file "end" is there.
 PROGRAM = """
 import os, pathlib, sys, time
+memory = os.urandom(1 << 20) * 16  # so much that what changes is tracked
 with open("starts", "a") as file:
     file.write(f"{os.getpid()}\\n")
 while not os.path.exists("end"):
@@ -63,6 +64,8 @@ def at_intervals(workspace):
     kept = sequences(workspace)
     check(len(kept) == 2 and kept[1] == kept[0] + 1, f"kept {kept}")
     check(len(starts(workspace)) == 1, "")
+    newest = workspace.crs("show", "--json", f"job@{kept[1]}").json()
+    check(newest["parent_sequence"] == kept[0] and newest["stored_bytes"] - newest["shared_bytes"] < 4 << 20, f"a full one: {newest}")
     (workspace.work / "end").unlink()
     again = workspace.restart_in_foreground(f"job@{kept[0]}", "--every", "200ms", "--keep", "3")
     wait_until(lambda: sequences(workspace)[-1] >= kept[1] + 4, "checkpoints of the restarted program")

@@ -64,9 +64,8 @@ PageRuns CopyTable::parts_with(RemoteRange run, Wanted wanted) const {
   return parts;
 }
 
-PageRuns CopyTable::parts(RemoteRange run, bool copied, bool zeros_are_copies) const {
-  const std::uint32_t first_copy = zeros_are_copies ? kZeros : kZeros + 1;
-  return parts_with(run, [=](std::uint32_t place) { return (place >= first_copy) == copied; });
+PageRuns CopyTable::parts(RemoteRange run, bool copied) const {
+  return parts_with(run, [=](std::uint32_t place) { return (place != kNone) == copied; });
 }
 
 PageRuns CopyTable::parts_at(RemoteRange run, std::uint32_t wanted) const {
@@ -83,7 +82,9 @@ void CopyTable::keep_only(const PageRuns& kept) {
   }
 }
 
-// The areas that hold the most, until little is left.
+// The areas that hold the most, until little is left. None of a mapped file: where a page of the program's own is given
+// back there (MADV_DONTNEED), the kernel keeps the mark, and arms the file's page with it that comes in its place
+// (mm/memory.c, zap_install_uffd_wp_if_needed), so that an armed page says nothing.
 void Precopy::choose(const std::vector<PageArea>& areas) {
   struct Candidate {
     const PageArea* area;
@@ -97,7 +98,7 @@ void Precopy::choose(const std::vector<PageArea>& areas) {
     PageScan scan(pagemap, area.range);
     for (PageRange found; scan.next(found);) candidate.bytes += found.kind == PageKind::Own ? found.range.size() : 0;
     total += candidate.bytes;
-    if (candidate.bytes > 0) candidates.push_back(candidate);
+    if (candidate.bytes > 0 && area.starts_zero) candidates.push_back(candidate);
   }
   expected_ = outside_ = total_ = total;
   if (total < kWorthCopying || !pagemap.scans()) return;
@@ -158,8 +159,7 @@ std::vector<PageArea> Precopy::rearm() {
   std::vector<PageArea> written;
   for (const PageArea& area : chosen_) {
     PageArea part = area;
-    // A page of a mapped file may have been read for the first time only.
-    part.choice = area.starts_zero ? PageChoice::Existing : PageChoice::Own;
+    part.choice = PageChoice::Existing;
     for (const RemoteRange& run : tracker_->arm(area.range)) {
       copies_.set(run, CopyTable::kNone);
       part.range = run;
@@ -176,7 +176,7 @@ std::vector<PageArea> Precopy::without_copy() const {
     PageArea part = area;
     part.choice = PageChoice::Own;
     for (const RemoteRange& run : tracker_->look(area.range).unchanged) {
-      for (const RemoteRange& missing : copies_.parts(run, false, area.starts_zero)) {
+      for (const RemoteRange& missing : copies_.parts(run, false)) {
         part.range = missing;
         found.push_back(part);
       }
@@ -224,7 +224,8 @@ std::vector<PageArea> Precopy::remaining(const std::vector<PageArea>& areas, Pag
   };
   std::vector<Part> parts;
   for (const PageArea& area : areas) {
-    const PageRuns tracked = area.choice == PageChoice::Own ? common_parts(area.range, tracker_->areas()) : PageRuns{};
+    const bool may_be_tracked = area.choice == PageChoice::Own && area.starts_zero;
+    const PageRuns tracked = may_be_tracked ? common_parts(area.range, tracker_->areas()) : PageRuns{};
     for (const RemoteRange& range : other_parts(area.range, tracked)) parts.push_back({&area, range, false});
     for (RemoteRange range : tracked) {
       const std::uint64_t piece = std::max(kLookAtOnce, range.size() / 16 / kPageSize * kPageSize);
@@ -269,12 +270,11 @@ Precopy::Remaining Precopy::look_at(const PageArea& area, RemoteRange range) con
       remaining.areas.back().choice = choice;
     }
   };
-  // Where an area was replaced by one of a mapped file just before it was tracked, zeros must be saved after all.
   for (const RemoteRange& run : view.unchanged) {
-    for (const RemoteRange& part : copies_.parts(run, true, area.starts_zero)) append_run(remaining.valid, part);
-    add(copies_.parts(run, false, area.starts_zero), PageChoice::Own);
+    for (const RemoteRange& part : copies_.parts(run, true)) append_run(remaining.valid, part);
+    add(copies_.parts(run, false), PageChoice::Own);
   }
-  add(view.changed, area.starts_zero ? PageChoice::Existing : PageChoice::Own);
+  add(view.changed, PageChoice::Existing);
   add(view.untracked, PageChoice::Own);
   std::ranges::sort(remaining.areas, {}, [](const PageArea& part) { return part.range.start; });
   return remaining;

@@ -34,8 +34,8 @@ class CopyTable {
   }
 
   void set(RemoteRange run, std::uint32_t place);
-  // The parts of `run` that were copied, or those that were not; pages of zeros are taken for either, as wished.
-  PageRuns parts(RemoteRange run, bool copied, bool zeros_are_copies) const;
+  // The parts of `run` that were copied, or those that were not.
+  PageRuns parts(RemoteRange run, bool copied) const;
   // The parts of `run` whose newest copy is at `place`.
   PageRuns parts_at(RemoteRange run, std::uint32_t place) const;
   // Forgets every page that is not in `kept` (ascending).

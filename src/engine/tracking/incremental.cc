@@ -3,7 +3,9 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <charconv>
 #include <set>
+#include <system_error>
 
 #include "base/error.h"
 #include "engine/pages/write_tracker.h"
@@ -20,6 +22,16 @@ std::uint64_t size_of(const std::string& path) {
   struct stat status{};
   if (::stat(path.c_str(), &status) != 0) fail_errno(errno, "cannot look at {}", path);
   return static_cast<std::uint64_t>(status.st_size);
+}
+
+// The last part of STORE/JOB/SEQ. It may be another one than that which was asked for: one written anew.
+std::uint64_t sequence_of(const std::string& location) {
+  std::uint64_t sequence = 0;
+  const char* const end = location.data() + location.size();
+  const auto [stop, problem] = std::from_chars(location.data() + location.rfind('/') + 1, end, sequence);
+  if (problem != std::errc{} || stop != end || sequence == 0)
+    fail(ErrorKind::Failed, "{} is no snapshot's directory", location);
+  return sequence;
 }
 
 bool holds_too_much_else(const ExtentReader& reader) {
@@ -58,7 +70,7 @@ void Incremental::hide_tracking(pid_t pid, std::vector<MappedArea>& areas) const
 EarlierPages Incremental::open_earlier() const {
   const std::string location = options_.earlier ? options_.earlier(before_->sequence) : "";
   if (location.empty()) fail(ErrorKind::NotFound, "the snapshot before, number {}, is not there", before_->sequence);
-  EarlierPages earlier{.sequence = before_->sequence, .reader = {}};
+  EarlierPages earlier{.sequence = sequence_of(location), .reader = {}};
   earlier.reader = std::make_shared<const ExtentReader>(location, kPagesName);
   if (holds_too_much_else(*earlier.reader))
     fail(ErrorKind::Failed, "the files of the snapshots before hold much that none uses any more");
