@@ -240,7 +240,7 @@ void PrecopyTest::check_history(unsigned seed) {
     ProcessPages pages(writer, budget_);
     RememberedWaits remembered({}, pid);
     const Gadgets gadgets = find_gadgets(pid, RemoteMemory(pid));
-    ShortStops stops(pid, {}, remembered, gadgets);
+    ShortStops stops(pid, pid, {}, remembered, gadgets);
     const std::string obstacle = pages.copy_ahead(pid, areas_to_copy_ahead(look_at_memory(pid), {}),
                                                   [&](const auto& action) { stops.stop(action); });
     if (!pages.tracks()) GTEST_SKIP() << "this kernel cannot track writes: " << obstacle;
@@ -315,7 +315,7 @@ TEST_F(PrecopyTest, SavesExactlyWhatTheFrozenProgramHas) {
 }
 
 TEST_F(PrecopyTest, LeavesTheRestToATwin) {
-  budget_ = {.most_held = 64 << 10, .seconds_per_byte_forked = 0};
+  budget_ = {.most_held = 64 << 10, .seconds_per_byte_forked = 0, .seconds_per_fork = 0};
   check_histories(3);
   EXPECT_TRUE(IsSkipped() || twins_ > 0);
 }
