@@ -66,6 +66,7 @@ struct SnapshotContents {
   std::string working_directory;
   std::vector<std::string> cpu_features;  // that the restart's processor must have
   std::vector<MemoryRange> excluded{};    // what of CheckpointOptions::exclude was left out, ascending
+  std::uint32_t processes = 1;            // how many there are, the root, its descendants and zombies
   // The sequence number of the earlier snapshot of the job whose files this one goes on to use; 0: none.
   std::uint64_t parent_sequence = 0;
 };
@@ -89,6 +90,8 @@ enum class AfterCheckpoint { Continue, Stop, Kill };
 
 struct CheckpointOptions {
   AfterCheckpoint after = AfterCheckpoint::Continue;
+  // Refuse a program that has descendants, instead of taking them, too.
+  bool single = false;
   // Exceptions the user made, as given ("fd=7"): what is named may be left out of the snapshot.
   std::vector<std::string> leave_out;
   // Areas whose content is not to be saved: the pages that lie wholly inside read as zero after a restart. Memory that

@@ -26,7 +26,9 @@ class CheckpointVerb : public Verb {
   std::string usage() const override { return "checkpoint [OPTIONS] JOB|PID"; }
   std::string description() const override {
     return "Takes a snapshot of a running job, or of any process of yours by its process id, also one that was not\n"
-           "started by crs. Prints the snapshot's name, JOB@SEQ, alone on standard output once it is safely on disk.";
+           "started by crs, and of its descendants. Prints the snapshot's name, JOB@SEQ, alone on standard output "
+           "once\n"
+           "it is safely on disk.";
   }
   std::string footer() const override {
     return "\nThe program goes on unless --stop or --kill is given. If something cannot be kept, nothing is written, "
@@ -56,6 +58,7 @@ class CheckpointVerb : public Verb {
     app.add_option("TARGET", target_, "A running job's name, or a process id")->type_name("JOB|PID")->required();
     auto* stop = app.add_flag("--stop", stop_, "The program stays stopped (SIGCONT continues it)");
     app.add_flag("--kill", kill_, "The program ends when the snapshot is complete")->excludes(stop);
+    app.add_flag("--single", single_, "Refuse a program that has descendants");
     add_name_option(app, name_, "Name of the job in the store");
     app.add_flag("--incremental", storing_.incremental,
                  "Write only what has changed since the job's last snapshot of this kind");
@@ -171,6 +174,7 @@ class CheckpointVerb : public Verb {
     if (storing_.incremental) make_incremental(options, context.store(), reference);
     options.remembered_path = context.store().remembered_path(target.job);
     options.after = after();
+    options.single = single_;
     options.leave_out = leave_out_;
     options.exclude = excluded();
     options.compression = storing_.compression;
@@ -220,6 +224,7 @@ class CheckpointVerb : public Verb {
   std::uint64_t keep_ = 0;
   bool stop_ = false;
   bool kill_ = false;
+  bool single_ = false;
 };
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "cli/foreground_program.h"
 
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -10,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "engine/procfs/tree.h"
 
 namespace crs::cli {
 namespace {
@@ -49,6 +51,11 @@ bool next_signal(siginfo_t& signal, const Companion* companion) {
 
 }  // namespace
 
+void adopt_orphans() {
+  ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+  ::prctl(PR_SET_NAME, engine::kRunnerName);
+}
+
 ForegroundProgram::ForegroundProgram(pid_t pid, pid_t wait_pid, std::unique_ptr<ForegroundTerminal> terminal)
     : pid_(pid),
       wait_pid_(wait_pid),
@@ -78,10 +85,11 @@ int ForegroundProgram::wait(Companion* companion) {
 ForegroundProgram::Progress ForegroundProgram::handle_children() {
   int status = 0;
   while (true) {
-    const pid_t child = ::waitpid(wait_pid_, &status, WNOHANG | WUNTRACED);
+    const pid_t child = ::waitpid(-1, &status, WNOHANG | WUNTRACED);
     if (child < 0 && errno == EINTR) continue;
     if (child < 0) fail_errno(errno, "waiting for process {}", wait_pid_);
     if (child == 0) return Progress::Running;
+    if (child != wait_pid_) continue;  // an orphan that this process has adopted
     if (WIFSTOPPED(status)) {
       stop_along(WSTOPSIG(status));
       continue;

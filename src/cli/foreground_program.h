@@ -25,6 +25,10 @@ class Companion {
   // Empty: nothing is to be done until a signal comes.
   virtual std::optional<std::chrono::nanoseconds> wait_limit() const = 0;
 };
+// Makes this process the one that adopts the orphans of the program that it is about to start (PR_SET_CHILD_SUBREAPER
+// of prctl(2)), and known as that (engine/procfs/tree.h): they stay in reach of a checkpoint. ForegroundProgram takes
+// away those that end.
+void adopt_orphans();
 
 // Not thread-safe. All signals of this process must be blocked (SignalState::block_all), so that each is seen here.
 //

@@ -289,6 +289,7 @@ class RestartVerb : public Verb {
       SnapshotReader(snapshot.location).verify_before_restart();
       // Whoever asked through libcrs goes on beside its child, and reads what it writes.
       const WithoutPipes without_pipes(detach_ && answer_to_ < 0);
+      if (!detach_ && !replace_ && !check_only_) adopt_orphans();
       Snapshot given = snapshot.to_snapshot();
       given.cold_start = is_location(target_);
       return module.restart(given, options);

@@ -91,6 +91,7 @@ class RunVerb : public Verb {
     signals.block_all();
     TerminalSettings terminal_settings;
     std::optional<Announcement> announcement;
+    adopt_orphans();
     const pid_t pid = launch(start, signals, [&](pid_t child) {
       if (job_.empty()) job_ = default_job_name(start.plan.application, child);
       announcement.emplace(context.store(), job_, child);

@@ -69,6 +69,7 @@ Json component_of(const store::ComponentRecord& component) {
 Json program_of(const store::ProgramRecord& program) {
   return {{"pid", program.pid()},
           {"threads", program.threads()},
+          {"processes", program.processes()},
           {"executable", program.executable()},
           {"command_line", list_of(program.command_line())},
           {"working_directory", program.working_directory()},
@@ -93,8 +94,10 @@ void add_program(Lines& lines, const store::Manifest& manifest) {
   lines.add("command", command_of(manifest));
   lines.add("executable", program.executable());
   lines.add("working directory", program.working_directory());
-  lines.add("process",
-            fmt::format("{}, {} thread{}", program.pid(), program.threads(), program.threads() == 1 ? "" : "s"));
+  const std::string descendants =
+      program.processes() > 1 ? fmt::format(" and its descendants, {} processes", program.processes()) : "";
+  lines.add("process", fmt::format("{}{}, {} thread{}", program.pid(), descendants, program.threads(),
+                                   program.threads() == 1 ? "" : "s"));
   lines.add("user", std::to_string(manifest.user_id()));
   lines.add("host", manifest.host());
   lines.add("kernel", manifest.kernel());

@@ -11,7 +11,7 @@ void ShortStops::stop(const std::function<void(BorrowedThread&)>& action) {
   const StopSignalsBlocked stop_signals;
   StoppedProcess process(pid_, [&](pid_t tid) { return waits.elapsed(tid); });
   note_limited_waits(process, waits, remembered_);
-  WaitsKeeper keeper(remembered_path_, process);
+  WaitsKeeper keeper(remembered_path_, root_, process, remembered_);
   if (action) {
     BorrowedProcess borrowed(process, gadgets_);
     action(borrowed.main());

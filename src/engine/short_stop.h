@@ -15,10 +15,14 @@ namespace crs::engine {
 
 class ShortStops {
  public:
-  // `remembered` and `gadgets` outlive this; the first is brought up to date by each stop. `remembered_path` as in
-  // CheckpointOptions.
-  ShortStops(pid_t pid, std::string remembered_path, RememberedWaits& remembered, const Gadgets& gadgets)
-      : pid_(pid), remembered_path_(std::move(remembered_path)), remembered_(remembered), gadgets_(gadgets) {}
+  // Of process `pid` of the tree below `root`. `remembered`, which knows of the whole tree, and `gadgets` outlive this;
+  // the first is brought up to date by each stop. `remembered_path` as in CheckpointOptions.
+  ShortStops(pid_t pid, pid_t root, std::string remembered_path, RememberedWaits& remembered, const Gadgets& gadgets)
+      : pid_(pid),
+        root_(root),
+        remembered_path_(std::move(remembered_path)),
+        remembered_(remembered),
+        gadgets_(gadgets) {}
 
   // Stops all threads, and calls `action` with the main thread borrowed unless it is empty.
   void stop(const std::function<void(BorrowedThread&)>& action);
@@ -27,6 +31,7 @@ class ShortStops {
 
  private:
   pid_t pid_;
+  pid_t root_;
   std::string remembered_path_;
   RememberedWaits& remembered_;
   const Gadgets& gadgets_;

@@ -59,6 +59,7 @@ void describe_program(store::Manifest& manifest, const SnapshotContents& content
   store::ProgramRecord& program = *manifest.mutable_program();
   program.set_pid(contents.pid);
   program.set_threads(contents.threads);
+  program.set_processes(contents.processes);
   program.set_executable(contents.executable);
   for (const std::string& argument : contents.command_line) program.add_command_line(argument);
   program.set_working_directory(contents.working_directory);

@@ -189,7 +189,7 @@ def children_are_named(workspace):
     process = workspace.start(["sh", "-c", "sleep 61 & wait"])
     child = wait_until(lambda: [p for p in pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()], "child")[0]
     wait_until(lambda: "sleep" in pathlib.Path(f"/proc/{child}/comm").read_text(), "the child executes sleep")
-    result = workspace.crs("checkpoint", str(process.pid), expect=1)
+    result = workspace.crs("checkpoint", "--single", str(process.pid), expect=1)
     check(f"{child} (sleep)" in result.stderr, f"{result}")
     check(workspace.snapshots() == [], "written")
 
@@ -291,7 +291,7 @@ def no_targets(workspace):
         check("there is no process" in workspace.crs("checkpoint", pid, expect=3).stderr, pid)
     result = workspace.run(["sh", "-c", f"exec {workspace.crs_path} checkpoint $$"])
     check(result.status == 2 and "itself" in result.stderr, f"{result}")
-    result = workspace.crs("checkpoint", str(os.getpid()), expect=1)  # children at least, or another user
+    result = workspace.crs("checkpoint", "--single", str(os.getpid()), expect=1)  # children at least, or another user
     if workspace.drops:
         check("belongs to user root" in result.stderr, f"{result}")
         result = workspace.crs("checkpoint", "2", expect=1)  # kthreadd

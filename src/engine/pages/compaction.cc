@@ -17,22 +17,25 @@ namespace {
 
 // Adjacent pages that count, and where they are.
 struct Piece {
+  std::uint32_t process = 0;
   RemoteRange run;
   std::size_t extent = 0;
   std::uint64_t offset = 0;  // in the extent's payload
 };
 
-// Ascending by address.
+// By process, and then ascending by address.
 std::vector<Piece> pieces_of(const ExtentReader& reader) {
   std::vector<Piece> pieces;
   for (std::size_t number = 0; number < reader.extents().size(); ++number) {
     const Extent& extent = reader.extents()[number];
     const ExtentPages pages = decode_pages(extent.tag, extent.payload_bytes);
-    for (std::size_t i = 0; i < pages.runs.size(); ++i) pieces.push_back({pages.runs[i], number, pages.offsets[i]});
+    const std::uint32_t process = process_of(extent.tag);
+    for (std::size_t i = 0; i < pages.runs.size(); ++i)
+      pieces.push_back({process, pages.runs[i], number, pages.offsets[i]});
   }
-  std::ranges::sort(pieces, {}, [](const Piece& piece) { return piece.run.start; });
+  std::ranges::sort(pieces, {}, [](const Piece& piece) { return std::pair(piece.process, piece.run.start); });
   for (std::size_t i = 1; i < pieces.size(); ++i) {
-    if (pieces[i].run.start < pieces[i - 1].run.end)
+    if (pieces[i].process == pieces[i - 1].process && pieces[i].run.start < pieces[i - 1].run.end)
       fail(ErrorKind::Damaged, "the page data holds the page at {:#x} twice", pieces[i].run.start.value);
   }
   return pieces;
@@ -86,7 +89,9 @@ class Output {
  public:
   explicit Output(ExtentWriter& writer) : writer_(writer), buffer_(kPagePayload) {}
 
-  void add(RemoteRange run, std::span<const std::byte> pages) {
+  void add(std::uint32_t process, RemoteRange run, std::span<const std::byte> pages) {
+    if (process != process_) flush();
+    process_ = process;
     while (run.size() > 0) {
       const std::uint64_t size = std::min<std::uint64_t>(run.size(), kPagePayload - used_);
       std::memcpy(buffer_.first(kPagePayload).data() + used_, pages.data(), size);
@@ -100,7 +105,7 @@ class Output {
 
   void flush() {
     if (used_ == 0) return;
-    writer_.append(buffer_.first(used_), encode_runs(runs_));
+    writer_.append(buffer_.first(used_), encode_runs(runs_, process_));
     used_ = 0;
     runs_.clear();
   }
@@ -108,6 +113,7 @@ class Output {
  private:
   ExtentWriter& writer_;
   PageBuffer buffer_;
+  std::uint32_t process_ = 0;
   std::uint64_t used_ = 0;
   PageRuns runs_;
 };
@@ -121,7 +127,7 @@ void compact_pages(const std::string& from, const std::string& to, const std::st
   Payloads payloads(reader);
   Output output(writer);
   for (const Piece& piece : pieces_of(reader))
-    output.add(piece.run, payloads.get(piece.extent).subspan(piece.offset, piece.run.size()));
+    output.add(piece.process, piece.run, payloads.get(piece.extent).subspan(piece.offset, piece.run.size()));
   output.flush();
   writer.finish();
 }

@@ -2,43 +2,63 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "base/error.h"
 
 namespace crs::engine {
+namespace {
 
-HeldPages::HeldPages(std::size_t capacity) : capacity_(capacity) {
-  if (capacity == 0) return;
+// For what is not known before: shared memory, and what the program writes until it stands still.
+constexpr std::size_t kLeast = std::size_t{4} << 20;
+
+}  // namespace
+
+HeldMemory::HeldMemory(std::size_t most) : most_(most) {
+  if (most == 0) return;
   void* const memory =
-      ::mmap(nullptr, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-  if (memory == MAP_FAILED) fail_errno(errno, "cannot get {} bytes of memory for pages", capacity);
+      ::mmap(nullptr, most, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) fail_errno(errno, "cannot get {} bytes of memory for pages", most);
   memory_ = static_cast<std::byte*>(memory);
 }
 
-HeldPages::~HeldPages() {
-  if (memory_ != nullptr) ::munmap(memory_, capacity_);
+HeldMemory::~HeldMemory() {
+  if (memory_ != nullptr) ::munmap(memory_, most_);
+}
+
+void HeldMemory::expect(std::uint64_t bytes) {
+  expected_ += std::min<std::uint64_t>(bytes, most_);
+  const std::size_t wanted =
+      std::min<std::size_t>(std::max<std::uint64_t>(expected_ * 2, kLeast), most_) / kPageSize * kPageSize;
+  if (wanted <= there_) return;
+  // madvise(2), MADV_POPULATE_WRITE: what it cannot do is done at the first touch.
+  ::madvise(memory_ + there_, wanted - there_, MADV_POPULATE_WRITE);
+  there_ = wanted;
+}
+
+std::span<std::byte> HeldMemory::take(std::size_t bytes) {
+  const std::scoped_lock lock(mutex_);
+  if (bytes > there_ - used_) return {};
+  used_ += bytes;
+  return {memory_ + used_ - bytes, bytes};
 }
 
 bool HeldPages::hold(const RemoteMemory& source, const Batch& batch) {
-  const std::uint64_t bytes = total_bytes(batch.runs);
-  std::span<std::byte> place;
+  const std::span<std::byte> place = memory_.take(total_bytes(batch.runs));
+  if (place.empty()) return false;
   {
     const std::scoped_lock lock(mutex_);
-    if (bytes > capacity_ - used_) return false;
-    place = {memory_ + used_, bytes};
-    used_ += bytes;
     held_.push_back({batch, place});
   }
   read_batch(source, batch, place);
   return true;
 }
 
-SavedPages HeldPages::write(ExtentWriter& writer) {
+SavedPages HeldPages::write(ExtentWriter& writer, std::uint32_t process) {
   SavedPages saved;
-  for (const Held& held : held_) saved += append_batch(held.batch, held.bytes, writer);
+  for (const Held& held : held_) saved += append_batch(held.batch, held.bytes, writer, process);
   held_.clear();
-  used_ = 0;
   return saved;
 }
 

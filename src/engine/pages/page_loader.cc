@@ -34,8 +34,14 @@ ExtentPages checked_pages(const Extent& extent, const PageRuns& allowed) {
   return pages;
 }
 
-// Extents that one thread loads one behind the other: neighbours, so that no two threads make the same huge page, which
-// both would fill with zeros first.
+std::vector<std::size_t> all_of(const ExtentReader& reader) {
+  std::vector<std::size_t> numbers(reader.extents().size());
+  std::iota(numbers.begin(), numbers.end(), 0);
+  return numbers;
+}
+
+// Extents that one thread loads one behind the other: neighbours, so that no two threads make the same huge page,
+// which both would fill with zeros first.
 std::size_t extents_at_a_time(std::size_t extents, unsigned threads) {
   constexpr std::size_t kMost = 16;
   if (threads == 0) threads = std::max(1U, std::thread::hardware_concurrency());
@@ -44,11 +50,16 @@ std::size_t extents_at_a_time(std::size_t extents, unsigned threads) {
 
 }  // namespace
 
-PageLoader::PageLoader(const ExtentReader& reader, const std::vector<RemoteRange>& allowed) : reader_(&reader) {
+PageLoader::PageLoader(const ExtentReader& reader, const std::vector<RemoteRange>& allowed)
+    : PageLoader(reader, allowed, all_of(reader)) {}
+
+PageLoader::PageLoader(const ExtentReader& reader, const std::vector<RemoteRange>& allowed,
+                       std::span<const std::size_t> extents)
+    : reader_(&reader), numbers_(extents.begin(), extents.end()) {
   const PageRuns places = merged(allowed);
-  for (const Extent& extent : reader.extents()) {
-    extents_.push_back(in_context(fmt::format("page data, extent {}", extents_.size()),
-                                  [&] { return checked_pages(extent, places); }));
+  for (const std::size_t number : numbers_) {
+    extents_.push_back(in_context(fmt::format("page data, extent {}", number),
+                                  [&] { return checked_pages(reader.extents()[number], places); }));
     pages_ += total_bytes(extents_.back().runs) / kPageSize;
   }
 }
@@ -66,10 +77,10 @@ std::vector<bool> PageLoader::touched(const std::vector<RemoteRange>& areas) con
 }
 
 std::span<const std::byte> PageLoader::read(std::size_t extent, std::vector<std::byte>& buffer) const {
-  const std::uint64_t bytes = reader_->extents()[extent].payload_bytes;
+  const std::uint64_t bytes = reader_->extents()[numbers_[extent]].payload_bytes;
   if (buffer.size() < bytes) buffer.resize(bytes);
   const std::span<std::byte> payload = std::span(buffer).first(bytes);
-  reader_->read(extent, payload);
+  reader_->read(numbers_[extent], payload);
   return extents_[extent].gather(payload);
 }
 

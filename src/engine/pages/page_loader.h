@@ -1,7 +1,9 @@
 // From extents back into the memory of a process: the inverse of page_saver.h.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "engine/pages/page_runs.h"
@@ -14,10 +16,14 @@ class PageLoader {
  public:
   // `reader` must outlive this. Checks that the tag of every extent fits its payload and that every page lies in one of
   // `allowed` (ascending, without overlaps); throws an Error of kind Damaged. Nothing is read yet.
+  // `extents`: the numbers of those that are this process's.
+  PageLoader(const ExtentReader& reader, const std::vector<RemoteRange>& allowed, std::span<const std::size_t> extents);
+  // Of all its extents.
   PageLoader(const ExtentReader& reader, const std::vector<RemoteRange>& allowed);
 
   std::uint64_t pages() const noexcept { return pages_; }
 
+  // Its extents count from 0 on, whatever their numbers are in the reader.
   std::size_t extents() const noexcept { return extents_.size(); }
   const PageRuns& runs(std::size_t extent) const { return extents_.at(extent).runs; }
 
@@ -35,7 +41,8 @@ class PageLoader {
 
  private:
   const ExtentReader* reader_;
-  std::vector<ExtentPages> extents_;
+  std::vector<std::size_t> numbers_;  // of the extents, as the reader counts them
+  std::vector<ExtentPages> extents_;  // of each of these
   std::uint64_t pages_ = 0;
 };
 

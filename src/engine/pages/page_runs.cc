@@ -47,8 +47,9 @@ PageRuns other_parts(RemoteRange run, std::span<const RemoteRange> others) {
   return parts;
 }
 
-std::string encode_runs(std::span<const RemoteRange> runs) {
+std::string encode_runs(std::span<const RemoteRange> runs, std::uint32_t process) {
   image::PageRuns message;
+  message.set_process(process);
   RemoteAddress end;
   for (const RemoteRange& run : runs) {
     message.add_runs((run.start - end) / kPageSize);
@@ -89,6 +90,8 @@ image::PageRuns parse(std::string_view tag) {
 
 }  // namespace
 
+std::uint32_t process_of(std::string_view tag) { return parse(tag).process(); }
+
 PageRuns decode_runs(std::string_view tag) { return decode_pairs(parse(tag).runs(), kPagesBelowLimit); }
 
 ExtentPages decode_pages(std::string_view tag, std::uint64_t payload_bytes) {
@@ -120,8 +123,9 @@ std::span<std::byte> ExtentPages::gather(std::span<std::byte> payload) const {
   return payload.first(end);
 }
 
-std::string only_pages(std::string_view tag, std::span<const RemoteRange> counting) {
+std::string only_pages(std::string_view tag, std::span<const RemoteRange> counting, std::uint32_t process) {
   image::PageRuns message = parse(tag);
+  message.set_process(process);
   PageRuns replaced;
   RemoteAddress offset;
   for (const RemoteRange& run : decode_pairs(message.runs(), kPagesBelowLimit)) {

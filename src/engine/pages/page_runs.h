@@ -23,10 +23,12 @@ std::uint64_t total_bytes(std::span<const RemoteRange> runs);
 PageRuns common_parts(RemoteRange run, std::span<const RemoteRange> others);
 PageRuns other_parts(RemoteRange run, std::span<const RemoteRange> others);
 
-// The tag of an extent whose payload has the pages of `runs`, one behind the other.
-std::string encode_runs(std::span<const RemoteRange> runs);
-// The same with the note that only pages in `counting` (ascending) count; the others stay in the payload.
-std::string only_pages(std::string_view tag, std::span<const RemoteRange> counting);
+// The tag of an extent whose payload has the pages of `runs`, one behind the other. `process`: whose pages they are, by
+// its index in the tree.
+std::string encode_runs(std::span<const RemoteRange> runs, std::uint32_t process = 0);
+// The same as those of `process`, with the note that only pages in `counting` (ascending) count; the others stay in the
+// payload.
+std::string only_pages(std::string_view tag, std::span<const RemoteRange> counting, std::uint32_t process);
 
 // The pages that an extent holds, and where in its payload.
 struct ExtentPages {
@@ -42,5 +44,7 @@ struct ExtentPages {
 ExtentPages decode_pages(std::string_view tag, std::uint64_t payload_bytes);
 // All runs of the payload, also of pages that count no more.
 PageRuns decode_runs(std::string_view tag);
+// The process of a tag. Throws Damaged if it cannot be read.
+std::uint32_t process_of(std::string_view tag);
 
 }  // namespace crs::engine

@@ -16,15 +16,15 @@ SavedPages& SavedPages::operator+=(const SavedPages& other) {
   return *this;
 }
 
-SavedPages append_batch(const Batch& batch, std::span<std::byte> bytes, ExtentWriter& writer) {
+SavedPages append_batch(const Batch& batch, std::span<std::byte> bytes, ExtentWriter& writer, std::uint32_t process) {
   const PageRuns kept = batch.like.starts_zero ? drop_zeros(batch.runs, bytes) : batch.runs;
   const std::uint64_t kept_bytes = total_bytes(kept);
-  if (kept_bytes > 0) writer.append(bytes.first(kept_bytes), encode_runs(kept));
+  if (kept_bytes > 0) writer.append(bytes.first(kept_bytes), encode_runs(kept, process));
   return {kept_bytes / kPageSize, (bytes.size() - kept_bytes) / kPageSize, {}};
 }
 
 SavedPages save_page_areas(const RemoteMemory& source, std::span<const PageArea> areas, ExtentWriter& writer,
-                           unsigned threads, HeldPages* held) {
+                           std::uint32_t process, unsigned threads, HeldPages* held) {
   Batches batches(source.pid(), areas);
   std::mutex mutex;
   SavedPages saved;
@@ -35,7 +35,7 @@ SavedPages save_page_areas(const RemoteMemory& source, std::span<const PageArea>
       if (held != nullptr && held->hold(source, batch)) continue;
       const std::span<std::byte> bytes = buffer.first(total_bytes(batch.runs));
       read_batch(source, batch, bytes);
-      const SavedPages appended = append_batch(batch, bytes, writer);
+      const SavedPages appended = append_batch(batch, bytes, writer, process);
       const std::scoped_lock lock(mutex);
       saved += appended;
     }

@@ -114,7 +114,7 @@ void Precopy::choose(const std::vector<PageArea>& areas) {
 void Precopy::continue_from(EarlierPages earlier, FileDescriptor userfault, PageRuns areas) {
   tracker_ = std::make_unique<WriteTracker>(pid_, std::move(userfault), std::move(areas));
   const std::vector<Extent>& extents = earlier.reader->extents();
-  for (std::size_t i = 0; i < extents.size(); ++i) {
+  for (const std::size_t i : earlier.extents) {
     for (const RemoteRange& run : decode_pages(extents[i].tag, extents[i].payload_bytes).runs)
       copies_.set(run, CopyTable::of_earlier(i));
   }
@@ -138,9 +138,18 @@ std::string Precopy::run(const std::vector<PageArea>& areas, const StopBriefly& 
     copy(chosen_);
   }
   outside_ = expected_;
+  copy_written(earlier_ ? without_copy() : std::vector<PageArea>{}, stop_briefly);
+  return {};
+}
+
+void Precopy::catch_up(const StopBriefly& stop_briefly) {
+  if (tracker_) copy_written({}, stop_briefly);
+}
+
+// In rounds, the first with `written` besides.
+void Precopy::copy_written(std::vector<PageArea> written, const StopBriefly& stop_briefly) {
   std::uint64_t before = ~std::uint64_t{0};
-  for (int round = 0; round < kMostRounds; ++round) {
-    std::vector<PageArea> written = round == 0 && earlier_ ? without_copy() : std::vector<PageArea>{};
+  for (int round = 0; round < kMostRounds; ++round, written.clear()) {
     std::ranges::move(rearm(), std::back_inserter(written));
     std::ranges::sort(written, {}, [](const PageArea& area) { return area.range.start; });
     std::uint64_t bytes = 0;
@@ -151,7 +160,6 @@ std::string Precopy::run(const std::vector<PageArea>& areas, const StopBriefly& 
     stop_briefly({});
     copy(written);
   }
-  return {};
 }
 
 // What was written since it was last armed has no copy any more, whether it is copied again or not.
@@ -216,6 +224,7 @@ void Precopy::copy(const std::vector<PageArea>& areas) {
 
 std::vector<PageArea> Precopy::remaining(const std::vector<PageArea>& areas, PageRuns& guards) {
   if (!tracker_) return areas;
+  tracker_->look_anew();
   struct Part {
     const PageArea* area;
     RemoteRange range;
@@ -280,46 +289,46 @@ Precopy::Remaining Precopy::look_at(const PageArea& area, RemoteRange range) con
   return remaining;
 }
 
-std::uint64_t Precopy::finish() {
+std::uint64_t Precopy::finish(std::uint32_t process) {
   tracker_.reset();
-  return settle_copies();
+  return settle_copies(process);
 }
 
-std::uint64_t Precopy::finish(FileDescriptor& userfault, PageRuns& areas) {
+std::uint64_t Precopy::finish(std::uint32_t process, FileDescriptor& userfault, PageRuns& areas) {
   if (tracker_) {
     areas = tracker_->areas();
     userfault = tracker_->give_up();
     tracker_.reset();
   }
-  return settle_copies();
+  return settle_copies(process);
 }
 
-// Takes out of the tag of the extent at `place` the pages whose newest copy is not there; returns how many are left.
-std::uint64_t Precopy::keep_newest(std::string& tag, std::uint32_t place) const {
+// Takes out of the tag of the extent at `place` the pages whose newest copy is not there, and says whose the others
+// are; returns how many they are.
+std::uint64_t Precopy::keep_newest(std::string& tag, std::uint32_t place, std::uint32_t process) const {
   PageRuns counting;
-  std::uint64_t all = 0;
   for (const RemoteRange& run : decode_runs(tag)) {
-    all += run.size();
     for (const RemoteRange& part : copies_.parts_at(run, place)) append_run(counting, part);
   }
-  if (total_bytes(counting) < all) tag = only_pages(tag, counting);
+  tag = only_pages(tag, counting, process);
   return total_bytes(counting) / kPageSize;
 }
 
-std::uint64_t Precopy::settle_copies() {
+std::uint64_t Precopy::settle_copies(std::uint32_t process) {
   copies_.keep_only(valid_);
   std::uint64_t pages = 0;
-  for (const std::uint32_t place : extents_) pages += keep_newest(writer_.tag(CopyTable::number_of(place)), place);
-  return pages + refer_to_earlier();
+  for (const std::uint32_t place : extents_)
+    pages += keep_newest(writer_.tag(CopyTable::number_of(place)), place, process);
+  return pages + refer_to_earlier(process);
 }
 
-std::uint64_t Precopy::refer_to_earlier() {
+std::uint64_t Precopy::refer_to_earlier(std::uint32_t process) {
   if (!earlier_) return 0;
   std::uint64_t pages = 0;
   const std::vector<Extent>& extents = earlier_->reader->extents();
-  for (std::size_t i = 0; i < extents.size(); ++i) {
+  for (const std::size_t i : earlier_->extents) {
     std::string tag = extents[i].tag;
-    const std::uint64_t left = keep_newest(tag, CopyTable::of_earlier(i));
+    const std::uint64_t left = keep_newest(tag, CopyTable::of_earlier(i), process);
     if (left == 0) continue;
     writer_.refer(*earlier_->reader, earlier_->sequence, i, std::move(tag));
     pages += left;

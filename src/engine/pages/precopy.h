@@ -54,6 +54,7 @@ class CopyTable {
 struct EarlierPages {
   std::uint64_t sequence = 0;  // of that snapshot
   std::shared_ptr<const ExtentReader> reader;
+  std::vector<std::size_t> extents;  // the numbers of those that are of this process, ascending
 };
 
 class Precopy {
@@ -72,6 +73,9 @@ class Precopy {
   // or if this kernel or the program does not allow it; then the reason is returned.
   std::string run(const std::vector<PageArea>& areas, const StopBriefly& stop_briefly);
 
+  // After run(), if the program has gone on for a while: copies once more what was written since, if there is much.
+  void catch_up(const StopBriefly& stop_briefly);
+
   bool tracks() const noexcept { return tracker_ != nullptr; }
   // How much memory of its own the program had.
   std::uint64_t total() const noexcept { return total_; }
@@ -84,12 +88,13 @@ class Precopy {
   // ascending. Guard pages that were seen are added to `guards`.
   std::vector<PageArea> remaining(const std::vector<PageArea>& areas, PageRuns& guards);
 
-  // The program may run again. Takes the copies that do not count out of the snapshot and ends the tracking. Returns
-  // how many pages of the copies are in the snapshot.
-  std::uint64_t finish();
+  // The program may run again. Takes the copies that do not count out of the snapshot (all, if remaining() was not
+  // called) and ends the tracking. Returns how many pages of the copies are in the snapshot, as those of process
+  // `process` of the tree.
+  std::uint64_t finish(std::uint32_t process);
   // The same, but tracking goes on, for continue_from() of the next checkpoint: with the descriptor (none where nothing
   // is tracked) and the areas.
-  std::uint64_t finish(FileDescriptor& userfault, PageRuns& areas);
+  std::uint64_t finish(std::uint32_t process, FileDescriptor& userfault, PageRuns& areas);
   // After that: whether anything of the earlier snapshot is part of this one.
   bool uses_earlier() const noexcept { return uses_earlier_; }
 
@@ -103,9 +108,10 @@ class Precopy {
   void copy(const std::vector<PageArea>& areas);
   std::vector<PageArea> rearm();
   std::vector<PageArea> without_copy() const;
-  std::uint64_t keep_newest(std::string& tag, std::uint32_t place) const;
-  std::uint64_t settle_copies();
-  std::uint64_t refer_to_earlier();
+  void copy_written(std::vector<PageArea> unchanged_without_copy, const StopBriefly& stop_briefly);
+  std::uint64_t keep_newest(std::string& tag, std::uint32_t place, std::uint32_t process) const;
+  std::uint64_t settle_copies(std::uint32_t process);
+  std::uint64_t refer_to_earlier(std::uint32_t process);
   Remaining look_at(const PageArea& area, RemoteRange range) const;
 
   pid_t pid_;

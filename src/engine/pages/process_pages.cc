@@ -5,8 +5,6 @@
 namespace crs::engine {
 namespace {
 
-// For what is not known before: shared memory, and what the program writes until it stands still.
-constexpr std::uint64_t kLeastHeld = std::uint64_t{4} << 20;
 constexpr std::uint64_t kLittle = std::uint64_t{4} << 20;
 
 }  // namespace
@@ -20,8 +18,17 @@ std::string ProcessPages::copy_ahead(pid_t pid, const std::vector<PageArea>& are
                                      const Precopy::StopBriefly& stop_briefly) {
   if (!precopy_) precopy_.emplace(pid, writer_);
   std::string obstacle = precopy_->run(areas, stop_briefly);
-  held_.emplace(std::min(std::max(precopy_->expected() * 2, kLeastHeld), budget_.most_held));
+  if (held_memory_ == nullptr) {
+    own_held_memory_ = std::make_unique<HeldMemory>(budget_.most_held);
+    held_memory_ = own_held_memory_.get();
+  }
+  held_memory_->expect(precopy_->expected());
+  held_.emplace(*held_memory_);
   return obstacle;
+}
+
+void ProcessPages::catch_up(const Precopy::StopBriefly& stop_briefly) {
+  if (precopy_) precopy_->catch_up(stop_briefly);
 }
 
 // By what there is to be read: the areas of which all pages exist are known by their sizes, the others by what was
@@ -30,9 +37,10 @@ bool ProcessPages::twin_is_cheaper(std::span<const PageArea> rest) const {
   std::uint64_t bytes = precopy_->expected_outside();
   for (const PageArea& area : rest)
     bytes += area.choice == PageChoice::Existing && area.in_fork ? area.range.size() : 0;
-  if (bytes <= budget_.most_held) return false;
-  return static_cast<double>(bytes - budget_.most_held) * budget_.seconds_per_byte_written >
-         static_cast<double>(precopy_->total()) * budget_.seconds_per_byte_forked;
+  const std::uint64_t room = held_memory_->left();
+  if (bytes <= room) return false;
+  return static_cast<double>(bytes - room) * budget_.seconds_per_byte_written >
+         budget_.seconds_per_fork + static_cast<double>(precopy_->total()) * budget_.seconds_per_byte_forked;
 }
 
 void ProcessPages::leave_to_twin(std::vector<PageArea>& rest, RemoteRange scratch) {
@@ -62,21 +70,21 @@ void ProcessPages::take(const RemoteMemory& source, const std::vector<PageArea>&
   }
   // Little is read sooner than a second thread begins.
   const bool is_little = precopy_ && !twin_ && precopy_->expected() <= kLittle;
-  saved_ += save_page_areas(source, rest, writer_, is_little ? 1 : 0, held_ ? &*held_ : nullptr);
+  saved_ += save_page_areas(source, rest, writer_, process_, is_little ? 1 : 0, held_ ? &*held_ : nullptr);
   for (const RemoteRange& guard : guards) saved_.guards.push_back(guard);
 }
 
 SavedPages ProcessPages::finish(TrackedProcess* tracked) {
   if (twin_) {
-    saved_ += save_page_areas(RemoteMemory(twin_->pid()), left_to_twin_, writer_);
+    saved_ += save_page_areas(RemoteMemory(twin_->pid()), left_to_twin_, writer_, process_);
     twin_.reset();
   }
   if (precopy_ && tracked != nullptr) {
-    saved_.pages += precopy_->finish(tracked->userfault, tracked->areas);
+    saved_.pages += precopy_->finish(process_, tracked->userfault, tracked->areas);
   } else if (precopy_) {
-    saved_.pages += precopy_->finish();
+    saved_.pages += precopy_->finish(process_);
   }
-  if (held_) saved_ += held_->write(writer_);
+  if (held_) saved_ += held_->write(writer_, process_);
   return std::move(saved_);
 }
 

@@ -23,12 +23,15 @@ struct PauseBudget {
   std::uint64_t most_held = std::uint64_t{32} << 20;
   double seconds_per_byte_written = 1 / 1.5e9;
   double seconds_per_byte_forked = 20e-3 / (1 << 30);
+  double seconds_per_fork = 1e-3;
 };
 
 class ProcessPages {
  public:
-  // `writer` must outlive this; it may be used for several processes.
-  explicit ProcessPages(ExtentWriter& writer, const PauseBudget& budget = {}) : writer_(writer), budget_(budget) {}
+  // `writer` must outlive this; it may be used for several processes, and so may `held_memory`, which is for what is
+  // read while the program stands still (null: this has its own).
+  explicit ProcessPages(ExtentWriter& writer, const PauseBudget& budget = {}, HeldMemory* held_memory = nullptr)
+      : writer_(writer), budget_(budget), held_memory_(held_memory) {}
 
   // Before copy_ahead(): `tracked` says what was written since the snapshot that `earlier` is of.
   void continue_from(EarlierPages earlier, TrackedProcess tracked);
@@ -36,6 +39,12 @@ class ProcessPages {
   // The program runs, and will go on after the checkpoint: copies what of `areas` is worth it, and prepares for the
   // rest. Returns why it could not, or nothing.
   std::string copy_ahead(pid_t pid, const std::vector<PageArea>& areas, const Precopy::StopBriefly& stop_briefly);
+
+  // Copies once more what was written meanwhile, if that is worth it: for when others were copied since.
+  void catch_up(const Precopy::StopBriefly& stop_briefly);
+
+  // Before take(): whose pages they are, by its index in the tree, which is known when all of it is frozen.
+  void set_process(std::uint32_t process) noexcept { process_ = process; }
 
   bool has_twin() const noexcept { return twin_ != nullptr; }
   bool tracks() const noexcept { return precopy_ && precopy_->tracks(); }
@@ -48,7 +57,8 @@ class ProcessPages {
   // a twin of the program keeps it.
   void take(const RemoteMemory& source, const std::vector<PageArea>& areas, const MakeTwin& make_twin = {});
 
-  // The program may run again. Nothing of this process is appended to the writer afterwards. If `tracked` is not null,
+  // The program may run again; without take(), it has ended meanwhile, and none of its copies count. Nothing of this
+  // process is appended to the writer afterwards. If `tracked` is not null,
   // tracking goes on by what is put there (without a descriptor: there was none).
   SavedPages finish(TrackedProcess* tracked = nullptr);
   // After that: whether anything of the earlier snapshot is part of this one.
@@ -60,6 +70,9 @@ class ProcessPages {
 
   ExtentWriter& writer_;
   PauseBudget budget_;
+  std::uint32_t process_ = 0;
+  std::unique_ptr<HeldMemory> own_held_memory_;
+  HeldMemory* held_memory_;
   std::optional<Precopy> precopy_;
   std::optional<HeldPages> held_;
   std::unique_ptr<Twin> twin_;

@@ -41,6 +41,10 @@ class WriteTracker {
   // be taken for unchanged only if every thread was stopped after it had been armed and before it was copied.
   PageRuns arm(RemoteRange range);
 
+  // Once the program is stopped, before look(): since it was looked at first it may have executed another program
+  // (execve(2)), of which nothing is tracked.
+  void look_anew() { open_pagemap(); }
+
   // What there is now; the program is stopped.
   struct View {
     PageRuns unchanged;  // tracked and armed

@@ -70,7 +70,7 @@ void Incremental::hide_tracking(pid_t pid, std::vector<MappedArea>& areas) const
 EarlierPages Incremental::open_earlier() const {
   const std::string location = options_.earlier ? options_.earlier(before_->sequence) : "";
   if (location.empty()) fail(ErrorKind::NotFound, "the snapshot before, number {}, is not there", before_->sequence);
-  EarlierPages earlier{.sequence = sequence_of(location), .reader = {}};
+  EarlierPages earlier{.sequence = sequence_of(location), .reader = {}, .extents = {}};
   earlier.reader = std::make_shared<const ExtentReader>(location, kPagesName);
   if (holds_too_much_else(*earlier.reader))
     fail(ErrorKind::Failed, "the files of the snapshots before hold much that none uses any more");
@@ -81,8 +81,14 @@ bool Incremental::continue_from_earlier(pid_t pid, ProcessPages& pages, std::vec
   TrackedProcess* const tracked = before_ ? before_->find(pid) : nullptr;
   if (tracked == nullptr) return false;
   try {
-    if (!earlier_) earlier_ = open_earlier();
-    pages.continue_from(*earlier_, std::move(*tracked));
+    if (!earlier_) {
+      earlier_ = open_earlier();
+      const std::vector<Extent>& extents = earlier_->reader->extents();
+      for (std::size_t i = 0; i < extents.size(); ++i) earlier_extents_[process_of(extents[i].tag)].push_back(i);
+    }
+    EarlierPages earlier = *earlier_;
+    earlier.extents = earlier_extents_[tracked->index];
+    pages.continue_from(std::move(earlier), std::move(*tracked));
     return true;
   } catch (const Error& error) {
     warnings.push_back(fmt::format("everything was written, not only what has changed: {}", error.what()));
@@ -91,9 +97,9 @@ bool Incremental::continue_from_earlier(pid_t pid, ProcessPages& pages, std::vec
   }
 }
 
-SavedPages Incremental::finish(pid_t pid, ProcessPages& pages) {
+SavedPages Incremental::finish(pid_t pid, std::uint32_t index, ProcessPages& pages) {
   const bool goes_on = options_.incremental && options_.after != AfterCheckpoint::Kill;
-  TrackedProcess tracked{.pid = pid, .userfault = {}, .areas = {}};
+  TrackedProcess tracked{.pid = pid, .index = index, .userfault = {}, .areas = {}};
   SavedPages saved = pages.finish(goes_on ? &tracked : nullptr);
   if (pages.uses_earlier()) parent_sequence_ = earlier_->sequence;
   if (tracked.userfault) after_.processes.push_back(std::move(tracked));

@@ -4,8 +4,10 @@
 
 #include <sys/types.h>
 
+#include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "crs/component.hpp"
 #include "engine/pages/process_pages.h"
@@ -26,8 +28,8 @@ class Incremental {
   // Lets `pages` go on from the earlier snapshot, where what process `pid` has written since is known. What stands in
   // the way is added to `warnings`: then everything is written.
   bool continue_from_earlier(pid_t pid, ProcessPages& pages, std::vector<std::string>& warnings);
-  // Completes `pages`, in the process that runs again.
-  SavedPages finish(pid_t pid, ProcessPages& pages);
+  // Completes `pages`, those of process `index` of the tree, which runs again.
+  SavedPages finish(pid_t pid, std::uint32_t index, ProcessPages& pages);
   // The number of the earlier snapshot of which anything is used; 0: none.
   std::uint64_t parent_sequence() const noexcept { return parent_sequence_; }
   // The snapshot is complete: what was written since is known from now on. Never throws; where that fails, the next
@@ -41,6 +43,7 @@ class Incremental {
   std::string path_;
   std::optional<Tracking> before_;
   std::optional<EarlierPages> earlier_;
+  std::map<std::uint32_t, std::vector<std::size_t>> earlier_extents_;  // of each process of the earlier tree
   Tracking after_;
   std::uint64_t parent_sequence_ = 0;
 };

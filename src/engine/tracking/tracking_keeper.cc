@@ -16,14 +16,13 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "engine/procfs/tree.h"
 #include "engine/resources/threads/remembered_waits.h"
 #include "engine/tracking/tracking.pb.h"
 
 namespace crs::engine {
 namespace {
 
-// What the keeper is called in /proc/PID/comm.
-constexpr const char* kKeeperName = "crs-tracker";
 // Where its descriptors begin: behind a channel to whoever started it.
 constexpr int kChannel = 0;
 constexpr int kFirstDescriptor = 1;
@@ -120,6 +119,7 @@ TrackingFile::Process describe(const TrackedProcess& process, int descriptor) {
   entry.set_pid(process.pid);
   entry.set_start_time(start_time(process.pid));
   entry.set_number(descriptor);
+  entry.set_index(process.index);
   for (const RemoteRange& area : process.areas) {
     entry.add_areas(area.start.value);
     entry.add_areas(area.end.value);
@@ -146,7 +146,7 @@ TrackedProcess take(int keeper, const TrackingFile::Process& entry) {
   if (!userfault) fail_errno(errno, "pidfd_getfd");
   if (read_link(fmt::format("/proc/self/fd/{}", userfault.get())) != "anon_inode:[userfaultfd]")
     fail(ErrorKind::Damaged, "no userfaultfd");
-  return {.pid = entry.pid(), .userfault = std::move(userfault), .areas = checked_areas(entry)};
+  return {.pid = entry.pid(), .index = entry.index(), .userfault = std::move(userfault), .areas = checked_areas(entry)};
 }
 
 Tracking take_all(const std::string& path) {

@@ -20,7 +20,8 @@ namespace crs::engine {
 
 // What process `pid` has written into `areas` (ascending) since a snapshot is known by the userfaultfd.
 struct TrackedProcess {
-  pid_t pid = 0;  // as the caller sees it
+  pid_t pid = 0;            // as the caller sees it
+  std::uint32_t index = 0;  // in the tree of that snapshot
   FileDescriptor userfault;
   PageRuns areas;
 };

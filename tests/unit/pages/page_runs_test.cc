@@ -43,7 +43,7 @@ TEST(PageRuns, AreJoinedWhereTheyTouch) {
 
 TEST(PageRuns, PagesThatWereReplacedDoNotCount) {
   const PageRuns runs{pages(10, 4), pages(20, 2)};
-  const std::string tag = only_pages(encode_runs(runs), PageRuns{pages(5, 6), pages(12, 9)});  // neither 11 nor 21
+  const std::string tag = only_pages(encode_runs(runs), PageRuns{pages(5, 6), pages(12, 9)}, 0);  // neither 11 nor 21
   const ExtentPages found = decode_pages(tag, 6 * kPageSize);
   EXPECT_TRUE(same(found.runs, {pages(10, 1), pages(12, 2), pages(20, 1)}));
   EXPECT_EQ(found.offsets, (std::vector<std::uint64_t>{0, 2 * kPageSize, 4 * kPageSize}));
@@ -53,7 +53,7 @@ TEST(PageRuns, PagesThatWereReplacedDoNotCount) {
   ASSERT_EQ(gathered.size(), 4 * kPageSize);
   for (const std::size_t page : {0, 1, 2, 3})
     EXPECT_EQ(gathered[page * kPageSize], std::byte(std::array{0, 2, 3, 4}[page]));
-  EXPECT_TRUE(decode_pages(only_pages(tag, {}), 6 * kPageSize).runs.empty());
+  EXPECT_TRUE(decode_pages(only_pages(tag, {}, 0), 6 * kPageSize).runs.empty());
 }
 
 TEST(PageRuns, RefusesForgedReplacements) {

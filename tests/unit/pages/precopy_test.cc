@@ -250,7 +250,7 @@ Frozen PrecopyTest::take(pid_t pid, const std::string& directory, Row& row) {
   ProcessPages pages(writer, budget_);
   RememberedWaits remembered({}, pid);
   const Gadgets gadgets = find_gadgets(pid, RemoteMemory(pid));
-  ShortStops stops(pid, {}, remembered, gadgets);
+  ShortStops stops(pid, pid, {}, remembered, gadgets);
   auto survey = look_at_memory(pid);
   for (MappedArea& area : survey.areas) {
     // What it says of the row's own tracking, as Incremental::hide_tracking() does.
@@ -284,7 +284,9 @@ Frozen PrecopyTest::take(pid_t pid, const std::string& directory, Row& row) {
   writer.finish();
   referred_ += pages.uses_earlier() ? 1 : 0;
   row.earlier = {.sequence = row.earlier.sequence + 1,
-                 .reader = std::make_shared<const ExtentReader>(directory, "pages")};
+                 .reader = std::make_shared<const ExtentReader>(directory, "pages"),
+                 .extents = {}};
+  for (std::size_t i = 0; i < row.earlier.reader->extents().size(); ++i) row.earlier.extents.push_back(i);
   return frozen;
 }
 
@@ -369,7 +371,7 @@ TEST_F(PrecopyTest, GoesOnFromTheSnapshotBefore) {
 }
 
 TEST_F(PrecopyTest, LeavesTheRestToATwin) {
-  budget_ = {.most_held = 64 << 10, .seconds_per_byte_forked = 0};
+  budget_ = {.most_held = 64 << 10, .seconds_per_byte_forked = 0, .seconds_per_fork = 0};
   check_histories(3);
   EXPECT_TRUE(IsSkipped() || twins_ > 0);
 }

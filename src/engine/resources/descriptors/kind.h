@@ -7,8 +7,10 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -32,16 +34,21 @@ inline constexpr std::uint32_t kLargeFile = 0100000;
 
 // Shared by all kinds during a capture.
 struct TableCapture {
-  TableCapture(CaptureContext& captured, image::Descriptors& descriptors, const std::vector<Seen>& table,
-               std::vector<SeenNumber> left);
+  TableCapture(CaptureContext& captured, std::span<const CapturedProcess> tree, image::Descriptors& descriptors,
+               const std::vector<Seen>& table, std::vector<SeenNumber> left);
 
-  CaptureContext& context;
+  CaptureContext& context;  // of the root
+  std::span<const CapturedProcess> processes;
   image::Descriptors& image;
   const std::vector<Seen>& seen;  // the whole table, without what is left out
   std::vector<SeenNumber> left_out;
 
-  // The description that descriptor `number` leads to, or nothing.
-  const Seen* find(int number) const;
+  // The description that descriptor `number` of that process leads to, or nothing.
+  const Seen* find(std::uint32_t process, int number) const;
+  // The first process that has `one` open.
+  const CapturedProcess& holder(const Seen& one) const { return processes[one.first_process()]; }
+  // The process that has this process or thread id, as CRS sees it, or nothing.
+  std::optional<std::uint32_t> find_process(pid_t id) const;
   // "descriptor 7 of process 4711".
   std::string name_of(const Seen& one) const;
   // Whether all numbers of `one` belong to layers of the program that reopen them after a restart.
@@ -53,7 +60,8 @@ struct TableCapture {
   bool take_given_up() { return std::exchange(given_up_, false); }
 
  private:
-  std::unordered_map<int, const Seen*> by_number_;
+  std::map<std::pair<std::uint32_t, int>, const Seen*> by_number_;
+  std::unordered_map<pid_t, std::uint32_t> by_id_;  // processes and threads
   bool given_up_ = false;
 };
 
@@ -65,7 +73,8 @@ struct TableCheck {
 // Shared by all kinds during the restore in the newborn.
 class TableRestore {
  public:
-  TableRestore(NewbornContext& context, const image::Descriptors& image);
+  // `takes_streams`: the restart command's streams are still open.
+  TableRestore(NewbornContext& context, const image::Descriptors& image, bool takes_streams = true);
 
   NewbornContext& context;
   const image::Descriptors& image;
@@ -78,15 +87,26 @@ class TableRestore {
   int channel() const { return channel_.get(); }
   // Where object `index` is open.
   int object(std::uint32_t index) const;
+  // The description that a number of a process leads to. The image must have it.
+  std::uint32_t description_of(std::uint32_t process, int number) const;
+  // Where a description of the image is open until all are.
+  int place_of(std::uint32_t description) const;
+  // Whether it is the first of those that lead to its description.
+  bool is_first(const image::Descriptor& descriptor) const;
+  // Whether the numbers of the process are in use already: it is the only one.
+  bool is_single() const { return single_; }
 
  private:
+  bool single_;
+  std::vector<const image::Descriptor*> firsts_;  // of each description
   std::array<FileDescriptor, 3> streams_;
   FileDescriptor channel_;
 };
 
 struct TableActivation {
-  RestoreContext& context;
+  RestoreContext& context;  // of the first process that has the description
   const image::Descriptors& image;
+  std::span<RestoreContext* const> processes;
 };
 
 class Kind {
@@ -111,6 +131,9 @@ class Kind {
   // Validates the message and what it refers to outside the snapshot.
   virtual void check(TableCheck& table, const Description& description) = 0;
 
+  // Whether each process that has it open gets one of its own: it is about the process itself, which the others cannot
+  // open.
+  virtual bool is_own(const Description& description) const { return static_cast<void>(description), false; }
   // Opens it again, at whatever number. Flags that F_SETFL can set need not be set.
   virtual FileDescriptor open(TableRestore& table, const Description& description) = 0;
   // When all numbers are in place.
@@ -130,6 +153,12 @@ std::vector<std::unique_ptr<Kind>> make_kinds();
 
 // The kind for a description of the image. Throws Damaged if there is none.
 Kind& kind_of(const std::vector<std::unique_ptr<Kind>>& kinds, const image::OpenDescription& description);
+
+// Whether the image is of one process.
+bool is_of_one_process(const image::Descriptors& image);
+
+// Whether that process of the image has a descriptor `number`. The descriptors must be in order.
+bool has_number(const image::Descriptors& image, std::uint32_t process, int number);
 
 // The numbers that lead to each description of the image, ascending. The image must have been checked.
 std::vector<std::vector<image::Descriptor>> numbers_by_description(const image::Descriptors& image);

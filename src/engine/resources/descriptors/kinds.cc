@@ -87,27 +87,47 @@ std::string leave_out_advice(int number) {
       number);
 }
 
-TableCapture::TableCapture(CaptureContext& captured, image::Descriptors& descriptors, const std::vector<Seen>& table,
+bool has_number(const image::Descriptors& image, std::uint32_t process, int number) {
+  return std::ranges::binary_search(
+      image.descriptors(), std::pair(process, number), {},
+      [](const image::Descriptor& one) { return std::pair(one.process(), one.number()); });
+}
+
+bool is_of_one_process(const image::Descriptors& image) {
+  return image.descriptors().empty() || image.descriptors(image.descriptors_size() - 1).process() == 0;
+}
+
+TableCapture::TableCapture(CaptureContext& captured, std::span<const CapturedProcess> tree,
+                           image::Descriptors& descriptors, const std::vector<Seen>& table,
                            std::vector<SeenNumber> left)
-    : context(captured), image(descriptors), seen(table), left_out(std::move(left)) {
+    : context(captured), processes(tree), image(descriptors), seen(table), left_out(std::move(left)) {
   for (const Seen& one : seen) {
-    for (const SeenNumber& number : one.numbers) by_number_.emplace(number.number, &one);
+    for (const SeenNumber& number : one.numbers) by_number_.emplace(std::pair(number.process, number.number), &one);
+  }
+  for (std::uint32_t index = 0; index < processes.size(); ++index) {
+    for (const pid_t tid : processes[index].threads) by_id_.emplace(tid, index);
   }
 }
 
-const Seen* TableCapture::find(int number) const {
-  const auto found = by_number_.find(number);
+const Seen* TableCapture::find(std::uint32_t process, int number) const {
+  const auto found = by_number_.find({process, number});
   return found == by_number_.end() ? nullptr : found->second;
 }
 
+std::optional<std::uint32_t> TableCapture::find_process(pid_t id) const {
+  const auto found = by_id_.find(id);
+  if (found == by_id_.end()) return std::nullopt;
+  return found->second;
+}
+
 std::string TableCapture::name_of(const Seen& one) const {
-  return fmt::format("descriptor {} of process {}", one.first(), context.own_pid);
+  return fmt::format("descriptor {} of process {}", one.first(), holder(one).own_pid);
 }
 
 bool TableCapture::is_expendable(const Seen& one) const {
   const std::vector<int>& expendable = context.options.expendable;
   return std::ranges::all_of(one.numbers, [&](const SeenNumber& number) {
-    return std::ranges::find(expendable, number.number) != expendable.end();
+    return number.process == 0 && std::ranges::find(expendable, number.number) != expendable.end();
   });
 }
 

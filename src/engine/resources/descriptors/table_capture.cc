@@ -45,17 +45,17 @@ void add_numbers(image::Descriptors& image, const Numbers& numbers) {
     descriptor.set_number(number.number);
     descriptor.set_description(description);
     descriptor.set_close_on_exec(number.close_on_exec);
+    descriptor.set_process(number.process);
   }
 }
 
-// Descriptors 0, 1 and 2 each for itself, and all others together.
+// Descriptors 0, 1 and 2 each for itself, and all others together; of all processes.
 std::vector<Numbers> parts_of(const Numbers& numbers) {
-  std::vector<Numbers> parts;
-  for (const SeenNumber& number : numbers) {
-    const bool standard = number.number <= STDERR_FILENO;
-    if (parts.empty() || standard || parts.back().front().number <= STDERR_FILENO) parts.emplace_back();
-    parts.back().push_back(number);
-  }
+  constexpr std::size_t kOthers = 3;
+  std::vector<Numbers> parts(kOthers + 1);
+  for (const SeenNumber& number : numbers)
+    parts[std::min(static_cast<std::size_t>(number.number), kOthers)].push_back(number);
+  std::erase_if(parts, [](const Numbers& part) { return part.empty(); });
   return parts;
 }
 
@@ -85,6 +85,10 @@ void add_description(TableCapture& table, const Seen& seen, Kind& kind) {
   }
 }
 
+std::pair<std::uint32_t, int> place_of(const image::Descriptor& descriptor) {
+  return {descriptor.process(), descriptor.number()};
+}
+
 void add_left_out(TableCapture& table, Kind& kind, const Numbers& numbers) {
   for (const SeenNumber& number : numbers) {
     const Seen unused;
@@ -95,11 +99,11 @@ void add_left_out(TableCapture& table, Kind& kind, const Numbers& numbers) {
 
 }  // namespace
 
-void capture_descriptors(CaptureContext& context, image::Descriptors& image) {
-  std::vector<Seen> seen = look_at_descriptors(context.pid, context.pidfd);
+void capture_descriptors(CaptureContext& context, std::span<const CapturedProcess> tree, image::Descriptors& image) {
+  std::vector<Seen> seen = look_at_descriptors(tree);
   Numbers left_out = take_left_out(context.leave_out, seen);
   refuse_unknown(context, left_out);
-  TableCapture table(context, image, seen, std::move(left_out));
+  TableCapture table(context, tree, image, seen, std::move(left_out));
   check_channel(table);
   const std::vector<std::unique_ptr<Kind>> kinds = make_kinds();
   for (const Seen& one : seen) {
@@ -115,7 +119,7 @@ void capture_descriptors(CaptureContext& context, image::Descriptors& image) {
   image::OpenDescription dead;
   dead.mutable_left_out();
   add_left_out(table, kind_of(kinds, dead), table.left_out);
-  std::ranges::sort(*image.mutable_descriptors(), {}, &image::Descriptor::number);
+  std::ranges::sort(*image.mutable_descriptors(), {}, place_of);
 }
 
 }  // namespace crs::engine

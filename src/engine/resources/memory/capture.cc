@@ -17,6 +17,7 @@
 #include "engine/resources/memory/guard_pages.h"
 #include "engine/resources/memory/layout.h"
 #include "engine/resources/memory/memory.h"
+#include "engine/resources/memory/shared_objects.h"
 #include "engine/resources/memory/shared_pages.h"
 
 namespace crs::engine {
@@ -242,9 +243,11 @@ class MemoryCapture {
   void capture_shared_memory(const MappedArea& area) {
     const auto [known, is_new] =
         shared_.try_emplace({area.device, area.inode}, static_cast<std::uint32_t>(image_.shared_size()));
-    if (is_new) exclude_shared(area, saved_parts_[known->second]);
+    SharedObjects::Object& object = objects().of(area.device, area.inode);
+    if (is_new) exclude_shared(area, object.saved_parts);
     image::SharedMemory& memory =
         is_new ? *image_.add_shared() : *image_.mutable_shared(static_cast<int>(known->second));
+    memory.set_object(object.number);
     Area& entry = add(area, Area::SHARED_MEMORY);
     entry.set_backing(known->second);
     entry.set_offset(area.offset);
@@ -255,11 +258,11 @@ class MemoryCapture {
     for (const RemoteRange& run :
          existing_shared_pages(context_.pid, context_.remote, area.range, area.offset, area.swapped_bytes > 0)) {
       for (const RemoteRange& seen : other_parts(run, guards)) {
-        for (const RemoteRange& part : unsaved_parts(seen, area, saved_parts_[known->second])) {
+        for (const RemoteRange& part : unsaved_parts(seen, area, object.saved_parts)) {
           pages_.push_back({.range = part, .choice = PageChoice::Existing, .readable = readable, .content = {}});
         }
       }
-      for (const RemoteRange& part : common_parts(run, guards)) covered_.push_back({&area, known->second, part});
+      for (const RemoteRange& part : common_parts(run, guards)) covered_.push_back({&area, part});
     }
   }
 
@@ -274,7 +277,8 @@ class MemoryCapture {
   // What guard pages cover and no other area shows.
   void read_below_guards() {
     for (const Covered& covered : covered_) {
-      for (const RemoteRange& part : unsaved_parts(covered.part, *covered.area, saved_parts_[covered.memory])) {
+      for (const RemoteRange& part : unsaved_parts(
+               covered.part, *covered.area, objects().of(covered.area->device, covered.area->inode).saved_parts)) {
         const UnguardedView view(context_.remote, covered.area->range);
         std::vector<std::byte> content(part.size());
         context_.memory.read_protected(view.of(part.start), content);
@@ -373,6 +377,8 @@ class MemoryCapture {
                           std::string(advice));
   }
 
+  SharedObjects& objects() { return context_.shared != nullptr ? *context_.shared : own_objects_; }
+
   CaptureContext& context_;
   const std::vector<MappedArea> areas_;
   image::Memory& image_;
@@ -382,13 +388,12 @@ class MemoryCapture {
   std::vector<PageArea> pages_;
   struct Covered {
     const MappedArea* area;
-    std::uint32_t memory;
     RemoteRange part;
   };
   std::vector<Covered> covered_;  // existing pages of shared memory below guard pages
   std::map<std::string, std::uint32_t> files_;
   std::map<std::pair<dev_t, ino_t>, std::uint32_t> shared_;
-  std::map<std::uint32_t, std::map<std::uint64_t, std::uint64_t>> saved_parts_;  // of each shared memory: start -> end
+  SharedObjects own_objects_;
 };
 
 }  // namespace

@@ -20,6 +20,7 @@
 #include "base/io.h"
 #include "engine/newborn/maker.h"
 #include "engine/pages/pager.h"
+#include "engine/procfs/tree.h"
 #include "engine/resources/memory/address_space.h"
 #include "engine/resources/memory/area_properties.h"
 #include "engine/resources/memory/memory.h"
@@ -175,7 +176,7 @@ void start_pager(RestoreContext& context, const LazyPages& lazy, const PageLoade
     if (const pid_t orphan = ::fork(); orphan != 0) ::_exit(orphan > 0 ? 0 : errno);
     block_all_signals();
     ::setsid();
-    ::prctl(PR_SET_NAME, "crs-pager");
+    ::prctl(PR_SET_NAME, kPagerName);
     const FileDescriptor nowhere(::open("/dev/null", O_RDWR | O_CLOEXEC));
     ::dup2(nowhere.get(), STDIN_FILENO);
     ::dup2(nowhere.get(), STDOUT_FILENO);

@@ -10,13 +10,16 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "engine/pages/page_data.h"
 #include "engine/pages/page_loader.h"
 #include "engine/pages/page_saver.h"
 #include "engine/resources/context.h"
 #include "engine/resources/memory/memory.pb.h"
+#include "engine/resources/memory/shared_objects.h"
 #include "engine/resources/memory/smaps.h"
 #include "store/extents/extent_file.h"
 
@@ -62,7 +65,10 @@ std::vector<RemoteRange> occupied_ranges(const image::Memory& memory);
 
 // `content_objects`: how many there are in the image. Throws Damaged for an image that cannot be; otherwise what stands
 // in the way: files missing, replaced or shorter, limits, too little memory.
-void check_memory(CheckContext& context, const image::Memory& image, std::uint32_t content_objects);
+void check_memory(CheckContext& context, const image::Memory& image, std::uint32_t content_objects,
+                  const PageData& pages, std::uint32_t process = 0);
+// Whether there is enough for all of them. Throws what is missing.
+void check_memory_supply(std::span<const image::Memory* const> memories);
 
 // How many descriptors restore_memory_inside() needs, from `first_number` on. These numbers must be free, above all of
 // the image's, and not below first_private_descriptor + private_descriptors_needed(image.descriptors()); RLIMIT_NOFILE
@@ -77,8 +83,9 @@ class AreaSettings;
 // The passes of the restore from outside, in this order, before activate_descriptors().
 class MemoryRestore {
  public:
-  // Reads the index of the page data. `context` and `image` must outlive this.
-  MemoryRestore(RestoreContext& context, const image::Memory& image, int first_number);
+  // All must outlive this.
+  MemoryRestore(RestoreContext& context, const image::Memory& image, const PageData& pages, const SharedPlaces& shared,
+                int first_number);
   ~MemoryRestore();
 
   // Replaces all memory of the newborn but context.reserved by the image's areas, still empty. The newborn must have no
@@ -98,8 +105,9 @@ class MemoryRestore {
 
   RestoreContext& context_;
   const image::Memory& image_;
+  const SharedPlaces& shared_;
   int first_number_;
-  ExtentReader reader_;
+  std::vector<int> page_data_;  // the descriptors that are read from
   PageLoader loader_;
   std::vector<bool> filled_;  // of each area: there is page data for it
   std::unique_ptr<AreaSettings> settings_;
