@@ -15,6 +15,9 @@
 namespace crs::engine {
 namespace {
 
+// Of a program that executes others all the time.
+constexpr int kMostStops = 50;
+
 FileDescriptor open_process(pid_t pid) {
   const long number = ::syscall(SYS_pidfd_open, pid, 0);
   if (number < 0) fail_errno(errno, "pidfd_open of process {}", pid);
@@ -57,25 +60,32 @@ void Surveys::add(pid_t pid, bool is_stopped) {
   survey.stops = std::make_unique<ShortStops>(pid, root_, options_.remembered_path, remembered_, survey.gadgets);
 }
 
-// Whoever of the root's descendants ends meanwhile is no longer of the tree.
+// Who ends meanwhile is no longer of the tree, and who executes another program has none of the memory any more that
+// was looked at (ESRCH): both are forgotten, and looked at again later if they are still there.
 template <typename Action>
-void Surveys::unless_ended(pid_t pid, Action&& action) {
+void Surveys::try_with(pid_t pid, Action&& action) {
   try {
     action();
-  } catch (const Error&) {
-    if (pid == root_ || is_running(pid)) throw;
+  } catch (const Error& error) {
+    if (is_running(pid) && error.error_number() != ESRCH && error.kind() != ErrorKind::ProgramGone) throw;
+    forget(pid);
   }
 }
 
-void Surveys::try_add(pid_t pid) {
-  if (!surveys_.contains(pid)) unless_ended(pid, [&] { add(pid, false); });
+void Surveys::forget(pid_t pid) {
+  const auto known = surveys_.find(pid);
+  if (known == surveys_.end()) return;
+  if (known->second.pages) known->second.pages->finish();
+  if (known->second.stops) stopped_ += known->second.stops->total();
+  surveys_.erase(known);
 }
 
 void Surveys::look() {
-  try_add(root_);
   for (const TreeProcess& process : tree_of(root_)) {
-    if (is_running(process.pid)) try_add(process.pid);
+    if (!surveys_.contains(process.pid) && is_running(process.pid))
+      try_with(process.pid, [&] { add(process.pid, false); });
   }
+  if (!is_running(root_)) fail(ErrorKind::ProgramGone, "process {} ended meanwhile", root_);
 }
 
 void Surveys::copy_ahead(pid_t pid, Survey& survey) {
@@ -90,41 +100,46 @@ void Surveys::copy_ahead(bool only_continued) {
   std::set<pid_t> seen;
   for (int looks = 0; looks < kMostLooks; ++looks) {
     const std::size_t seen_before = seen.size();
-    for (auto& [pid, survey] : surveys_) {
+    for (const pid_t pid : known()) {
       if (!seen.insert(pid).second) continue;
-      unless_ended(pid, [&, pid = pid, survey = &survey] {
-        const bool continues = incremental_.continue_from_earlier(pid, *survey->pages, warnings_);
-        if (continues || !only_continued) copy_ahead(pid, *survey);
+      try_with(pid, [&] {
+        const bool continues = incremental_.continue_from_earlier(pid, *of(pid).pages, warnings_);
+        if (continues || !only_continued) copy_ahead(pid, of(pid));
       });
     }
     if (seen.size() == seen_before) break;
     look();
   }
-  for (auto& [pid, survey] : surveys_) {
-    unless_ended(pid, [&, pid = pid, survey = &survey] {
+  for (const pid_t pid : known()) {
+    try_with(pid, [&] {
+      Survey& survey = of(pid);
       // While the others were copied this one went on.
-      if (surveys_.size() > 1) survey->pages->catch_up([&](const auto& action) { survey->stops->stop(action); });
-      look_again(pid, survey->memory);
-      survey->waits = WaitsBefore(pid);
+      if (surveys_.size() > 1) survey.pages->catch_up([&](const auto& action) { survey.stops->stop(action); });
+      look_again(pid, survey.memory);
+      survey.waits = WaitsBefore(pid);
     });
   }
 }
 
+std::vector<pid_t> Surveys::known() const {
+  std::vector<pid_t> pids;
+  for (const auto& [pid, survey] : surveys_) pids.push_back(pid);
+  return pids;
+}
+
 bool Surveys::look_at_stopped(const StoppedTree& tree) {
   // Another process may have the id of one that has ended.
-  for (auto& [pid, survey] : surveys_) {
-    if (has_ended(survey)) survey.pages->finish();
+  for (const pid_t pid : known()) {
+    if (has_ended(of(pid))) forget(pid);
   }
-  std::erase_if(surveys_, [](const auto& entry) { return has_ended(entry.second); });
   for (const StoppedTree::Member& member : tree.members()) {
     if (!member.process || surveys_.contains(member.pid)) continue;
     try {
       add(member.pid, true);
     } catch (const Error& error) {
       surveys_.erase(member.pid);
-      // In the middle of execve(2), or its C library is not there yet.
-      if (error.kind() != ErrorKind::Refused || std::ranges::count(just_begun_, member.pid) > 0) throw;
-      just_begun_.push_back(member.pid);
+      // In the middle of execve(2), or its C library is not there yet. Whatever else it is will be found while it runs.
+      if (error.kind() != ErrorKind::Refused || ++stopped_too_early_ == kMostStops) throw;
       return false;
     }
   }
@@ -155,10 +170,9 @@ void Surveys::forget_ended(const StoppedTree& tree) {
   for (const StoppedTree::Member& member : tree.members()) {
     if (member.process) members.insert(member.pid);
   }
-  for (auto& [pid, survey] : surveys_) {
-    if (!members.contains(pid)) survey.pages->finish();
+  for (const pid_t pid : known()) {
+    if (!members.contains(pid)) forget(pid);
   }
-  std::erase_if(surveys_, [&](const auto& entry) { return !members.contains(entry.first); });
 }
 
 std::optional<std::uint64_t> Surveys::elapsed_in_call(pid_t pid, pid_t tid) const {

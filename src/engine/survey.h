@@ -67,10 +67,11 @@ class Surveys {
 
  private:
   void add(pid_t pid, bool is_stopped);
-  void try_add(pid_t pid);
-  void copy_ahead(pid_t pid, Survey& survey);
   template <typename Action>
-  void unless_ended(pid_t pid, Action&& action);
+  void try_with(pid_t pid, Action&& action);
+  void forget(pid_t pid);
+  std::vector<pid_t> known() const;
+  void copy_ahead(pid_t pid, Survey& survey);
 
   pid_t root_;
   const CheckpointOptions& options_;
@@ -80,7 +81,7 @@ class Surveys {
   std::vector<std::string>& warnings_;
   HeldMemory held_memory_;
   std::map<pid_t, Survey> surveys_;
-  std::vector<pid_t> just_begun_;
+  int stopped_too_early_ = 0;
   std::chrono::nanoseconds stopped_{};
 };
 

@@ -43,25 +43,36 @@ void in_pieces(RemoteRange range, Action action) {
 }
 
 // Calls `found` with every region of `range` that matches; `arguments` has the masks.
+//
+// Where there are many regions, the kernel says that it came less far than it did, and comes to the last ones again: of
+// a program that runs it may then find others there, and the regions neither ascend nor are they apart.
 template <typename Found>
 void scan(int pagemap, pid_t pid, RemoteRange range, pagemap_scan::Arguments arguments, Found found) {
   std::array<pagemap_scan::Region, 1024> regions;
   arguments.regions = reinterpret_cast<std::uint64_t>(regions.data());
   arguments.region_count = regions.size();
   arguments.end = range.end.value;
-  std::uint64_t reported = 0;  // up to here: of a program that runs, a region may reach beyond where the scan has come
   for (arguments.start = range.start.value; arguments.start < arguments.end; arguments.start = arguments.walk_end) {
     const int count = ::ioctl(pagemap, pagemap_scan::kRequest, &arguments);
     if (count < 0) fail_errno(errno, "cannot scan the pages of process {} at {:#x}", pid, arguments.start);
-    for (pagemap_scan::Region& region : std::span(regions).first(static_cast<std::size_t>(count))) {
-      region.start = std::max(region.start, reported);
-      if (region.start >= region.end) continue;
-      reported = region.end;
-      found(region);
-    }
+    for (const pagemap_scan::Region& region : std::span(regions).first(static_cast<std::size_t>(count))) found(region);
     if (arguments.walk_end <= arguments.start)
       fail(ErrorKind::Failed, "the scan of the pages of process {} does not get beyond {:#x}", pid, arguments.start);
   }
+}
+
+// In order, and each page once.
+PageRuns merged(PageRuns runs) {
+  std::ranges::sort(runs, {}, &RemoteRange::start);
+  PageRuns result;
+  for (const RemoteRange& run : runs) {
+    if (!result.empty() && run.start <= result.back().end) {
+      result.back().end = std::max(result.back().end, run.end);
+    } else {
+      result.push_back(run);
+    }
+  }
+  return result;
 }
 
 }  // namespace
@@ -133,7 +144,7 @@ PageRuns WriteTracker::arm(RemoteRange range) {
     scan(pagemap_.get(), pid_, piece, arguments,
          [&](const pagemap_scan::Region& region) { append_run(armed, {{region.start}, {region.end}}); });
   });
-  return armed;
+  return merged(std::move(armed));
 }
 
 WriteTracker::View WriteTracker::look(RemoteRange range) const {
@@ -142,7 +153,11 @@ WriteTracker::View WriteTracker::look(RemoteRange range) const {
   arguments.any_of = pagemap_scan::kIsPresent | pagemap_scan::kIsSwapped | (sees_guards_ ? pagemap_scan::kIsGuard : 0);
   arguments.returned =
       pagemap_scan::kIsTracked | pagemap_scan::kIsWritten | (sees_guards_ ? pagemap_scan::kIsGuard : 0);
-  scan(pagemap_.get(), pid_, range, arguments, [&](const pagemap_scan::Region& region) {
+  std::uint64_t seen = range.start.value;  // up to here; the program does not run, so what is found again is the same
+  scan(pagemap_.get(), pid_, range, arguments, [&](pagemap_scan::Region region) {
+    region.start = std::max(region.start, seen);
+    if (region.start >= region.end) return;
+    seen = region.end;
     const bool tracked = (region.categories & pagemap_scan::kIsTracked) != 0;
     const bool written = (region.categories & pagemap_scan::kIsWritten) != 0;
     const bool guard = (region.categories & pagemap_scan::kIsGuard) != 0;
