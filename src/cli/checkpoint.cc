@@ -56,6 +56,9 @@ class CheckpointVerb : public Verb {
     app.add_option("--exclude", exclude_, "Leave the content of this memory out; may be repeated")
         ->type_name("START-END")
         ->allow_extra_args(false);
+    app.add_option("--tcp", tcp_, "TCP connections to other programs: reset in a restarted program, or refused")
+        ->type_name("reset|refuse")
+        ->check(CLI::IsMember({"reset", "refuse"}));
     app.add_option("--component", component_, "The checkpointer to use")->type_name("NAME");
     app.add_option("--timeout", timeout_, "Wait so long for another checkpoint, critical sections and layers")
         ->type_name("SECONDS")
@@ -94,12 +97,14 @@ class CheckpointVerb : public Verb {
   int through_service(Context& context, wire::Connection& connection, const Target& target) const {
     const auto limit = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::duration<double>(timeout_));
     wire::Request request{.after = after(), .time_limit = limit, .leave_out = leave_out_, .exclude = excluded()};
-    ServiceRequest asked(context, connection, target, component_, request);
+    ServiceRequest asked(context, connection, target, component_, request, tcp_policy());
     asked.run();
     in_context(fmt::format("the snapshot {} is complete", asked.writer().reference().to_string()),
                [&] { print_result(context, asked.writer(), target, asked.layers()); });
     return kDone;
   }
+
+  TcpPolicy tcp_policy() const { return tcp_ == "refuse" ? TcpPolicy::Refuse : TcpPolicy::Reset; }
 
   AfterCheckpoint after() const {
     return stop_ ? AfterCheckpoint::Stop : kill_ ? AfterCheckpoint::Kill : AfterCheckpoint::Continue;
@@ -144,6 +149,7 @@ class CheckpointVerb : public Verb {
     options.single = single_;
     options.leave_out = leave_out_;
     options.exclude = excluded();
+    options.tcp = tcp_policy();
     options.progress = [&context](const std::string& line) { context.say(line); };
     return options;
   }
@@ -181,6 +187,7 @@ class CheckpointVerb : public Verb {
   std::string target_;
   std::string name_;
   std::string component_;
+  std::string tcp_;
   std::vector<std::string> leave_out_;
   std::vector<std::string> exclude_;
   double timeout_ = 600;

@@ -81,6 +81,7 @@ void Taker::picture(const wire::Picture& picture) {
   options.exclude = picture.exclude;
   options.expendable = picture.expendable;
   options.channel = picture.channel;
+  options.tcp = options_.tcp;
   options.progress = options_.progress;
   // A program that is to end hears of it first, so that its layers can: it is stopped until the snapshot is safe.
   ends_program_ = picture.after == AfterCheckpoint::Kill;

@@ -21,7 +21,8 @@ struct TakerOptions {
   pid_t pid = 0;
   std::string job;                                                  // "": found by the process, or as the program says
   std::chrono::milliseconds wait_limit = std::chrono::minutes(10);  // for another checkpoint of the job
-  std::function<void(const std::string&)> progress;                 // one line for a person; may be empty
+  TcpPolicy tcp = TcpPolicy::Reset;
+  std::function<void(const std::string&)> progress;  // one line for a person; may be empty
 };
 
 class Taker {

@@ -85,7 +85,7 @@ std::vector<bool> PageLoader::touched(const std::vector<RemoteRange>& areas) con
 }
 
 void PageLoader::load_extent(std::size_t number, const RemoteMemory& target, std::vector<std::byte>& buffer) const {
-  const std::uint64_t bytes = reader_->extents()[number].payload_bytes;
+  const std::uint64_t bytes = reader_->extents()[extents_[number]].payload_bytes;
   if (buffer.size() < bytes) buffer.resize(bytes);
   const std::span<std::byte> payload = std::span(buffer).first(bytes);
   reader_->read(extents_[number], payload);
