@@ -92,6 +92,19 @@ def user_fault_descriptor():
     return call(323, os.O_CLOEXEC | 1)  # UFFD_USER_MODE_ONLY
 
 
+def terminal_master():
+    made = os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY)
+    fcntl.ioctl(made, 0x40045431, struct.pack("i", 0))  # TIOCSPTLCK: others may open the terminal
+    return made
+
+
+def terminal_output():
+    master, terminal = os.openpty()
+    os.write(terminal, b"not read")
+    os.close(terminal)
+    return master
+
+
 def device(path):
     return os.open(path, os.O_RDWR | os.O_NONBLOCK)
 
@@ -108,7 +121,8 @@ DESCRIPTORS = {
     "bpf-map": bpf_map,
     "pidfd": lambda: os.pidfd_open(os.getppid()),
     "io-uring": lambda: call(425, 8, bytes(120)),
-    "terminal-master": lambda: os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY),
+    "terminal-master": terminal_master,
+    "terminal-output": terminal_output,
     "tun": lambda: device("/dev/net/tun"),
     "fuse": lambda: device("/dev/fuse"),
     "kernel-messages": lambda: device("/dev/kmsg"),

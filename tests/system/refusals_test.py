@@ -26,6 +26,7 @@ DESCRIPTORS = {
     "pidfd": "a pidfd of another process",
     "io-uring": "an io_uring instance",
     "terminal-master": "the master of a pseudo-terminal",
+    "terminal-output": "the master of a pseudo-terminal with output that has not been read",
     "tun": "the character device /dev/net/tun, which has a state of its own",
     "fuse": "the character device /dev/fuse, which has a state of its own",
     "kernel-messages": "the character device /dev/kmsg, which has a state of its own",

@@ -20,6 +20,7 @@
 #include "engine/resources/descriptors/netlink_sockets/netlink_sockets.h"
 #include "engine/resources/descriptors/pidfds/pidfds.h"
 #include "engine/resources/descriptors/pipes/pipes.h"
+#include "engine/resources/descriptors/pseudo_terminals/pseudo_terminals.h"
 #include "engine/resources/descriptors/signalfds/signalfds.h"
 #include "engine/resources/descriptors/sockets/sockets.h"
 #include "engine/resources/descriptors/standard_streams/standard_streams.h"
@@ -46,6 +47,7 @@ std::vector<std::unique_ptr<Kind>> make_kinds() {
   kinds.push_back(std::make_unique<EpollKind>());
   kinds.push_back(std::make_unique<PidfdKind>());
   kinds.push_back(std::make_unique<InotifyKind>());
+  kinds.push_back(std::make_unique<PseudoTerminalKind>());
   kinds.push_back(std::make_unique<ControllingTerminalKind>());
   kinds.push_back(std::make_unique<UnixSocketKind>());
   kinds.push_back(std::make_unique<InetSocketKind>());

@@ -12,6 +12,7 @@
 #include "engine/resources/descriptors/descriptors.h"
 #include "engine/resources/descriptors/kind.h"
 #include "engine/resources/descriptors/locks/locks.h"
+#include "engine/resources/descriptors/pseudo_terminals/pseudo_terminals.h"
 #include "engine/resources/descriptors/signal_owner.h"
 
 namespace crs::engine {
@@ -180,7 +181,9 @@ void open_descriptions_inside(NewbornContext& context, const image::Descriptors&
                          kind.connect(table, image.descriptions(static_cast<int>(index)), table.place_of(index));
                        });
   finish_content_objects(context, image);
+  take_controlling_terminal(table);
   if (!table.is_single()) return;
+  set_foreground_group(table);
   for_each_description(image, context.first_private_descriptor, kinds,
                        [&](Kind& kind, std::uint32_t index, const auto& numbers) {
                          if (kind.is_callers()) return;
@@ -188,6 +191,10 @@ void open_descriptions_inside(NewbornContext& context, const image::Descriptors&
                          restore_signal_owner(numbers.front().number(), description, context.process);
                          restore_asynchronous_mode(numbers.front().number(), description);
                        });
+}
+
+void lead_session_inside(NewbornContext& context, const image::Descriptors& image) {
+  if (!is_of_one_process(image)) take_controlling_terminal(TableRestore(context, image, /*takes_streams=*/false));
 }
 
 void place_descriptors_inside(NewbornContext& context, const image::Descriptors& image) {
@@ -205,6 +212,7 @@ void place_descriptors_inside(NewbornContext& context, const image::Descriptors&
                  [&] { restore_signal_owner(table.place_of(i), description, context.process); });
     }
   }
+  set_foreground_group(table);
   for (const image::Descriptor* const entry : numbers_of(image, context.process)) {
     const image::Descriptor& descriptor = *entry;
     const image::OpenDescription& description = image.descriptions(static_cast<int>(descriptor.description()));
