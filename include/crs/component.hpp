@@ -88,6 +88,10 @@ class SnapshotSink {
 // the service stops it when its layers have been told.
 enum class AfterCheckpoint { Continue, Stop, Kill };
 
+// What becomes of TCP connections that lead out of the snapshot: in a restarted program they have been reset by the
+// other side, or the checkpoint is refused because of them.
+enum class TcpPolicy { Reset, Refuse };
+
 struct CheckpointOptions {
   AfterCheckpoint after = AfterCheckpoint::Continue;
   // Refuse a program that has descendants, instead of taking them, too.
@@ -97,6 +101,7 @@ struct CheckpointOptions {
   // Areas whose content is not to be saved: the pages that lie wholly inside read as zero after a restart. Memory that
   // cannot (mapped files, a thread's stack) or that is not there is an error.
   std::vector<MemoryRange> exclude;
+  TcpPolicy tcp = TcpPolicy::Reset;
   // Descriptor numbers whose owners in the program close and reopen them after a restart: what cannot be brought back
   // of them, a socket say, comes back dead (of the same family, at the same number) instead of being refused.
   std::vector<int> expendable;

@@ -74,6 +74,9 @@ class CheckpointVerb : public Verb {
     app.add_option("--keep", keep_, "Afterwards so many of the job's newest snapshots stay; older ones are removed")
         ->type_name("N")
         ->check(CLI::Range(1, 1'000'000'000));
+    app.add_option("--tcp", tcp_, "TCP connections to other programs: reset in a restarted program, or refused")
+        ->type_name("reset|refuse")
+        ->check(CLI::IsMember({"reset", "refuse"}));
     app.add_option("--component", component_, "The checkpointer to use")->type_name("NAME");
     app.add_option("--timeout", timeout_, "Wait so long for another checkpoint, critical sections and layers")
         ->type_name("SECONDS")
@@ -115,7 +118,7 @@ class CheckpointVerb : public Verb {
   int through_service(Context& context, wire::Connection& connection, const Target& target) const {
     const auto limit = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::duration<double>(timeout_));
     wire::Request request{.after = after(), .time_limit = limit, .leave_out = leave_out_, .exclude = excluded()};
-    ServiceRequest asked(context, connection, target, component_, request, storing_);
+    ServiceRequest asked(context, connection, target, component_, request, storing_, tcp_policy());
     asked.run();
     prune_older(context, target.job);
     in_context(fmt::format("the snapshot {} is complete", asked.writer().reference().to_string()),
@@ -132,6 +135,8 @@ class CheckpointVerb : public Verb {
       context.say(fmt::format("warning: older snapshots of {} stay: {}", job, error.what()));
     }
   }
+
+  TcpPolicy tcp_policy() const { return tcp_ == "refuse" ? TcpPolicy::Refuse : TcpPolicy::Reset; }
 
   AfterCheckpoint after() const {
     return stop_ ? AfterCheckpoint::Stop : kill_ ? AfterCheckpoint::Kill : AfterCheckpoint::Continue;
@@ -179,6 +184,7 @@ class CheckpointVerb : public Verb {
     options.exclude = excluded();
     options.compression = storing_.compression;
     options.write_limit = storing_.write_limit;
+    options.tcp = tcp_policy();
     options.progress = [&context](const std::string& line) { context.say(line); };
     return options;
   }
@@ -216,6 +222,7 @@ class CheckpointVerb : public Verb {
   std::string target_;
   std::string name_;
   std::string component_;
+  std::string tcp_;
   std::vector<std::string> leave_out_;
   std::vector<std::string> exclude_;
   Storing storing_;

@@ -63,7 +63,7 @@ std::optional<wire::Connection> connect_to_service(Context& context, pid_t pid) 
 }
 
 ServiceRequest::ServiceRequest(Context& context, wire::Connection& connection, const Target& target,
-                               std::string component, wire::Request request, Storing storing)
+                               std::string component, wire::Request request, Storing storing, TcpPolicy tcp)
     : context_(context),
       connection_(connection),
       target_(target),
@@ -73,6 +73,7 @@ ServiceRequest::ServiceRequest(Context& context, wire::Connection& connection, c
              {.pid = target.pid,
               .job = target.job,
               .wait_limit = std::chrono::duration_cast<std::chrono::milliseconds>(request_.time_limit),
+              .tcp = tcp,
               .progress = [this](const std::string& line) { context_.say(line); },
               .storing = std::move(storing)}),
       give_up_(Clock::now() + kFirstAnswer) {}

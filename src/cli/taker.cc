@@ -90,6 +90,7 @@ void Taker::picture(const wire::Picture& picture) {
   options.exclude = picture.exclude;
   options.expendable = picture.expendable;
   options.channel = is_other_ ? -1 : picture.channel;  // it has none
+  options.tcp = options_.tcp;
   options.progress = options_.progress;
   if (options_.storing.incremental) make_incremental(options, context_.store(), writer.reference());
   options.compression = options_.storing.compression;

@@ -29,6 +29,7 @@ struct TakerOptions {
   pid_t pid = 0;
   std::string job;                                                  // "": found by the process, or as the program says
   std::chrono::milliseconds wait_limit = std::chrono::minutes(10);  // for another checkpoint of the job
+  TcpPolicy tcp = TcpPolicy::Reset;
   std::function<void(const std::string&)> progress;                 // one line for a person; may be empty
   Storing storing{};
   // The program may name another process. Only for one that started this crs itself and has its rights: what it asks

@@ -136,9 +136,16 @@ class Preparation {
     open_descriptions_inside(context, tree_.descriptors());
   }
 
+  // In each other process that leads a session.
+  void lead_session(std::size_t index) {
+    notes_.clear();
+    NewbornContext context = context_of(index);
+    lead_session_inside(context, tree_.descriptors());
+  }
+
   // In each process. Returns notes for the user.
   std::vector<std::string> prepare(std::size_t index) {
-    if (index != 0) notes_.clear();
+    if (index != 0 && !tree_.processes(static_cast<int>(index)).session().session_leader()) notes_.clear();
     const image::Process& process = tree_.processes(static_cast<int>(index));
     NewbornContext context = context_of(index);
     place_descriptors_inside(context, tree_.descriptors());
@@ -249,6 +256,7 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
                         .steps = steps,
                         .first_private_descriptor = numbers.all.first,
                         .begin = [&] { preparation.begin(); },
+                        .lead_session = [&](std::size_t index) { preparation.lead_session(index); },
                         .prepare = [&](std::size_t index) { return preparation.prepare(index); }};
   NewbornTree newborns(plan, work, steps);
   passes.run("newborn", [&] { newborns.start(); });

@@ -27,6 +27,8 @@ class Program:
 
 PROGRAMS = [
     Program("python", ["/usr/bin/python3", "threads.py", "2500"], ["thread-*.log", "result.txt"], ["thread-*.log"], 7, ["threads.py"]),
+    Program("asyncio", ["/usr/bin/python3", "asyncio_clients.py", "2000"], ["client-*.log", "result.txt"], ["client-*.log"], 19,
+            ["asyncio_clients.py"]),
     Program("perl", ["perl", "words.pl", "400"], ["rounds.log", "result.txt"], ["rounds.log"], 3, ["words.pl"]),
     Program("gawk", ["gawk", "-f", "summary.awk", "{data}"], ["progress.log"], ["progress.log"], 5, ["summary.awk"], data=40 * MEBIBYTE),
     Program("gzip", ["gzip", "-1", "-c", "{data}"], [], ["stdout.txt"], data=200 * MEBIBYTE),

@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import signal
+import socket
 
 from harness import check, is_alive, run_tests, state_of, wait_until
 
@@ -161,21 +162,23 @@ def refused_without_a_trace(workspace):
     """What cannot be kept: nothing written, the program goes on, the next number is not spent."""
     program = r"""
 import os, signal, socket, sys
-server = socket.create_server(("127.0.0.1", 0)); client = socket.create_connection(server.getsockname()); peer, _ = server.accept()
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(0 if (client.send(b"x"), peer.recv(1))[1] == b"x" else 9))
-signal.signal(signal.SIGUSR1, lambda *_: (client.close(), peer.close(), server.close(), os.write(1, b"closed\n"), signal.signal(signal.SIGTERM, signal.SIG_DFL)))
+client = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+signal.signal(signal.SIGUSR1, lambda *_: (client.close(), os.write(1, b"closed\n"), signal.signal(signal.SIGTERM, signal.SIG_DFL)))
 os.write(1, b"up\n")
 while True: signal.pause()
 """
-    process = workspace.start([PYTHON, "-c", program])
+    server = socket.create_server(("127.0.0.1", 0))
+    process = workspace.start([PYTHON, "-c", program, str(server.getsockname()[1])])
     output = workspace.work / "stdout.txt"
     wait_until(lambda: output.read_text() == "up\n", "the program is up")
     for options in ([], ["--kill"], ["--stop"]):
+        options = ["--tcp", "refuse", *options]
         result = workspace.crs("checkpoint", "--name", "socket", *options, str(process.pid), expect=1)
         check(result.stdout == "" and result.stderr.count("\n") == 1, f"{result}")
         check(f"process {process.pid}" in result.stderr and "TCP" in result.stderr and "descriptor" in result.stderr, f"{result}")
         check(state_of(process.pid) in "SR", f"state {state_of(process.pid)} after a refusal")
-    error = workspace.crs("checkpoint", "--name", "socket", "--json", str(process.pid), expect=1).json()["error"]
+    error = workspace.crs("checkpoint", "--name", "socket", "--tcp", "refuse", "--json", str(process.pid), expect=1).json()["error"]
     check(error["kind"] == "refused" and error["exit_status"] == 1 and "--leave-out fd=3" in error["message"], f"{error}")
     check(workspace.snapshots() == [], f"{workspace.snapshots()}")
     check([path for path in workspace.store.rglob("*") if path.name.startswith(("partial", ".partial"))] == [], "leftovers")
@@ -183,6 +186,7 @@ while True: signal.pause()
     wait_until(lambda: output.read_text() == "up\nclosed\n", "the sockets are closed")
     check(workspace.checkpoint(str(process.pid), "--name", "socket") == "socket@1", "a refusal has spent a number")
     workspace.kill(process.pid)
+    server.close()
 
 
 def children_are_named(workspace):

@@ -89,7 +89,10 @@ class Family {
   // and those that are zombies end.
   void become_member() {
     for (const Birth& birth : me().births_before_session) make(birth);
-    if (index_ != 0 && me().leads_session && ::setsid() < 0) fail_errno(errno, "cannot lead a session");
+    if (index_ != 0 && me().leads_session) {
+      if (::setsid() < 0) fail_errno(errno, "cannot lead a session");
+      if (!me().helper) work_.lead_session(index_);
+    }
     for (const Birth& birth : me().births) make(birth);
     if (me().leads_group && ::setpgid(0, 0) != 0) fail_errno(errno, "cannot lead a process group");
     if (is_alone()) return;

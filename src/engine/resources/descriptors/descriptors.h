@@ -35,6 +35,10 @@ void check_descriptors(CheckContext& context, const image::Descriptors& image, s
 // running and locks not taken yet. All signals must be blocked.
 void open_descriptions_inside(NewbornContext& context, const image::Descriptors& image);
 
+// In each process of a tree but the root that leads a session, before its children of that session are made: gives it
+// its controlling terminal, if that is one of the image's own.
+void lead_session_inside(NewbornContext& context, const image::Descriptors& image);
+
 // In each process of a tree, when all its children are made: gives it its own numbers and closes the private ones of
 // the descriptions.
 void place_descriptors_inside(NewbornContext& context, const image::Descriptors& image);

@@ -32,16 +32,18 @@ struct SeenNumber {
 
 // One open file description.
 struct Seen {
-  std::vector<SeenNumber> numbers;  // ascending by process and number, at least one
-  FileDescriptor copy;              // this process's own number for the same description (pidfd_getfd(2))
+  std::vector<SeenNumber>
+      numbers;          // ascending by process and number; none of what is on its way through a unix socket only
+  FileDescriptor copy;  // this process's own number for the same description (pidfd_getfd(2))
   struct stat status{};
   std::uint32_t flags = 0;  // as F_GETFL gives them
   std::uint64_t position = 0;
   std::string link;  // what /proc/PID/fd/N shows, as a path from here
   FdInfo info;
 
-  int first() const { return numbers.front().number; }
-  std::uint32_t first_process() const { return numbers.front().process; }
+  int first() const { return numbers.empty() ? -1 : numbers.front().number; }
+  // The root, if it has no number.
+  std::uint32_t first_process() const { return numbers.empty() ? 0 : numbers.front().process; }
   bool is_path_only() const;
   bool reads() const;
   bool writes() const;

@@ -9,6 +9,7 @@
 #include "engine/resources/descriptors/locks/locks.h"
 #include "engine/resources/descriptors/refused.h"
 #include "engine/resources/descriptors/signal_owner.h"
+#include "engine/resources/descriptors/unix_sockets/survey.h"
 
 namespace crs::engine {
 namespace {
@@ -52,6 +53,7 @@ void add_numbers(image::Descriptors& image, const Numbers& numbers) {
 // Descriptors 0, 1 and 2 each for itself, and all others together; of all processes.
 std::vector<Numbers> parts_of(const Numbers& numbers) {
   constexpr std::size_t kOthers = 3;
+  if (numbers.empty()) return {{}};
   std::vector<Numbers> parts(kOthers + 1);
   for (const SeenNumber& number : numbers)
     parts[std::min(static_cast<std::size_t>(number.number), kOthers)].push_back(number);
@@ -71,6 +73,9 @@ void add_description(TableCapture& table, const Seen& seen, Kind& kind) {
   capture_signal_owner(table, seen, description);
   capture_locks(table, seen);
   if (table.take_given_up()) return give_up(table, seen);
+  if (seen.numbers.empty() && !seen.info.all("lock").empty())
+    table.refuse(seen, "a locked file that is on its way through a unix socket");
+  table.set_description(seen, static_cast<std::uint32_t>(table.image.descriptions_size()));
   if (!kind.parts_standard_streams()) {
     *table.image.add_descriptions() = std::move(description);
     return add_numbers(table.image, seen.numbers);
@@ -78,7 +83,7 @@ void add_description(TableCapture& table, const Seen& seen, Kind& kind) {
   for (const Numbers& part : parts_of(seen.numbers)) {
     image::OpenDescription& added = *table.image.add_descriptions();
     added = description;
-    const bool standard = part.front().number <= STDERR_FILENO;
+    const bool standard = !part.empty() && part.front().number <= STDERR_FILENO;
     if (standard) added.mutable_standard_stream()->set_stream(part.front().number);
     added.mutable_standard_stream()->set_elsewhere(!standard);
     add_numbers(table.image, part);
@@ -103,7 +108,9 @@ void capture_descriptors(CaptureContext& context, std::span<const CapturedProces
   std::vector<Seen> seen = look_at_descriptors(tree);
   Numbers left_out = take_left_out(context.leave_out, seen);
   refuse_unknown(context, left_out);
+  const UnixSurvey unix_sockets(seen);
   TableCapture table(context, tree, image, seen, std::move(left_out));
+  table.unix_sockets = &unix_sockets;
   check_channel(table);
   const std::vector<std::unique_ptr<Kind>> kinds = make_kinds();
   for (const Seen& one : seen) {
@@ -116,6 +123,7 @@ void capture_descriptors(CaptureContext& context, std::span<const CapturedProces
       in_context(table.name_of(one), [&] { add_description(table, one, **kind); });
     }
   }
+  for (const std::unique_ptr<Kind>& kind : kinds) kind->finish(table);
   image::OpenDescription dead;
   dead.mutable_left_out();
   add_left_out(table, kind_of(kinds, dead), table.left_out);

@@ -28,6 +28,13 @@ void check_numbers(const image::Descriptors& image, std::uint32_t processes) {
     previous = place;
     used[descriptor.description()] = true;
   }
+  for (const image::OpenDescription& description : image.descriptions()) {
+    for (const image::UnixMessage& message : description.unix_socket().messages()) {
+      for (const std::uint32_t carried : message.descriptions()) {
+        if (carried < used.size()) used[carried] = true;
+      }
+    }
+  }
   if (std::ranges::find(used, false) != used.end())
     fail(ErrorKind::Damaged, "the snapshot has an open file that no descriptor leads to");
 }
@@ -60,7 +67,10 @@ void check_descriptors(CheckContext& context, const image::Descriptors& image, s
   const std::vector<std::vector<image::Descriptor>> numbers = numbers_by_description(image);
   for (int i = 0; i < image.descriptions_size(); ++i) {
     const image::OpenDescription& description = image.descriptions(i);
-    in_context(fmt::format("descriptor {}", numbers[static_cast<std::size_t>(i)].front().number()), [&] {
+    const std::vector<image::Descriptor>& own = numbers[static_cast<std::size_t>(i)];
+    const std::string name = own.empty() ? "a descriptor on its way through a unix socket"
+                                         : fmt::format("descriptor {}", own.front().number());
+    in_context(name, [&] {
       kind_of(kinds, description).check(table, description);
       check_signal_owner(description, processes);
     });
@@ -72,10 +82,15 @@ void commit_set_aside(const RestartOptions& options, const image::Descriptors& i
 }
 
 int private_descriptors_needed(const image::Descriptors& image) {
-  // What kinds hold aside while they open: both ends of each pipe, the standard streams and copies of them.
+  // What kinds hold aside while they open: both ends of each pipe, sockets with ends that are closed and sockets
+  // that listen for a while, the standard streams and copies of them.
   constexpr int kHeldAside = 64;
-  const int descriptions = is_of_one_process(image) ? 0 : image.descriptions_size();
-  return kOtherPrivateDescriptors + image.objects_size() + descriptions + 2 * image.pipes_size() + kHeldAside;
+  const auto sockets = std::ranges::count_if(image.descriptions(), [](const image::OpenDescription& description) {
+    return description.has_unix_socket() || description.has_inet_socket();
+  });
+  const auto [first_place, end_of_places] = private_places(image, 0);
+  return kOtherPrivateDescriptors + image.objects_size() + (end_of_places - first_place) + 2 * image.pipes_size() +
+         3 * static_cast<int>(sockets) + kHeldAside;
 }
 
 PrivateNumbers choose_private_numbers(const image::Descriptors& image, int count) {

@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +12,7 @@
 #include "engine/resources/descriptors/descriptors.h"
 #include "engine/resources/descriptors/kind.h"
 #include "engine/resources/descriptors/locks/locks.h"
+#include "engine/resources/descriptors/pseudo_terminals/pseudo_terminals.h"
 #include "engine/resources/descriptors/signal_owner.h"
 
 namespace crs::engine {
@@ -41,16 +43,19 @@ void place(FileDescriptor opened, const std::vector<image::Descriptor>& numbers)
   if (stays) static_cast<void>(opened.release());
 }
 
-// Descriptions of a tree lie behind the content objects.
-int first_description_number(const NewbornContext& context, const image::Descriptors& image) {
-  return content_object_descriptor(context.first_private_descriptor, static_cast<std::uint32_t>(image.objects_size()));
-}
-
 // The part of the table that is `process`'s.
 std::span<const image::Descriptor* const> numbers_of(const image::Descriptors& image, std::uint32_t process) {
   const auto& all = image.descriptors();
   const auto [first, last] = std::ranges::equal_range(all, process, {}, &image::Descriptor::process);
   return {all.data() + (first - all.begin()), static_cast<std::size_t>(last - first)};
+}
+
+// What no number leads to is held by the root at a private one until the program runs.
+image::Descriptor in_flight_number(int number) {
+  image::Descriptor descriptor;
+  descriptor.set_number(number);
+  descriptor.set_close_on_exec(true);
+  return descriptor;
 }
 
 }  // namespace
@@ -59,6 +64,8 @@ TableRestore::TableRestore(NewbornContext& newborn, const image::Descriptors& de
     : context(newborn),
       image(descriptors),
       single_(is_of_one_process(descriptors)),
+      lowest_aside_(private_places(image, context.first_private_descriptor).second),
+      places_(places_of_descriptions(image, context.first_private_descriptor)),
       firsts_(static_cast<std::size_t>(descriptors.descriptions_size())) {
   for (const image::Descriptor& descriptor : image.descriptors()) {
     const image::Descriptor*& first = firsts_.at(descriptor.description());
@@ -77,9 +84,8 @@ TableRestore::TableRestore(NewbornContext& newborn, const image::Descriptors& de
 
 FileDescriptor TableRestore::aside(FileDescriptor descriptor) const {
   if (!descriptor) fail_errno(errno, "cannot duplicate a descriptor");
-  const int lowest = first_description_number(context, image) + (single_ ? 0 : image.descriptions_size());
-  FileDescriptor moved(::fcntl(descriptor.get(), F_DUPFD_CLOEXEC, lowest));
-  if (!moved) fail_errno(errno, "cannot move a descriptor to {} or above", lowest);
+  FileDescriptor moved(::fcntl(descriptor.get(), F_DUPFD_CLOEXEC, lowest_aside_));
+  if (!moved) fail_errno(errno, "cannot move a descriptor to {} or above", lowest_aside_);
   return moved;
 }
 
@@ -98,21 +104,19 @@ bool TableRestore::is_first(const image::Descriptor& descriptor) const {
   return firsts_[descriptor.description()] == &descriptor;
 }
 
-int TableRestore::place_of(std::uint32_t description) const {
-  if (single_) return firsts_[description]->number();
-  return first_description_number(context, image) + static_cast<int>(description);
-}
-
 namespace {
 
-// Every description of the image with its index, in the order of the image.
+// Every description of the image with its index and its numbers, in the order of the image.
 template <typename Action>
-void for_each_description(const image::Descriptors& image, const std::vector<std::unique_ptr<Kind>>& kinds,
-                          Action&& action) {
+void for_each_description(const image::Descriptors& image, int first_private_descriptor,
+                          const std::vector<std::unique_ptr<Kind>>& kinds, Action&& action) {
   const std::vector<std::vector<image::Descriptor>> numbers = numbers_by_description(image);
+  const std::vector<int> places = places_of_descriptions(image, first_private_descriptor);
   for (int i = 0; i < image.descriptions_size(); ++i) {
     const image::OpenDescription& description = image.descriptions(i);
-    const std::vector<image::Descriptor>& own = numbers[static_cast<std::size_t>(i)];
+    const auto index = static_cast<std::size_t>(i);
+    std::vector<image::Descriptor> own = numbers[index];
+    if (own.empty()) own.push_back(in_flight_number(places[index]));
     in_context(fmt::format("descriptor {}", own.front().number()),
                [&] { action(kind_of(kinds, description), static_cast<std::uint32_t>(i), own); });
   }
@@ -136,6 +140,22 @@ void place_privately(FileDescriptor opened, int number) {
   if (::dup3(opened.get(), number, O_CLOEXEC) < 0) fail_errno(errno, "cannot keep a file at descriptor {}", number);
 }
 
+// Before locks are taken: closing a file gives up those of the process (fcntl(2)). The root keeps what is on its way:
+// that may have to be activated.
+void close_private_places(const TableRestore& table) {
+  const auto [first, end] = private_places(table.image, table.context.first_private_descriptor);
+  int start = first;
+  const auto close_until = [&](int number) {
+    if (start < number && ::close_range(static_cast<unsigned>(start), static_cast<unsigned>(number) - 1, 0) != 0)
+      fail_errno(errno, "cannot close descriptors");
+    start = number + 1;
+  };
+  for (std::uint32_t i = 0; table.context.process == 0 && i < static_cast<std::uint32_t>(end - first); ++i) {
+    if (table.is_in_flight(i)) close_until(table.place_of(i));
+  }
+  close_until(end);
+}
+
 }  // namespace
 
 void open_descriptions_inside(NewbornContext& context, const image::Descriptors& image) {
@@ -143,32 +163,45 @@ void open_descriptions_inside(NewbornContext& context, const image::Descriptors&
   const std::vector<std::unique_ptr<Kind>> kinds = make_kinds();
   close_all_but_private(context);
   make_content_objects(context, image);
-  for_each_description(image, kinds, [&](Kind& kind, std::uint32_t index, const auto& numbers) {
-    const image::OpenDescription& description = image.descriptions(static_cast<int>(index));
-    if (!table.is_single() && kind.is_own(description)) return;
-    FileDescriptor opened = open_description(table, kind, description);
-    if (table.is_single()) {
-      place(std::move(opened), numbers);
-    } else {
-      place_privately(std::move(opened), table.place_of(index));
-    }
-  });
+  for_each_description(image, context.first_private_descriptor, kinds,
+                       [&](Kind& kind, std::uint32_t index, const auto& numbers) {
+                         const image::OpenDescription& description = image.descriptions(static_cast<int>(index));
+                         const bool in_flight = table.is_in_flight(index);
+                         if (!table.is_single() && kind.is_own(description) && !in_flight) return;
+                         FileDescriptor opened = open_description(table, kind, description);
+                         if (table.is_single()) {
+                           place(std::move(opened), numbers);
+                         } else {
+                           place_privately(std::move(opened), table.place_of(index));
+                         }
+                       });
   for (const std::unique_ptr<Kind>& kind : kinds) kind->complete(table);
-  for_each_description(image, kinds, [&](Kind& kind, std::uint32_t index, const auto& /*numbers*/) {
-    kind.connect(table, image.descriptions(static_cast<int>(index)), table.place_of(index));
-  });
+  for_each_description(image, context.first_private_descriptor, kinds,
+                       [&](Kind& kind, std::uint32_t index, const auto& /*numbers*/) {
+                         kind.connect(table, image.descriptions(static_cast<int>(index)), table.place_of(index));
+                       });
   finish_content_objects(context, image);
+  take_controlling_terminal(table);
   if (!table.is_single()) return;
-  for_each_description(image, kinds, [&](Kind& kind, std::uint32_t index, const auto& numbers) {
-    if (kind.is_callers()) return;
-    const image::OpenDescription& description = image.descriptions(static_cast<int>(index));
-    restore_signal_owner(numbers.front().number(), description, context.process);
-    restore_asynchronous_mode(numbers.front().number(), description);
-  });
+  set_foreground_group(table);
+  for_each_description(image, context.first_private_descriptor, kinds,
+                       [&](Kind& kind, std::uint32_t index, const auto& numbers) {
+                         if (kind.is_callers()) return;
+                         const image::OpenDescription& description = image.descriptions(static_cast<int>(index));
+                         restore_signal_owner(numbers.front().number(), description, context.process);
+                         restore_asynchronous_mode(numbers.front().number(), description);
+                       });
+}
+
+void lead_session_inside(NewbornContext& context, const image::Descriptors& image) {
+  if (!is_of_one_process(image)) take_controlling_terminal(TableRestore(context, image, /*takes_streams=*/false));
 }
 
 void place_descriptors_inside(NewbornContext& context, const image::Descriptors& image) {
-  if (is_of_one_process(image)) return;
+  if (is_of_one_process(image)) {
+    if (context.process != 0) close_all_but_private(context);  // it inherited the root's, and has none
+    return;
+  }
   TableRestore table(context, image, /*takes_streams=*/false);
   const std::vector<std::unique_ptr<Kind>> kinds = make_kinds();
   for (std::uint32_t i = 0; i < static_cast<std::uint32_t>(image.descriptions_size()); ++i) {
@@ -179,6 +212,7 @@ void place_descriptors_inside(NewbornContext& context, const image::Descriptors&
                  [&] { restore_signal_owner(table.place_of(i), description, context.process); });
     }
   }
+  set_foreground_group(table);
   for (const image::Descriptor* const entry : numbers_of(image, context.process)) {
     const image::Descriptor& descriptor = *entry;
     const image::OpenDescription& description = image.descriptions(static_cast<int>(descriptor.description()));
@@ -191,11 +225,7 @@ void place_descriptors_inside(NewbornContext& context, const image::Descriptors&
       if (!kind.is_callers() && table.is_first(descriptor)) restore_asynchronous_mode(descriptor.number(), description);
     });
   }
-  // Before locks are taken: closing a file gives up those of the process (fcntl(2)).
-  const auto first = static_cast<unsigned>(table.place_of(0));
-  if (image.descriptions_size() > 0 &&
-      ::close_range(first, first + static_cast<unsigned>(image.descriptions_size()) - 1, 0) != 0)
-    fail_errno(errno, "cannot close descriptors");
+  close_private_places(table);
 }
 
 namespace {
@@ -212,12 +242,16 @@ void activate_descriptors(std::span<RestoreContext* const> processes, const imag
   TableActivation root = activation_of(0, processes, image);
   take_locks(root);
   const std::vector<std::unique_ptr<Kind>> kinds = make_kinds();
-  for_each_description(image, kinds, [&](Kind& kind, std::uint32_t index, const auto& numbers) {
-    const image::OpenDescription& description = image.descriptions(static_cast<int>(index));
-    TableActivation table = activation_of(numbers.front().process(), processes, image);
-    kind.activate(table, description, numbers.front().number());
-    if (!kind.is_callers()) activate_signal_owner(table, numbers.front().number(), description);
-  });
+  for_each_description(image, root.context.first_private_descriptor, kinds,
+                       [&](Kind& kind, std::uint32_t index, const auto& numbers) {
+                         const image::OpenDescription& description = image.descriptions(static_cast<int>(index));
+                         TableActivation table = activation_of(numbers.front().process(), processes, image);
+                         kind.activate(table, description, numbers.front().number());
+                         if (!kind.is_callers()) activate_signal_owner(table, numbers.front().number(), description);
+                       });
+  // What is on its way is in its messages now.
+  const auto [first, end] = private_places(image, root.context.first_private_descriptor);
+  if (first != end) root.context.remote.call("close_range", SYS_close_range, first, end - 1, 0);
 }
 
 }  // namespace crs::engine

@@ -65,7 +65,7 @@ std::optional<SeenNumber> find_target(const TableCapture& table, const Seen& epo
   }
   // Duplicated and closed under that number since.
   for (const Seen& one : table.seen) {
-    if ((watch.inode == 0 || one.status.st_ino == watch.inode) && is_it(one.numbers.front()))
+    if (!one.numbers.empty() && (watch.inode == 0 || one.status.st_ino == watch.inode) && is_it(one.numbers.front()))
       return one.numbers.front();
   }
   return std::nullopt;
@@ -150,6 +150,7 @@ bool EpollKind::recognises(const TableCapture& /*table*/, const Seen& seen) { re
 
 void EpollKind::capture(TableCapture& table, const Seen& seen, Description& description) {
   image::Epoll& epoll = *description.mutable_epoll();
+  if (seen.numbers.empty()) return table.refuse(seen, "an epoll instance");
   std::map<int, std::uint32_t> met;  // how many watches were registered under a number so far
   for (const std::string_view line : seen.info.all("tfd")) {
     const WatchLine watch = parse_watch(line);
