@@ -9,7 +9,7 @@ import re
 import signal
 import sys
 
-from harness import Workspace, check, read_text, run_cases, users_to_test, wait_until
+from harness import Workspace, check, is_alive, read_text, run_cases, users_to_test, wait_until
 
 INTERNAL = {32, 33}  # the C library's own, nptl(7)
 
@@ -69,6 +69,34 @@ def says_why_not(workspace, options):
     workspace.kill(subject.process.pid)
 
 
+def taker_that_is_stopped(workspace, options):
+    """The program waits for it no longer than it was told to, and what it does when it goes on leaves no snapshot."""
+    helper = workspace.work / "late-crs"
+    helper.write_text(f'#!/bin/sh\necho $$ > "{workspace.work}/late"\nkill -STOP $$\nexec "{workspace.crs_path}" "$@"\n')
+    helper.chmod(0o755)
+    subject = Subject(workspace, options, CRS_PARAM_crs_signal="USR2", CRS_PARAM_crs_helper=str(helper), CRS_PARAM_crs_snapshot_limit="1")
+    subject.wait_ready()
+    os.kill(subject.process.pid, signal.SIGUSR2)
+    errors = workspace.work / "stderr.txt"
+    wait_until(lambda: "has not answered within 1 s" in read_text(errors), "the program gives up")
+    late = int(read_text(workspace.work / "late"))
+    os.kill(late, signal.SIGCONT)
+    wait_until(lambda: not is_alive(late), "it ends")
+    check(workspace.snapshots() == [], f"{workspace.snapshots()}")
+    workspace.kill(subject.process.pid)
+
+
+def taker_that_is_slow(workspace, options):
+    """Given up while it writes: it commits nothing; in time it does."""
+    subject = Subject(workspace, options, CRS_PARAM_crs_snapshot_limit="1")
+    subject.wait_ready()
+    result = workspace.crs("checkpoint", "--compress", "none", "--io-limit", "500KB/s", subject.process.pid, expect=None)
+    check(result.status == 1 and "given the snapshot up" in result.stderr, f"{result}")
+    check(workspace.snapshots() == [], f"{workspace.snapshots()}")
+    workspace.checkpoint(subject.process.pid)
+    workspace.kill(subject.process.pid)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--crs", required=True)
@@ -82,7 +110,7 @@ def main():
                 test(workspace, options)
         return f"{test.__name__} ({user})", run
 
-    run_cases([case(test, user) for test in (triggers, takes_none, is_no_signal, says_why_not) for user in users_to_test()])
+    run_cases([case(test, user) for test in (triggers, takes_none, is_no_signal, says_why_not, taker_that_is_stopped, taker_that_is_slow) for user in users_to_test()])
 
 
 if __name__ == "__main__":
