@@ -207,11 +207,12 @@ int crs_module_select(const struct crs_init_options* options, crs_module** modul
 int crs_module_finalize(crs_module* module);
 const char* crs_module_name(const crs_module* module);
 /* Of process `pid`, 0: the caller, which it returns to twice. On CRS_OK *state is CONTINUE or RESTART (TERM of another
- * process), and `snapshot` names the snapshot. `options` may be a null pointer; nothing is waited for, and `progress`
- * is not called. */
+ * process), and `snapshot` names the snapshot. `options` may be a null pointer. One of the caller waits, up to the time
+ * limit, until no thread has checkpoints disabled; `progress` hears of that (CRS_STAGE_DELAYED) and of nothing else. */
 int crs_module_checkpoint(crs_module* module, pid_t pid, struct crs_snapshot* snapshot,
                           const struct crs_checkpoint_options* options, enum crs_state* state);
 int crs_module_restart(crs_module* module, struct crs_snapshot* snapshot, int spawn_child, pid_t* child);
+/* Critical sections of the calling thread; they nest. */
 int crs_module_disable_checkpoint(crs_module* module);
 int crs_module_enable_checkpoint(crs_module* module);
 int crs_module_register_thread(crs_module* module);

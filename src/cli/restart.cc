@@ -7,6 +7,7 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <cstdlib>
 #include <functional>
 #include <map>
 #include <optional>
@@ -257,6 +258,15 @@ class RestartVerb : public Verb {
     return news;
   }
 
+  // A program that begins anew has its environment from this process, as component self has it do.
+  void set_variables() const {
+    for (const std::string& variable : variables_) {
+      const std::size_t equals = variable.find('=');
+      // NOLINTNEXTLINE(concurrency-mt-unsafe): there is no other thread that reads it
+      ::setenv(variable.substr(0, equals).c_str(), variable.substr(equals + 1).c_str(), 1);
+    }
+  }
+
   std::chrono::nanoseconds layers_timeout() const {
     return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::duration<double>(layers_timeout_));
   }
@@ -290,6 +300,7 @@ class RestartVerb : public Verb {
       // Whoever asked through libcrs goes on beside its child, and reads what it writes.
       const WithoutPipes without_pipes(detach_ && answer_to_ < 0);
       if (!detach_ && !replace_ && !check_only_) adopt_orphans();
+      set_variables();
       Snapshot given = snapshot.to_snapshot();
       given.cold_start = is_location(target_);
       return module.restart(given, options);

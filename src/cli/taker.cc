@@ -27,6 +27,22 @@ void send_signal(const FileDescriptor& process, int signal) {
   ::syscall(SYS_pidfd_send_signal, process.get(), signal, nullptr, 0);
 }
 
+// Commits only while whoever asked still waits: a program that has given a snapshot up says that there is none, and
+// what was pictured later does not wait for a restart's news.
+class WhileWanted final : public SnapshotSink {
+ public:
+  WhileWanted(SnapshotWriter& writer, const wire::Connection& asker) : writer_(writer), asker_(asker) {}
+  const std::string& location() const override { return writer_.location(); }
+  void commit(const SnapshotContents& contents) override {
+    if (asker_.has_ended()) fail(ErrorKind::Failed, "{} has given the snapshot up", asker_.peer_name());
+    writer_.commit(contents);
+  }
+
+ private:
+  SnapshotWriter& writer_;
+  const wire::Connection& asker_;
+};
+
 }  // namespace
 
 Taker::Taker(Context& context, wire::Connection& connection, TakerOptions options)
@@ -76,7 +92,7 @@ SnapshotWriter& Taker::begun() {
 }
 
 void Taker::commit(const wire::Commit& commit) {
-  begun().commit(commit.contents);
+  WhileWanted(begun(), connection_).commit(commit.contents);
   connection_.send(wire::to_message(wire::Committed{}));
 }
 
@@ -98,7 +114,8 @@ void Taker::picture(const wire::Picture& picture) {
   // A program that is to end hears of it first, so that its layers can: it is stopped until the snapshot is safe.
   ends_program_ = picture.after == AfterCheckpoint::Kill;
   options.after = picture.after == AfterCheckpoint::Continue ? AfterCheckpoint::Continue : AfterCheckpoint::Stop;
-  const CheckpointOutcome outcome = selection.module().checkpoint(options_.pid, writer, options);
+  WhileWanted sink(writer, connection_);
+  const CheckpointOutcome outcome = selection.module().checkpoint(options_.pid, sink, options);
   if (!writer.committed()) fail(ErrorKind::Failed, "component {} stored no snapshot", selection.name());
   connection_.send(
       wire::to_message(wire::Outcome{ends_program_ ? State::Term : State::Continue, outcome.pause_nanoseconds}));

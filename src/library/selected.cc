@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <filesystem>
 
@@ -50,9 +52,12 @@ Selected::Selected(const InitOptions& options) : output_(options.output ? option
 }
 
 TakenBy Selected::taken_by() const {
+  constexpr std::int64_t kTenYears = std::int64_t{10} * 365 * 24 * 3600;
+  const std::int64_t limit = std::clamp<std::int64_t>(parameters_.integer("crs_snapshot_limit"), 1, kTenYears);
   return {.component = status().name,
           .component_version = status().version,
-          .interface_version = status().interface_version};
+          .interface_version = status().interface_version,
+          .answer_limit = std::chrono::seconds(limit)};
 }
 
 }  // namespace crs

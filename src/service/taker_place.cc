@@ -68,6 +68,8 @@ class TakerPlace final : public SnapshotPlace, public PictureSink {
 
  private:
   void begin() const;
+  wire::Received receive() const;
+  wire::Message checked(wire::Received received) const;
   wire::Message answer() const;
   CheckpointOutcome outcome_of(const wire::Message& message);
 
@@ -87,13 +89,23 @@ class TakerPlace final : public SnapshotPlace, public PictureSink {
   std::optional<RestartNews> news_;
 };
 
-wire::Message TakerPlace::answer() const {
-  wire::Received received = connection_->receive();
+wire::Received TakerPlace::receive() const { return connection_->receive(Clock::now() + taken_by_.answer_limit); }
+
+wire::Message TakerPlace::checked(wire::Received received) const {
   if (received.kind == wire::Received::Kind::End) {
     fail(ErrorKind::Failed, "{} ended before the snapshot was complete", connection_->peer_name());
   }
+  if (received.kind == wire::Received::Kind::TimedOut) {
+    connection_->shut();  // so that it commits nothing later on
+    const std::chrono::duration<double> limit = taken_by_.answer_limit;
+    throw Error(ErrorKind::Failed,
+                fmt::format("{} has not answered within {} s", connection_->peer_name(), limit.count()))
+        .advise("The parameter crs_snapshot_limit sets the time limit");
+  }
   return std::move(received.message);
 }
+
+wire::Message TakerPlace::answer() const { return checked(receive()); }
 
 void TakerPlace::begin() const {
   if (connection_ != nullptr) return;
@@ -129,13 +141,17 @@ CheckpointOutcome TakerPlace::picture(pid_t pid, const CheckpointOptions& option
                                                    .exclude = options.exclude,
                                                    .expendable = options.expendable,
                                                    .channel = connection_->number()}));
-  // The picture shows this thread in the call to read(2) that waits for the answer. In a restarted process it goes on
+  const auto is_restarted = [&] { return pid == 0 && !(ProcessMark(connection_->number()) == before); };
+  // The picture shows this thread in the call to poll(2) that waits for the answer. In a restarted process it goes on
   // with that call, on what was put at the number.
   wire::Message message;
   try {
-    message = answer();
+    wire::Received received = receive();
+    // By the clock of another boot the limit may have passed long ago.
+    if (received.kind == wire::Received::Kind::TimedOut && is_restarted()) received = receive();
+    message = checked(std::move(received));
   } catch (const Error&) {
-    if (pid != 0 || ProcessMark(connection_->number()) == before) throw;
+    if (!is_restarted()) throw;
     // Restarted by one who has nothing to say.
     complete_ = true;
     return {State::Restart, 0};

@@ -2,6 +2,7 @@
  * happens, a line at a time. COPY is where a copy of the snapshot goes, OTHER the id of another process. */
 #include <crs/crs.h>
 #include <crs/self.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,36 @@
 
 static int cells[1000];
 
+static int delays;
+
+static void count_delay(void* context, enum crs_stage stage, const char* text) {
+  (void)context;
+  if (stage == CRS_STAGE_DELAYED && strstr(text, "in a critical section") != NULL) ++delays;
+}
+
+static void* checkpoint_in_vain(void* module) {
+  struct crs_snapshot snapshot;
+  struct crs_checkpoint_options options;
+  memset(&snapshot, 0, sizeof snapshot);
+  memset(&options, 0, sizeof options);
+  snapshot.size = sizeof snapshot;
+  options.size = sizeof options;
+  options.time_limit = 0.02;
+  options.progress = count_delay;
+  CHECK(crs_module_checkpoint((crs_module*)module, 0, &snapshot, &options, NULL) == CRS_FAILED);
+  return NULL;
+}
+
+/* Another thread's checkpoint waits for this one's sections. */
+static void critical_sections(crs_module* module) {
+  pthread_t thread;
+  CHECK(crs_module_disable_checkpoint(module) == CRS_OK && crs_module_disable_checkpoint(module) == CRS_OK);
+  CHECK(crs_module_enable_checkpoint(module) == CRS_OK);
+  CHECK(pthread_create(&thread, NULL, checkpoint_in_vain, module) == 0 && pthread_join(thread, NULL) == 0);
+  CHECK(delays > 0 && crs_module_enable_checkpoint(module) == CRS_OK);
+  CHECK(crs_module_enable_checkpoint(module) == CRS_FAILED);
+}
+
 static crs_module* select_module(const char* component) {
   crs_module* module = NULL;
   struct crs_init_options options;
@@ -27,8 +58,7 @@ static crs_module* select_module(const char* component) {
   CHECK(crs_module_select(&options, &module) == CRS_OK);
   printf("module %s\n", crs_module_name(module));
   CHECK(crs_module_register_thread(module) == CRS_OK);
-  CHECK(crs_module_disable_checkpoint(module) == CRS_OK && crs_module_disable_checkpoint(module) == CRS_OK);
-  CHECK(crs_module_enable_checkpoint(module) == CRS_OK && crs_module_enable_checkpoint(module) == CRS_OK);
+  critical_sections(module);
   return module;
 }
 

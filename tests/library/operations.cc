@@ -3,16 +3,55 @@
 #include <crs/self.hpp>
 #include <cstdio>
 #include <cstdlib>
+#include <future>
 #include <string>
+#include <thread>
 
 namespace {
 
 int cells[1000];
 
+// What a checkpoint says while another thread has checkpoints disabled, until its time is over.
+std::string delayed(crs::SelectedModule& module) {
+  crs::CheckpointOptions options;
+  std::string told;
+  options.progress = [&](const std::string& line) { told = line; };
+  crs::Snapshot snapshot;
+  try {
+    module.checkpoint(0, snapshot, options, std::chrono::milliseconds(20));
+    return "no delay";
+  } catch (const crs::Error& error) {
+    return told.empty() ? "nothing is told" : error.what();
+  }
+}
+
+void critical_sections(crs::SelectedModule& module) {
+  for (int depth = 0; depth < 2; ++depth) module.disable_checkpoint();
+  if (delayed(module) != "nothing is told") std::exit(3);  // refused at once: it would wait for itself
+  for (int depth = 0; depth < 2; ++depth) module.enable_checkpoint();
+  try {
+    module.enable_checkpoint();
+    std::exit(4);
+  } catch (const crs::Error&) {  // it was not disabled
+  }
+  std::promise<void> disabled;
+  std::promise<void> seen;
+  std::thread solver([&] {
+    module.register_thread("solver");
+    for (int depth = 0; depth < 2; ++depth) module.disable_checkpoint();
+    module.enable_checkpoint();
+    disabled.set_value();
+    seen.get_future().wait();
+    module.enable_checkpoint();
+  });
+  disabled.get_future().wait();
+  if (delayed(module).find("by thread 'solver' in a critical section") == std::string::npos) std::exit(5);
+  seen.set_value();
+  solver.join();
+}
+
 void operations_without_effect(crs::SelectedModule& module) {
   module.register_thread();
-  for (int depth = 0; depth < 2; ++depth) module.disable_checkpoint();
-  for (int depth = 0; depth < 2; ++depth) module.enable_checkpoint();
   crs::LaunchPlan plan;
   plan.application = "solver";
   module.prelaunch(plan);
@@ -45,6 +84,7 @@ int run(const std::string& component, const std::string& copy, pid_t other) {
   crs::SelectedModule module(options);
   std::printf("module %s\n", module.name().c_str());
   operations_without_effect(module);
+  critical_sections(module);
   another(module, other);
   crs::Snapshot snapshot;
   const crs::State state = module.checkpoint(0, snapshot);

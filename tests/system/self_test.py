@@ -74,10 +74,11 @@ def old_style(workspace, options, kind):
     workspace.kill(process.pid)
     (program.directory / "state").write_text(f"{saved} 0\n")  # the failing ones have written theirs
 
-    pid = workspace.restart(first)
+    pid = workspace.restart(first, "--env", "SHAPE=round=1")
     words = program.wait_at(lambda words: words[1] == "1" and int(words[0]) > saved + 20)
     check(int(words[2]) == pid and program.log()[-1] == "restart", f"{words} {program.log()}")
     # Its children are not taken for restarted, and it can be saved again.
+    check(b"\0SHAPE=round=1\0" in pathlib.Path(f"/proc/{pid}/environ").read_bytes(), "the new variable is not in the environment")
     check(b"CRS_SELF_" in pathlib.Path(f"/proc/{pid}/environ").read_bytes(), "the snapshot is not named in the environment")
     answer = program.ask()
     check(answer.startswith("continue ") and answer.split()[1] != first, answer)

@@ -101,8 +101,11 @@ int crs_module_checkpoint(crs_module* module, pid_t pid, crs_snapshot* snapshot,
     wanted.after = given.after;
     wanted.leave_out = given.leave_out;
     wanted.exclude = given.exclude;
+    if (given.progress) {
+      wanted.progress = [&given](const std::string& line) { given.progress({crs::Progress::Stage::Delayed, line}); };
+    }
     crs::Snapshot made;
-    const crs::State result = module_of(module).checkpoint(pid, made, wanted);
+    const crs::State result = module_of(module).checkpoint(pid, made, wanted, given.time_limit);
     give(made, *snapshot);
     if (state != nullptr) *state = static_cast<crs_state>(result);
   });
