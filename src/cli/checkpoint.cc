@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 #include <signal.h>
+#include <sys/prctl.h>
 
 #include <chrono>
 
@@ -12,6 +13,7 @@
 #include "cli/signal_state.h"
 #include "cli/snapshot_text.h"
 #include "cli/verb.h"
+#include "engine/procfs/tree.h"
 #include "store/disk.h"
 #include "store/extents/compression.h"
 #include "store/prune.h"
@@ -89,6 +91,7 @@ class CheckpointVerb : public Verb {
     // A reader of ours that goes away must not end a checkpoint in the middle.
     ::signal(SIGPIPE, SIG_IGN);
     ignore_file_size_signal();
+    ::prctl(PR_SET_NAME, engine::kCheckpointName);
     if (!name_.empty()) check_chosen_job_name(name_);
     parse_compression(storing_.compression);
     if (!io_limit_.empty()) storing_.write_limit = parse_rate(io_limit_);

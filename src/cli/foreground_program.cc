@@ -49,6 +49,17 @@ bool next_signal(siginfo_t& signal, const Companion* companion) {
   return ::sigtimedwait(&all, &signal, &time) > 0;
 }
 
+// Takes away the orphans that this process has adopted and that have ended.
+void take_orphans(pid_t program, const Companion* companion) {
+  while (true) {
+    siginfo_t ended{};
+    if (::waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT) != 0 || ended.si_pid == 0) return;
+    // The others come when that one has been waited for.
+    if (ended.si_pid == program || (companion != nullptr && companion->waits_for(ended.si_pid))) return;
+    ::waitpid(ended.si_pid, nullptr, WNOHANG);
+  }
+}
+
 }  // namespace
 
 void adopt_orphans() {
@@ -72,24 +83,24 @@ bool ForegroundProgram::reached_program(const siginfo_t& signal) const {
 int ForegroundProgram::wait(Companion* companion) {
   while (true) {
     // Looked at before the first signal, too: the program may have ended or stopped before signals were waited for.
-    if (handle_children() == Progress::Ended) return exit_status_;
+    if (handle_program() == Progress::Ended) return exit_status_;
     // Of a program that is not our child, its parent's SIGCHLD says that it has stopped but not by which signal; the
     // terminal's own comes to us as well if it is in our group.
     if (wait_pid_ != pid_ && stopped()) stop_along(terminal_stop_ != 0 ? terminal_stop_ : SIGSTOP);
     if (companion != nullptr) companion->act();
+    take_orphans(wait_pid_, companion);
     siginfo_t signal{};
     if (next_signal(signal, companion) && signal.si_signo != SIGCHLD) handle(signal, companion);
   }
 }
 
-ForegroundProgram::Progress ForegroundProgram::handle_children() {
+ForegroundProgram::Progress ForegroundProgram::handle_program() {
   int status = 0;
   while (true) {
-    const pid_t child = ::waitpid(-1, &status, WNOHANG | WUNTRACED);
+    const pid_t child = ::waitpid(wait_pid_, &status, WNOHANG | WUNTRACED);
     if (child < 0 && errno == EINTR) continue;
     if (child < 0) fail_errno(errno, "waiting for process {}", wait_pid_);
     if (child == 0) return Progress::Running;
-    if (child != wait_pid_) continue;  // an orphan that this process has adopted
     if (WIFSTOPPED(status)) {
       stop_along(WSTOPSIG(status));
       continue;

@@ -24,7 +24,10 @@ class Companion {
   virtual void act() = 0;
   // Empty: nothing is to be done until a signal comes.
   virtual std::optional<std::chrono::nanoseconds> wait_limit() const = 0;
+  // Whether it will wait for this child process by itself.
+  virtual bool waits_for(pid_t child) const = 0;
 };
+
 // Makes this process the one that adopts the orphans of the program that it is about to start (PR_SET_CHILD_SUBREAPER
 // of prctl(2)), and known as that (engine/procfs/tree.h): they stay in reach of a checkpoint. ForegroundProgram takes
 // away those that end.
@@ -51,7 +54,7 @@ class ForegroundProgram {
  private:
   enum class Progress { Running, Ended };
 
-  Progress handle_children();
+  Progress handle_program();
   void handle(const siginfo_t& signal, Companion* companion);
   void forward(const siginfo_t& signal) const;
   bool reached_program(const siginfo_t& signal) const;

@@ -62,6 +62,7 @@ class PeriodicCheckpoints : public Companion {
 
   bool takes(int signal) override;
   void act() override;
+  bool waits_for(pid_t child) const override { return running_ && running_->pid() == child; }
   std::optional<std::chrono::nanoseconds> wait_limit() const override;
 
   // The program has ended: waits for a checkpoint that is under way. Whether the program was ended by a last snapshot.

@@ -12,52 +12,79 @@ from harness import check, descendants_of, is_alive, read_text, run_tests, wait_
 MEBIBYTES = 48
 PAGE = 4096
 
+# With a third argument it has so many children that do the same, each for itself, and it tells them to. SIGHUP ends the
+# first of them.
 PROGRAM = """
 import hashlib, mmap, os, random, signal, sys
-status, size = sys.argv[1], int(sys.argv[2]) << 20
+status, size, number, children = sys.argv[1], int(sys.argv[2]) << 20, 0, []
+for child in range(1, int(sys.argv[3]) + 1):
+    children.append(os.fork())
+    if children[-1] == 0:
+        status, number, children = f"{status}-{child}", child, []
+        break
 memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-memory[:] = random.Random(0).randbytes(size)
+memory[:] = random.Random(number << 32).randbytes(size)
 rounds = 0
+def tell_children(signal_number):
+    for child in children:
+        os.kill(child, signal_number)
+def end_first(*_):
+    os.kill(children[0], signal.SIGKILL)
+    os.waitpid(children.pop(0), 0)
+    tell("ended")
 def tell(text):
     with open(status + ".new", "w") as file:
         file.write(text)
     os.rename(status + ".new", status)
 def change(*_):
     global rounds
+    tell_children(signal.SIGUSR1)
     rounds += 1
-    chance = random.Random(rounds)
+    chance = random.Random((number << 32) + rounds)
     for page in chance.sample(range(size // 4096), size // 409600):
         memory[page * 4096:page * 4096 + 16] = chance.randbytes(16)
     tell(f"changed {rounds}")
 def report(*_):
+    tell_children(signal.SIGUSR2)
     tell(f"content {rounds} {hashlib.sha256(memory).hexdigest()}")
 signal.signal(signal.SIGUSR1, change)
 signal.signal(signal.SIGUSR2, report)
+signal.signal(signal.SIGHUP, end_first)
 tell("ready")
 while True:
     signal.pause()
 """
 
 
-def content_after(rounds):
-    """What the program's memory is after so many changes."""
-    memory = bytearray(random.Random(0).randbytes(MEBIBYTES << 20))
-    for number in range(1, rounds + 1):
-        chance = random.Random(number)
+def content_after(rounds, number=0):
+    """What the memory of the program, or of one of its children, is after so many changes."""
+    memory = bytearray(random.Random(number << 32).randbytes(MEBIBYTES << 20))
+    for done in range(1, rounds + 1):
+        chance = random.Random((number << 32) + done)
         for page in chance.sample(range(len(memory) // PAGE), len(memory) // 100 // PAGE):
             memory[page * PAGE : page * PAGE + 16] = chance.randbytes(16)
     return hashlib.sha256(memory).hexdigest()
 
 
 class Program:
-    def __init__(self, workspace):
+    def __init__(self, workspace, children=0):
         self.workspace, self.status = workspace, workspace.work / "status"
-        self.pid = workspace.start(["/usr/bin/python3", "-c", PROGRAM, self.status, MEBIBYTES]).pid
+        self.members = list(range(children + 1))
+        self.pid = workspace.start(["/usr/bin/python3", "-c", PROGRAM, self.status, MEBIBYTES, children]).pid
         self.wait_for("ready")
         self.rounds = 0
 
+    def status_of(self, number):
+        return self.status.with_name(f"status-{number}") if number else self.status
+
     def wait_for(self, text):
-        wait_until(lambda: read_text(self.status).startswith(text), text)
+        for number in self.members:
+            wait_until(lambda: read_text(self.status_of(number)).startswith(text), text)
+
+    def end_first_child(self):
+        os.kill(self.pid, signal.SIGHUP)
+        wait_until(lambda: read_text(self.status) == "ended", "the end of a child")
+        self.members.remove(1)
 
     def change(self):
         self.rounds += 1
@@ -79,11 +106,14 @@ class Program:
         self.workspace.kill(self.pid)
 
     def restart_and_check(self, sequence, rounds):
-        self.status.unlink(missing_ok=True)
+        for number in self.members:
+            self.status_of(number).unlink(missing_ok=True)
         self.pid = self.workspace.restart(f"row@{sequence}")
         os.kill(self.pid, signal.SIGUSR2)
         self.wait_for("content")
-        check(read_text(self.status) == f"content {rounds} {content_after(rounds)}", f"row@{sequence} came back wrong")
+        for number in self.members:
+            expected = f"content {rounds} {content_after(rounds, number)}"
+            check(read_text(self.status_of(number)) == expected, f"process {number} of row@{sequence} came back wrong")
         self.kill()
 
 
@@ -222,5 +252,24 @@ def damage_is_not_compacted(workspace):
     program.restart_and_check(3, 1)
 
 
+def of_a_tree(workspace):
+    program = Program(workspace, children=2)
+    taken = program.row(2)
+    # The second child is in another place of the tree from now on.
+    program.end_first_child()
+    program.change()
+    taken.append(program.snapshot("--incremental"))
+    check(taken[0]["program"]["processes"] == 3 and taken[2]["program"]["processes"] == 2, f"the processes of the snapshots: {taken}")
+    for snapshot in taken[1:]:
+        check(snapshot["parent_sequence"] == snapshot["sequence"] - 1, f"made from {snapshot['parent_sequence']}")
+        check(own_bytes(snapshot) < own_bytes(taken[0]) // 10, f"{own_bytes(snapshot)} bytes of its own")
+    check(len(trackers()) == 1, f"processes that hold the tracking: {trackers()}")
+    program.kill()
+    for sequence, members in ((3, [0, 2]), (2, [0, 1, 2])):
+        program.members = members
+        workspace.crs("verify", f"row@{sequence}")
+        program.restart_and_check(sequence, sequence - 1)
+
+
 if __name__ == "__main__":
-    run_tests([made_into_one, damage_is_not_compacted, small_and_exact, earlier_ones_may_go, damage_is_named, unknown_is_written, ended_by_the_last])
+    run_tests([made_into_one, damage_is_not_compacted, of_a_tree, small_and_exact, earlier_ones_may_go, damage_is_named, unknown_is_written, ended_by_the_last])

@@ -13,6 +13,8 @@ namespace crs::engine {
 inline constexpr const char* kRunnerName = "crs-run";
 // The same of the init of a restarted program's process id namespace.
 inline constexpr const char* kInitName = "crs-init";
+// What takes a snapshot calls itself so: `crs run` starts some.
+inline constexpr const char* kCheckpointName = "crs-checkpoint";
 // What holds the tracking of a program's writes (tracking/tracking_keeper.h), and what brings its memory after a lazy
 // restart (resources/memory/lazy_pages.h).
 inline constexpr const char* kKeeperName = "crs-tracker";

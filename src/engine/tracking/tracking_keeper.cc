@@ -27,9 +27,15 @@ namespace {
 constexpr int kChannel = 0;
 constexpr int kFirstDescriptor = 1;
 
+// 0: there is no such process.
 std::uint64_t start_time(pid_t pid) {
   constexpr int kStartTime = 22;
-  return std::strtoull(stat_field(fmt::format("/proc/{}", pid), kStartTime).c_str(), nullptr, 10);
+  try {
+    return std::strtoull(stat_field(fmt::format("/proc/{}", pid), kStartTime).c_str(), nullptr, 10);
+  } catch (const Error& error) {
+    if (error.error_number() != ENOENT && error.error_number() != ESRCH) throw;
+    return 0;
+  }
 }
 
 std::string boot_id() { return read_file("/proc/sys/kernel/random/boot_id"); }
@@ -149,6 +155,17 @@ TrackedProcess take(int keeper, const TrackingFile::Process& entry) {
   return {.pid = entry.pid(), .index = entry.index(), .userfault = std::move(userfault), .areas = checked_areas(entry)};
 }
 
+class EndOfKeeper {
+ public:
+  explicit EndOfKeeper(int keeper) : keeper_(keeper) {}
+  ~EndOfKeeper() { ::syscall(SYS_pidfd_send_signal, keeper_, SIGKILL, nullptr, 0); }
+  EndOfKeeper(const EndOfKeeper&) = delete;
+  EndOfKeeper& operator=(const EndOfKeeper&) = delete;
+
+ private:
+  int keeper_;
+};
+
 Tracking take_all(const std::string& path) {
   constexpr std::size_t kLargest = std::size_t{1} << 28;
   TrackingFile file;
@@ -157,6 +174,8 @@ Tracking take_all(const std::string& path) {
     fail(ErrorKind::Failed, "nothing is known");
   const FileDescriptor keeper = open_process(file.keeper());
   if (start_time(file.keeper()) != file.keeper_start_time()) fail(ErrorKind::Failed, "the keeper has ended");
+  // Whatever goes wrong from here on: nobody would ever end the tracking otherwise.
+  const EndOfKeeper end_of_keeper(keeper.get());
   Tracking tracking;
   tracking.sequence = file.sequence();
   for (const TrackingFile::Process& entry : file.processes()) {
@@ -166,7 +185,6 @@ Tracking take_all(const std::string& path) {
       if (error.kind() != ErrorKind::ProgramGone) throw;
     }
   }
-  ::syscall(SYS_pidfd_send_signal, keeper.get(), SIGKILL, nullptr, 0);
   return tracking;
 }
 
@@ -184,10 +202,13 @@ void keep_tracking(const std::string& path, Tracking tracking) {
   std::vector<int> held;
   std::vector<FileDescriptor> programs;
   for (const TrackedProcess& process : tracking.processes) {
+    FileDescriptor program(static_cast<int>(::syscall(SYS_pidfd_open, process.pid, 0)));
+    if (!program) continue;  // it has ended
     *file.add_processes() = describe(process, kFirstDescriptor + static_cast<int>(held.size()));
     held.push_back(process.userfault.get());
-    programs.push_back(open_process(process.pid));
+    programs.push_back(std::move(program));
   }
+  if (held.empty()) return;
   for (const FileDescriptor& program : programs) held.push_back(program.get());
   file.set_keeper(start_keeper(held));
   file.set_keeper_start_time(start_time(file.keeper()));

@@ -32,8 +32,8 @@ namespace crs::engine {
 namespace {
 
 constexpr std::uint64_t kBase = 0x566000000000;
-constexpr std::uint64_t kSlotBytes = std::uint64_t{2} << 20;
-constexpr std::size_t kSlots = 16;
+constexpr std::uint64_t kSlotBytes = std::uint64_t{8} << 20;
+constexpr std::size_t kSlots = 4;
 constexpr std::size_t kPagesInSlot = kSlotBytes / kPageSize;
 
 // What runs in the child. Its memory is in slots, each of which is one area, or none.
@@ -117,6 +117,11 @@ class Churn {
     static_cast<void>(::pread(file_, at(slot, page), 32 * kPageSize, static_cast<off_t>(below(256) * kPageSize)));
   }
 
+  // More regions than the kernel hands over at a time (PAGEMAP_SCAN).
+  void scatter(std::size_t slot) {
+    for (std::size_t page = below(2); page < slots_[slot].pages; page += 1 + below(3)) write(slot, page);
+  }
+
   void step() {
     const std::size_t slot = below(kSlots);
     switch (below(64)) {
@@ -149,6 +154,9 @@ class Churn {
         return read_file(slot);
       case 13:
         return move(slot, (slot + 1) % kSlots), move((slot + 1) % kSlots, slot);
+      case 14:
+      case 15:
+        return scatter(slot);
       default:
         for (std::size_t page = below(kPagesInSlot), count = below(30); count > 0; --count) write(slot, page++);
         std::this_thread::sleep_for(std::chrono::microseconds(below(200)));
