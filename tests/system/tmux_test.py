@@ -4,6 +4,7 @@ control, and new clients find it through the server's socket."""
 
 import argparse
 import shutil
+import socket
 import sys
 
 from harness import SKIPPED, Workspace, check, run_cases, users_to_test, wait_until
@@ -28,6 +29,12 @@ class Pane:
         wait_until(lambda: line in self.tmux("capture-pane", "-p").splitlines(), f"the pane shows '{line}'")
 
 
+def listens(path):
+    """A client that found no server would start one of its own."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
+
+
 def quiet(workspace, reference):
     """What is on its way in the terminal at that instant only reading would show: such a checkpoint is refused, and made again."""
     result = None
@@ -47,7 +54,7 @@ def shell_in_tmux(options, user):
         workspace.environment |= {"TMUX_TMPDIR": str(workspace.home), "TERM": "xterm", "SHELL": "/bin/bash"}
         server = workspace.start([*TMUX, "-D"])
         pane = Pane(workspace)
-        wait_until(lambda: workspace.run([*TMUX, "start-server"]).status == 0 and list(workspace.home.glob("tmux-*/test")), "tmux listens")
+        wait_until(lambda: listens(workspace.home / f"tmux-{workspace.uid}" / "test"), "tmux listens")
         pane.tmux("new-session", "-d", "-x", "100", "-y", "30", "bash --norc --noprofile")
         pane.type("kept=42; echo first $((kept - 1))")
         pane.shows("first 41")
@@ -63,8 +70,10 @@ def shell_in_tmux(options, user):
             pane.type("sleep 1000")
             wait_until(lambda: pane.tmux("display", "-p", "#{pane_current_command}") == "sleep\n", "sleep is in the foreground")
             pane.tmux("send-keys", "C-c")
-            pane.type("echo size $(stty size)")
-            pane.shows(f"size 20 {90 + number}")
+            # tmux takes a moment for a second new size.
+            size = f"20 {90 + number}"
+            pane.type(f'while [ "$(stty size)" != "{size}" ]; do sleep 0.05; done; echo size $(stty size)')
+            pane.shows(f"size {size}")
         pane.tmux("kill-server")
         workspace.wait_gone(pid)
 

@@ -159,12 +159,13 @@ void close_private_places(const TableRestore& table) {
 }  // namespace
 
 struct OpenedDescriptions::State {
+  State(NewbornContext& context, const image::Descriptors& image) : table(context, image), kinds(make_kinds()) {}
   TableRestore table;
   std::vector<std::unique_ptr<Kind>> kinds;
 };
 
 OpenedDescriptions::OpenedDescriptions(NewbornContext& context, const image::Descriptors& image)
-    : state_(new State{TableRestore(context, image), make_kinds()}) {
+    : state_(std::make_unique<State>(context, image)) {
   TableRestore& table = state_->table;
   close_all_but_private(context);
   make_content_objects(context, image);
