@@ -239,7 +239,7 @@ void add_of_threads(std::vector<Forgery>& all) {
   const auto add = [&](const char* name, int status, const char* says, std::function<void(Snapshot&)> apply) {
     all.push_back({name, status, says, std::move(apply)});
   };
-  add("image-is-no-message", kDamaged, "not the image of a process",
+  add("image-is-no-message", kDamaged, "not the image of a program",
       [](Snapshot& s) { s.process_bytes = "\xff\xff\xff\xff"; });
   add("image-is-empty", kDamaged, "no process", [](Snapshot& s) { s.process_bytes = ""; });
   add("negative-process-id", kDamaged, "without an id", [](Snapshot& s) { s.process.set_pid(-5); });
