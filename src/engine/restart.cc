@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <csignal>
 #include <memory>
+#include <optional>
 
 #include "base/error.h"
 #include "base/io.h"
@@ -132,9 +133,12 @@ class Preparation {
     restore_session_inside(place_);
     lift_soft_limits_inside();
     shared_.make_inside();
-    NewbornContext context = context_of(0);
-    open_descriptions_inside(context, tree_.descriptors());
+    root_context_.emplace(context_of(0));
+    opened_ = std::make_unique<OpenedDescriptions>(*root_context_, tree_.descriptors());
   }
+
+  // In the root, when all are there.
+  void complete() { opened_->complete(); }
 
   // In each other process that leads a session.
   void lead_session(std::size_t index) {
@@ -148,6 +152,7 @@ class Preparation {
     if (index != 0 && !tree_.processes(static_cast<int>(index)).session().session_leader()) notes_.clear();
     const image::Process& process = tree_.processes(static_cast<int>(index));
     NewbornContext context = context_of(index);
+    opened_.reset();
     place_descriptors_inside(context, tree_.descriptors());
     restore_memory_inside(context, process.memory(), numbers_.memory);
     restore_signals_inside(context, process.signals());
@@ -169,6 +174,8 @@ class Preparation {
   SessionPlace place_;
   std::array<int, 3> streams_;
   std::vector<std::string> notes_;
+  std::optional<NewbornContext> root_context_;
+  std::unique_ptr<OpenedDescriptions> opened_;
 };
 
 // A process on its way from a newborn to one of the program's.
@@ -256,6 +263,7 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
                         .steps = steps,
                         .first_private_descriptor = numbers.all.first,
                         .begin = [&] { preparation.begin(); },
+                        .complete = [&] { preparation.complete(); },
                         .lead_session = [&](std::size_t index) { preparation.lead_session(index); },
                         .prepare = [&](std::size_t index) { return preparation.prepare(index); }};
   NewbornTree newborns(plan, work, steps);

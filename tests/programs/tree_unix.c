@@ -1,6 +1,6 @@
 // Unix sockets between a parent and its child: pairs with data waiting at both ends, descriptors on their way from one
 // to the other (which nobody else has, or only the sender, or both), and a socket that listens and that both have, with
-// a connection between them and one that waits to be accepted.
+// a connection between them and one that waits to be accepted. A message says which process has sent it.
 #include <sys/timerfd.h>
 #include <sys/wait.h>
 
@@ -21,7 +21,8 @@ static void await_parent(int socket) {
 
 static void say(int socket) { SUBJECT_CHECK(send(socket, "", 1, MSG_NOSIGNAL) == 1); }
 
-static void child(int talk, int stream, int packets, int inherited) {
+static void child(int talk, int stream, int packets, int letters, int inherited) {
+  send_text(letters, "signed");
   send_text(stream, "from the child");
   make_file("from_child", "content of the child");
   const int file = open_existing("from_child", O_RDONLY);
@@ -57,9 +58,11 @@ static void child(int talk, int stream, int packets, int inherited) {
 }
 
 int main(void) {
-  int talk[2], stream[2], packets[2];
+  int talk[2], stream[2], packets[2], letters[2];
   SUBJECT_NEED(socketpair(AF_UNIX, SOCK_STREAM, 0, talk) == 0 && socketpair(AF_UNIX, SOCK_STREAM, 0, stream) == 0 &&
-               socketpair(AF_UNIX, SOCK_SEQPACKET, 0, packets) == 0);
+               socketpair(AF_UNIX, SOCK_SEQPACKET, 0, packets) == 0 &&
+               socketpair(AF_UNIX, SOCK_DGRAM, 0, letters) == 0);
+  set_option(letters[0], SOL_SOCKET, SO_PASSCRED, 1);
   make_file("inherited", "0123456789");
   make_file("sent", "sent content");
   const int inherited = open_existing("inherited", O_RDONLY);
@@ -71,7 +74,8 @@ int main(void) {
     close(talk[0]);
     close(stream[0]);
     close(packets[0]);
-    child(talk[1], stream[1], packets[1], inherited);
+    close(letters[0]);
+    child(talk[1], stream[1], packets[1], letters[1], inherited);
   }
   close(talk[1]);
   close(stream[1]);
@@ -100,6 +104,9 @@ int main(void) {
   expect_message(stream[0], "from the childand after");
   const int file = receive_descriptor(packets[0], 100, "with a file", NULL);
   expect_read(file, "of the child");
+  struct ucred sender = {0};
+  receive_descriptor(letters[0], 100, "signed", &sender);
+  SUBJECT_CHECK(sender.pid == pid && sender.uid == getuid(), "signed by %d instead of %d", (int)sender.pid, (int)pid);
   expect_message(accepted, "received");
   expect_name(getsockname, accepted, "listening");
   const int late = accept(listener, NULL, NULL);

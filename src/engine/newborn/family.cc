@@ -95,10 +95,11 @@ class Family {
     }
     for (const Birth& birth : me().births) make(birth);
     if (me().leads_group && ::setpgid(0, 0) != 0) fail_errno(errno, "cannot lead a process group");
-    if (is_alone()) return;
+    if (is_alone()) return work_.complete();
     keep_step(kBornMessage, kJoinStep);
     if (me().joins_group != 0 && ::setpgid(0, me().joins_group) != 0)
       fail_errno(errno, "cannot join process group {}", me().joins_group);
+    if (index_ == 0) work_.complete();
     keep_step(kPlacedMessage, kPrepareStep);
     for (const pid_t helper : helpers_) reap(helper);
   }

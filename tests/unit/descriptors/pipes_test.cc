@@ -12,6 +12,7 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <filesystem>
 
 #include "base/error.h"
@@ -278,8 +279,9 @@ TEST_F(Terminals, OthersAreRefused) {
                                "open");
                          }),
               HasSubstr("terminal " + theirs_ + ", which is none of the program's standard streams"));
-  EXPECT_THAT(refusal_of(trip, [&] { require(::open("/dev/ptmx", O_RDWR | O_NOCTTY) == 0, "open"); }),
-              HasSubstr("the master of a pseudo-terminal"));
+  EXPECT_THAT(
+      refusal_of(trip, [&] { require(::open("/dev/ptmx", O_RDWR | O_NOCTTY) == 0 && ::unlockpt(0) == 0, "open"); }),
+      HasSubstr("the master of a pseudo-terminal"));
 }
 
 TEST_F(Pipes, SocketsAndOthersAreRefusedByName) {

@@ -167,7 +167,7 @@ void RoundTrip::run_restored(const std::function<void()>& look) {
   std::vector<std::string> made_notes;
   notes_of_child = &made_notes;
   NewbornContext newborn{options, content, made_notes, standard_streams, kFirstPrivate};
-  open_descriptions_inside(newborn, image);
+  OpenedDescriptions(newborn, image).complete();
   place_descriptors_inside(newborn, image);
   {
     OwnCaller caller;

@@ -4,13 +4,14 @@
 // has a folder of its own (files, pipes, epolls,
 // ...) with its message, its capture and its restore; kinds.cc lists them.
 //
-// The order of a restart: check_descriptors in the restart command; open_descriptions_inside in the root newborn,
-// before it makes its children; place_descriptors_inside in each process; mappings of content objects
-// (content_objects.h); from outside finish_descriptors for each process and activate_descriptors for all;
+// The order of a restart: check_descriptors in the restart command; OpenedDescriptions in the root newborn, before it
+// makes its children, and completed when they are there; place_descriptors_inside in each process; mappings of content
+// objects (content_objects.h); from outside finish_descriptors for each process and activate_descriptors for all;
 // commit_set_aside in the restart command, last of all.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -30,10 +31,26 @@ void capture_descriptors(CaptureContext& context, std::span<const CapturedProces
 // `processes`: how many there are in the image.
 void check_descriptors(CheckContext& context, const image::Descriptors& image, std::uint32_t processes = 1);
 
-// In the root newborn: closes every descriptor outside the private ones and opens every description of the image, in a
-// tree at private numbers, which its children inherit; a single process has them where they belong. Timers are not
-// running and locks not taken yet. All signals must be blocked.
-void open_descriptions_inside(NewbornContext& context, const image::Descriptors& image);
+// The descriptions of an image on their way to the processes that have them.
+class OpenedDescriptions {
+ public:
+  // In the root newborn: closes every descriptor outside the private ones and opens every description of the image, in
+  // a tree at private numbers, which its children inherit; a single process has them where they belong. Timers are not
+  // running and locks not taken yet. All signals must be blocked. Both arguments must outlive this.
+  OpenedDescriptions(NewbornContext& context, const image::Descriptors& image);
+  // In every process before place_descriptors_inside(): what was held aside is closed.
+  ~OpenedDescriptions();
+  OpenedDescriptions(const OpenedDescriptions&) = delete;
+  OpenedDescriptions& operator=(const OpenedDescriptions&) = delete;
+
+  // In the root newborn, when all processes of the tree are there: messages may name them as their senders. Puts back
+  // what waits to be read, and lets epoll instances watch.
+  void complete();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
 
 // In each process of a tree but the root that leads a session, before its children of that session are made: gives it
 // its controlling terminal, if that is one of the image's own.

@@ -158,12 +158,18 @@ void close_private_places(const TableRestore& table) {
 
 }  // namespace
 
-void open_descriptions_inside(NewbornContext& context, const image::Descriptors& image) {
-  TableRestore table(context, image);
-  const std::vector<std::unique_ptr<Kind>> kinds = make_kinds();
+struct OpenedDescriptions::State {
+  State(NewbornContext& context, const image::Descriptors& image) : table(context, image), kinds(make_kinds()) {}
+  TableRestore table;
+  std::vector<std::unique_ptr<Kind>> kinds;
+};
+
+OpenedDescriptions::OpenedDescriptions(NewbornContext& context, const image::Descriptors& image)
+    : state_(std::make_unique<State>(context, image)) {
+  TableRestore& table = state_->table;
   close_all_but_private(context);
   make_content_objects(context, image);
-  for_each_description(image, context.first_private_descriptor, kinds,
+  for_each_description(image, context.first_private_descriptor, state_->kinds,
                        [&](Kind& kind, std::uint32_t index, const auto& numbers) {
                          const image::OpenDescription& description = image.descriptions(static_cast<int>(index));
                          const bool in_flight = table.is_in_flight(index);
@@ -175,13 +181,22 @@ void open_descriptions_inside(NewbornContext& context, const image::Descriptors&
                            place_privately(std::move(opened), table.place_of(index));
                          }
                        });
+  take_controlling_terminal(table);
+}
+
+OpenedDescriptions::~OpenedDescriptions() = default;
+
+void OpenedDescriptions::complete() {
+  TableRestore& table = state_->table;
+  const std::vector<std::unique_ptr<Kind>>& kinds = state_->kinds;
+  const image::Descriptors& image = table.image;
+  const NewbornContext& context = table.context;
   for (const std::unique_ptr<Kind>& kind : kinds) kind->complete(table);
   for_each_description(image, context.first_private_descriptor, kinds,
                        [&](Kind& kind, std::uint32_t index, const auto& /*numbers*/) {
                          kind.connect(table, image.descriptions(static_cast<int>(index)), table.place_of(index));
                        });
-  finish_content_objects(context, image);
-  take_controlling_terminal(table);
+  finish_content_objects(table.context, image);
   if (!table.is_single()) return;
   set_foreground_group(table);
   for_each_description(image, context.first_private_descriptor, kinds,
