@@ -209,9 +209,9 @@ class Subject {
       ::waitpid(runner_, nullptr, 0);
       runner_ = 0;
     }
-    static_cast<void>(is_gone());
-    // Restarted programs become children of this process when their crs has ended (PR_SET_CHILD_SUBREAPER).
-    if (pid_ > 0) static_cast<void>(::waitpid(pid_, nullptr, WNOHANG));
+    // Restarted programs become children of this process when their crs has ended (PR_SET_CHILD_SUBREAPER). A first
+    // thread may be gone before the others are; of somebody else's child the call says so at once.
+    if (is_gone() && pid_ > 0) static_cast<void>(::waitpid(pid_, nullptr, 0));
     pid_ = 0;
     adopted_ = false;
   }
