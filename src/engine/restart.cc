@@ -24,6 +24,7 @@
 #include "engine/resources/timers/timers.h"
 #include "engine/tracee/child_signal.h"
 #include "engine/tracee/id_taken.h"
+#include "store/extents/extent_file.h"
 
 namespace crs::engine {
 namespace {
@@ -345,6 +346,10 @@ RestartedProgram restart(const Snapshot& snapshot, const RestartOptions& options
     } catch (const IdTaken&) {
       // Nothing that a user would see has happened yet; a new plan finds the id in use and another way.
       if (options.ids != Ids::Automatic || attempt == kAttempts) throw;
+    } catch (const Error& error) {
+      // Ended by the process that brings its memory, before it ran? Then that is what is to be said.
+      if (options.lazy && error.kind() == ErrorKind::ProgramGone) verify_extents(snapshot.location, kPagesName);
+      throw;
     }
   }
 }
