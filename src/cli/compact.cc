@@ -25,7 +25,8 @@ class CompactVerb : public Verb {
            "one it was made from and those before it in the row are removed.";
   }
   std::string footer() const override {
-    return "\nSnapshots that were made later stay, and so do what they share with those that go and the row itself: the\n"
+    return "\nSnapshots that were made later stay, and so do what they share with those that go and the row itself: "
+           "the\n"
            "next incremental snapshot of the program goes on from the new one. One that is complete already is left as "
            "it is.\n\n"
            "Example:\n  crs compact sim\n  crs compact --keep-row --compress zstd sim@7\n\n"

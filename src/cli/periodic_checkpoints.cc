@@ -52,7 +52,8 @@ void PeriodicOptions::check() {
 }
 
 std::string PeriodicOptions::help() {
-  return "--every: incremental checkpoints are taken in the background; one is left out, with a note, while the last is still "
+  return "--every: incremental checkpoints are taken in the background; one is left out, with a note, while the last "
+         "is still "
          "being\n"
          "written. 'auto' weighs what a checkpoint takes, measured each time, against what a failure would lose, with\n"
          "the mean time between failures that --mtbf says (Young and Daly), and says what it chose.\n"
@@ -83,7 +84,8 @@ bool PeriodicCheckpoints::takes(int signal) {
 }
 
 std::vector<std::string> PeriodicCheckpoints::command(bool last) const {
-  std::vector<std::string> words{"checkpoint", "--json", "--incremental", "--store", context_.store().location(), "--name", job_};
+  std::vector<std::string> words{"checkpoint", "--json", "--incremental", "--store", context_.store().location(),
+                                 "--name",     job_};
   for (const std::string& parameter : context_.options.parameters) words.insert(words.end(), {"--param", parameter});
   if (!component_.empty()) words.insert(words.end(), {"--component", component_});
   if (options_.keep_ != 0) words.insert(words.end(), {"--keep", std::to_string(options_.keep_)});

@@ -30,7 +30,7 @@ struct TakerOptions {
   std::string job;                                                  // "": found by the process, or as the program says
   std::chrono::milliseconds wait_limit = std::chrono::minutes(10);  // for another checkpoint of the job
   TcpPolicy tcp = TcpPolicy::Reset;
-  std::function<void(const std::string&)> progress;                 // one line for a person; may be empty
+  std::function<void(const std::string&)> progress;  // one line for a person; may be empty
   Storing storing{};
   // The program may name another process. Only for one that started this crs itself and has its rights: what it asks
   // for it could do itself.

@@ -51,8 +51,7 @@ SnapshotContents contents_of(const store::Manifest& manifest) {
   contents.command_line = {program.command_line().begin(), program.command_line().end()};
   contents.working_directory = program.working_directory();
   contents.cpu_features = {program.cpu_features().begin(), program.cpu_features().end()};
-  for (const store::RangeRecord& range : manifest.excluded())
-    contents.excluded.push_back({range.start(), range.end()});
+  for (const store::RangeRecord& range : manifest.excluded()) contents.excluded.push_back({range.start(), range.end()});
   return contents;
 }
 

@@ -18,7 +18,7 @@ namespace crs::engine {
 
 // How what is left to be read while the program stands still is dealt with. Measured on two x86-64 virtual cores: what
 // does not fit into memory is written at about 1.5 GB/s; copying page tables takes 10 to 24 ms for each GiB that there
-// is.
+// is. What a fork takes besides is assumed, not measured.
 struct PauseBudget {
   std::uint64_t most_held = std::uint64_t{32} << 20;
   double seconds_per_byte_written = 1 / 1.5e9;

@@ -266,8 +266,8 @@ Frozen PrecopyTest::take(pid_t pid, const std::string& directory, Row& row) {
     if (flag != std::string::npos && !common_parts(area.range, row.tracked.areas).empty()) area.flags.erase(flag, 3);
   }
   if (row.tracked.userfault) pages.continue_from(row.earlier, std::move(row.tracked));
-  const std::string obstacle = pages.copy_ahead(pid, areas_to_copy_ahead(survey, {}),
-                                                [&](const auto& action) { stops.stop(action); });
+  const std::string obstacle =
+      pages.copy_ahead(pid, areas_to_copy_ahead(survey, {}), [&](const auto& action) { stops.stop(action); });
   if (!pages.tracks()) {
     frozen.obstacle = "this kernel cannot track writes: " + obstacle;
     return frozen;
@@ -364,7 +364,8 @@ void PrecopyTest::check_histories(int count, int length) {
   const char* const first = std::getenv("CRS_TEST_SEED");
   if (wanted != nullptr) count = std::atoi(wanted);
   const unsigned seed = first != nullptr ? static_cast<unsigned>(std::atoi(first)) : std::random_device{}() / 2;
-  for (int i = 0; i < count && !HasFatalFailure() && !IsSkipped(); ++i) check_history(seed + static_cast<unsigned>(i), length);
+  for (int i = 0; i < count && !HasFatalFailure() && !IsSkipped(); ++i)
+    check_history(seed + static_cast<unsigned>(i), length);
   EXPECT_TRUE(IsSkipped() || copied_before_ > 0);
 }
 
