@@ -88,7 +88,7 @@ def selection(workspace):
     check(workspace.snapshots() == [] and state_of(sleeper.pid) == "S", "")
     # What a snapshot was written by is what restarts it, whatever is selected. The engine tells of its passes if it is asked to.
     result = workspace.crs("checkpoint", str(sleeper.pid), "--name", "sleeper", "--kill", "--param", "crs_native_verbose=1")
-    for name in ("look", "freeze", "capture, threads", "pages"):
+    for name in ("look", "freeze", "capture, processes", "pages"):
         check(f"crs: native: checkpoint: {name}: " in result.stderr, f"{result}")
     result = workspace.crs("restart", "--detach", "--param", "crs=none", "--param", "crs_base_verbose=1", "sleeper")
     pid = int(result.stdout)
