@@ -1,5 +1,6 @@
 #include "cli/service_request.h"
 
+#include <fmt/ranges.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -58,8 +59,16 @@ std::optional<wire::Connection> connect_to_service(Context& context, pid_t pid) 
   struct stat status{};
   if (::stat(fmt::format("/proc/{}", pid).c_str(), &status) != 0)
     fail(ErrorKind::NotFound, "there is no process {}", pid);
-  return wire::connect_to_service(pid, status.st_uid, directories_for(context, pid, status.st_uid),
-                                  [&](const std::string& line) { context.say("warning: " + line); });
+  const std::vector<std::string> directories = directories_for(context, pid, status.st_uid);
+  auto connection = wire::connect_to_service(pid, status.st_uid, directories,
+                                             [&](const std::string& line) { context.say("warning: " + line); });
+  // Its layers count on being told.
+  if (!connection && wire::listens_for_requests(pid)) {
+    throw Error(ErrorKind::Failed,
+                fmt::format("process {} listens for requests (libcrs), and nobody can reach it there", pid))
+        .advise(fmt::format("Its socket belongs into {}, mode 700", fmt::join(directories, " or ")));
+  }
+  return connection;
 }
 
 ServiceRequest::ServiceRequest(Context& context, wire::Connection& connection, const Target& target,

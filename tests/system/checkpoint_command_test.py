@@ -24,7 +24,7 @@ def work(number):
             total[0] += 1
 for number in range(2): threading.Thread(target=work, args=(number,), daemon=True).start()
 os.write(1, b"up\n")
-while True: signal.pause()
+while True: signal.sigtimedwait([], 0.1)
 """
 
 
@@ -166,7 +166,7 @@ client = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 signal.signal(signal.SIGUSR1, lambda *_: (client.close(), os.write(1, b"closed\n"), signal.signal(signal.SIGTERM, signal.SIG_DFL)))
 os.write(1, b"up\n")
-while True: signal.pause()
+while True: signal.sigtimedwait([], 0.1)
 """
     server = socket.create_server(("127.0.0.1", 0))
     process = workspace.start([PYTHON, "-c", program, str(server.getsockname()[1])])
@@ -376,7 +376,7 @@ def small_limits(workspace):
     seen = set()
     for limit in [("-s", kilobytes) for kilobytes in (16, 64, 96, 255)] + [("-d", kilobytes) for kilobytes in range(400, 3000, 200)]:
         result = workspace.run(["sh", "-c", f'ulimit {limit[0]} {limit[1]} && exec "$@"', "sh", workspace.crs_path, "checkpoint", pid])
-        if "error while loading shared libraries" in result.stderr:
+        if result.status == 127:  # the dynamic loader's own error: not even crs has begun
             continue
         check(result.status in (0, 1) and "bad_alloc" not in result.stderr, f"{limit}: {result}")
         seen |= {words for words in ("ulimit -s", "ulimit -d") if words in result.stderr and result.status == 1}

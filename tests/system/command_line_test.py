@@ -121,7 +121,7 @@ seen = []
 signal.signal(signal.SIGUSR1, lambda number, frame: (os.write(1, b"usr1\n")))
 signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(33))
 os.write(1, b"up\n")
-while True: signal.pause()
+while True: signal.sigtimedwait([], 0.1)
 """
     output = workspace.work / "forward.txt"
     runner, pid = workspace.start_by_crs("forward", [PYTHON, "-c", program], stdout=open(output, "ab"))
@@ -154,7 +154,7 @@ def run_on_a_terminal(workspace):
 import os, signal
 signal.signal(signal.SIGINT, lambda number, frame: os.write(1, b"int\n"))
 os.write(1, b"up\n")
-while True: signal.pause()
+while True: signal.sigtimedwait([], 0.1)
 """
     terminal, other_end = pty.openpty()
     command = [workspace.crs_path, "run", "--name", "terminal", "--", PYTHON, "-c", program]

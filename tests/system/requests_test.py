@@ -244,9 +244,9 @@ def case_planted(arguments, user):
             impostor.listen()
             if workspace.drops:
                 os.chown(path, workspace.uid, workspace.uid)
-            # The direct way, since nobody there is the program: its own socket cannot be kept so.
+            # Nobody there is the program, and without its layers' knowledge nothing is saved.
             result = workspace.crs("checkpoint", "sim", expect=1)
-            check("a unix stream socket that listens" in result.stderr and program.told() == [], f"{result}")
+            check("nobody can reach it" in result.stderr and program.told() == [], f"{result}")
         path.unlink()
         (directory / "away").rename(path)
         directory.chmod(0o755)

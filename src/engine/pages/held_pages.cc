@@ -19,7 +19,10 @@ HeldMemory::HeldMemory(std::size_t most) : most_(most) {
   if (most == 0) return;
   void* const memory =
       ::mmap(nullptr, most, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (memory == MAP_FAILED) fail_errno(errno, "cannot get {} bytes of memory for pages", most);
+  if (memory == MAP_FAILED) {
+    throw Error::from_errno(fmt::format("cannot get {} bytes of memory for pages", most), errno)
+        .advise("Raise the limits of crs (ulimit -d, ulimit -v), or end other programs");
+  }
   memory_ = static_cast<std::byte*>(memory);
 }
 

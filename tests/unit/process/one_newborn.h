@@ -19,6 +19,8 @@ class OneNewborn {
               .steps = steps_,
               .first_private_descriptor = first_private_descriptor,
               .begin = [] {},
+              .complete = [] {},
+              .lead_session = [](std::size_t) {},
               .prepare = [prepare](std::size_t) { return prepare(); }},
         tree_(plan, work_, steps_) {}
 
