@@ -10,9 +10,9 @@ build_packages=(
   python3 procps
 )
 test_packages=(
-  libgtest-dev libgmock-dev clang-19 libclang-rt-19-dev clang-format-19 clang-tidy-19 golang-go
+  libgtest-dev libgmock-dev libbenchmark-dev clang-19 libclang-rt-19-dev clang-format-19 clang-tidy-19 golang-go
   perl gawk gzip xz-utils sqlite3 lua5.4
-  strace gdb util-linux libcap2-bin groff-base make
+  strace gdb util-linux libcap2-bin groff-base make tmux
 )
 
 usage() {

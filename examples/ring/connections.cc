@@ -20,8 +20,8 @@ sockaddr_in address_of(int port) {
   return address;
 }
 
-int make_socket() {
-  const int number = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+int make_socket(int flags = 0) {
+  const int number = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
   if (number < 0) throw crs::Error::from_errno("making a socket", errno);
   return number;
 }
@@ -48,7 +48,8 @@ crs::Answer Connections::notify(crs::State state) {
 }
 
 void Connections::open_listener() {
-  const int number = make_socket();
+  // Of what poll(2) said, a restart may have made another listener meanwhile.
+  const int number = make_socket(SOCK_NONBLOCK);
   listener_ = Socket{crs::service().ledger().claim(number, "connections")};
   const int yes = 1;
   ::setsockopt(number, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
@@ -82,10 +83,18 @@ void Connections::close(std::optional<Socket>& socket) {
 }
 
 void Connections::wait(int milliseconds) {
-  connect();
   const auto number = [](const std::optional<Socket>& socket) { return socket ? socket->claim.number : -1; };
-  pollfd polled[] = {{number(listener_), POLLIN, 0}, {number(before_), POLLIN, 0}, {number(after_), POLLIN, 0}};
-  if (::poll(polled, 3, milliseconds) > 0 && (polled[0].revents & POLLIN) != 0) accept();
+  pollfd polled[3] = {};
+  {
+    const crs::CriticalScope section;
+    connect();
+    polled[0] = {number(listener_), POLLIN, 0};
+    polled[1] = {number(before_), POLLIN, 0};
+    polled[2] = {number(after_), POLLIN, 0};
+  }
+  if (::poll(polled, 3, milliseconds) <= 0 || (polled[0].revents & POLLIN) == 0) return;
+  const crs::CriticalScope section;
+  accept();
 }
 
 template <typename Message>

@@ -63,6 +63,8 @@ class Station : public crs::Layer {
         ending_ = true;
       }
       connections_.wait(10);
+      // A checkpoint that is asked for from outside is another thread's: it waits until nothing is half done.
+      const crs::CriticalScope section;
       receive();
       send();
     }

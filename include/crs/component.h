@@ -34,7 +34,7 @@ extern "C" {
 #endif
 
 #define CRS_COMPONENT_MAJOR 2
-#define CRS_COMPONENT_MINOR 1
+#define CRS_COMPONENT_MINOR 3
 #define CRS_COMPONENT_PATCH 0
 
 /* Whether a structure that somebody else made has a member: CRS_COMPONENT_HAS(struct crs_component_host, host, fail).
@@ -134,6 +134,8 @@ struct crs_component_sink {
   int (*commit)(const struct crs_component_sink* sink, const struct crs_component_contents* contents);
 };
 
+/* CRS_COMPONENT_STOP: another process is left stopped. The caller goes on as with CRS_COMPONENT_CONTINUE; the host
+ * stops it when its layers have been told. */
 enum crs_component_after { CRS_COMPONENT_CONTINUE = 0, CRS_COMPONENT_STOP = 1, CRS_COMPONENT_KILL = 2 };
 
 /* Addresses [start, end) of the program. */
@@ -155,6 +157,8 @@ struct crs_component_checkpoint_options {
   const char* remembered_path; /* a file for notes from one checkpoint to the next; "": none */
   /* Says one line to the one who asked for the checkpoint. */
   void (*progress)(const struct crs_component_checkpoint_options* options, const char* line);
+  const char* compression; /* as the user said it: "none", "zstd", "zstd:LEVEL" or "auto"; "": as the component likes */
+  uint64_t write_limit;    /* bytes a second; 0: any number */
 };
 
 /* How checkpoint() returned. */
@@ -197,6 +201,7 @@ struct crs_component_restart_options {
   int channel;              /* as in crs/component.hpp; -1: none */
   const char* set_aside_directory; /* for what is taken out of the user's files; "": there is none */
   const char* remembered_path;     /* as in crs_component_checkpoint_options */
+  unsigned int file_mode_mask;     /* umask(2) of a program that begins anew; the caller's own may be another one */
   void (*progress)(const struct crs_component_restart_options* options, const char* line);
   /* To be called with the program's id just before it runs, when nothing is likely to fail any more. */
   void (*before_start)(const struct crs_component_restart_options* options, pid_t pid);

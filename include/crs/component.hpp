@@ -23,7 +23,7 @@ namespace [[gnu::visibility("default")]] crs {
 // The version of this interface. A component built for another major version is refused.
 struct InterfaceVersion {
   int major = 2;
-  int minor = 1;
+  int minor = 3;
   int patch = 0;
 };
 inline constexpr InterfaceVersion kInterfaceVersion{};
@@ -66,6 +66,7 @@ struct SnapshotContents {
   std::string working_directory;
   std::vector<std::string> cpu_features;  // that the restart's processor must have
   std::vector<MemoryRange> excluded{};    // what of CheckpointOptions::exclude was left out, ascending
+  std::uint32_t processes = 1;            // how many there are, the root, its descendants and zombies
   // The sequence number of the earlier snapshot of the job whose files this one goes on to use; 0: none.
   std::uint64_t parent_sequence = 0;
 };
@@ -83,15 +84,24 @@ class SnapshotSink {
   virtual void commit(const SnapshotContents& contents) = 0;
 };
 
+// Stop: another process is left stopped. A component that works inside of the caller lets it go on as with Continue;
+// the service stops it when its layers have been told.
 enum class AfterCheckpoint { Continue, Stop, Kill };
+
+// What becomes of TCP connections that lead out of the snapshot: in a restarted program they have been reset by the
+// other side, or the checkpoint is refused because of them.
+enum class TcpPolicy { Reset, Refuse };
 
 struct CheckpointOptions {
   AfterCheckpoint after = AfterCheckpoint::Continue;
+  // Refuse a program that has descendants, instead of taking them, too.
+  bool single = false;
   // Exceptions the user made, as given ("fd=7"): what is named may be left out of the snapshot.
   std::vector<std::string> leave_out;
   // Areas whose content is not to be saved: the pages that lie wholly inside read as zero after a restart. Memory that
   // cannot (mapped files, a thread's stack) or that is not there is an error.
   std::vector<MemoryRange> exclude;
+  TcpPolicy tcp = TcpPolicy::Reset;
   // Descriptor numbers whose owners in the program close and reopen them after a restart: what cannot be brought back
   // of them, a socket say, comes back dead (of the same family, at the same number) instead of being refused.
   std::vector<int> expendable;
@@ -104,6 +114,17 @@ struct CheckpointOptions {
   // at its next checkpoint: the same for every checkpoint and restart of one job. It may be lost at any time. Empty:
   // there is none.
   std::string remembered_path;
+  // Write only what has changed since an earlier snapshot of the job, as far as the component knows that, and get ready
+  // to know it the next time. Where it is not known, everything is written.
+  bool incremental = false;
+  // With `incremental`: the number of the new snapshot in its job, and the location of the one with a given number;
+  // empty if there is none.
+  std::uint64_t sequence = 0;
+  std::function<std::string(std::uint64_t sequence)> earlier;
+  // How to compress, as the user said it: "none", "zstd", "zstd:LEVEL" or "auto"; empty: as the component likes.
+  std::string compression{};
+  // How many bytes may be written in a second; 0: any number.
+  std::uint64_t write_limit = 0;
 };
 
 struct CheckpointOutcome {
@@ -134,9 +155,20 @@ struct RestartOptions {
   std::string set_aside_directory;
   std::function<void(const std::string&)> progress;  // one line for a person; may be empty
   std::string remembered_path;  // as in CheckpointOptions, of the job that the program is from now on
+  // The file mode creation mask (umask(2)) of a program that begins anew instead of going on where it was. The caller's
+  // own may be another one.
+  mode_t file_mode_mask = 022;
   // Called with the program's id, as RestartedProgram::pid, just before it runs, when nothing is likely to fail any
   // more: from then on it can be found by its job's name, and a signal to the caller is the program's. May be empty.
   std::function<void(pid_t)> before_start;
+  // The program may run before all of its memory is there, if the component and the system can do that unnoticed by the
+  // program; what is damaged then ends it, with a report to standard error. Otherwise a note says why it was not done.
+  bool lazy = false;
+};
+
+struct CompactOptions {
+  std::string compression;        // as in CheckpointOptions
+  std::uint64_t write_limit = 0;  // as in CheckpointOptions
 };
 
 // A restarted program. It is running when this is returned.
@@ -185,6 +217,15 @@ class Module {
 
   // Announces the calling thread as one that enters critical sections or calls the service.
   virtual void register_thread() {}
+
+  // Writes what a committed snapshot holds anew into `sink`, complete and without anything that earlier snapshots hold
+  // besides; everything is verified on the way. On an Error nothing was committed. Since 2.3: of a module built for an
+  // earlier version it is not called.
+  virtual void compact(const Snapshot& snapshot, SnapshotSink& sink, const CompactOptions& options) {
+    static_cast<void>(sink);
+    static_cast<void>(options);
+    throw Error(ErrorKind::Failed, "component " + snapshot.component + " writes complete snapshots only");
+  }
 };
 
 // What a module brings back in a restarted program.

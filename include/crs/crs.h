@@ -120,6 +120,12 @@ enum crs_stage {
   CRS_STAGE_FAILED = 5
 };
 
+/* Addresses [start, end). */
+struct crs_range {
+  uint64_t start;
+  uint64_t end;
+};
+
 struct crs_checkpoint_options {
   size_t size;
   enum crs_after after;
@@ -129,6 +135,8 @@ struct crs_checkpoint_options {
   /* How far it is, from the thread that carries it out; or a null pointer. */
   void (*progress)(void* context, enum crs_stage stage, const char* text);
   void* progress_context;
+  const struct crs_range* exclude; /* memory that need not be saved this once; or a null pointer */
+  size_t exclude_count;
 };
 
 typedef struct crs_checkpointed crs_checkpointed;
@@ -156,10 +164,6 @@ int crs_leave_critical_section(void);
 
 /* --- Memory that need not be saved; the whole pages in it count --- */
 
-struct crs_range {
-  uint64_t start;
-  uint64_t end;
-};
 int crs_exclude(const void* start, size_t bytes);
 int crs_include(const void* start, size_t bytes);
 /* Both lists are in memory that crs_free() releases. */
@@ -202,10 +206,13 @@ typedef struct crs_module crs_module;
 int crs_module_select(const struct crs_init_options* options, crs_module** module);
 int crs_module_finalize(crs_module* module);
 const char* crs_module_name(const crs_module* module);
-/* Of process `pid`, 0: the caller. On CRS_OK *state is CONTINUE, RESTART or TERM, and `snapshot` names the snapshot. */
-int crs_module_checkpoint(crs_module* module, pid_t pid, struct crs_snapshot* snapshot, enum crs_after after,
-                          enum crs_state* state);
+/* Of process `pid`, 0: the caller, which it returns to twice. On CRS_OK *state is CONTINUE or RESTART (TERM of another
+ * process), and `snapshot` names the snapshot. `options` may be a null pointer. One of the caller waits, up to the time
+ * limit, until no thread has checkpoints disabled; `progress` hears of that (CRS_STAGE_DELAYED) and of nothing else. */
+int crs_module_checkpoint(crs_module* module, pid_t pid, struct crs_snapshot* snapshot,
+                          const struct crs_checkpoint_options* options, enum crs_state* state);
 int crs_module_restart(crs_module* module, struct crs_snapshot* snapshot, int spawn_child, pid_t* child);
+/* Critical sections of the calling thread; they nest. */
 int crs_module_disable_checkpoint(crs_module* module);
 int crs_module_enable_checkpoint(crs_module* module);
 int crs_module_register_thread(crs_module* module);

@@ -38,9 +38,8 @@ struct InitOptions {
   std::string store;
   // The name of the job; empty: the one that `crs run` or `crs restart` gave, else one made of the program's name.
   std::string job;
-  // Whether `crs checkpoint` may ask for snapshots from outside. The service then has a layer "requests", the lowest,
-  // and a thread that blocks all signals. Where no private directory for the socket can be had, the output says so, and
-  // the program goes on without.
+  // Whether `crs checkpoint` may ask for snapshots from outside. The service then has a thread that blocks all signals.
+  // Where no private directory for the socket can be had, the output says so, and the program goes on without.
   bool listen = true;
   // Gets lines for the person in charge, without a newline; empty: standard error, with "crs: " before each.
   std::function<void(const std::string&)> output;
@@ -150,8 +149,8 @@ template <typename Function, typename = std::enable_if_t<std::is_invocable_v<Fun
 // For launchers: lets the component change a command that is about to be started.
 void prelaunch(LaunchPlan& plan);
 
-// A component's module without the service: nobody is told anything, nothing is waited for. C++'s form of "the eight
-// operations"; init and finalize are the constructor's and destructor's.
+// A component's module without the service: no layer is told anything. C++'s form of "the eight operations"; init and
+// finalize are the constructor's and destructor's.
 class SelectedModule {
  public:
   // `options` as for init(); `job` and `store` say where checkpoint() puts its snapshots.
@@ -163,15 +162,23 @@ class SelectedModule {
   std::string name() const;
   Capabilities capabilities() const;
 
-  // Of process `pid`; 0: the caller, which it returns to twice. Continue, Restart or Term; on an Error nothing is left
-  // and the program goes on. `snapshot` then names the new snapshot; its reference is "" where nothing is stored.
-  State checkpoint(pid_t pid, Snapshot& snapshot, const CheckpointOptions& options = {});
-  // As crs::restart() does. `snapshot` is rebuilt from its location where that is all there is (cold_start).
+  // Of process `pid`; 0: the caller, which it returns to twice: Continue or Restart (where the caller is to end it does
+  // not return); Continue or Term of another process. On an Error nothing is left and the program goes on. `snapshot`
+  // then names the new snapshot; its reference is "" where nothing is stored.
+  // One of the caller waits until no thread has checkpoints disabled, says so through options.progress ("delayed 3.2 s
+  // by
+  // ..."), and gives up after `time_limit`. In the calling thread that is an Error at once: it would wait for itself.
+  State checkpoint(pid_t pid, Snapshot& snapshot, const CheckpointOptions& options = {},
+                   std::chrono::nanoseconds time_limit = std::chrono::seconds(60));
+  // As crs::restart() does, critical sections included. `snapshot` is rebuilt from its location where that is all there
+  // is (cold_start).
   pid_t restart(Snapshot& snapshot, bool spawn_child, const RestartOptions& options = {});
+  // Critical sections of the calling thread, which nest. Enabling what is not disabled is an Error.
   void disable_checkpoint();
   void enable_checkpoint();
   void prelaunch(LaunchPlan& plan);
-  void register_thread();
+  // With a name for messages; "": "thread ID".
+  void register_thread(const std::string& name = "");
 
   // The module itself.
   Module& module();

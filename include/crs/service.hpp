@@ -68,10 +68,14 @@ class SnapshotPlace {
   virtual SnapshotSink& sink() = 0;
   // Valid after the commit; in a restarted process, too, where it is known.
   virtual std::string reference() const = 0;
+  // Of the directory, with the reference; "" where it is unknown.
+  virtual std::string final_location() const { return ""; }
   // In a restarted process: what the restart says, if it says anything.
   virtual std::optional<RestartNews> news() const { return std::nullopt; }
   // Comes last, unless there was no snapshot: what all layers needed, and what went wrong in those that failed.
   virtual void finished(const std::vector<LayerTime>& /*layers*/, const std::vector<std::string>& /*failures*/) {}
+  // Before finished(), where this process is to be stopped after its checkpoint, if the component has not done so.
+  virtual void stop_when_finished() {}
   // After finished(), where this process is to end now that its snapshot is complete. Need not return.
   virtual void end_process() {}
 };
@@ -91,7 +95,7 @@ struct ServiceCheckpointOptions {
   // Whether the one who asked has given up: asked while the checkpoint waits for something, whenever
   // Service::look_again() is called. May be empty.
   std::function<bool()> given_up;
-  // Where this one goes, instead of to the service's own place; may be empty.
+  // Where this one goes, instead of to the service's own place: somebody else asks for it. May be empty.
   MakeSnapshotPlace make_place;
 };
 
@@ -106,6 +110,7 @@ struct Checkpointed {
 
 class [[gnu::visibility("hidden")]] LayerStack;
 class [[gnu::visibility("hidden")]] Round;
+class [[gnu::visibility("hidden")]] RequestListener;
 
 // A layer's membership, ended by its destructor: that waits while the layer is being told something by another thread,
 // so that the layer (and the library that its code lies in) may go away afterwards. It may end after the service.
@@ -139,7 +144,7 @@ class Service {
   // fails with an Error that names it, and later ones go on without it.
   [[nodiscard]] LayerRegistration register_layer(std::string name, Layer& layer);
 
-  // The names of all layers, lowest first.
+  // The names of all layers that were registered, lowest first.
   std::vector<std::string> layers() const;
 
   // Takes a snapshot of this process: waits its turn behind other checkpoints, for critical sections, and tells the
@@ -172,6 +177,7 @@ class Service {
   CriticalSections& critical_sections() noexcept { return sections_; }
 
  private:
+  friend class RequestListener;
   class Turn;
   void require_own_process() const;
   void set_state(State state);

@@ -2,6 +2,8 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <system_error>
@@ -32,7 +34,36 @@ class FirstFailure {
   std::exception_ptr failure_;
 };
 
+// Of the calling thread; it does not matter if the system refuses. The processor is shared as usual: on a busy machine
+// a copy of a lower priority would take so long that it never catches up with what the program writes.
+void lower_priority() {
+  constexpr int kIoprioWhoProcess = 1;  // linux/ioprio.h
+  constexpr int kIoprioIdle = 3 << 13;  // IOPRIO_CLASS_IDLE
+  ::syscall(SYS_ioprio_set, kIoprioWhoProcess, 0, kIoprioIdle);
+}
+
 }  // namespace
+
+void run_in_background(const std::function<void()>& worker, unsigned threads) {
+  if (threads == 0) threads = std::max(1U, std::thread::hardware_concurrency());
+  FirstFailure failure;
+  {
+    std::vector<std::jthread> others;
+    const SignalsBlocked blocked;
+    for (unsigned i = 0; i < threads; ++i) {
+      try {
+        others.emplace_back([&] {
+          lower_priority();
+          failure.run(worker);
+        });
+      } catch (const std::system_error&) {
+        if (others.empty()) throw;
+        break;  // those that there are do the work
+      }
+    }
+  }
+  failure.rethrow_if_any();
+}
 
 void run_in_parallel(const std::function<void()>& worker, unsigned threads) {
   if (threads == 0) threads = std::max(1U, std::thread::hardware_concurrency());

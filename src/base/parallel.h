@@ -13,6 +13,10 @@ namespace crs {
 // all of them. The first exception that leaves one is rethrown. Signals are blocked in the threads it starts.
 void run_in_parallel(const std::function<void()>& worker, unsigned threads = 0);
 
+// The same for work that is not urgent, in threads that all are started for it and leave the disks to
+// others where these want them.
+void run_in_background(const std::function<void()>& worker, unsigned threads = 0);
+
 // Calls `action` once for every number below `count`, in no particular order and from several threads. After the first
 // exception no further number is begun; it is rethrown.
 template <typename Action>

@@ -1,17 +1,22 @@
 #include <fmt/format.h>
 #include <signal.h>
+#include <sys/prctl.h>
 
 #include <chrono>
 
 #include "base/error.h"
 #include "cli/format.h"
+#include "cli/incremental.h"
 #include "cli/jobs.h"
 #include "cli/memory_ranges.h"
 #include "cli/service_request.h"
 #include "cli/signal_state.h"
 #include "cli/snapshot_text.h"
 #include "cli/verb.h"
+#include "engine/procfs/tree.h"
 #include "store/disk.h"
+#include "store/extents/compression.h"
+#include "store/prune.h"
 
 namespace crs::cli {
 namespace {
@@ -23,7 +28,9 @@ class CheckpointVerb : public Verb {
   std::string usage() const override { return "checkpoint [OPTIONS] JOB|PID"; }
   std::string description() const override {
     return "Takes a snapshot of a running job, or of any process of yours by its process id, also one that was not\n"
-           "started by crs. Prints the snapshot's name, JOB@SEQ, alone on standard output once it is safely on disk.";
+           "started by crs, and of its descendants. Prints the snapshot's name, JOB@SEQ, alone on standard output "
+           "once\n"
+           "it is safely on disk.";
   }
   std::string footer() const override {
     return "\nThe program goes on unless --stop or --kill is given. If something cannot be kept, nothing is written, "
@@ -33,9 +40,16 @@ class CheckpointVerb : public Verb {
            "critical sections; what delays it is shown.\n\n"
            "Example:\n  snapshot=$(crs checkpoint sim)\n  crs checkpoint --kill 4711\n"
            "  crs checkpoint --leave-out fd=7 --json sim\n\n"
+           "--incremental: what the program writes is tracked from its first such snapshot on, which takes all; the "
+           "next "
+           "ones\n"
+           "take what has changed. Each is complete in itself: any other may be removed.\n"
            "--exclude: addresses as in /proc/PID/maps. After a restart that memory, caches say, reads as zero. It must "
            "be\n"
-           "anonymous memory, and no thread's stack.\n\n" +
+           "anonymous memory, and no thread's stack.\n"
+           "--compress auto: compresses where that makes the checkpoint faster, by what disk and cores turn out to "
+           "do.\n"
+           "--io-limit: KB, MB, GB or KiB, MiB, GiB a second. With --stop or --kill the program waits for it.\n\n" +
            std::string(
                "Exit statuses:\n  0  done: the snapshot is complete\n  1  failed, or something cannot be kept\n"
                "  2  wrong usage\n  3  no such job or process\n  4  what the store holds of the job is damaged\n");
@@ -46,13 +60,25 @@ class CheckpointVerb : public Verb {
     app.add_option("TARGET", target_, "A running job's name, or a process id")->type_name("JOB|PID")->required();
     auto* stop = app.add_flag("--stop", stop_, "The program stays stopped (SIGCONT continues it)");
     app.add_flag("--kill", kill_, "The program ends when the snapshot is complete")->excludes(stop);
+    app.add_flag("--single", single_, "Refuse a program that has descendants");
     add_name_option(app, name_, "Name of the job in the store");
+    app.add_flag("--incremental", storing_.incremental,
+                 "Write only what has changed since the job's last snapshot of this kind");
     app.add_option("--leave-out", leave_out_, "Leave this out of the snapshot; may be repeated")
         ->type_name("fd=N")
         ->allow_extra_args(false);
     app.add_option("--exclude", exclude_, "Leave the content of this memory out; may be repeated")
         ->type_name("START-END")
         ->allow_extra_args(false);
+    app.add_option("--compress", storing_.compression, "How to compress: none, zstd, zstd:LEVEL or auto")
+        ->type_name("HOW");
+    app.add_option("--io-limit", io_limit_, "Write at most so much in a second: 200MiB/s")->type_name("RATE");
+    app.add_option("--keep", keep_, "Afterwards so many of the job's newest snapshots stay; older ones are removed")
+        ->type_name("N")
+        ->check(CLI::Range(1, 1'000'000'000));
+    app.add_option("--tcp", tcp_, "TCP connections to other programs: reset in a restarted program, or refused")
+        ->type_name("reset|refuse")
+        ->check(CLI::IsMember({"reset", "refuse"}));
     app.add_option("--component", component_, "The checkpointer to use")->type_name("NAME");
     app.add_option("--timeout", timeout_, "Wait so long for another checkpoint, critical sections and layers")
         ->type_name("SECONDS")
@@ -65,7 +91,10 @@ class CheckpointVerb : public Verb {
     // A reader of ours that goes away must not end a checkpoint in the middle.
     ::signal(SIGPIPE, SIG_IGN);
     ignore_file_size_signal();
+    ::prctl(PR_SET_NAME, engine::kCheckpointName);
     if (!name_.empty()) check_chosen_job_name(name_);
+    parse_compression(storing_.compression);
+    if (!io_limit_.empty()) storing_.write_limit = parse_rate(io_limit_);
     if (!component_.empty()) context.parameters().read_option("crs=" + component_);
     Target target = find_target(context.store(), target_);
     if (!name_.empty()) target.job = name_;
@@ -80,6 +109,7 @@ class CheckpointVerb : public Verb {
     const auto writer = context.store().begin(request(context, target, selection));
     take(selection.module(), target.pid, *writer, context, target);
     if (!writer->committed()) fail(ErrorKind::Failed, "component {} stored no snapshot", selection.name());
+    prune_older(context, target.job);
     // Whoever does not hear of it has a snapshot all the same, and perhaps no program any more.
     in_context(fmt::format("the snapshot {} is complete", writer->reference().to_string()),
                [&] { print_result(context, *writer, target, {}); });
@@ -91,12 +121,25 @@ class CheckpointVerb : public Verb {
   int through_service(Context& context, wire::Connection& connection, const Target& target) const {
     const auto limit = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::duration<double>(timeout_));
     wire::Request request{.after = after(), .time_limit = limit, .leave_out = leave_out_, .exclude = excluded()};
-    ServiceRequest asked(context, connection, target, component_, request);
+    ServiceRequest asked(context, connection, target, component_, request, storing_, tcp_policy());
     asked.run();
+    prune_older(context, target.job);
     in_context(fmt::format("the snapshot {} is complete", asked.writer().reference().to_string()),
                [&] { print_result(context, asked.writer(), target, asked.layers()); });
     return kDone;
   }
+
+  // The snapshot is complete, whatever becomes of older ones.
+  void prune_older(Context& context, const std::string& job) const {
+    if (keep_ == 0) return;
+    try {
+      prune(context.store(), job, {.keep = keep_, .taken_before = {}});
+    } catch (const Error& error) {
+      context.say(fmt::format("warning: older snapshots of {} stay: {}", job, error.what()));
+    }
+  }
+
+  TcpPolicy tcp_policy() const { return tcp_ == "refuse" ? TcpPolicy::Refuse : TcpPolicy::Reset; }
 
   AfterCheckpoint after() const {
     return stop_ ? AfterCheckpoint::Stop : kill_ ? AfterCheckpoint::Kill : AfterCheckpoint::Continue;
@@ -116,7 +159,7 @@ class CheckpointVerb : public Verb {
   // The component writes its files by itself, and knows nothing of stores.
   void take(Module& module, pid_t pid, SnapshotWriter& writer, Context& context, const Target& target) const {
     try {
-      module.checkpoint(pid, writer, options(context, target));
+      module.checkpoint(pid, writer, options(context, target, writer.reference()));
     } catch (Error& error) {
       // Whatever of it was looked for just then.
       const bool missing = error.error_number() == ENOENT || error.error_number() == ESRCH;
@@ -134,12 +177,17 @@ class CheckpointVerb : public Verb {
     return ranges;
   }
 
-  CheckpointOptions options(Context& context, const Target& target) const {
+  CheckpointOptions options(Context& context, const Target& target, const Reference& reference) const {
     CheckpointOptions options;
+    if (storing_.incremental) make_incremental(options, context.store(), reference);
     options.remembered_path = context.store().remembered_path(target.job);
     options.after = after();
+    options.single = single_;
     options.leave_out = leave_out_;
     options.exclude = excluded();
+    options.compression = storing_.compression;
+    options.write_limit = storing_.write_limit;
+    options.tcp = tcp_policy();
     options.progress = [&context](const std::string& line) { context.say(line); };
     return options;
   }
@@ -177,11 +225,16 @@ class CheckpointVerb : public Verb {
   std::string target_;
   std::string name_;
   std::string component_;
+  std::string tcp_;
   std::vector<std::string> leave_out_;
   std::vector<std::string> exclude_;
+  Storing storing_;
+  std::string io_limit_;
   double timeout_ = 600;
+  std::uint64_t keep_ = 0;
   bool stop_ = false;
   bool kill_ = false;
+  bool single_ = false;
 };
 
 }  // namespace

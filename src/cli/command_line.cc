@@ -148,6 +148,8 @@ std::vector<std::unique_ptr<Verb>> make_verbs() {
   verbs.push_back(make_show_verb());
   verbs.push_back(make_verify_verb());
   verbs.push_back(make_remove_verb());
+  verbs.push_back(make_prune_verb());
+  verbs.push_back(make_compact_verb());
   verbs.push_back(make_components_verb());
   verbs.push_back(make_params_verb());
   verbs.push_back(make_check_verb());

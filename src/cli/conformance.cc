@@ -21,6 +21,7 @@
 #include "base/error.h"
 #include "base/file_descriptor.h"
 #include "base/io.h"
+#include "framework/installed_tree.h"
 
 namespace crs::cli {
 namespace {
@@ -35,11 +36,11 @@ constexpr const char* kSubject = "crs-conformance-subject";
 
 // In the build tree beside crs, where it is installed in libexec.
 fs::path find_subject() {
-  const fs::path here = fs::path(read_link("/proc/self/exe")).parent_path();
-  for (const fs::path& candidate : {here / kSubject, here.parent_path() / "libexec" / "crs" / kSubject}) {
-    if (::access(candidate.c_str(), X_OK) == 0) return candidate;
-  }
-  fail(ErrorKind::NotFound, "there is no {} beside {}", kSubject, here.native());
+  const fs::path beside = fs::path(read_link("/proc/self/exe")).replace_filename(kSubject);
+  if (::access(beside.c_str(), X_OK) == 0) return beside;
+  const std::string installed = installed_internal_program(kSubject);
+  if (installed.empty()) fail(ErrorKind::NotFound, "there is no {} beside {}", kSubject, beside.parent_path().native());
+  return installed;
 }
 
 // A private directory that is removed at the end.
@@ -208,9 +209,9 @@ class Subject {
       ::waitpid(runner_, nullptr, 0);
       runner_ = 0;
     }
-    static_cast<void>(is_gone());
-    // Restarted programs become children of this process when their crs has ended (PR_SET_CHILD_SUBREAPER).
-    if (pid_ > 0) static_cast<void>(::waitpid(pid_, nullptr, WNOHANG));
+    // Restarted programs become children of this process when their crs has ended (PR_SET_CHILD_SUBREAPER). A first
+    // thread may be gone before the others are; of somebody else's child the call says so at once.
+    if (is_gone() && pid_ > 0) static_cast<void>(::waitpid(pid_, nullptr, 0));
     pid_ = 0;
     adopted_ = false;
   }

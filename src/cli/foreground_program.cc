@@ -1,5 +1,6 @@
 #include "cli/foreground_program.h"
 
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -10,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "engine/procfs/tree.h"
 
 namespace crs::cli {
 namespace {
@@ -36,13 +38,41 @@ bool is_for_group(const siginfo_t& signal) {
   }
 }
 
+// Waits for a signal, or until the companion has something to do: false.
+bool next_signal(siginfo_t& signal, const Companion* companion) {
+  sigset_t all;
+  ::sigfillset(&all);
+  const auto limit = companion != nullptr ? companion->wait_limit() : std::nullopt;
+  if (!limit) return ::sigwaitinfo(&all, &signal) > 0;
+  constexpr long kSecond = 1'000'000'000;
+  const timespec time{limit->count() / kSecond, limit->count() % kSecond};
+  return ::sigtimedwait(&all, &signal, &time) > 0;
+}
+
+// Takes away the orphans that this process has adopted and that have ended.
+void take_orphans(pid_t program, const Companion* companion) {
+  while (true) {
+    siginfo_t ended{};
+    if (::waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT) != 0 || ended.si_pid == 0) return;
+    // The others come when that one has been waited for.
+    if (ended.si_pid == program || (companion != nullptr && companion->waits_for(ended.si_pid))) return;
+    ::waitpid(ended.si_pid, nullptr, WNOHANG);
+  }
+}
+
 }  // namespace
+
+void adopt_orphans() {
+  ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+  ::prctl(PR_SET_NAME, engine::kRunnerName);
+}
 
 ForegroundProgram::ForegroundProgram(pid_t pid, pid_t wait_pid, std::unique_ptr<ForegroundTerminal> terminal)
     : pid_(pid),
       wait_pid_(wait_pid),
       process_(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))),
       terminal_(std::move(terminal)) {
+  ::sigemptyset(&had_);
   terminal_->lend();
 }
 
@@ -50,21 +80,21 @@ bool ForegroundProgram::reached_program(const siginfo_t& signal) const {
   return is_for_group(signal) && ::getpgid(pid_) == ::getpgrp();
 }
 
-int ForegroundProgram::wait() {
-  sigset_t all;
-  ::sigfillset(&all);
+int ForegroundProgram::wait(Companion* companion) {
   while (true) {
     // Looked at before the first signal, too: the program may have ended or stopped before signals were waited for.
-    if (handle_children() == Progress::Ended) return exit_status_;
+    if (handle_program() == Progress::Ended) return exit_status_;
     // Of a program that is not our child, its parent's SIGCHLD says that it has stopped but not by which signal; the
     // terminal's own comes to us as well if it is in our group.
     if (wait_pid_ != pid_ && stopped()) stop_along(terminal_stop_ != 0 ? terminal_stop_ : SIGSTOP);
+    if (companion != nullptr) companion->act();
+    take_orphans(wait_pid_, companion);
     siginfo_t signal{};
-    if (::sigwaitinfo(&all, &signal) > 0 && signal.si_signo != SIGCHLD) handle(signal);
+    if (next_signal(signal, companion) && signal.si_signo != SIGCHLD) handle(signal, companion);
   }
 }
 
-ForegroundProgram::Progress ForegroundProgram::handle_children() {
+ForegroundProgram::Progress ForegroundProgram::handle_program() {
   int status = 0;
   while (true) {
     const pid_t child = ::waitpid(wait_pid_, &status, WNOHANG | WUNTRACED);
@@ -81,9 +111,11 @@ ForegroundProgram::Progress ForegroundProgram::handle_children() {
   }
 }
 
-void ForegroundProgram::handle(const siginfo_t& signal) {
+void ForegroundProgram::handle(const siginfo_t& signal, Companion* companion) {
   // The kernel's answer to a write of our own (SIGPIPE).
   if (signal.si_code == SI_USER && signal.si_pid == ::getpid()) return;
+  if (companion != nullptr && companion->takes(signal.si_signo)) return;
+  ::sigaddset(&had_, signal.si_signo);
   if (is_stop_of_terminal(signal.si_signo)) terminal_stop_ = signal.si_signo;
   if (!reached_program(signal)) forward(signal);
 }

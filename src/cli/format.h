@@ -3,11 +3,14 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 namespace crs::cli {
 
 // "312 B", "4.7 KiB", "214 MiB".
 std::string human_bytes(std::uint64_t bytes);
+// "200MiB/s", "1.5 GB", "4096": bytes a second. Throws an Error of kind Usage for what is none, or is 0.
+std::uint64_t parse_rate(std::string_view text);
 // "0.11 s", "12 s", "0.004 s".
 std::string human_seconds(std::uint64_t nanoseconds);
 // Nanoseconds since 1970 as local time, "2026-01-31 23:59:59"; with the offset to UTC in ISO 8601:

@@ -7,6 +7,7 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <cstdlib>
 #include <functional>
 #include <map>
 #include <optional>
@@ -17,8 +18,10 @@
 #include "cli/foreground_program.h"
 #include "cli/jobs.h"
 #include "cli/layer_report.h"
+#include "cli/periodic_checkpoints.h"
 #include "cli/signal_state.h"
 #include "cli/snapshot_text.h"
+#include "cli/snapshot_verb.h"
 #include "cli/terminal_settings.h"
 #include "cli/verb.h"
 #include "store/snapshot_reader.h"
@@ -70,34 +73,44 @@ class RestartVerb : public Verb {
  public:
   std::string name() const override { return "restart"; }
   std::string summary() const override { return "Start a program again from a snapshot"; }
-  std::string usage() const override { return "restart [OPTIONS] JOB[@SEQ]"; }
+  std::string usage() const override { return "restart [OPTIONS] JOB[@SEQ]|DIR"; }
   std::string description() const override {
-    return "Checks the snapshot (JOB alone: its newest one), starts the program from it, and waits for the program;\n"
+    return "Checks the snapshot (JOB alone: its newest one; DIR, a path with a '/': a snapshot's directory, also one\n"
+           "that was copied to another place), starts the program from it, and waits for the program;\n"
            "with --detach, prints its process id and ends. Nothing runs if anything is wrong with the snapshot.";
   }
   std::string footer() const override {
     return "\nStandard input, output and error that led to a terminal or to something outside the snapshot are\n"
            "those of this command (with --detach, pipes are left out: the program gets /dev/null for them).\n"
            "A file that the program appended to is cut back; what is cut off is kept and its place named.\n"
-           "Signals sent to crs go on to the program. The component that wrote the snapshot is used.\n\n"
+           "Signals sent to crs go on to the program. The component that wrote the snapshot is used.\n\n" +
+           PeriodicOptions::help() +
+           "\n"
            "--ids: 'keep' takes the old process and thread ids in place (root or CAP_CHECKPOINT_RESTORE, and they are\n"
            "free); 'namespace' puts them into a private pid namespace; 'new' gives fresh ids; 'auto' the first that "
            "works.\n\n"
+           "--lazy: a page comes when it is touched, all others in the background, each verified before it is seen. A\n"
+           "damaged one ends the program, and standard error says so. The program cannot tell the difference. It "
+           "takes\n"
+           "CAP_SYS_PTRACE; without that all memory is loaded first, and a note says so.\n\n"
            "A program that links libcrs is told where it comes from, and the values of --env and of the variables of\n"
            "this command that begin with CRS_, which it reads through its service. If one of its layers cannot\n"
            "come back, the program hears of it and this command says so.\n\n"
            "Example:\n  crs restart sim\n  pid=$(crs restart --detach sim@3)\n\n"
-           "Exit statuses: in the foreground those of the program, 128+N if signal N ended it;\n"
-           "  0  done (--detach): the program runs\n  1  failed: nothing was started\n  2  wrong usage\n"
+           "Exit statuses: in the foreground those of the program, 128+N if signal N ended it, 85 after a last "
+           "snapshot;\n"
+           "  0  done (--detach): the program runs\n  1  failed: nothing was started; or, where a process id is "
+           "printed all the same,\n     layers of the program could not come back\n  2  wrong usage\n"
            "  3  no such snapshot\n  4  the snapshot is damaged: nothing was started\n";
   }
   std::string action() const override { return target_.empty() ? "restart" : "restart " + target_; }
 
   void define(CLI::App& app) override {
     app.add_option("SNAPSHOT", target_, "The snapshot, or a job for its newest one")
-        ->type_name("JOB[@SEQ]")
+        ->type_name("JOB[@SEQ]|DIR")
         ->required();
     app.add_flag("--detach", detach_, "Do not wait: print the program's process id");
+    app.add_flag("--lazy", lazy_, "Let the program run before all of its memory is there (root)");
     app.add_option("--ids", ids_, "Process ids: auto, keep, namespace or new")
         ->type_name("HOW")
         ->check(CLI::IsMember(names_of(kIds)))
@@ -117,6 +130,7 @@ class RestartVerb : public Verb {
         ->check(CLI::Range(0.0, 1e6))
         ->capture_default_str();
     add_name_option(app, job_, "Name of the job that the program is from now on (default: JOB)");
+    periodic_.define(app);
     // For libcrs: hidden from the help.
     app.add_option("--fd", answer_to_, "The socket of the program that asked for the restart")->group("");
     app.add_flag("--replace", replace_, "Become the program")->group("");
@@ -129,7 +143,7 @@ class RestartVerb : public Verb {
     ::fcntl(answer_to_, F_SETFD, FD_CLOEXEC);
     try {
       const int status = carry_out(context);
-      asker.send(wire::to_message(wire::RestartDone{started_}));
+      asker.send(wire::to_message(started_));
       return status;
     } catch (const Error& error) {
       asker.send(wire::to_message(wire::Failure{error}));
@@ -139,12 +153,16 @@ class RestartVerb : public Verb {
 
  private:
   int carry_out(Context& context) {
-    const Reference wanted = Reference::parse(target_);
+    periodic_.check();
+    if (detach_ && periodic_.wanted())
+      throw Error(ErrorKind::Usage, "with --detach, crs does not stay to take checkpoints").advise("Leave it out");
     if (!job_.empty()) check_chosen_job_name(job_);
-    const SnapshotInfo snapshot = context.store().open(wanted);
+    const SnapshotInfo snapshot = open_snapshot(context, target_);
     const Selection selection = context.components().select(snapshot.manifest.component().name());
-    const std::string job = job_.empty() ? wanted.job : job_;
+    const std::string job = job_.empty() ? snapshot.reference.job : job_;
     SignalState signals;
+    // One that comes while the program is being made asks for a last snapshot of it all the same.
+    signals.block(periodic_.last_signals());
     // The program's terminal settings are applied to this terminal; they end with the program.
     std::optional<TerminalSettings> terminal_settings;
     if (!detach_ && !replace_ && !check_only_) terminal_settings.emplace();
@@ -167,7 +185,7 @@ class RestartVerb : public Verb {
     const RestartedProgram program =
         restart(context, selection.module(), snapshot, job, before_start, report.channel());
     report.handed_over();
-    started_ = program.pid;
+    started_ = {program.pid, snapshot.reference.to_string(), selection.name()};
     if (!problem.empty()) context.say(problem);
     for (const std::string& note : program.notes) context.say(note);
     if (check_only_) return kDone;
@@ -179,15 +197,21 @@ class RestartVerb : public Verb {
     if (detach_) {
       if (announcement) announcement->keep();
       report.wait();
-      print_result(context, snapshot, job, selection.name(), program, report.failures());
-      return kDone;
+      // Whoever asked through libcrs gets an answer; the output is the program's.
+      if (answer_to_ < 0) print_result(context, snapshot, job, selection.name(), program, report.failures());
+      return report.failures().empty() ? kDone : kFailed;
     }
     context.say_more(fmt::format("{} runs as process {}", snapshot.reference.to_string(), program.pid));
     signals.block_all();  // SIGCHLD, too, which the component may have let through again
     signals.stay_blocked();
     report.wait_aside();
     if (!terminal) terminal = std::make_unique<ForegroundTerminal>(program.pid);
-    return ForegroundProgram(program.pid, program.wait_pid, std::move(terminal)).wait();
+    ForegroundProgram foreground(program.pid, program.wait_pid, std::move(terminal));
+    if (!periodic_.wanted()) return foreground.wait();
+    PeriodicCheckpoints checkpoints(context, periodic_, job, "");
+    checkpoints.set_process(program.pid);
+    const int status = foreground.wait(&checkpoints);
+    return checkpoints.finish() ? kSnapshotTaken : status;
   }
 
   // A program can be started from a store that cannot be written to (a read-only copy, a full disk); its name is then
@@ -234,6 +258,15 @@ class RestartVerb : public Verb {
     return news;
   }
 
+  // A program that begins anew has its environment from this process, as component self has it do.
+  void set_variables() const {
+    for (const std::string& variable : variables_) {
+      const std::size_t equals = variable.find('=');
+      // NOLINTNEXTLINE(concurrency-mt-unsafe): there is no other thread that reads it
+      ::setenv(variable.substr(0, equals).c_str(), variable.substr(equals + 1).c_str(), 1);
+    }
+  }
+
   std::chrono::nanoseconds layers_timeout() const {
     return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::duration<double>(layers_timeout_));
   }
@@ -245,12 +278,14 @@ class RestartVerb : public Verb {
     options.ids = kIds.at(ids_);
     options.changed_files = kChangedFiles.at(changed_files_);
     options.detach = detach_;
+    options.lazy = lazy_ && !replace_;
     options.replace_caller = replace_;
     options.check_only = check_only_;
     if (set_aside) options.set_aside_directory = set_aside->path();
     options.before_start = before_start;
     options.channel = channel;
     options.remembered_path = context.store().remembered_path(job);
+    options.file_mode_mask = context.file_mode_mask;
     options.progress = [&context](const std::string& line) { context.say(line); };
     RestartedProgram program = start(context, module, snapshot, options);
     if (program.wait_pid == 0) program.wait_pid = program.pid;
@@ -262,12 +297,17 @@ class RestartVerb : public Verb {
     try {
       // Whatever the component: the page data that native has is verified while it is loaded, all else now.
       SnapshotReader(snapshot.location).verify_before_restart();
-      const WithoutPipes without_pipes(detach_);
-      return module.restart(snapshot.to_snapshot(), options);
+      // Whoever asked through libcrs goes on beside its child, and reads what it writes.
+      const WithoutPipes without_pipes(detach_ && answer_to_ < 0);
+      if (!detach_ && !replace_ && !check_only_) adopt_orphans();
+      set_variables();
+      Snapshot given = snapshot.to_snapshot();
+      given.cold_start = is_location(target_);
+      return module.restart(given, options);
     } catch (const Error& error) {
       // What somebody has removed meanwhile is not damaged.
       const bool may_be_removed = error.kind() == ErrorKind::Damaged || error.error_number() == ENOENT;
-      if (may_be_removed) context.store().check_present(snapshot.reference);
+      if (may_be_removed && !is_location(target_)) context.store().check_present(snapshot.reference);
       throw;
     }
   }
@@ -304,10 +344,12 @@ class RestartVerb : public Verb {
   std::string ids_ = "auto";
   std::string changed_files_ = "refuse";
   std::vector<std::string> variables_;
+  PeriodicOptions periodic_;
   double layers_timeout_ = 60;
   int answer_to_ = -1;
-  pid_t started_ = 0;
+  wire::RestartDone started_;
   bool detach_ = false;
+  bool lazy_ = false;
   bool replace_ = false;
   bool check_only_ = false;
 };

@@ -1,5 +1,6 @@
 #include "cli/service_request.h"
 
+#include <fmt/ranges.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -58,12 +59,20 @@ std::optional<wire::Connection> connect_to_service(Context& context, pid_t pid) 
   struct stat status{};
   if (::stat(fmt::format("/proc/{}", pid).c_str(), &status) != 0)
     fail(ErrorKind::NotFound, "there is no process {}", pid);
-  return wire::connect_to_service(pid, status.st_uid, directories_for(context, pid, status.st_uid),
-                                  [&](const std::string& line) { context.say("warning: " + line); });
+  const std::vector<std::string> directories = directories_for(context, pid, status.st_uid);
+  auto connection = wire::connect_to_service(pid, status.st_uid, directories,
+                                             [&](const std::string& line) { context.say("warning: " + line); });
+  // Its layers count on being told.
+  if (!connection && wire::listens_for_requests(pid)) {
+    throw Error(ErrorKind::Failed,
+                fmt::format("process {} listens for requests (libcrs), and nobody can reach it there", pid))
+        .advise(fmt::format("Its socket belongs into {}, mode 700", fmt::join(directories, " or ")));
+  }
+  return connection;
 }
 
 ServiceRequest::ServiceRequest(Context& context, wire::Connection& connection, const Target& target,
-                               std::string component, wire::Request request)
+                               std::string component, wire::Request request, Storing storing, TcpPolicy tcp)
     : context_(context),
       connection_(connection),
       target_(target),
@@ -73,7 +82,9 @@ ServiceRequest::ServiceRequest(Context& context, wire::Connection& connection, c
              {.pid = target.pid,
               .job = target.job,
               .wait_limit = std::chrono::duration_cast<std::chrono::milliseconds>(request_.time_limit),
-              .progress = [this](const std::string& line) { context_.say(line); }}),
+              .tcp = tcp,
+              .progress = [this](const std::string& line) { context_.say(line); },
+              .storing = std::move(storing)}),
       give_up_(Clock::now() + kFirstAnswer) {}
 
 void ServiceRequest::run() {
@@ -95,7 +106,8 @@ void ServiceRequest::run() {
 
 bool ServiceRequest::is_over() const {
   // A stopped program says nothing more.
-  return taker_.layers() || (taker_.committed() && request_.after == AfterCheckpoint::Stop);
+  const bool is_stopped = taker_.committed() && taker_.pictures() && request_.after == AfterCheckpoint::Stop;
+  return taker_.layers() || is_stopped;
 }
 
 void ServiceRequest::take(const wire::Message& message) {

@@ -20,7 +20,7 @@ class ServiceRequest {
  public:
   // `component` is the only one that may take the snapshot, or "". Context and connection outlive the object.
   ServiceRequest(Context& context, wire::Connection& connection, const Target& target, std::string component,
-                 wire::Request request);
+                 wire::Request request, Storing storing = {}, TcpPolicy tcp = TcpPolicy::Reset);
 
   // Returns when the snapshot is complete and the layers have reported, or their time is over. Throws if there is no
   // snapshot.

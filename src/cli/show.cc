@@ -12,7 +12,7 @@ class ShowVerb : public SnapshotVerb {
  public:
   std::string name() const override { return "show"; }
   std::string summary() const override { return "Show everything that is known of a snapshot"; }
-  std::string usage() const override { return "show [OPTIONS] JOB[@SEQ]"; }
+  std::string usage() const override { return "show [OPTIONS] JOB[@SEQ]|DIR"; }
   std::string description() const override {
     return "Shows what the manifest of a snapshot (JOB alone: its newest one) says: the program, where and when it "
            "was\n"
@@ -28,7 +28,8 @@ class ShowVerb : public SnapshotVerb {
 
   int execute(Context& context) override {
     const SnapshotInfo snapshot = open(context);
-    const std::optional<store::LayerTimes> times = times_of(context, snapshot.reference);
+    // Of a snapshot elsewhere the store knows nothing.
+    const auto times = is_named_by_location() ? std::nullopt : times_of(context, snapshot.reference);
     if (context.options.json) {
       Json json = json_of(snapshot);
       json["layer_times"] = layers_json(times);

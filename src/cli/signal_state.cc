@@ -18,6 +18,13 @@ SignalState::SignalState() {
   file_size_action_ = ignore_file_size_signal();
 }
 
+void SignalState::block(std::span<const int> signals) {
+  sigset_t chosen;
+  ::sigemptyset(&chosen);
+  for (const int signal : signals) ::sigaddset(&chosen, signal);
+  ::sigprocmask(SIG_BLOCK, &chosen, nullptr);
+}
+
 void SignalState::block_all() {
   sigset_t all;
   ::sigfillset(&all);

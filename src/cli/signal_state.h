@@ -3,6 +3,8 @@
 
 #include <signal.h>
 
+#include <span>
+
 namespace crs::cli {
 
 // Files that grow beyond RLIMIT_FSIZE become an error, like a full disk, instead of a death (setrlimit(2), SIGXFSZ).
@@ -20,6 +22,8 @@ class SignalState {
   SignalState(const SignalState&) = delete;
   SignalState& operator=(const SignalState&) = delete;
 
+  // From here on these signals wait; all others still act.
+  void block(std::span<const int> signals);
   // From here on no signal interrupts this process: they wait until ForegroundProgram takes them one by one.
   void block_all();
   // The process ends with another's exit status: no signal that comes now may change that.

@@ -69,6 +69,7 @@ Json component_of(const store::ComponentRecord& component) {
 Json program_of(const store::ProgramRecord& program) {
   return {{"pid", program.pid()},
           {"threads", program.threads()},
+          {"processes", program.processes()},
           {"executable", program.executable()},
           {"command_line", list_of(program.command_line())},
           {"working_directory", program.working_directory()},
@@ -93,8 +94,10 @@ void add_program(Lines& lines, const store::Manifest& manifest) {
   lines.add("command", command_of(manifest));
   lines.add("executable", program.executable());
   lines.add("working directory", program.working_directory());
-  lines.add("process",
-            fmt::format("{}, {} thread{}", program.pid(), program.threads(), program.threads() == 1 ? "" : "s"));
+  const std::string descendants =
+      program.processes() > 1 ? fmt::format(" and its descendants, {} processes", program.processes()) : "";
+  lines.add("process", fmt::format("{}{}, {} thread{}", program.pid(), descendants, program.threads(),
+                                   program.threads() == 1 ? "" : "s"));
   lines.add("user", std::to_string(manifest.user_id()));
   lines.add("host", manifest.host());
   lines.add("kernel", manifest.kernel());
@@ -207,6 +210,8 @@ Json json_of(const store::Manifest& manifest) {
           {"job", manifest.job()},
           {"sequence", manifest.sequence()},
           {"parent_sequence", manifest.has_parent_sequence() ? Json(manifest.parent_sequence()) : Json()},
+          {"same_as_sequences",
+           Json(std::vector<std::uint64_t>(manifest.same_as_sequences().begin(), manifest.same_as_sequences().end()))},
           {"taken_at", iso_time(manifest.taken_at())},
           {"taken_at_nanoseconds", manifest.taken_at()},
           {"host", manifest.host()},
@@ -243,6 +248,8 @@ std::string text_of(const SnapshotInfo& snapshot) {
   lines.add("taken", local_time(manifest.taken_at()));
   if (manifest.has_parent_sequence())
     lines.add("made from", fmt::format("{}@{}", manifest.job(), manifest.parent_sequence()));
+  for (const std::uint64_t sequence : manifest.same_as_sequences())
+    lines.add("same as", fmt::format("{}@{}", manifest.job(), sequence));
   lines.add("component", fmt::format("{} {}", manifest.component().name(), manifest.component().version()));
   lines.add("format version", std::to_string(manifest.format_version()));
   add_program(lines, manifest);

@@ -7,18 +7,28 @@
 
 namespace crs::cli {
 
+// Whether `text` names a snapshot by its directory: no reference has a '/'.
+inline bool is_location(const std::string& text) { return text.find('/') != std::string::npos; }
+
+// The snapshot that the user names, by its reference, its job (the newest one), or its directory. Throws.
+inline SnapshotInfo open_snapshot(Context& context, const std::string& text) {
+  return is_location(text) ? Store::open_location(text) : context.store().open(Reference::parse(text));
+}
+
 class SnapshotVerb : public Verb {
  public:
   std::string action() const override { return target_.empty() ? name() : name() + " " + target_; }
   void define(CLI::App& app) override {
     app.add_option("SNAPSHOT", target_, "The snapshot, or a job for its newest one")
-        ->type_name("JOB[@SEQ]")
+        ->type_name("JOB[@SEQ]|DIR")
         ->required();
   }
 
  protected:
+  // It need not lie in the store.
+  bool is_named_by_location() const { return is_location(target_); }
   // The manifest alone is read. Throws.
-  SnapshotInfo open(Context& context) const { return context.store().open(Reference::parse(target_)); }
+  SnapshotInfo open(Context& context) const { return open_snapshot(context, target_); }
 
  private:
   std::string target_;

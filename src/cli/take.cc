@@ -1,7 +1,10 @@
+#include <sys/prctl.h>
+
 #include "base/error.h"
 #include "cli/signal_state.h"
 #include "cli/taker.h"
 #include "cli/verb.h"
+#include "engine/procfs/tree.h"
 
 namespace crs::cli {
 namespace {
@@ -27,10 +30,12 @@ class TakeVerb : public Verb {
   // The program hears of every failure, and is the one who tells it.
   int execute(Context& context) override {
     ignore_file_size_signal();
+    // An orphan of the program, until it ends: not of the program's tree.
+    ::prctl(PR_SET_NAME, engine::kCheckpointName);
     wire::Connection connection(FileDescriptor(descriptor_), "the program");
     const wire::Peer program = connection.peer();
     if (program.pid == 0) fail(ErrorKind::Failed, "the program's process id cannot be seen");
-    Taker taker(context, connection, {.pid = program.pid, .job = "", .progress = {}});
+    Taker taker(context, connection, {.pid = program.pid, .job = "", .progress = {}, .others = true});
     while (!taker.layers()) {
       const wire::Received received = connection.receive();
       if (received.kind != wire::Received::Kind::Arrived) break;

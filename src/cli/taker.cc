@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "cli/incremental.h"
 #include "cli/jobs.h"
 #include "store/disk.h"
 #include "store/layer_times.h"
@@ -25,6 +26,22 @@ void send_signal(const FileDescriptor& process, int signal) {
   // One that has ended meanwhile is no error here.
   ::syscall(SYS_pidfd_send_signal, process.get(), signal, nullptr, 0);
 }
+
+// Commits only while whoever asked still waits: a program that has given a snapshot up says that there is none, and
+// what was pictured later does not wait for a restart's news.
+class WhileWanted final : public SnapshotSink {
+ public:
+  WhileWanted(SnapshotWriter& writer, const wire::Connection& asker) : writer_(writer), asker_(asker) {}
+  const std::string& location() const override { return writer_.location(); }
+  void commit(const SnapshotContents& contents) override {
+    if (asker_.has_ended()) fail(ErrorKind::Failed, "{} has given the snapshot up", asker_.peer_name());
+    writer_.commit(contents);
+  }
+
+ private:
+  SnapshotWriter& writer_;
+  const wire::Connection& asker_;
+};
 
 }  // namespace
 
@@ -50,6 +67,12 @@ void Taker::handle(const wire::Message& message) {
 
 void Taker::begin(const wire::Begin& begin) {
   if (writer_ != nullptr) fail(ErrorKind::Failed, "the program begins a second snapshot");
+  if (begin.pid != 0 && begin.pid != options_.pid) {
+    if (!options_.others) fail(ErrorKind::Failed, "the program asks for a snapshot of process {}", begin.pid);
+    process_ = open_process(begin.pid);
+    options_.pid = begin.pid;
+    is_other_ = true;
+  }
   SnapshotRequest request;
   request.job = options_.job.empty() ? job_of_process(context_.store(), options_.pid, begin.job) : options_.job;
   request.component = component_ = begin.component;
@@ -59,7 +82,8 @@ void Taker::begin(const wire::Begin& begin) {
   request.progress = options_.progress;
   writer_ = context_.store().begin(request);
   writer_->set_layers(begin.layers);
-  connection_.send(wire::to_message(wire::Location{writer_->location(), writer_->reference().to_string()}));
+  connection_.send(wire::to_message(
+      wire::Location{writer_->location(), writer_->reference().to_string(), writer_->final_location()}));
 }
 
 SnapshotWriter& Taker::begun() {
@@ -68,24 +92,30 @@ SnapshotWriter& Taker::begun() {
 }
 
 void Taker::commit(const wire::Commit& commit) {
-  begun().commit(commit.contents);
+  WhileWanted(begun(), connection_).commit(commit.contents);
   connection_.send(wire::to_message(wire::Committed{}));
 }
 
 void Taker::picture(const wire::Picture& picture) {
   SnapshotWriter& writer = begun();
+  pictures_ = true;
   const Selection selection = context_.components().select(component_);
   CheckpointOptions options;
   options.remembered_path = context_.store().remembered_path(writer.reference().job);
   options.leave_out = picture.leave_out;
   options.exclude = picture.exclude;
   options.expendable = picture.expendable;
-  options.channel = picture.channel;
+  options.channel = is_other_ ? -1 : picture.channel;  // it has none
+  options.tcp = options_.tcp;
   options.progress = options_.progress;
+  if (options_.storing.incremental) make_incremental(options, context_.store(), writer.reference());
+  options.compression = options_.storing.compression;
+  options.write_limit = options_.storing.write_limit;
   // A program that is to end hears of it first, so that its layers can: it is stopped until the snapshot is safe.
   ends_program_ = picture.after == AfterCheckpoint::Kill;
   options.after = picture.after == AfterCheckpoint::Continue ? AfterCheckpoint::Continue : AfterCheckpoint::Stop;
-  const CheckpointOutcome outcome = selection.module().checkpoint(options_.pid, writer, options);
+  WhileWanted sink(writer, connection_);
+  const CheckpointOutcome outcome = selection.module().checkpoint(options_.pid, sink, options);
   if (!writer.committed()) fail(ErrorKind::Failed, "component {} stored no snapshot", selection.name());
   connection_.send(
       wire::to_message(wire::Outcome{ends_program_ ? State::Term : State::Continue, outcome.pause_nanoseconds}));
@@ -112,6 +142,7 @@ void Taker::finish(const wire::Layers& layers) {
   } catch (const Error&) {
     // The snapshot is complete without them; how long the layers took is then unknown.
   }
+  if (layers.stop) send_signal(process_, SIGSTOP);
 }
 
 }  // namespace crs::cli

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -16,12 +17,24 @@
 
 namespace crs::cli {
 
+// How the snapshot is written: as in CheckpointOptions.
+struct Storing {
+  std::string compression;
+  std::uint64_t write_limit = 0;
+  bool incremental = false;
+};
+
 // Whose snapshot it is, and what the asker wants beside what the program says.
 struct TakerOptions {
   pid_t pid = 0;
   std::string job;                                                  // "": found by the process, or as the program says
   std::chrono::milliseconds wait_limit = std::chrono::minutes(10);  // for another checkpoint of the job
-  std::function<void(const std::string&)> progress;                 // one line for a person; may be empty
+  TcpPolicy tcp = TcpPolicy::Reset;
+  std::function<void(const std::string&)> progress;  // one line for a person; may be empty
+  Storing storing{};
+  // The program may name another process. Only for one that started this crs itself and has its rights: what it asks
+  // for it could do itself.
+  bool others = false;
 };
 
 class Taker {
@@ -35,6 +48,8 @@ class Taker {
   // Once the program has sent what its layers needed there is nothing more to come.
   const std::optional<wire::Layers>& layers() const noexcept { return layers_; }
   const SnapshotWriter* writer() const noexcept { return writer_.get(); }
+  // The picture is taken here, and so is what becomes of the program afterwards.
+  bool pictures() const noexcept { return pictures_; }
   bool committed() const noexcept { return writer_ != nullptr && writer_->committed(); }
 
  private:
@@ -52,6 +67,8 @@ class Taker {
   std::string component_;
   std::unique_ptr<SnapshotWriter> writer_;
   bool ends_program_ = false;
+  bool pictures_ = false;
+  bool is_other_ = false;  // the picture is not of the process at the other end
   std::optional<wire::Layers> layers_;
 };
 

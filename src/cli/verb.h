@@ -53,6 +53,8 @@ std::unique_ptr<Verb> make_list_verb();
 std::unique_ptr<Verb> make_show_verb();
 std::unique_ptr<Verb> make_verify_verb();
 std::unique_ptr<Verb> make_remove_verb();
+std::unique_ptr<Verb> make_prune_verb();
+std::unique_ptr<Verb> make_compact_verb();
 std::unique_ptr<Verb> make_components_verb();
 std::unique_ptr<Verb> make_params_verb();
 std::unique_ptr<Verb> make_check_verb();

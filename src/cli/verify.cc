@@ -10,14 +10,14 @@ class VerifyVerb : public SnapshotVerb {
  public:
   std::string name() const override { return "verify"; }
   std::string summary() const override { return "Check every byte of a snapshot"; }
-  std::string usage() const override { return "verify [OPTIONS] JOB[@SEQ]"; }
+  std::string usage() const override { return "verify [OPTIONS] JOB[@SEQ]|DIR"; }
   std::string description() const override {
     return "Checks that every file of a snapshot (JOB alone: its newest one) is there, complete, and has its "
            "checksum,\n"
            "the program's memory included. Names everything that is wrong.";
   }
   std::string footer() const override {
-    return "\nExample:\n  crs verify sim@3 && cp -r ~/.local/state/crs/sim/3 /backup/\n\n"
+    return "\nExample:\n  crs verify sim@3 && cp -r ~/.local/state/crs/sim/3 /backup/\n  crs verify /backup/3\n\n"
            "Exit statuses:\n  0  sound\n  1  failed: it could not be checked\n  2  wrong usage\n  3  no such snapshot\n"
            "  4  the snapshot is damaged\n";
   }
@@ -26,7 +26,7 @@ class VerifyVerb : public SnapshotVerb {
     const SnapshotInfo snapshot = open(context);
     const std::vector<Error> damage = SnapshotReader(snapshot.location).find_damage();
     // What somebody has removed meanwhile is not damaged.
-    if (!damage.empty()) context.store().check_present(snapshot.reference);
+    if (!damage.empty() && !is_named_by_location()) context.store().check_present(snapshot.reference);
     if (context.options.json) {
       print_as_json(context, snapshot, damage);
     } else if (damage.empty()) {

@@ -1,17 +1,19 @@
 #include "engine/checkpoint.h"
 
 #include <fcntl.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
+#include <algorithm>
+#include <memory>
 #include <optional>
 #include <sstream>
 
 #include "base/error.h"
 #include "base/io.h"
 #include "engine/image/process.pb.h"
+#include "engine/pages/process_pages.h"
 #include "engine/passes.h"
 #include "engine/procfs/status.h"
+#include "engine/procfs/tree.h"
 #include "engine/resources/attributes/attributes.h"
 #include "engine/resources/attributes/namespaces.h"
 #include "engine/resources/context.h"
@@ -19,6 +21,7 @@
 #include "engine/resources/descriptors/descriptors.h"
 #include "engine/resources/memory/exclusion.h"
 #include "engine/resources/memory/memory.h"
+#include "engine/resources/memory/shared_objects.h"
 #include "engine/resources/processor/processor.h"
 #include "engine/resources/sessions/sessions.h"
 #include "engine/resources/signals/signals.h"
@@ -26,30 +29,17 @@
 #include "engine/resources/threads/threads.h"
 #include "engine/resources/timers/timers.h"
 #include "engine/suitability/suitability.h"
+#include "engine/survey.h"
 #include "engine/tracee/borrowed_process.h"
 #include "engine/tracee/child_signal.h"
 #include "engine/tracee/stop_signals.h"
+#include "engine/tracee/stopped_tree.h"
+#include "engine/tracking/incremental.h"
 
 namespace crs::engine {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-FileDescriptor open_process(pid_t pid) {
-  const long number = ::syscall(SYS_pidfd_open, pid, 0);
-  if (number < 0) fail_errno(errno, "pidfd_open of process {}", pid);
-  return FileDescriptor(static_cast<int>(number));
-}
-
-// What is known of the program before it is stopped: everything that need not be part of the pause.
-struct Survey {
-  explicit Survey(pid_t pid)
-      : gadgets(find_gadgets_of_running(pid, RemoteMemory(pid))), memory(look_at_memory(pid)), waits(pid) {}
-
-  Gadgets gadgets;
-  MemorySurvey memory;
-  WaitsBefore waits;
-};
 
 std::vector<pid_t> ids_of(const StoppedProcess& process) {
   std::vector<pid_t> ids;
@@ -57,34 +47,217 @@ std::vector<pid_t> ids_of(const StoppedProcess& process) {
   return ids;
 }
 
-// Every room's part: timers before the signals that they may send meanwhile, then in the order of the image.
-// Returns which pages are to be saved.
+std::vector<pid_t> running_of(const StoppedTree& tree) {
+  std::vector<pid_t> pids;
+  for (const StoppedTree::Member& member : tree.members()) {
+    if (member.process) pids.push_back(member.pid);
+  }
+  return pids;
+}
+
+bool is_in_namespace_of(pid_t pid, pid_t root, std::string_view kind) {
+  return read_link(fmt::format("/proc/{}/ns/{}", pid, kind)) == read_link(fmt::format("/proc/{}/ns/{}", root, kind));
+}
+
+// Every room's part of one process: timers before the signals that they may send meanwhile, then in the order of the
+// image. Returns which pages are to be saved.
 // NOLINTNEXTLINE(readability-function-size): a story is a list of steps
-std::vector<PageArea> capture_process(CaptureContext& context, const Survey& survey, BorrowedProcess& borrowed,
-                                      Passes& passes, image::Process& image) {
-  image.set_pid(context.own_pid);
-  capture_session(context, *image.mutable_session());
+std::vector<PageArea> capture_process(CaptureContext& context, pid_t root, const MemorySurvey& survey,
+                                      BorrowedProcess& borrowed, image::Process& image) {
   const auto before_timers = Clock::now();
-  passes.run("timers", [&] { capture_timers(context, *image.mutable_timers()); });
-  passes.run("threads", [&] {
-    capture_boot(*image.mutable_threads());
-    borrowed.for_each_thread([&](const StoppedThread& thread, RemoteCaller& remote) {
-      capture_thread(context, thread, remote, *image.mutable_threads()->add_threads());
-      if (thread.tid == context.pid) image.set_stopped(thread.group_stopped);
-    });
+  capture_timers(context, *image.mutable_timers());
+  capture_boot(*image.mutable_threads());
+  borrowed.for_each_thread([&](const StoppedThread& thread, RemoteCaller& remote) {
+    capture_thread(context, thread, remote, *image.mutable_threads()->add_threads());
+    if (thread.tid == context.pid) image.set_stopped(thread.group_stopped);
   });
-  auto pages =
-      passes.run("memory areas", [&] { return capture_memory(context, survey.memory, *image.mutable_memory()); });
-  passes.run("descriptors", [&] { capture_descriptors(context, *image.mutable_descriptors()); });
-  passes.run("signals", [&] { capture_signals(context, *image.mutable_signals()); });
+  std::vector<PageArea> pages = capture_memory(context, survey, *image.mutable_memory());
+  capture_signals(context, *image.mutable_signals());
   std::vector<const image::ThreadSignals*> of_threads;
   for (const image::Thread& thread : image.threads().threads()) of_threads.push_back(&thread.signals());
   account_for_expirations(*image.mutable_timers(), image.signals(), of_threads, before_timers);
-  passes.run("credentials", [&] { capture_credentials(context, *image.mutable_credentials()); });
-  passes.run("attributes", [&] { capture_attributes(context, *image.mutable_attributes()); });
+  capture_credentials(context, *image.mutable_credentials());
+  capture_attributes(context, *image.mutable_attributes());
   refuse_foreign_code(context);
-  check_namespaces(context, [&](std::string_view kind) { return is_made_by_restart(context.pid, kind); });
+  check_namespaces(context, [&](std::string_view kind) {
+    return is_made_by_restart(root, kind) && is_in_namespace_of(context.pid, root, kind);
+  });
   return pages;
+}
+
+// What is known of a process by its parent.
+void capture_kinship(const StoppedTree::Member& member, image::Process& image) {
+  constexpr int kExitSignal = 38;  // fields of /proc/PID/stat
+  constexpr int kExitStatus = 52;
+  image.set_pid(innermost_id(member.pid));
+  image.set_parent(static_cast<std::uint32_t>(member.parent));
+  image.set_adopted(member.adopted);
+  image.set_exit_signal(static_cast<std::uint32_t>(std::max(0L, stat_number(member.pid, kExitSignal))));
+  image.set_zombie(!member.process);
+  if (!member.process) image.set_exit_status(static_cast<std::uint32_t>(stat_number(member.pid, kExitStatus)));
+  capture_session(member.pid, image.pid(), *image.mutable_session());
+}
+
+// Asks every room for its part of every process.
+class TreeCapture {
+ public:
+  TreeCapture(const StoppedTree& tree, Surveys& surveys, const CheckpointOptions& options, Refusals& refusals,
+              std::vector<std::string>& warnings, ContentStore& content, image::Tree& image)
+      : tree_(tree),
+        surveys_(surveys),
+        options_(options),
+        options_of_descendants_(without_places(options)),
+        leave_out_(options.leave_out),
+        refusals_(refusals),
+        warnings_(warnings),
+        content_(content),
+        objects_(content, *image.mutable_descriptors()),
+        image_(image) {
+    for (const StoppedTree::Member& member : tree.members()) {
+      image::Process& process = *image_.add_processes();
+      capture_kinship(member, process);
+      processes_.push_back({.pid = member.pid, .own_pid = process.pid(), .pidfd = -1, .threads = {}});
+      if (!member.process) continue;
+      processes_.back().pidfd = surveys.of(member.pid).process.get();
+      processes_.back().threads = ids_of(*member.process);
+    }
+    pages_.resize(tree.members().size());
+  }
+
+  void run(Passes& passes) {
+    // The root stays borrowed: it stands for the tree where one process must be asked.
+    with_process(0, [&](CaptureContext& root, BorrowedProcess& borrowed) {
+      passes.run("processes", [&] {
+        capture(0, root, borrowed);
+        for (std::size_t i = 1; i < processes_.size(); ++i) {
+          if (tree_.members()[i].process) capture_descendant(i);
+        }
+      });
+      passes.run("descriptors", [&] { capture_descriptors(root, processes_, *image_.mutable_descriptors()); });
+    });
+  }
+
+  // Of each process, which pages are to be saved.
+  const std::vector<std::vector<PageArea>>& pages() const noexcept { return pages_; }
+
+ private:
+  // Addresses and descriptors that the options name are the root's.
+  static CheckpointOptions without_places(CheckpointOptions options) {
+    options.exclude.clear();
+    options.expendable.clear();
+    options.channel = -1;
+    return options;
+  }
+
+  template <typename Action>
+  void with_process(std::size_t index, Action&& action) {
+    const StoppedTree::Member& member = tree_.members()[index];
+    BorrowedProcess borrowed(*member.process, surveys_.of(member.pid).gadgets);
+    CaptureContext context{.pid = member.pid,
+                           .own_pid = processes_[index].own_pid,
+                           .pidfd = processes_[index].pidfd,
+                           .remote = borrowed.main(),
+                           .memory = member.process->memory(),
+                           .threads = processes_[index].threads,
+                           .refusals = refusals_,
+                           .warnings = warnings_,
+                           .content = content_,
+                           .leave_out = leave_out_,
+                           .objects = objects_,
+                           .options = index == 0 ? options_ : options_of_descendants_,
+                           .shared = &shared_};
+    action(context, borrowed);
+  }
+
+  void capture(std::size_t index, CaptureContext& context, BorrowedProcess& borrowed) {
+    pages_[index] = capture_process(context, processes_.front().pid, surveys_.of(context.pid).memory, borrowed,
+                                    *image_.mutable_processes(static_cast<int>(index)));
+  }
+
+  void capture_descendant(std::size_t index) {
+    const StoppedTree::Member& member = tree_.members()[index];
+    in_context(fmt::format("process {} ({})", processes_[index].own_pid, name_of_process(member.pid)), [&] {
+      with_process(index,
+                   [&](CaptureContext& context, BorrowedProcess& borrowed) { capture(index, context, borrowed); });
+    });
+  }
+
+  const StoppedTree& tree_;
+  Surveys& surveys_;
+  const CheckpointOptions& options_;
+  const CheckpointOptions options_of_descendants_;
+  const LeaveOut leave_out_;
+  Refusals& refusals_;
+  std::vector<std::string>& warnings_;
+  ContentStore& content_;
+  ContentObjects objects_;
+  SharedObjects shared_;
+  image::Tree& image_;
+  std::vector<CapturedProcess> processes_;
+  std::vector<std::vector<PageArea>> pages_;
+};
+
+ExtentWriterOptions writer_options(const CheckpointOptions& options) {
+  ExtentWriterOptions result = parse_compression(options.compression);
+  result.bytes_per_second = options.write_limit;
+  return result;
+}
+
+// Whether an orphan among the descendants of member `index` would come to itself or to another member above it.
+bool orphans_stay_in_tree(const StoppedTree& tree, const image::Tree& image, std::size_t index) {
+  while (true) {
+    if (image.processes(static_cast<int>(index)).attributes().child_subreaper()) return true;
+    if (index == 0) return false;
+    index = tree.members()[index].parent;
+  }
+}
+
+// Null if there cannot be one: then all is read while the program stands still.
+std::unique_ptr<Twin> make_twin(const StoppedProcess& process, const Gadgets& gadgets, RemoteRange& scratch) {
+  try {
+    BorrowedProcess borrowed(process, gadgets);
+    scratch = borrowed.scratch_range();
+    return std::make_unique<Twin>(borrowed);
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::ProgramGone) throw;
+    return nullptr;
+  }
+}
+
+void take_pages(const StoppedTree& tree, const std::vector<std::vector<PageArea>>& pages, const image::Tree& image,
+                Surveys& surveys) {
+  for (std::size_t i = 0; i < pages.size(); ++i) {
+    const StoppedTree::Member& member = tree.members()[i];
+    if (!member.process) continue;
+    Survey& survey = surveys.of(member.pid);
+    ProcessPages::MakeTwin twin;
+    if (!orphans_stay_in_tree(tree, image, i))
+      twin = [&](RemoteRange& scratch) { return make_twin(*member.process, survey.gadgets, scratch); };
+    survey.pages->set_process(static_cast<std::uint32_t>(i));
+    survey.pages->take(member.process->memory(), pages[i], twin);
+  }
+}
+
+void finish_pages(const StoppedTree& tree, Surveys& surveys, Incremental& incremental, image::Tree& image) {
+  for (std::size_t i = 0; i < tree.members().size(); ++i) {
+    image::Process& process = *image.mutable_processes(static_cast<int>(i));
+    if (process.zombie()) continue;
+    const pid_t pid = tree.members()[i].pid;
+    record_pages(incremental.finish(pid, static_cast<std::uint32_t>(i), *surveys.of(pid).pages),
+                 *process.mutable_memory());
+  }
+}
+
+// Stops all threads of all processes, and knows what they were waiting for.
+std::unique_ptr<StoppedTree> freeze(pid_t pid, Surveys& surveys) {
+  while (true) {
+    auto tree = std::make_unique<StoppedTree>(
+        pid, [&](pid_t process, pid_t tid) { return surveys.elapsed_in_call(process, tid); });
+    const bool complete = surveys.look_at_stopped(*tree);
+    surveys.note_waits(*tree);
+    if (complete) return tree;
+    surveys.let_go_on(*tree);
+  }
 }
 
 // What the manifest says of the program: asked for while it still runs ...
@@ -96,20 +269,24 @@ void describe(pid_t pid, SnapshotContents& contents) {
 }
 
 // ... and taken from its image when it runs again.
-void describe(const image::Process& image, SnapshotContents& contents) {
-  contents.pid = image.pid();
-  contents.threads = static_cast<std::uint32_t>(image.threads().threads_size());
-  contents.memory_bytes = image.memory().page_bytes();
-  contents.working_directory = image.attributes().working_directory();
-  for (const image::AddressRange& range : image.memory().excluded())
+void describe(const image::Tree& image, SnapshotContents& contents) {
+  const image::Process& root = image.processes(0);
+  contents.pid = root.pid();
+  contents.working_directory = root.attributes().working_directory();
+  for (const image::AddressRange& range : root.memory().excluded())
     contents.excluded.push_back({range.start(), range.end()});
+  contents.processes = static_cast<std::uint32_t>(image.processes_size());
+  for (const image::Process& process : image.processes()) {
+    contents.threads += static_cast<std::uint32_t>(process.threads().threads_size());
+    contents.memory_bytes += process.memory().page_bytes();
+  }
 }
 
-void write_image(const std::string& directory, const image::Process& image) {
+void write_image(const std::string& directory, const image::Tree& image) {
   const std::string path = directory + "/process";
   const FileDescriptor file = open_file(path, O_WRONLY | O_CREAT | O_EXCL);
   std::string bytes;
-  if (!image.SerializeToString(&bytes)) fail(ErrorKind::Failed, "the image of the process is too large");
+  if (!image.SerializeToString(&bytes)) fail(ErrorKind::Failed, "the image of the program is too large");
   write_all(file.get(), path, as_byte_span(bytes));
 }
 
@@ -125,80 +302,75 @@ CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOpti
   Passes passes;
   Refusals refusals;
   SnapshotContents contents;
-  image::Process image;
-  const LeaveOut leave_out(options.leave_out);
+  image::Tree image;
   ContentStore content(sink.location());
 
   // Look at everything that can be looked at while the program still runs.
   check_is_program(pid);
-  refuse_unsuitable(pid, refusals);
+  if (options.single) refuse_children(pid, refusals);
   refusals.throw_if_any();
-  const FileDescriptor process_descriptor = open_process(pid);
-  const RememberedWaits remembered(options.remembered_path, pid);
-  const Survey survey = passes.run("look", [&] {
+  RememberedWaits remembered(options.remembered_path, pid);
+  Incremental incremental(options);
+  ExtentWriter writer(sink.location(), kPagesName, writer_options(options));
+  Surveys surveys(pid, options, incremental, remembered, writer, contents.warnings);
+  passes.run("look", [&] {
+    surveys.look();
     describe(pid, contents);
-    return Survey(pid);
   });
 
-  // Stop all threads.
+  // Copy what can be copied while it goes on.
+  passes.run("copy ahead", [&] { surveys.copy_ahead(options.after != AfterCheckpoint::Continue); });
+
+  // Stop all threads of all processes.
   std::optional<StopSignalsBlocked> stop_signals(std::in_place);
-  auto process = passes.run("freeze", [&] {
-    return std::make_unique<StoppedProcess>(pid, [&](pid_t tid) { return survey.waits.elapsed(tid); });
-  });
-  note_limited_waits(*process, survey.waits, remembered);
-  WaitsKeeper keeper(options.remembered_path, *process);
-  refuse_unsuitable(pid, refusals);
+  auto tree = passes.run("freeze", [&] { return freeze(pid, surveys); });
+  WaitsKeeper keeper(options.remembered_path, *tree);
+  const std::vector<pid_t> running = running_of(*tree);
+  if (options.single) refuse_children(pid, refusals);
+  for (const pid_t process : running) refuse_unsuitable(process, refusals);
+  refuse_own_ancestors(running, refusals);
+  refuse_shared_tables(running, refusals);
   refusals.throw_if_any();
 
   // Ask every room for its part; what cannot be kept stops the checkpoint here, before the pages are written.
-  check_not_in_use(whole_pages_of(options.exclude), process->threads());
-  const std::vector<pid_t> threads = ids_of(*process);
-  ContentObjects objects(content, *image.mutable_descriptors());
-  const std::vector<PageArea> pages = passes.run("capture", [&] {
-    BorrowedProcess borrowed(*process, survey.gadgets);
-    CaptureContext context{.pid = pid,
-                           .own_pid = innermost_id(pid),
-                           .pidfd = process_descriptor.get(),
-                           .remote = borrowed.main(),
-                           .memory = process->memory(),
-                           .threads = threads,
-                           .refusals = refusals,
-                           .warnings = contents.warnings,
-                           .content = content,
-                           .leave_out = leave_out,
-                           .objects = objects,
-                           .options = options};
-    return capture_process(context, survey, borrowed, passes, image);
-  });
+  check_not_in_use(whole_pages_of(options.exclude), tree->members().front().process->threads());
+  TreeCapture capture(*tree, surveys, options, refusals, contents.warnings, content, image);
+  passes.run("capture", [&] { capture.run(passes); });
   refusals.throw_if_any();
 
-  // The pages, while the program stands still with nothing borrowed.
-  passes.run("pages",
-             [&] { save_memory_pages(process->memory(), pages, sink.location(), {}, *image.mutable_memory()); });
-  passes.add_bytes(image.memory().page_bytes());
+  // What is left of the pages, while the program stands still with nothing borrowed.
+  passes.run("pages", [&] { take_pages(*tree, capture.pages(), image, surveys); });
 
   // The program goes on; what follows is not part of its pause.
   if (options.after == AfterCheckpoint::Continue) {
     keeper.look();
-    process->release();
+    tree->release();
     stop_signals.reset();
     keeper.keep();
   }
-  contents.pause_nanoseconds = nanoseconds_since(process->since());
+  contents.pause_nanoseconds = nanoseconds_since(tree->since()) + static_cast<std::uint64_t>(surveys.stopped().count());
+  passes.run("write pages", [&] {
+    surveys.forget_ended(*tree);
+    finish_pages(*tree, surveys, incremental, image);
+    writer.finish();
+  });
+  for (const image::Process& process : image.processes()) passes.add_bytes(process.memory().page_bytes());
   describe(image, contents);
   passes.run("write image", [&] { write_image(sink.location(), image); });
   contents.passes = passes.list();
+  contents.parent_sequence = incremental.parent_sequence();
   sink.commit(contents);
+  incremental.keep();
 
   // Only now that the snapshot is safe may the program be stopped or ended.
   CheckpointOutcome outcome;
-  if (options.after == AfterCheckpoint::Stop) process->release_stopped();
+  if (options.after == AfterCheckpoint::Stop) tree->release_stopped();
   if (options.after == AfterCheckpoint::Kill) {
-    process->kill();
+    tree->kill();
     outcome.state = State::Term;
   }
   outcome.pause_nanoseconds =
-      options.after == AfterCheckpoint::Continue ? contents.pause_nanoseconds : nanoseconds_since(process->since());
+      options.after == AfterCheckpoint::Continue ? contents.pause_nanoseconds : nanoseconds_since(tree->since());
   return outcome;
 }
 

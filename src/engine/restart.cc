@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <csignal>
+#include <memory>
+#include <optional>
 
 #include "base/error.h"
 #include "base/io.h"
 #include "engine/image/process.pb.h"
-#include "engine/newborn/newborn.h"
+#include "engine/newborn/kinship.h"
+#include "engine/newborn/newborn_tree.h"
 #include "engine/passes.h"
 #include "engine/resources/attributes/attributes.h"
 #include "engine/resources/attributes/limits.h"
@@ -14,56 +17,95 @@
 #include "engine/resources/credentials/credentials.h"
 #include "engine/resources/descriptors/descriptors.h"
 #include "engine/resources/memory/memory.h"
+#include "engine/resources/memory/shared_objects.h"
 #include "engine/resources/sessions/sessions.h"
 #include "engine/resources/signals/signals.h"
 #include "engine/resources/threads/threads.h"
 #include "engine/resources/timers/timers.h"
 #include "engine/tracee/child_signal.h"
 #include "engine/tracee/id_taken.h"
+#include "store/extents/extent_file.h"
 
 namespace crs::engine {
 namespace {
 
-image::Process read_image(const std::string& location) {
+image::Tree read_image(const std::string& location) {
   const std::string path = location + "/process";
-  image::Process image;
-  if (!image.ParseFromString(read_file(path))) fail(ErrorKind::Damaged, "{} is not the image of a process", path);
-  if (image.pid() <= 0) fail(ErrorKind::Damaged, "{} has no process id", path);
-  return image;
+  image::Tree tree;
+  if (!tree.ParseFromString(read_file(path))) fail(ErrorKind::Damaged, "{} is not the image of a program", path);
+  if (tree.processes().empty()) fail(ErrorKind::Damaged, "{} has no process", path);
+  for (const image::Process& process : tree.processes()) {
+    if (process.pid() <= 0) fail(ErrorKind::Damaged, "{} has a process without an id", path);
+  }
+  return tree;
 }
 
-std::uint32_t content_objects_of(const image::Process& image) {
-  return static_cast<std::uint32_t>(image.descriptors().objects_size());
+// The words by which an error names one of several processes.
+template <typename Action>
+void for_process(const image::Tree& tree, const image::Process& process, Action&& action) {
+  if (tree.processes_size() == 1) return action();
+  const std::string name = process.threads().threads().empty() ? "" : process.threads().threads(0).attributes().name();
+  in_context(fmt::format("process {} ({})", process.pid(), name), action);
 }
 
 // Every room's answer to "can this be brought back here?", before anything is started.
-void check_process(CheckContext& context, const image::Process& image) {
+void check_process(CheckContext& context, const image::Process& image, std::uint32_t content_objects,
+                   const PageData& pages, std::uint32_t index) {
   check_threads(context, image.threads());
   if (image.threads().threads(0).tid() != image.pid()) {
     fail(ErrorKind::Damaged, "the main thread of process {} has id {}", image.pid(), image.threads().threads(0).tid());
   }
-  check_memory(context, image.memory(), content_objects_of(image));
-  check_descriptors(context, image.descriptors());
+  check_memory(context, image.memory(), content_objects, pages, index);
   check_signals(context, image.signals());
   check_timers(context, image.timers());
   check_credentials(context, image.credentials());
   check_attributes(context, image.attributes());
 }
 
-// The numbers of the newborn's private descriptors: none is one of the program's.
+std::vector<const image::Memory*> memories_of(const image::Tree& tree) {
+  std::vector<const image::Memory*> memories;
+  for (const image::Process& process : tree.processes()) {
+    if (!process.zombie()) memories.push_back(&process.memory());
+  }
+  return memories;
+}
+
+bool has_orphans(const image::Tree& tree) { return std::ranges::any_of(tree.processes(), &image::Process::adopted); }
+
+void check_tree(CheckContext& context, const image::Tree& tree, const PageData& pages) {
+  const auto objects = static_cast<std::uint32_t>(tree.descriptors().objects_size());
+  for (int i = 0; i < tree.processes_size(); ++i) {
+    const image::Process& process = tree.processes(i);
+    if (process.zombie()) continue;
+    for_process(tree, process, [&] { check_process(context, process, objects, pages, static_cast<std::uint32_t>(i)); });
+  }
+  check_memory_supply(memories_of(tree));
+  check_descriptors(context, tree.descriptors(), static_cast<std::uint32_t>(tree.processes_size()));
+}
+
+// The numbers of the newborns' private descriptors: none is one of the program's.
 struct PrivateDescriptors {
-  explicit PrivateDescriptors(const image::Process& image)
-      : all(choose_private_numbers(image.descriptors(), private_descriptors_needed(image.descriptors()) +
-                                                            memory_descriptors_needed(image.memory()))),
-        memory(all.first + private_descriptors_needed(image.descriptors())) {}
+  explicit PrivateDescriptors(const image::Tree& tree) {
+    int for_memory = 0;
+    for (const image::Memory* const one : memories_of(tree))
+      for_memory = std::max(for_memory, memory_descriptors_needed(*one));
+    const int for_descriptors = private_descriptors_needed(tree.descriptors());
+    all = choose_private_numbers(tree.descriptors(), for_descriptors + for_memory);
+    memory = all.first + for_descriptors;
+  }
 
   PrivateNumbers all;  // first the channel and the descriptors room's own
   int memory;          // then files to be mapped
 };
 
-std::vector<pid_t> ids_of(const image::Process& image) {
+// Those of the root first.
+std::vector<pid_t> ids_of(const image::Tree& tree, const Kinship& kinship) {
   std::vector<pid_t> ids;
-  for (const image::Thread& thread : image.threads().threads()) ids.push_back(thread.tid());
+  for (const image::Process& process : tree.processes()) {
+    if (process.zombie()) ids.push_back(process.pid());
+    for (const image::Thread& thread : process.threads().threads()) ids.push_back(thread.tid());
+  }
+  for (const pid_t id : kinship.ids_of_helpers()) ids.push_back(id);
   return ids;
 }
 
@@ -74,6 +116,114 @@ std::array<int, 3> own_standard_streams() {
   return streams;
 }
 
+// What the newborns do by themselves, as far as ordinary code can.
+class Preparation {
+ public:
+  Preparation(const image::Tree& tree, const RestartOptions& options, const ContentStore& content,
+              const SharedPlaces& shared, const PrivateDescriptors& numbers, SessionPlace place)
+      : tree_(tree),
+        options_(options),
+        content_(content),
+        shared_(shared),
+        numbers_(numbers),
+        place_(place),
+        streams_(own_standard_streams()) {}
+
+  // In the root, for all.
+  void begin() {
+    restore_session_inside(place_);
+    lift_soft_limits_inside();
+    shared_.make_inside();
+    root_context_.emplace(context_of(0));
+    opened_ = std::make_unique<OpenedDescriptions>(*root_context_, tree_.descriptors());
+  }
+
+  // In the root, when all are there.
+  void complete() { opened_->complete(); }
+
+  // In each other process that leads a session.
+  void lead_session(std::size_t index) {
+    notes_.clear();
+    NewbornContext context = context_of(index);
+    lead_session_inside(context, tree_.descriptors());
+  }
+
+  // In each process. Returns notes for the user.
+  std::vector<std::string> prepare(std::size_t index) {
+    if (index != 0 && !tree_.processes(static_cast<int>(index)).session().session_leader()) notes_.clear();
+    const image::Process& process = tree_.processes(static_cast<int>(index));
+    NewbornContext context = context_of(index);
+    opened_.reset();
+    place_descriptors_inside(context, tree_.descriptors());
+    restore_memory_inside(context, process.memory(), numbers_.memory);
+    restore_signals_inside(context, process.signals());
+    restore_attributes_inside(context, process.attributes());
+    return std::move(notes_);
+  }
+
+ private:
+  NewbornContext context_of(std::size_t index) {
+    return {
+        options_, content_, notes_, streams_, numbers_.all.first, numbers_.all.end, static_cast<std::uint32_t>(index)};
+  }
+
+  const image::Tree& tree_;
+  const RestartOptions& options_;
+  const ContentStore& content_;
+  const SharedPlaces& shared_;
+  const PrivateDescriptors& numbers_;
+  SessionPlace place_;
+  std::array<int, 3> streams_;
+  std::vector<std::string> notes_;
+  std::optional<NewbornContext> root_context_;
+  std::unique_ptr<OpenedDescriptions> opened_;
+};
+
+// A process on its way from a newborn to one of the program's.
+class Rebuilt {
+ public:
+  Rebuilt(Newborn& made, const image::Tree& tree, std::uint32_t index, const RestartOptions& options,
+          const ContentStore& content, std::vector<std::string>& notes, const PageData& pages,
+          const SharedPlaces& shared, const PrivateDescriptors& numbers)
+      : image(tree.processes(static_cast<int>(index))),
+        newborn(made),
+        context{.pid = made.pid(),
+                .remote = made.main_thread(),
+                .memory = made.memory(),
+                .options = options,
+                .content = content,
+                .notes = notes,
+                .first_private_descriptor = numbers.all.first,
+                .end_private_descriptor = numbers.all.end,
+                .reserved = made.settle(occupied_ranges(image.memory())),
+                .inherited = shared.range(),
+                .threads = {},
+                .new_ids = {},
+                .process = index},
+        threads(made.main_thread(), image.threads()),
+        memory(context, image.memory(), pages, shared, numbers.memory) {}
+
+  void restore_threads(IdPlan::ThreadIds ids) {
+    threads.create(context, ids);
+    memory.finish();
+    restore_attributes(context, image.attributes());
+    restore_state_components(context, image.attributes());
+    threads.restore(context);
+  }
+  void restore_rights() {
+    restore_timers(context, image.timers());
+    restore_credentials(context, image.credentials());
+    threads.restore_after_credentials(context);
+    finish_attributes(context, image.attributes());
+  }
+
+  const image::Process& image;
+  Newborn& newborn;
+  RestoreContext context;
+  ThreadRestart threads;
+  MemoryRestore memory;
+};
+
 // NOLINTNEXTLINE(readability-function-size): a story is a list of steps
 RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& options) {
   Passes passes;
@@ -81,93 +231,105 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
   const ContentStore content(snapshot.location);
 
   // Check everything that can be checked before a process exists.
-  const image::Process image = passes.run("read image", [&] { return read_image(snapshot.location); });
+  const image::Tree tree = passes.run("read image", [&] { return read_image(snapshot.location); });
+  const bool is_tree = tree.processes_size() > 1;
+  const PageData pages(snapshot.location, kPagesName, static_cast<std::size_t>(tree.processes_size()));
   passes.run("check", [&] {
     CheckContext context{options, content, program.notes};
-    check_process(context, image);
+    check_tree(context, tree, pages);
   });
+  const bool is_lazy = options.lazy && !is_tree;
+  if (options.lazy && is_tree) {
+    program.notes.push_back(
+        "all memory was loaded before the program began: --lazy is for programs of a single process");
+  }
+  const SessionPlace place = session_place(tree.processes(0).session(), options);
+  const Kinship kinship(tree, place == SessionPlace::OwnSession);
   const IdPlan plan = passes.run("plan ids", [&] {
-    return options.replace_caller ? plan_ids_of_caller(options.ids, ids_of(image))
-                                  : plan_ids(options.ids, ids_of(image));
+    const std::vector<pid_t> ids = ids_of(tree, kinship);
+    if (options.replace_caller) return plan_ids_of_caller(options.ids, ids, is_tree);
+    // Orphans are to be found again: below the init of a namespace where this process does not stay to adopt them.
+    const bool needs_init = options.detach && options.ids == Ids::Automatic && has_orphans(tree);
+    return plan_ids(needs_init ? Ids::Namespace : options.ids, ids, is_tree);
   });
   if (options.check_only) return program;
   if (!plan.note.empty()) program.notes.push_back(plan.note);
 
-  // Make the process; it prepares itself as far as ordinary code can.
-  const PrivateDescriptors numbers(image);
-  const SessionPlace place = session_place(image.session(), options);
-  const auto prepare = [&] {
-    std::vector<std::string> notes;
-    NewbornContext context{options, content, notes, own_standard_streams(), numbers.all.first, numbers.all.end};
-    restore_session_inside(place);
-    lift_soft_limits_inside();
-    restore_descriptors_inside(context, image.descriptors());
-    restore_memory_inside(context, image.memory(), numbers.memory);
-    restore_signals_inside(context, image.signals());
-    restore_attributes_inside(context, image.attributes());
-    return notes;
+  // Make the processes; they prepare themselves as far as ordinary code can.
+  const PrivateDescriptors numbers(tree);
+  const SharedPlaces shared(memories_of(tree));
+  Preparation preparation(tree, options, content, shared, numbers, place);
+  Steps steps;
+  const FamilyWork work{.kinship = kinship,
+                        .steps = steps,
+                        .first_private_descriptor = numbers.all.first,
+                        .begin = [&] { preparation.begin(); },
+                        .complete = [&] { preparation.complete(); },
+                        .lead_session = [&](std::size_t index) { preparation.lead_session(index); },
+                        .prepare = [&](std::size_t index) { return preparation.prepare(index); }};
+  NewbornTree newborns(plan, work, steps);
+  passes.run("newborn", [&] { newborns.start(); });
+  program.notes.insert(program.notes.end(), newborns.notes().begin(), newborns.notes().end());
+
+  // Take them over and give each a home outside all that its memory will occupy.
+  std::vector<std::unique_ptr<Rebuilt>> all(newborns.processes().size());
+  std::vector<RestoreContext*> contexts(all.size());
+  const auto for_each = [&](auto&& action) {
+    for (const std::unique_ptr<Rebuilt>& one : all) {
+      if (one) for_process(tree, one->image, [&] { action(*one); });
+    }
   };
-  Newborn newborn(plan, image.pid(), numbers.all.first, prepare);
-  passes.run("newborn", [&] { newborn.start(); });
-  program.notes.insert(program.notes.end(), newborn.notes().begin(), newborn.notes().end());
-
-  // Take it over and give it a home outside all that the program's memory will occupy.
-  newborn.take_over();
-  RestoreContext context{.pid = newborn.pid(),
-                         .remote = newborn.main_thread(),
-                         .memory = newborn.memory(),
-                         .options = options,
-                         .content = content,
-                         .notes = program.notes,
-                         .first_private_descriptor = numbers.all.first,
-                         .end_private_descriptor = numbers.all.end,
-                         .reserved = newborn.settle(occupied_ranges(image.memory())),
-                         .threads = {},
-                         .new_ids = {}};
-
-  ThreadRestart threads(newborn.main_thread(), image.threads());
+  passes.run("take over", [&] {
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      Newborn* const newborn = newborns.processes()[i].get();
+      if (newborn == nullptr) continue;
+      for_process(tree, tree.processes(static_cast<int>(i)), [&] {
+        newborn->take_over();
+        all[i] = std::make_unique<Rebuilt>(*newborn, tree, static_cast<std::uint32_t>(i), options, content,
+                                           program.notes, pages, shared, numbers);
+        contexts[i] = &all[i]->context;
+      });
+    }
+  });
 
   // Memory, then threads, then what belongs to each of them.
-  MemoryRestore memory(context, image.memory(), numbers.memory);
-  passes.run("memory areas", [&] { memory.map_areas(); });
-  passes.run("pages", [&] { memory.load_pages(); });
-  passes.add_bytes(image.memory().page_bytes());
-  passes.run("threads", [&] { threads.create(context, plan.thread_ids); });
-  passes.run("memory settings", [&] { memory.finish(); });
-  passes.run("attributes", [&] {
-    restore_attributes(context, image.attributes());
-    restore_state_components(context, image.attributes());
-    threads.restore(context);
+  passes.run("memory areas", [&] { for_each([](Rebuilt& one) { one.memory.map_areas(); }); });
+  passes.run("pages", [&] {
+    for_each([&](Rebuilt& one) { is_lazy ? one.memory.load_pages_lazily() : one.memory.load_pages(); });
   });
-  passes.run("timers", [&] { restore_timers(context, image.timers()); });
-  passes.run("credentials", [&] {
-    restore_credentials(context, image.credentials());
-    threads.restore_after_credentials(context);
-    finish_attributes(context, image.attributes());
-  });
+  for (const image::Memory* const memory : memories_of(tree)) passes.add_bytes(memory->page_bytes());
+  passes.run("threads", [&] { for_each([&](Rebuilt& one) { one.restore_threads(plan.thread_ids); }); });
+  passes.run("timers and credentials", [&] { for_each([](Rebuilt& one) { one.restore_rights(); }); });
 
   // The last steps that can fail; the user's files are touched only when nothing else can.
   passes.run("activate", [&] {
-    activate_descriptors(context, image.descriptors());
-    activate_timers(context, image.timers());
-    commit_set_aside(options, image.descriptors(), program.notes);
+    activate_descriptors(contexts, tree.descriptors());
+    for_each([](Rebuilt& one) { activate_timers(one.context, one.image.timers()); });
+    commit_set_aside(options, tree.descriptors(), program.notes);
   });
 
-  if (options.before_start) options.before_start(newborn.pid());
+  program.pid = newborns.root().pid();
+  program.wait_pid = newborns.wait_pid();
+  if (options.before_start) options.before_start(program.pid);
 
   // From here on nothing can be undone: give every thread its registers and let it run.
-  threads.finish(context);
-  if (image.stopped()) {
-    ::kill(newborn.pid(), SIGSTOP);
+  for_each([](Rebuilt& one) { one.threads.finish(one.context); });
+  for_each([](Rebuilt& one) {
+    if (one.image.stopped()) ::kill(one.newborn.pid(), SIGSTOP);
+  });
+  if (tree.processes(0).stopped()) {
     program.notes.push_back(fmt::format(
         "the program was stopped at the checkpoint and is so again: the shell's 'fg', or 'kill -CONT {}', continues it",
-        newborn.pid()));
+        program.pid));
   }
-  program.pid = newborn.pid();
-  program.wait_pid = newborn.wait_pid();
-  newborn.release();
-  const std::vector<RememberedWait> waits = threads.waits();
-  threads.detach(program.pid == program.wait_pid);
+  newborns.release();
+  std::vector<RememberedWait> waits;
+  for_each([&](Rebuilt& one) {
+    const std::vector<RememberedWait> own = one.threads.waits();
+    waits.insert(waits.end(), own.begin(), own.end());
+  });
+  for_each(
+      [&](Rebuilt& one) { one.threads.detach(one.newborn.pid() == program.pid && program.pid == program.wait_pid); });
   remember_waits(options.remembered_path, program.pid, waits);
   program.passes = passes.list();
   return program;
@@ -184,6 +346,10 @@ RestartedProgram restart(const Snapshot& snapshot, const RestartOptions& options
     } catch (const IdTaken&) {
       // Nothing that a user would see has happened yet; a new plan finds the id in use and another way.
       if (options.ids != Ids::Automatic || attempt == kAttempts) throw;
+    } catch (const Error& error) {
+      // Ended by the process that brings its memory, before it ran? Then that is what is to be said.
+      if (options.lazy && error.kind() == ErrorKind::ProgramGone) verify_extents(snapshot.location, kPagesName);
+      throw;
     }
   }
 }

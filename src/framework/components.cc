@@ -74,6 +74,12 @@ ComponentRegistry::ComponentRegistry(Parameters& parameters, OutputLine output)
       {"crs_helper", std::string(),
        "The crs that takes the snapshots which a program asks for itself; empty: the installed one, else "
        "the one in PATH."});
+  parameters_.declare({"crs_snapshot_limit", std::int64_t{3600},
+                       "How many seconds a program with a service waits for the crs that takes its snapshot."});
+  parameters_.declare(
+      {"crs_signal", std::string(),
+       "The signal at which a program with a service takes a checkpoint of itself, such as USR1; empty: "
+       "none."});
 }
 
 void ComponentRegistry::add(std::unique_ptr<Component> component) {

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "framework/c_interface/component.h"
 #include "framework/components.h"
+#include "framework/installed_tree.h"
 
 namespace crs {
 namespace {
@@ -143,7 +144,7 @@ std::vector<std::filesystem::path> component_directories(const Environment& envi
     if (colon > 0) directories.push_back(std::filesystem::absolute(rest.substr(0, colon)));
     rest.remove_prefix(std::min(colon + 1, rest.size()));
   }
-  directories.emplace_back(CRS_COMPONENT_DIRECTORY);
+  directories.push_back(installed_component_directory());
   return directories;
 }
 

@@ -6,11 +6,13 @@
 #include <mutex>
 
 #include "base/error.h"
+#include "base/signal_name.h"
 #include "crs/crs.hpp"
 #include "library/restart.h"
 #include "library/selected.h"
 #include "service/after_fork.h"
 #include "service/requests.h"
+#include "service/signal_trigger.h"
 
 namespace crs {
 namespace {
@@ -22,12 +24,8 @@ class Program {
         fork_generation_(fork_generation()),
         service_(selected_.module(), selected_.status().capabilities,
                  make_helper_places(selected_.taken_by(), selected_.helper(), [this] { return &service_; })) {
-    if (!options.listen) return;
-    try {
-      requests_ = std::make_unique<RequestListener>(service_, selected_.taken_by());
-    } catch (const Error& error) {
-      selected_.say(fmt::format("warning: no checkpoint can be asked for from outside: {}", error.what()));
-    }
+    if (options.listen) listen();
+    if (!selected_.signal().empty()) wait_for_signal(parse_signal(selected_.signal()));
   }
 
   bool is_of_this_process() const { return fork_generation_ == fork_generation(); }
@@ -35,10 +33,34 @@ class Program {
   Service& service() noexcept { return service_; }
 
  private:
+  void listen() {
+    try {
+      requests_ = std::make_unique<RequestListener>(service_, selected_.taken_by());
+    } catch (const Error& error) {
+      selected_.say(fmt::format("warning: no checkpoint can be asked for from outside: {}", error.what()));
+    }
+  }
+
+  // Whoever sends a signal hears nothing but what the program says.
+  void wait_for_signal(int signal) {
+    signal_ = std::make_unique<SignalTrigger>(signal, [this, name = name_of_signal(signal)] {
+      ServiceCheckpointOptions options;
+      options.progress = [this](const Progress& progress) {
+        if (progress.stage == Progress::Stage::Delayed) selected_.say(progress.text);
+      };
+      try {
+        service_.checkpoint(options);
+      } catch (const std::exception& problem) {
+        selected_.say(fmt::format("warning: the checkpoint that {} asked for failed: {}", name, problem.what()));
+      }
+    });
+  }
+
   Selected selected_;
   std::uint64_t fork_generation_;
   Service service_;
   std::unique_ptr<RequestListener> requests_;
+  std::unique_ptr<SignalTrigger> signal_;
 };
 
 // The one exception to there being no globals. It is not destroyed at the program's end, where other threads may still
@@ -100,7 +122,7 @@ pid_t restart(const std::string& reference, bool spawn_child, const ProgramResta
   const RestartRequest request{reference, options.ids, options.changed_files};
   const HelperOptions& helper = program().selected().helper();
   const std::optional<RestartNews> news = service().news();
-  if (spawn_child) return restart_as_child(request, helper, news);
+  if (spawn_child) return restart_as_child(request, helper, news).pid;
   check_restart(request, helper, news);
   const CriticalSections::Closed closed(service().critical_sections(), time_limit, {});
   become_restarted(request, helper, news);

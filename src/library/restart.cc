@@ -40,8 +40,8 @@ std::vector<std::string> command(const RestartRequest& request, const HelperOpti
 
 // What crs answers to one of its ways that start or check something.
 wire::RestartDone ask(const std::vector<std::string>& arguments, const HelperOptions& helper,
-                      const std::optional<RestartNews>& news) {
-  wire::Connection connection = start_helper(helper.program, arguments, environment_now(news));
+                      const std::optional<RestartNews>& news, Streams streams) {
+  wire::Connection connection = start_helper(helper.program, arguments, environment_now(news), streams);
   const wire::Received received = connection.receive();
   if (received.kind != wire::Received::Kind::Arrived) {
     fail(ErrorKind::Failed, "{} ended without an answer", helper.program);
@@ -58,13 +58,14 @@ std::vector<char*> pointers_to(std::vector<std::string>& strings) {
 
 }  // namespace
 
-pid_t restart_as_child(const RestartRequest& request, const HelperOptions& helper,
-                       const std::optional<RestartNews>& news) {
-  return ask(command(request, helper, "--detach"), helper, news).pid;
+RestartedChild restart_as_child(const RestartRequest& request, const HelperOptions& helper,
+                                const std::optional<RestartNews>& news) {
+  const wire::RestartDone done = ask(command(request, helper, "--detach"), helper, news, Streams::Callers);
+  return {done.pid, done.reference, done.component};
 }
 
 void check_restart(const RestartRequest& request, const HelperOptions& helper, const std::optional<RestartNews>& news) {
-  static_cast<void>(ask(command(request, helper, "--check-only"), helper, news));
+  static_cast<void>(ask(command(request, helper, "--check-only"), helper, news, Streams::Errors));
 }
 
 void become_restarted(const RestartRequest& request, const HelperOptions& helper,

@@ -13,14 +13,20 @@
 namespace crs {
 
 struct RestartRequest {
-  std::string reference;
+  std::string reference;  // or a snapshot's directory
   Ids ids = Ids::Automatic;
   ChangedFiles changed_files = ChangedFiles::Refuse;
 };
 
-// As a new process; returns its id.
-pid_t restart_as_child(const RestartRequest& request, const HelperOptions& helper,
-                       const std::optional<RestartNews>& news);
+struct RestartedChild {
+  pid_t pid = 0;
+  std::string reference;
+  std::string component;
+};
+
+// As a new process, with the standard streams of this one in place of those that led out of the snapshot.
+RestartedChild restart_as_child(const RestartRequest& request, const HelperOptions& helper,
+                                const std::optional<RestartNews>& news);
 
 // Has the snapshot checked; throws if it cannot be restarted here.
 void check_restart(const RestartRequest& request, const HelperOptions& helper, const std::optional<RestartNews>& news);

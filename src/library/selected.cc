@@ -1,8 +1,9 @@
 #include "library/selected.h"
 
-#include <dlfcn.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <filesystem>
 
@@ -17,26 +18,6 @@ namespace crs {
 namespace {
 
 void say_on_standard_error(const std::string& line) { std::fprintf(stderr, "crs: %s\n", line.c_str()); }
-
-// The crs of the tree that this library was installed with, wherever that is now: PREFIX/bin for PREFIX/lib or
-// PREFIX/lib/ARCHITECTURE. "" if there is none, as in a program that is linked statically.
-std::string installed_beside() {
-  Dl_info info{};
-  if (::dladdr(reinterpret_cast<const void*>(&installed_beside), &info) == 0 || info.dli_fname == nullptr) return "";
-  std::error_code problem;
-  std::filesystem::path directory = std::filesystem::canonical(info.dli_fname, problem).parent_path();
-  for (int level = 0; !problem && level < 2; ++level) {
-    directory = directory.parent_path();
-    const std::string program = (directory / "bin" / "crs").native();
-    if (::access(program.c_str(), X_OK) == 0) return program;
-  }
-  return "";
-}
-
-std::string helper_program(const std::string& parameter) {
-  const std::string beside = parameter.empty() ? installed_beside() : parameter;
-  return find_helper(beside);
-}
 
 void read_sources(Parameters& parameters, const InitOptions& options) {
   parameters.read_standard_sources(read_environment(environ));
@@ -60,7 +41,7 @@ void add_discovered(ComponentRegistry& registry, const OutputLine& output) {
 Selected::Selected(const InitOptions& options) : output_(options.output ? options.output : say_on_standard_error) {
   read_sources(parameters_, options);
   registry_ = std::make_unique<ComponentRegistry>(parameters_, output_);
-  helper_.program = helper_program(parameters_.string("crs_helper"));
+  helper_.program = find_helper(parameters_.string("crs_helper"));
   helper_.job = options.job;
   if (!options.store.empty()) helper_.arguments = {"--store", std::filesystem::absolute(options.store).native()};
   registry_->add(make_none_component());
@@ -71,9 +52,12 @@ Selected::Selected(const InitOptions& options) : output_(options.output ? option
 }
 
 TakenBy Selected::taken_by() const {
+  constexpr std::int64_t kTenYears = std::int64_t{10} * 365 * 24 * 3600;
+  const std::int64_t limit = std::clamp<std::int64_t>(parameters_.integer("crs_snapshot_limit"), 1, kTenYears);
   return {.component = status().name,
           .component_version = status().version,
-          .interface_version = status().interface_version};
+          .interface_version = status().interface_version,
+          .answer_limit = std::chrono::seconds(limit)};
 }
 
 }  // namespace crs

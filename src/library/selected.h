@@ -20,6 +20,8 @@ class Selected {
   const ComponentStatus& status() const noexcept { return selection_->status(); }
   const HelperOptions& helper() const noexcept { return helper_; }
   TakenBy taken_by() const;
+  // At which the program wants a checkpoint; or "".
+  const std::string& signal() const { return parameters_.string("crs_signal"); }
   // A line for the person in charge.
   void say(const std::string& line) const { output_(line); }
 

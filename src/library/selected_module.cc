@@ -1,6 +1,9 @@
 // The eight operations of a component's module, without the service.
 #include <unistd.h>
 
+#include <chrono>
+#include <optional>
+
 #include "base/error.h"
 #include "crs/crs.hpp"
 #include "library/restart.h"
@@ -12,6 +15,7 @@ namespace crs {
 struct SelectedModule::Parts {
   explicit Parts(const InitOptions& options) : selected(options) {}
   Selected selected;
+  CriticalSections sections;
 };
 
 SelectedModule::SelectedModule(const InitOptions& options) : parts_(std::make_unique<Parts>(options)) {}
@@ -23,7 +27,16 @@ std::string SelectedModule::name() const { return parts_->selected.status().name
 Capabilities SelectedModule::capabilities() const { return parts_->selected.status().capabilities; }
 Module& SelectedModule::module() { return parts_->selected.module(); }
 
-State SelectedModule::checkpoint(pid_t pid, Snapshot& snapshot, const CheckpointOptions& options) {
+State SelectedModule::checkpoint(pid_t pid, Snapshot& snapshot, const CheckpointOptions& options,
+                                 std::chrono::nanoseconds time_limit) {
+  const bool is_caller = pid == 0 || pid == ::getpid();
+  // Another process has its own.
+  std::optional<CriticalSections::Closed> closed;
+  if (is_caller) {
+    closed.emplace(parts_->sections, time_limit, [&options](const Delay& delay) {
+      if (options.progress) options.progress(delay.text());
+    });
+  }
   const HelperOptions& helper = parts_->selected.helper();
   const auto place = make_taker_place(parts_->selected.taken_by(), helper.job, [&helper] {
     std::vector<std::string> arguments = helper.arguments;
@@ -31,28 +44,58 @@ State SelectedModule::checkpoint(pid_t pid, Snapshot& snapshot, const Checkpoint
     return std::make_shared<wire::Connection>(start_helper(helper.program, arguments, environment_now(std::nullopt)));
   });
   place->prepared({});
-  const CheckpointOutcome outcome = module().checkpoint(pid == ::getpid() ? 0 : pid, place->sink(), options);
+  const CheckpointOutcome outcome = module().checkpoint(is_caller ? 0 : pid, place->sink(), options);
   snapshot.component = name();
   snapshot.reference = place->reference();
-  snapshot.location = snapshot.reference.empty() ? "" : place->sink().location();
+  snapshot.location = place->final_location();
   snapshot.cold_start = false;
+  const bool stops = is_caller && outcome.state == State::Continue && options.after == AfterCheckpoint::Stop;
+  if (stops) place->stop_when_finished();
   place->finished({}, {});
+  if (is_caller && outcome.state == State::Term) place->end_process();
   return outcome.state;
 }
 
 pid_t SelectedModule::restart(Snapshot& snapshot, bool spawn_child, const RestartOptions& options) {
+  if (!snapshot.cold_start && snapshot.reference.empty()) {
+    fail(ErrorKind::Usage, "there is no snapshot to restart: component {} stored none, or it is not named", name());
+  }
   // Whoever has only the location says so, and crs reads the rest from the manifest.
   const RestartRequest request{snapshot.cold_start ? snapshot.location : snapshot.reference, options.ids,
                                options.changed_files};
   const HelperOptions& helper = parts_->selected.helper();
-  if (spawn_child) return restart_as_child(request, helper, std::nullopt);
+  if (spawn_child) {
+    const RestartedChild child = restart_as_child(request, helper, std::nullopt);
+    snapshot.component = child.component;
+    snapshot.reference = child.reference;
+    snapshot.cold_start = false;
+    return child.pid;
+  }
   check_restart(request, helper, std::nullopt);
+  const CriticalSections::Closed closed(parts_->sections, std::chrono::seconds(60), {});
   become_restarted(request, helper, std::nullopt);
 }
 
-void SelectedModule::disable_checkpoint() { module().disable_checkpoint(); }
-void SelectedModule::enable_checkpoint() { module().enable_checkpoint(); }
+void SelectedModule::disable_checkpoint() {
+  parts_->sections.enter();
+  try {
+    module().disable_checkpoint();
+  } catch (...) {
+    parts_->sections.leave();
+    throw;
+  }
+}
+
+void SelectedModule::enable_checkpoint() {
+  if (parts_->sections.depth() > 0) module().enable_checkpoint();
+  parts_->sections.leave();  // an error where nothing is disabled
+}
+
 void SelectedModule::prelaunch(LaunchPlan& plan) { module().prelaunch(plan); }
-void SelectedModule::register_thread() { module().register_thread(); }
+
+void SelectedModule::register_thread(const std::string& name) {
+  if (!name.empty()) parts_->sections.register_thread(name);
+  module().register_thread();
+}
 
 }  // namespace crs

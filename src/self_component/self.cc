@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -222,15 +223,10 @@ int checkpoint(const Host* host, void* state, pid_t pid, const crs_component_sin
   const int status = operation(host, [&] {
     const Program program(host);
     if (program.offer() == nullptr) fail(ErrorKind::Failed, "component self works in programs linked with libcrs only");
-    if (options->after == CRS_COMPONENT_STOP) {
-      throw Error(ErrorKind::Failed, "component self cannot leave the program stopped: it works in the program itself")
-          .advise("Take the checkpoint, then stop the program with 'kill -STOP'");
-    }
     require_something_to_save(program, program.areas());
     ProgramRecord record = record_of_this_process();
     program.prepare(record);
-    const std::uint64_t bytes =
-        save_prepared(program, sink->location, record, options->after == CRS_COMPONENT_CONTINUE);
+    const std::uint64_t bytes = save_prepared(program, sink->location, record, options->after != CRS_COMPONENT_KILL);
     crs_component_contents contents{};
     contents.size = sizeof contents;
     contents.memory_bytes = bytes;
@@ -246,11 +242,12 @@ int checkpoint(const Host* host, void* state, pid_t pid, const crs_component_sin
 // The command of a snapshot, to be started.
 class Start {
  public:
-  Start(const crs_component_snapshot& snapshot, int channel)
+  Start(const crs_component_snapshot& snapshot, const crs_component_restart_options& options)
       : record_(read_program_record(std::string(snapshot.location) + "/" + kProgramFile)),
         location_(snapshot.location),
         reference_(snapshot.reference),
-        channel_(channel) {
+        channel_(options.channel),
+        file_mode_mask_(options.file_mode_mask) {
     for (const std::string& argument : record_.arguments) arguments_.push_back(const_cast<char*>(argument.c_str()));
     arguments_.push_back(nullptr);
   }
@@ -263,6 +260,7 @@ class Start {
     sigset_t none;
     ::sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
+    ::umask(file_mode_mask_);
     // For the news of a restart that goes on where it was; here main() begins anew.
     if (channel_ >= 0) ::close(channel_);
     ::setenv(kLocationVariable, location_.c_str(), 1);    // NOLINT(concurrency-mt-unsafe)
@@ -276,6 +274,7 @@ class Start {
   std::string location_;
   std::string reference_;
   int channel_;
+  mode_t file_mode_mask_;
   std::vector<char*> arguments_;
 };
 
@@ -318,7 +317,7 @@ int restart(const Host* host, void* state, const crs_component_snapshot* snapsho
     const std::string memory = std::string(snapshot->location) + "/" + kMemoryFile;
     if (::access(memory.c_str(), F_OK) == 0)
       static_cast<void>(MemoryFile(memory));  // damage is told before anything runs
-    Start start(*snapshot, options->channel);
+    Start start(*snapshot, *options);
     if (options->spawn_child != 0) return spawn(start, options, restarted);
     start.execute();
     fail_errno(errno, "the restart command '{}' cannot be executed", start.executable());

@@ -15,6 +15,7 @@
 
 #include "base/error.h"
 #include "base/signals_blocked.h"
+#include "framework/installed_tree.h"
 
 // The two children below share this process's memory for a moment, as those of vfork(2) do; sanitizers do not know
 // that.
@@ -68,6 +69,7 @@ struct Start {
   char* const* environment = nullptr;
   int socket = -1;
   int null_device = -1;
+  bool has_streams = false;  // the caller's, as far as they are open
   void* helper_stack = nullptr;
   pid_t helper = 0;
   int error_number = 0;
@@ -82,8 +84,9 @@ CRS_UNINSTRUMENTED int become_helper(void* argument) {
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
   // Both were made above the standard streams.
-  if (::dup2(start.null_device, STDIN_FILENO) < 0 || ::dup2(start.null_device, STDOUT_FILENO) < 0 ||
-      ::dup2(start.socket, kChannel) < 0 || ::close_range(kChannel + 1, ~0U, 0) != 0) {
+  const bool has_streams = start.has_streams || (::dup2(start.null_device, STDIN_FILENO) >= 0 &&
+                                                 ::dup2(start.null_device, STDOUT_FILENO) >= 0);
+  if (!has_streams || ::dup2(start.socket, kChannel) < 0 || ::close_range(kChannel + 1, ~0U, 0) != 0) {
     start.error_number = errno;
     ::_exit(1);
   }
@@ -116,12 +119,31 @@ std::vector<char*> pointers_to(const std::vector<std::string>& strings) {
   return pointers;
 }
 
+// For as long as this exists no orphan comes to this process (prctl(2), PR_SET_CHILD_SUBREAPER): the helper would, as a
+// child that the program never made. What else loses its parent just then goes to init.
+class NoSubreaper {
+ public:
+  NoSubreaper() {
+    ::prctl(PR_GET_CHILD_SUBREAPER, &is_subreaper_, 0, 0, 0);
+    if (is_subreaper_ != 0) ::prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0);
+  }
+  ~NoSubreaper() {
+    if (is_subreaper_ != 0) ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+  }
+  NoSubreaper(const NoSubreaper&) = delete;
+  NoSubreaper& operator=(const NoSubreaper&) = delete;
+
+ private:
+  int is_subreaper_ = 0;
+};
+
 void run(Start& start) {
   const Stack stack;
   const Stack helper_stack;
   start.helper_stack = helper_stack.top();
   // No signal handler of the program's may run in a child that shares its memory.
   const SignalsBlocked signals;
+  const NoSubreaper no_subreaper;
   // No exit signal: the child's end is not announced, and only those who ask for such children see it (clone(2),
   // __WCLONE).
   const pid_t child = ::clone(start_and_leave, stack.top(), CLONE_VM | CLONE_VFORK, &start);
@@ -134,17 +156,17 @@ void run(Start& start) {
 
 std::string find_helper(const std::string& parameter) {
   if (!parameter.empty()) return parameter;
-  if (can_execute(CRS_PROGRAM)) return CRS_PROGRAM;
-  return find_in_path("crs");
+  const std::string installed = installed_crs();
+  return installed.empty() ? find_in_path("crs") : installed;
 }
 
 wire::Connection start_helper(const std::string& program, const std::vector<std::string>& arguments,
-                              const std::vector<std::string>& environment) {
+                              const std::vector<std::string>& environment, Streams streams) {
   auto [ours, theirs] = wire::Connection::make_pair();
   const FileDescriptor null_device(::open("/dev/null", O_RDWR | O_CLOEXEC));
   if (!null_device) fail_errno(errno, "opening /dev/null");
   const FileDescriptor socket = above_standard(theirs);
-  const FileDescriptor streams = above_standard(null_device);
+  const FileDescriptor in_place_of_streams = above_standard(null_device);
   std::vector<std::string> words{program};
   words.insert(words.end(), arguments.begin(), arguments.end());
   words.insert(words.end(), {"--fd", std::to_string(kChannel)});
@@ -154,7 +176,8 @@ wire::Connection start_helper(const std::string& program, const std::vector<std:
               .arguments = argument_pointers.data(),
               .environment = environment_pointers.data(),
               .socket = socket.get(),
-              .null_device = streams.get()};
+              .null_device = in_place_of_streams.get(),
+              .has_streams = streams == Streams::Callers};
   run(start);
   if (start.error_number != 0) {
     throw Error::from_errno(fmt::format("cannot start {} to take the snapshot", program), start.error_number)

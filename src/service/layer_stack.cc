@@ -18,10 +18,10 @@ CodePlace code_of(const Layer& layer) {
 
 }  // namespace
 
-std::uint64_t LayerStack::add(std::string name, Layer& layer) {
+std::uint64_t LayerStack::add(std::string name, Layer& layer, bool internal) {
   const std::lock_guard lock(mutex_);
   members_.push_back(
-      std::make_shared<Member>(Member{++last_id_, std::move(name), &layer, std::nullopt, code_of(layer)}));
+      std::make_shared<Member>(Member{++last_id_, std::move(name), &layer, std::nullopt, code_of(layer), internal}));
   return last_id_;
 }
 

@@ -24,10 +24,11 @@ class LayerStack {
     Layer* layer = nullptr;                  // null: unregistered
     std::optional<std::thread::id> told_by;  // while notify() runs
     CodePlace code;                          // of its virtual functions
+    bool internal = false;                   // the service's own: people are not told of it
   };
   using MemberPointer = std::shared_ptr<Member>;
 
-  std::uint64_t add(std::string name, Layer& layer);
+  std::uint64_t add(std::string name, Layer& layer, bool internal = false);
   // Waits while another thread is telling the layer something.
   void remove(std::uint64_t id);
   // Lowest first; stays as it is while layers come and go.

@@ -15,13 +15,9 @@ constexpr int kPriority = 50;
 class NativeInProgram final : public Module {
  public:
   CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOptions& options) override {
-    if (pid != 0 && pid != ::getpid()) {
-      throw Error(ErrorKind::Failed, fmt::format("component native in a program cannot checkpoint process {}", pid))
-          .advise("Use 'crs checkpoint'");
-    }
     auto* place = dynamic_cast<PictureSink*>(&sink);
     if (place == nullptr) fail(ErrorKind::Failed, "component native needs a crs that takes the picture");
-    return place->picture(options);
+    return place->picture(pid == ::getpid() ? 0 : pid, options);
   }
 
   RestartedProgram restart(const Snapshot& snapshot, const RestartOptions& /*options*/) override {
@@ -43,6 +39,7 @@ class NativeInProgramComponent final : public Component {
     capabilities.pipes = true;
     capabilities.files = true;
     capabilities.dead_sockets = true;
+    capabilities.other_processes = true;
     return capabilities;
   }
   QueryResult query() override {

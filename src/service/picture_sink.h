@@ -7,9 +7,9 @@ namespace crs {
 
 class PictureSink : public SnapshotSink {
  public:
-  // Has the picture taken and committed. Returns twice: with Continue or Term in the process that goes on, with Restart
-  // in a restarted one. Throws if there is no snapshot.
-  virtual CheckpointOutcome picture(const CheckpointOptions& options) = 0;
+  // Has the picture of process `pid` (0: this one) taken and committed. That of this one returns twice: with Continue
+  // or Term in the process that goes on, with Restart in a restarted one. Throws if there is no snapshot.
+  virtual CheckpointOutcome picture(pid_t pid, const CheckpointOptions& options) = 0;
 };
 
 }  // namespace crs

@@ -12,14 +12,18 @@
 #include <atomic>
 #include <cerrno>
 #include <condition_variable>
+#include <cstdlib>
 #include <list>
 #include <mutex>
+#include <sstream>
 #include <thread>
 #include <utility>
 
 #include "base/error.h"
+#include "base/io.h"
 #include "base/signals_blocked.h"
 #include "service/after_fork.h"
+#include "service/layer_stack.h"
 #include "wire/messages.h"
 #include "wire/request_socket.h"
 
@@ -30,6 +34,19 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kMostClients = 32;
 constexpr std::chrono::seconds kLongestRequest{10};  // from the connection to the whole request
+
+// Whether `user` stands for those who have no user id in this user namespace (user_namespaces(7), "Unmapped user and
+// group IDs"). The directory of the socket lets nobody in but this user and whoever may do everything outside.
+bool is_unmapped(uid_t user) {
+  if (user != static_cast<uid_t>(std::atoi(read_file("/proc/sys/kernel/overflowuid", 32).c_str()))) return false;
+  std::istringstream map(read_file("/proc/self/uid_map", 65536));
+  for (std::uint64_t inside = 0, outside = 0, count = 0; map >> inside >> outside >> count;) {
+    if (user >= inside && user - inside < count) return false;
+  }
+  return true;
+}
+
+bool may_ask(uid_t user) { return user == ::geteuid() || user == 0 || is_unmapped(user); }
 
 // A descriptor of the listener's own: the ledger knows it, so that a component may let it die, and a fork closes it.
 class Claimed {
@@ -264,7 +281,7 @@ class RequestListener::Loop : public Layer {
     client->deadline = Clock::now() + kLongestRequest;
     try {
       client->peer = client->connection->peer();
-      if (client->peer.user != ::geteuid() && client->peer.user != 0) {
+      if (!may_ask(client->peer.user)) {
         fail(ErrorKind::Failed, "user {} may not ask for a checkpoint of a program of user {}", client->peer.user,
              ::geteuid());
       }
@@ -403,7 +420,7 @@ class RequestListener::Loop : public Layer {
 
 RequestListener::RequestListener(Service& service, TakenBy taken_by)
     : loop_(std::make_unique<Loop>(service, std::move(taken_by))),
-      registration_(service.register_layer("crs requests", *loop_)) {}
+      registration_(service.stack_, service.stack_->add("crs requests", *loop_, true)) {}
 
 RequestListener::~RequestListener() {
   if (loop_ == nullptr) return;

@@ -11,9 +11,9 @@
 
 namespace crs {
 
-// Is a layer of the service's own, below those that are registered later: its descriptors are claimed in the ledger,
-// closed at RestartPre and reopened at Restart. Requests that were waiting when the picture was taken are dropped in
-// the restarted process. Its threads block all signals. The service must outlive it.
+// Is a layer of the service's own, below those that are registered later and in no list of layers: its descriptors are
+// claimed in the ledger, closed at RestartPre and reopened at Restart. Requests that were waiting when the picture was
+// taken are dropped in the restarted process. Its threads block all signals. The service must outlive it.
 class RequestListener {
  public:
   // Throws where no private directory can be had; the program may go on without requests.

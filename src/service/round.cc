@@ -61,6 +61,7 @@ void FirstFailure::rethrow() const {
 Answer Round::tell(LayerStack::Member& member, State state) {
   const auto begin = Clock::now();
   const auto note_time = [&] {
+    if (member.internal) return;
     const auto spent = std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - begin);
     times_.push_back({member.name, state, static_cast<std::uint64_t>(spent.count())});
   };
@@ -92,7 +93,7 @@ Answer Round::ask(LayerStack::Member& member, Clock::time_point end, const Pause
 void Round::prepare(Clock::time_point end, const Tell& tell, const Pause& pause) {
   for (const auto& member : members_ | std::views::reverse) {
     try {
-      if (tell) tell(member->name);
+      if (tell && !member->internal) tell(member->name);
       prepared_.push_back({member, ask(*member, end, pause) == Answer::Reopen});
     } catch (...) {
       FirstFailure failure;

@@ -130,7 +130,9 @@ LayerRegistration Service::register_layer(std::string name, Layer& layer) {
 std::vector<std::string> Service::layers() const {
   require_own_process();
   std::vector<std::string> names;
-  for (const auto& member : stack_->members()) names.push_back(member->name);
+  for (const auto& member : stack_->members()) {
+    if (!member->internal) names.push_back(member->name);
+  }
   return names;
 }
 
@@ -222,7 +224,14 @@ CheckpointOutcome Service::take_snapshot(SnapshotPlace& place, const ServiceChec
   module_options.exclude = excluded_memory();
   module_options.exclude.insert(module_options.exclude.end(), options.exclude.begin(), options.exclude.end());
   module_options.expendable = ledger_.numbers();
-  return module_.checkpoint(0, place.sink(), module_options);
+  const CheckpointOutcome outcome = module_.checkpoint(0, place.sink(), module_options);
+  // A program that tests its layers may want that of itself; nobody else wants a program ended that cannot come back.
+  const bool is_lost = options.make_place && options.after != AfterCheckpoint::Continue && place.reference().empty();
+  if (is_lost && outcome.state != State::Restart) {
+    throw Error(ErrorKind::Failed, "the program's component stored no snapshot, so the program goes on")
+        .advise("The program's parameter crs chooses the component");
+  }
+  return outcome;
 }
 
 void Service::take_news(const SnapshotPlace& place) {
@@ -303,6 +312,7 @@ Checkpointed Service::checkpoint_in_turn(const ServiceCheckpointOptions& options
   }
   conclude(round, outcome, *place, result);
   if (result.state != State::Restart) report(options, Progress::Stage::Done, result.reference);
+  if (result.state == State::Continue && options.after == AfterCheckpoint::Stop) place->stop_when_finished();
   place->finished(result.layers, {});
   if (result.state == State::Term) place->end_process();
   return result;

@@ -44,6 +44,7 @@ class TakerPlace final : public SnapshotPlace, public PictureSink {
   void prepared(const std::vector<LayerTime>& layers) override { layers_ = layers; }
   SnapshotSink& sink() override { return *this; }
   std::string reference() const override { return complete_ ? location_.reference : ""; }
+  std::string final_location() const override { return complete_ ? location_.final_location : ""; }
   std::optional<RestartNews> news() const override { return news_; }
 
   const std::string& location() const override {
@@ -58,7 +59,8 @@ class TakerPlace final : public SnapshotPlace, public PictureSink {
     complete_ = true;
   }
 
-  CheckpointOutcome picture(const CheckpointOptions& options) override;
+  CheckpointOutcome picture(pid_t pid, const CheckpointOptions& options) override;
+  void stop_when_finished() override { stops_ = !pictured_; }
   void finished(const std::vector<LayerTime>& layers, const std::vector<std::string>& failures) override;
   // Where a taker takes the picture, it does that itself; a component that works in the program cannot before its
   // layers know.
@@ -66,6 +68,8 @@ class TakerPlace final : public SnapshotPlace, public PictureSink {
 
  private:
   void begin() const;
+  wire::Received receive() const;
+  wire::Message checked(wire::Received received) const;
   wire::Message answer() const;
   CheckpointOutcome outcome_of(const wire::Message& message);
 
@@ -79,16 +83,29 @@ class TakerPlace final : public SnapshotPlace, public PictureSink {
   mutable wire::Location location_;
   bool complete_ = false;
   bool ends_ = false;
+  bool stops_ = false;
+  bool pictured_ = false;  // the taker does with the process what is to be done
+  pid_t subject_ = 0;      // of the picture; 0: this process
   std::optional<RestartNews> news_;
 };
 
-wire::Message TakerPlace::answer() const {
-  wire::Received received = connection_->receive();
+wire::Received TakerPlace::receive() const { return connection_->receive(Clock::now() + taken_by_.answer_limit); }
+
+wire::Message TakerPlace::checked(wire::Received received) const {
   if (received.kind == wire::Received::Kind::End) {
     fail(ErrorKind::Failed, "{} ended before the snapshot was complete", connection_->peer_name());
   }
+  if (received.kind == wire::Received::Kind::TimedOut) {
+    connection_->shut();  // so that it commits nothing later on
+    const std::chrono::duration<double> limit = taken_by_.answer_limit;
+    throw Error(ErrorKind::Failed,
+                fmt::format("{} has not answered within {} s", connection_->peer_name(), limit.count()))
+        .advise("The parameter crs_snapshot_limit sets the time limit");
+  }
   return std::move(received.message);
 }
+
+wire::Message TakerPlace::answer() const { return checked(receive()); }
 
 void TakerPlace::begin() const {
   if (connection_ != nullptr) return;
@@ -98,7 +115,8 @@ void TakerPlace::begin() const {
                                                  .component_version = taken_by_.component_version,
                                                  .interface_version = taken_by_.interface_version,
                                                  .job = job_,
-                                                 .layers = layers_}));
+                                                 .layers = layers_,
+                                                 .pid = subject_}));
   location_ = wire::expect<wire::Location>(answer());
 }
 
@@ -113,7 +131,9 @@ CheckpointOutcome TakerPlace::outcome_of(const wire::Message& message) {
   return {outcome.state, outcome.pause_nanoseconds};
 }
 
-CheckpointOutcome TakerPlace::picture(const CheckpointOptions& options) {
+CheckpointOutcome TakerPlace::picture(pid_t pid, const CheckpointOptions& options) {
+  subject_ = pid;
+  pictured_ = true;
   begin();
   const ProcessMark before(connection_->number());
   connection_->send(wire::to_message(wire::Picture{.after = options.after,
@@ -121,13 +141,17 @@ CheckpointOutcome TakerPlace::picture(const CheckpointOptions& options) {
                                                    .exclude = options.exclude,
                                                    .expendable = options.expendable,
                                                    .channel = connection_->number()}));
-  // The picture shows this thread in the call to read(2) that waits for the answer. In a restarted process it goes on
+  const auto is_restarted = [&] { return pid == 0 && !(ProcessMark(connection_->number()) == before); };
+  // The picture shows this thread in the call to poll(2) that waits for the answer. In a restarted process it goes on
   // with that call, on what was put at the number.
   wire::Message message;
   try {
-    message = answer();
+    wire::Received received = receive();
+    // By the clock of another boot the limit may have passed long ago.
+    if (received.kind == wire::Received::Kind::TimedOut && is_restarted()) received = receive();
+    message = checked(std::move(received));
   } catch (const Error&) {
-    if (ProcessMark(connection_->number()) == before) throw;
+    if (!is_restarted()) throw;
     // Restarted by one who has nothing to say.
     complete_ = true;
     return {State::Restart, 0};
@@ -138,11 +162,14 @@ CheckpointOutcome TakerPlace::picture(const CheckpointOptions& options) {
 }
 
 void TakerPlace::finished(const std::vector<LayerTime>& layers, const std::vector<std::string>& failures) {
-  if (connection_ == nullptr) return;
+  if (connection_ == nullptr) {
+    if (stops_) ::kill(::getpid(), SIGSTOP);
+    return;
+  }
   try {
-    connection_->send(wire::to_message(wire::Layers{layers, failures}));
-    // Who took the snapshot ends this process now.
-    if (ends_) static_cast<void>(connection_->receive(Clock::now() + kLongestEnd));
+    connection_->send(wire::to_message(wire::Layers{layers, failures, stops_}));
+    // Who took the snapshot ends or stops this process now.
+    if (ends_ || stops_) static_cast<void>(connection_->receive(Clock::now() + kLongestEnd));
   } catch (const Error&) {
     // Nobody wants to know. The snapshot is complete, or the program runs again, all the same.
   }

@@ -1,6 +1,7 @@
 // A snapshot of this program that another process takes or commits: the taker, at the other end of a connection.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -15,6 +16,8 @@ struct TakenBy {
   std::string component;
   std::string component_version;
   InterfaceVersion interface_version;
+  // How long a taker may need for any of its answers: then it is given up, and the program goes on without a snapshot.
+  std::chrono::nanoseconds answer_limit = std::chrono::hours(1);
 };
 
 // Gives the connection to the taker; called when a component first needs it, so that one that stores nothing starts

@@ -69,22 +69,22 @@ void Disk::rename_over(int directory, const std::string& from, const std::string
   }
 }
 
-void replace_file(Disk& disk, int directory, const std::string& name, std::string_view content,
-                  const std::string& path) {
+void replace_file(Disk& disk, int directory, const std::string& name, std::string_view content, const std::string& path,
+                  Durability durability) {
   const std::string fresh = name + ".new";
   const std::string fresh_path = path + "/" + fresh;
-  const FileDescriptor file(
-      ::openat(directory, fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));
+  FileDescriptor file(::openat(directory, fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!file) throw disk_error(fmt::format("cannot create {}", fresh_path), errno);
   try {
     disk.write(file.get(), fresh_path, content);
-    disk.sync(file.get(), fresh_path);
+    if (durability == Durability::Durable) disk.sync(file.get(), fresh_path);
+    file.reset();  // a network file system shows others what was written when it is closed
     disk.rename_over(directory, fresh, name, path);
   } catch (const Error&) {
     ::unlinkat(directory, fresh.c_str(), 0);
     throw;
   }
-  disk.sync(directory, path);
+  if (durability == Durability::Durable) disk.sync(directory, path);
 }
 
 }  // namespace crs

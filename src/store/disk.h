@@ -31,9 +31,14 @@ void advise_about_space(Error& error);
 // The Error for a failed write to the store, with the advice that fits: where a disk is full, over quota or read-only.
 Error disk_error(std::string_view what, int error_number);
 
-// Puts `content` in place of the file `name`, mode 0600, durably and in one step. One caller at a time for a name: a
-// file "NAME.new" lies beside it meanwhile.
-void replace_file(Disk& disk, int directory, const std::string& name, std::string_view content,
-                  const std::string& path);
+enum class Durability {
+  Durable,     // it is on disk when the call returns
+  UntilReboot  // what is of no use after a crash of the machine need not wait for the disk
+};
+
+// Puts `content` in place of the file `name`, mode 0600, in one step. One caller at a time for a name: a file
+// "NAME.new" lies beside it meanwhile.
+void replace_file(Disk& disk, int directory, const std::string& name, std::string_view content, const std::string& path,
+                  Durability durability = Durability::Durable);
 
 }  // namespace crs

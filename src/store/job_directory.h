@@ -7,6 +7,7 @@
 //   sequence             the highest sequence number ever given to a snapshot (sequence.new: while it is replaced)
 //   running, running.lock   who runs the job now (running_jobs.h)
 //   remembered           what a component wants to know of the running program at its next checkpoint
+//   remembered.loading     locked while the memory of a lazily restarted program is still coming
 //   layers-N, layers.lock   what the program's layers needed after the commit of JOB@N (layer_times.h)
 //   set-aside/           what restarts took out of the user's files (set_aside.h)
 //

@@ -130,6 +130,9 @@ void check_content(const store::Manifest& manifest, std::uint64_t version, const
   checker.require(manifest.sequence() != 0, "it has no sequence number");
   checker.require(!manifest.has_parent_sequence() || manifest.parent_sequence() < manifest.sequence(),
                   "its parent {} is not older than itself", manifest.parent_sequence());
+  for (const std::uint64_t sequence : manifest.same_as_sequences())
+    checker.require(sequence != 0 && sequence < manifest.sequence(), "it is the same as {}, which is not older",
+                    sequence);
   checker.require(!manifest.component().name().empty(), "it names no component");
   for (const store::RangeRecord& range : manifest.excluded())
     checker.require(range.start() < range.end(), "it leaves out an impossible range of memory");

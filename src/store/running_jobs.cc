@@ -147,7 +147,9 @@ void RunningJobs::announce(const std::string& job, pid_t pid) {
     const FileLock lock = lock_record(directory);
     const std::optional<store::RunningRecord> present = read_record(directory);
     if (present && present->pid() != pid && standing_of(*present) == Standing::Runs) refuse_name(job, present->pid());
-    replace_file(store_.disk(), directory.descriptor(), kRunningName, record.SerializeAsString(), directory.path());
+    // It names a process of this boot.
+    replace_file(store_.disk(), directory.descriptor(), kRunningName, record.SerializeAsString(), directory.path(),
+                 Durability::UntilReboot);
   });
 }
 

@@ -59,6 +59,7 @@ void describe_program(store::Manifest& manifest, const SnapshotContents& content
   store::ProgramRecord& program = *manifest.mutable_program();
   program.set_pid(contents.pid);
   program.set_threads(contents.threads);
+  program.set_processes(contents.processes);
   program.set_executable(contents.executable);
   for (const std::string& argument : contents.command_line) program.add_command_line(argument);
   program.set_working_directory(contents.working_directory);
@@ -119,6 +120,16 @@ void SnapshotWriter::set_layers(const std::vector<LayerTime>& layers) {
   for (auto record = highest_first.rbegin(); record != highest_first.rend(); ++record) {
     *manifest_.add_layers() = *record;
   }
+}
+
+void SnapshotWriter::take_over(const store::Manifest& earlier) {
+  manifest_.set_taken_at(earlier.taken_at());
+  manifest_.set_host(earlier.host());
+  manifest_.set_kernel(earlier.kernel());
+  manifest_.set_user_id(earlier.user_id());
+  *manifest_.mutable_layers() = earlier.layers();
+  *manifest_.mutable_same_as_sequences() = earlier.same_as_sequences();
+  manifest_.add_same_as_sequences(earlier.sequence());
 }
 
 std::string SnapshotWriter::final_location() const {

@@ -46,6 +46,10 @@ class SnapshotWriter : public SnapshotSink {
   // The layers of the program that got ready, highest first, for the manifest. One may stand there several times.
   void set_layers(const std::vector<LayerTime>& layers);
 
+  // The content is that of `earlier`, a snapshot of the same job, written anew: when and where it was taken, and which
+  // layers took part, is said again.
+  void take_over(const store::Manifest& earlier);
+
   // JOB@SEQ, the name after the commit.
   const Reference& reference() const { return reference_; }
   // Where the snapshot is after the commit.

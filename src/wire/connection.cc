@@ -56,6 +56,13 @@ Peer Connection::peer() const {
   return {credentials.pid, credentials.uid};
 }
 
+void Connection::shut() noexcept { ::shutdown(socket_.get(), SHUT_RDWR); }
+
+bool Connection::has_ended() const noexcept {
+  pollfd entry{.fd = socket_.get(), .events = POLLRDHUP, .revents = 0};
+  return ::poll(&entry, 1, 0) > 0;
+}
+
 void Connection::send(const Message& message) {
   std::string bytes = encode(message);
   bytes.insert(0, length_of(bytes.size()));

@@ -39,6 +39,10 @@ class Connection {
   int number() const noexcept { return socket_.get(); }
   const std::string& peer_name() const noexcept { return peer_; }
   void close() noexcept { socket_.reset(); }
+  // Both ends read end of file from here on, though the number stays open.
+  void shut() noexcept;
+  // Whether the peer has closed its end, or either has been shut, whatever may still lie there to be read.
+  bool has_ended() const noexcept;
   // The number is the caller's from now on.
   int release() noexcept { return socket_.release(); }
   Peer peer() const;
@@ -46,9 +50,8 @@ class Connection {
   // Throws an Error if the peer has gone, or takes nothing for ten seconds. No SIGPIPE.
   void send(const Message& message);
 
-  // Waits for the next message; without `until` as long as it takes, in a plain read(2) (which a restart finds the
-  // thread in, and which the kernel then makes again). What has come of a message that is not complete in time is kept
-  // for the next call. Throws for what is no message, and for an end in the middle of one.
+  // Waits for the next message; without `until` as long as it takes. What has come of a message that is not complete in
+  // time is kept for the next call. Throws for what is no message, and for an end in the middle of one.
   Received receive(std::optional<Time> until = std::nullopt);
 
   // Two ends of a new socket, both closed on exec.

@@ -163,6 +163,7 @@ Message to_message(const Begin& value) {
                           {"patch", static_cast<unsigned>(value.interface_version.patch)}};
   message["job"] = value.job;
   message["layers"] = list_of(value.layers);
+  message["pid"] = static_cast<std::uint64_t>(value.pid);
   return message;
 }
 
@@ -175,20 +176,24 @@ Begin from<Begin>(const Message& message) {
           .interface_version = {interface.number<int>("major"), interface.number<int>("minor"),
                                 interface.number<int>("patch")},
           .job = fields.text("job"),
-          .layers = read_times(fields, "layers")};
+          .layers = read_times(fields, "layers"),
+          .pid = fields.number<pid_t>("pid")};
 }
 
 Message to_message(const Location& value) {
   Message message = start(Location::kType);
   message["location"] = value.location;
   message["reference"] = value.reference;
+  message["final_location"] = value.final_location;
   return message;
 }
 
 template <>
 Location from<Location>(const Message& message) {
   const Fields fields = fields_of(message, Location::kType);
-  return {.location = fields.text("location"), .reference = fields.text("reference")};
+  return {.location = fields.text("location"),
+          .reference = fields.text("reference"),
+          .final_location = fields.text("final_location")};
 }
 
 Message to_message(const Commit& value) {
@@ -286,13 +291,16 @@ Message to_message(const Layers& value) {
   Message message = start(Layers::kType);
   message["times"] = list_of(value.times);
   message["failures"] = value.failures;
+  message["stop"] = value.stop ? 1U : 0U;
   return message;
 }
 
 template <>
 Layers from<Layers>(const Message& message) {
   const Fields fields = fields_of(message, Layers::kType);
-  return {.times = read_times(fields, "times"), .failures = fields.texts("failures")};
+  return {.times = read_times(fields, "times"),
+          .failures = fields.texts("failures"),
+          .stop = fields.number<unsigned>("stop") != 0};
 }
 
 Message to_message(const Restarted& value) {
@@ -317,12 +325,16 @@ Restarted from<Restarted>(const Message& message) {
 Message to_message(const RestartDone& value) {
   Message message = start(RestartDone::kType);
   message["pid"] = static_cast<std::uint64_t>(value.pid);
+  message["reference"] = value.reference;
+  message["component"] = value.component;
   return message;
 }
 
 template <>
 RestartDone from<RestartDone>(const Message& message) {
-  return {.pid = fields_of(message, RestartDone::kType).number<pid_t>("pid")};
+  const Fields fields = fields_of(message, RestartDone::kType);
+  return {
+      .pid = fields.number<pid_t>("pid"), .reference = fields.text("reference"), .component = fields.text("component")};
 }
 
 Message to_message(const Request& value) {

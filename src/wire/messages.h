@@ -32,6 +32,7 @@ struct Begin {
   // The job's name where the program knows it from its restart; "" otherwise.
   std::string job;
   std::vector<LayerTime> layers;  // so far
+  pid_t pid = 0;                  // whose picture it is to be: 0, the program's own, or another process's
 };
 
 // Where its files go, and what it will be called.
@@ -39,6 +40,7 @@ struct Location {
   static constexpr const char* kType = "location";
   std::string location;
   std::string reference;
+  std::string final_location;  // when it is complete
 };
 
 struct Commit {
@@ -74,6 +76,8 @@ struct Layers {
   static constexpr const char* kType = "layers";
   std::vector<LayerTime> times;  // of the whole round
   std::vector<std::string> failures;
+  // The program's component works inside it and cannot leave it stopped: that is up to the taker, and comes now.
+  bool stop = false;
 };
 
 struct Restarted {
@@ -85,6 +89,8 @@ struct Restarted {
 struct RestartDone {
   static constexpr const char* kType = "restart done";
   pid_t pid = 0;  // the program's; 0: it was only checked whether it can be restarted
+  std::string reference;
+  std::string component;
 };
 
 struct Request {

@@ -13,7 +13,11 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
+#include <filesystem>
 #include <memory>
+#include <set>
+#include <sstream>
+#include <string_view>
 
 #include "base/error.h"
 #include "base/io.h"
@@ -104,6 +108,30 @@ std::vector<pid_t> ids_of(pid_t pid) {
   return ids;
 }
 
+// The inodes of the sockets that the process has open.
+std::set<std::uint64_t> open_sockets(pid_t pid) {
+  std::set<std::uint64_t> inodes;
+  std::error_code gone;
+  std::filesystem::directory_iterator descriptors(fmt::format("/proc/{}/fd", pid), gone);
+  for (; !gone && descriptors != std::filesystem::directory_iterator(); descriptors.increment(gone)) {
+    constexpr std::string_view kSocket = "socket:[";
+    std::error_code closed;
+    const std::string target = std::filesystem::read_symlink(descriptors->path(), closed).string();
+    std::uint64_t inode = 0;
+    if (target.rfind(kSocket, 0) != 0) continue;
+    std::from_chars(target.data() + kSocket.size(), target.data() + target.size(), inode);
+    inodes.insert(inode);
+  }
+  return inodes;
+}
+
+// A name of random_name(), in the directory that address_of() names.
+bool is_request_socket(const std::string& path, const std::vector<pid_t>& ids) {
+  const std::size_t slash = path.rfind('/');
+  return path.rfind("/proc/self/fd/", 0) == 0 && slash != std::string::npos &&
+         std::find(ids.begin(), ids.end(), pid_in(path.substr(slash + 1))) != ids.end();
+}
+
 bool is_own_directory(const std::string& path, uid_t user) {
   struct stat status{};
   return ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode) && status.st_uid == user;
@@ -182,6 +210,23 @@ std::optional<Connection> connect_to_service(pid_t pid, uid_t user, const std::v
     }
   }
   return std::nullopt;
+}
+
+// The columns of proc_net(5), net/unix: number, references, protocol, flags, type, state, inode, path.
+bool listens_for_requests(pid_t pid) {
+  const std::vector<pid_t> ids = ids_of(pid);
+  const std::set<std::uint64_t> open = open_sockets(pid);
+  if (open.empty()) return false;
+  std::istringstream table(read_file(fmt::format("/proc/{}/net/unix", pid), std::size_t{1} << 26));
+  for (std::string line; std::getline(table, line);) {
+    std::istringstream fields(line);
+    std::string skipped;
+    std::uint64_t inode = 0;
+    std::string path;
+    for (int column = 0; column < 6; ++column) fields >> skipped;
+    if (fields >> inode >> path && open.count(inode) != 0 && is_request_socket(path, ids)) return true;
+  }
+  return false;
 }
 
 }  // namespace crs::wire

@@ -38,4 +38,8 @@ Listening listen_for_requests(const std::string& runtime_directory);
 std::optional<Connection> connect_to_service(pid_t pid, uid_t user, const std::vector<std::string>& directories,
                                              const std::function<void(const std::string&)>& note);
 
+// Whether the process listens in the manner of listen_for_requests(), wherever that is; false also if it cannot be
+// seen.
+bool listens_for_requests(pid_t pid);
+
 }  // namespace crs::wire

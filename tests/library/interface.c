@@ -170,11 +170,11 @@ static void module(const struct crs_init_options* options) {
   memset(&snapshot, 0, sizeof snapshot);
   memset(&plan, 0, sizeof plan);
   CHECK(crs_module_select(options, &module) == CRS_OK && strcmp(crs_module_name(module), "none") == 0);
-  CHECK(crs_module_checkpoint(module, 0, &snapshot, CRS_AFTER_CONTINUE, &state) == CRS_USAGE);
+  CHECK(crs_module_checkpoint(module, 0, &snapshot, NULL, &state) == CRS_USAGE);
   snapshot.size = sizeof snapshot;
-  CHECK(crs_module_checkpoint(module, 0, &snapshot, CRS_AFTER_CONTINUE, &state) == CRS_OK);
+  CHECK(crs_module_checkpoint(module, 0, &snapshot, NULL, &state) == CRS_OK);
   CHECK(state == CRS_STATE_CONTINUE && strcmp(snapshot.component, "none") == 0 && snapshot.cold_start == 0);
-  CHECK(crs_module_checkpoint(module, getppid(), &snapshot, CRS_AFTER_CONTINUE, &state) == CRS_FAILED);
+  CHECK(crs_module_checkpoint(module, getppid(), &snapshot, NULL, &state) == CRS_FAILED);
   CHECK(crs_module_disable_checkpoint(module) == CRS_OK && crs_module_enable_checkpoint(module) == CRS_OK);
   CHECK(crs_module_register_thread(module) == CRS_OK);
   crs_snapshot_clear(&snapshot);

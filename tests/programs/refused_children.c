@@ -1,4 +1,5 @@
-// A program with children: the message says so, and names them (bad_input_test.py compares the ids).
+// A program with children that is to be taken alone: the message says so, and names them.
+// subject: checkpoint-options --single
 // subject: refused child
 #include <signal.h>
 #include <sys/wait.h>

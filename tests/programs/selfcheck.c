@@ -10,6 +10,8 @@
 //
 // SUBJECT_IDS=new: the ids are others after each restart.
 //
+// SUBJECT_MEMORY=N: N MiB of memory, of which some pages are rewritten all the time and others checked.
+//
 // SUBJECT_INTERRUPTIONS=N: so many timed waits may answer EINTR, as where a checkpointer was killed (docs/limits.md).
 //
 // subject: also-static
@@ -317,6 +319,53 @@ static void* work(void* argument) {
   return result;
 }
 
+// --- Memory ---
+
+enum { kPageWords = 512, kWrites = 8, kChecks = 32 };
+
+static uint64_t* memory;   // pages of one number each
+static uint64_t* written;  // which
+static size_t memory_pages;
+
+static void fill_page(size_t page, uint64_t number) {
+  for (size_t i = 0; i < kPageWords; i++) memory[page * kPageWords + i] = number;
+  written[page] = number;
+}
+
+static void check_page(size_t page) {
+  for (size_t i = 0; i < kPageWords; i++) {
+    SUBJECT_CHECK(memory[page * kPageWords + i] == written[page], "word %zu of page %zu is %lx instead of %lx", i, page,
+                  (unsigned long)memory[page * kPageWords + i], (unsigned long)written[page]);
+  }
+}
+
+static void prepare_memory(void) {
+  const char* const wanted = getenv("SUBJECT_MEMORY");
+  memory_pages = wanted != NULL ? strtoul(wanted, NULL, 10) << 20 >> 12 : 0;
+  if (memory_pages == 0) return;
+  memory = mmap(NULL, memory_pages << 12, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  written = calloc(memory_pages, sizeof *written);
+  SUBJECT_NEED(memory != MAP_FAILED && written != NULL);
+  for (size_t page = 0; page < memory_pages; page++) fill_page(page, page + 1);
+}
+
+static void use_memory(void) {
+  static uint64_t random = 1;
+  for (int i = 0; i < kWrites + kChecks && memory_pages > 0; i++) {
+    random = random * 6364136223846793005 + 1442695040888963407;
+    const size_t page = (random >> 33) % memory_pages;
+    if (i < kWrites) {
+      fill_page(page, random);
+    } else {
+      check_page(page);
+    }
+  }
+}
+
+static void check_memory(void) {
+  for (size_t page = 0; page < memory_pages; page++) check_page(page);
+}
+
 static void tell_progress(int count) {
   const char* path = getenv("SUBJECT_PROGRESS");
   if (path == NULL) return;
@@ -344,6 +393,7 @@ int main(void) {
   SUBJECT_NEED(group_count >= 1 && group_count <= kLargestGroups);
   ids_change = getenv("SUBJECT_IDS") != NULL && strcmp(getenv("SUBJECT_IDS"), "new") == 0;
   const int count = group_count * kKinds;
+  prepare_memory();
   set_signals();
   pthread_t threads[kLargestGroups * kKinds];
   for (int i = 0; i < count; i++) {
@@ -363,8 +413,10 @@ int main(void) {
   subject_announce();
   for (long before = alarms; !subject_may_go(); before = alarms) {
     subject_sleep_ms(4);
+    use_memory();
     progress[count] += alarms != before;
   }
+  check_memory();
   stop = 1;
   for (int i = 0; i < group_count; i++) {
     groups[i].turn += 2;

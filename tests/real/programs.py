@@ -27,6 +27,8 @@ class Program:
 
 PROGRAMS = [
     Program("python", ["/usr/bin/python3", "threads.py", "2500"], ["thread-*.log", "result.txt"], ["thread-*.log"], 7, ["threads.py"]),
+    Program("asyncio", ["/usr/bin/python3", "asyncio_clients.py", "2000"], ["client-*.log", "result.txt"], ["client-*.log"], 19,
+            ["asyncio_clients.py"]),
     Program("perl", ["perl", "words.pl", "400"], ["rounds.log", "result.txt"], ["rounds.log"], 3, ["words.pl"]),
     Program("gawk", ["gawk", "-f", "summary.awk", "{data}"], ["progress.log"], ["progress.log"], 5, ["summary.awk"], data=40 * MEBIBYTE),
     Program("gzip", ["gzip", "-1", "-c", "{data}"], [], ["stdout.txt"], data=200 * MEBIBYTE),
@@ -36,6 +38,12 @@ PROGRAMS = [
     Program("lua", ["lua5.4", "tables.lua", "250"], ["steps.log", "result.txt"], ["steps.log"], 9, ["tables.lua"]),
     Program("static_c", ["{compiled}/grid", "400"], ["steps.log", "result.bin"], ["steps.log"], 11),
     Program("go", ["{compiled}/pipeline", "1500"], ["steps.log", "result.txt"], ["steps.log"], 13),
+    # Trees of processes; both make temporary files, which must be as they were.
+    Program("sort_and_gzip", ["sh", "-c", "sort -S 4M -T . {data} | gzip -n -1 -c > sorted.gz; echo $? > result.txt"],
+            ["sorted.gz", "result.txt"], ["sort??????", "sorted.gz"], data=48 * MEBIBYTE, fractions=(0.3, 0.5, 0.7),
+            ends_with_checkpoint=True),
+    Program("make", ["make", "-s", "-j2", "-f", "units.mk"], ["result.txt"], ["*.o"], 0, ["units.mk", "unit.c"],
+            ends_with_checkpoint=True),
     Program("cpp_64_threads", ["{compiled}/many_threads", "5000"], ["thread-*.log", "result.txt"], ["thread-*.log"], 17),
 ]
 

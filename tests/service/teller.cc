@@ -10,8 +10,11 @@
 //   news             what the last restart said
 //   variable NAME    its value as the service has it
 //   thread           one more, which waits for ever
+//   subreaper        orphans come to this program from here on
+//   children         whether there are any, or have been
 //   exit N
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -79,6 +82,8 @@ class Teller {
     if (word == "kill") return checkpoint(crs::AfterCheckpoint::Kill);
     if (word == "news") return news();
     if (word == "variable") return variable(take(words));
+    if (word == "subreaper") return static_cast<void>(::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0));
+    if (word == "children") return children();
     if (word == "thread") return std::thread([] { ::pause(); }).detach();
     if (word == "exit") {
       listener_.reset();
@@ -140,6 +145,13 @@ class Teller {
     int status = 0;
     ::waitpid(child, &status, 0);
     tell("child ended with " + std::to_string(status));
+  }
+
+  static void children() {
+    int is_subreaper = 0;
+    ::prctl(PR_GET_CHILD_SUBREAPER, &is_subreaper, 0, 0, 0);
+    const bool has_none = ::waitpid(-1, nullptr, WNOHANG | __WALL) < 0;
+    tell(std::string(has_none ? "no children" : "children") + (is_subreaper != 0 ? ", a subreaper" : ""));
   }
 
   void checkpoint(crs::AfterCheckpoint after) {

@@ -106,7 +106,7 @@ def under_a_debugger(workspace, options):
 def with_children(workspace, options):
     subject = Subject(workspace, options.subjects, "refused_children")
     children = children_of(subject.pid)
-    refused(workspace, "checkpoint", str(subject.pid), expect=1, names=[f"process {subject.pid}", f"{children[0]} (refused_childr", "child"])
+    refused(workspace, "checkpoint", "--single", str(subject.pid), expect=1, names=[f"process {subject.pid}", f"{children[0]} (refused_childr", "child"])
     check(all(map(is_alive, children)), "the child is gone")
     subject.check_untouched()
     subject.finish()

@@ -14,7 +14,7 @@ from terminals import SMALL_SHELL
 
 # Any user may execute this one.
 PYTHON = "/usr/bin/python3"
-VERBS = ["run", "checkpoint", "restart", "list", "show", "verify", "remove", "components", "params", "check"]
+VERBS = ["run", "checkpoint", "restart", "list", "show", "verify", "remove", "prune", "components", "params", "check"]
 
 # What a program can see of how it was started, but for its process ids.
 SELF_PORTRAIT = r"""
@@ -35,7 +35,7 @@ json.dump([sys.argv, fields, descriptors, sorted(map(str, environment.items())),
 
 def usage_errors(workspace):
     for arguments in (["nonsense"], ["--nonsense"], ["run"], ["run", "--nonsense", "true"], ["checkpoint"], ["restart"], ["show"],
-                      ["restart", "--ids", "odd", "x"], ["checkpoint", "--stop", "--kill", "x"], ["show", "a/b"], ["remove"],
+                      ["restart", "--ids", "odd", "x"], ["checkpoint", "--stop", "--kill", "x"], ["show", "a b"], ["remove"],
                       ["list", "a", "b"], ["run", "--name", "4711", "true"], ["--param", "crs_nonsense=1", "list"]):
         result = workspace.crs(*arguments, expect=2)
         check(result.stderr.startswith("crs: cannot ") and result.stderr.count("\n") == 1, f"not one line: {result}")
@@ -121,7 +121,7 @@ seen = []
 signal.signal(signal.SIGUSR1, lambda number, frame: (os.write(1, b"usr1\n")))
 signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(33))
 os.write(1, b"up\n")
-while True: signal.pause()
+while True: signal.sigtimedwait([], 0.1)
 """
     output = workspace.work / "forward.txt"
     runner, pid = workspace.start_by_crs("forward", [PYTHON, "-c", program], stdout=open(output, "ab"))
@@ -154,7 +154,7 @@ def run_on_a_terminal(workspace):
 import os, signal
 signal.signal(signal.SIGINT, lambda number, frame: os.write(1, b"int\n"))
 os.write(1, b"up\n")
-while True: signal.pause()
+while True: signal.sigtimedwait([], 0.1)
 """
     terminal, other_end = pty.openpty()
     command = [workspace.crs_path, "run", "--name", "terminal", "--", PYTHON, "-c", program]

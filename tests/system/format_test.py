@@ -90,7 +90,7 @@ def descriptors_are_right(snapshot, said):
     lost = snapshot.description(said["lost"])["content_file"]
     check(lost["position"] == (3 << 20) + 3, f"the unlinked file stands at {lost['position']}")
     check(snapshot.content(lost["object"]) == b"begin" + bytes((3 << 20) - 5) + b"end", "the unlinked file's content differs")
-    pipes = snapshot.process["descriptors"]["pipes"]
+    pipes = snapshot.tree["descriptors"]["pipes"]
     pieces = [pipes[snapshot.description(number)["pipe_end"]["pipe"]]["pieces"] for number in said["pipe"]]
     check(pieces == [[{"data": b"in the pipe", "packet": 0}]] * 2, f"the pipe holds {pieces}")
 

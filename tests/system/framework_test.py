@@ -88,7 +88,7 @@ def selection(workspace):
     check(workspace.snapshots() == [] and state_of(sleeper.pid) == "S", "")
     # What a snapshot was written by is what restarts it, whatever is selected. The engine tells of its passes if it is asked to.
     result = workspace.crs("checkpoint", str(sleeper.pid), "--name", "sleeper", "--kill", "--param", "crs_native_verbose=1")
-    for name in ("look", "freeze", "capture, threads", "pages"):
+    for name in ("look", "freeze", "capture, processes", "pages"):
         check(f"crs: native: checkpoint: {name}: " in result.stderr, f"{result}")
     result = workspace.crs("restart", "--detach", "--param", "crs=none", "--param", "crs_base_verbose=1", "sleeper")
     pid = int(result.stdout)
@@ -119,11 +119,11 @@ def broken_components(workspace, options):
     (directory / "libz.so").chmod(0o755)
     found = components_as_json(workspace, env=environment)
     reasons = {name: entry["reason"] for name, entry in found.items() if not entry["usable"]}
-    for name, words in (("old_interface", ["1.4.2", "2.1.0"]), ("unresolved", ["a_function_that_nobody_has"]), ("throwing", ["query failed"]),
+    for name, words in (("old_interface", ["1.4.2", "2.3.0"]), ("unresolved", ["a_function_that_nobody_has"]), ("throwing", ["query failed"]),
                         ("nameless", ["no name was given"]), ("unmakeable", ["no licence was found"]), ("garbage_1", ["cannot be loaded"]),
                         ("empty", ["cannot be loaded"]), ("dangling", ["cannot be loaded"]), ("folder", ["cannot be loaded"]), ("libz", ["no component"])):
         check(name in reasons and all(word in reasons[name] for word in words), f"{name}: {reasons.get(name)}")
-    check(set(found) == {*reasons, "native", "none", "diary"}, f"{set(found)}")
+    check(set(found) == {*reasons, "native", "none", "self", "diary"}, f"{set(found)}")
     check(found["diary"]["usable"] and found["diary"]["priority"] == 7 and found["diary"]["version"] == "0.9" and found["native"]["selected"], f"{found['diary']}")
     check("old_interface" in workspace.crs("components", env=environment).stdout, "")
     result = workspace.crs("run", "--component", "unresolved", "true", env=environment, expect=1)
@@ -140,7 +140,7 @@ def broken_components(workspace, options):
 
 
 BROKEN_IN_C = {
-    "c_other_version": ["3.1.0", "2.1.0"],
+    "c_other_version": ["3.3.0", "2.3.0"],
     "c_short": ["says that it has 40 bytes"],
     "c_boastful": ["bytes; there are"],
     "c_no_name": ["its name is a null pointer"],
@@ -169,7 +169,7 @@ def broken_components_in_c(workspace, options):
     for name, words in BROKEN_IN_C.items():
         reason = found.get(name, {}).get("reason", "")
         check(not found.get(name, {}).get("usable", True) and all(word in reason for word in words), f"{name}: {found.get(name)}")
-    check(set(found) == {*BROKEN_IN_C, "native", "none"} and result.stderr == "", f"{result}")
+    check(set(found) == {*BROKEN_IN_C, "native", "none", "self"} and result.stderr == "", f"{result}")
     check(found["native"]["selected"], "a broken component got in the way of another one")
     # Usable, but without anything that it could do.
     shutil.copy(pathlib.Path(options.build) / "components" / "c_no_operations" / "c_no_operations.so", directory / "broken.so")
@@ -201,7 +201,7 @@ def operations(workspace, options):
     result = workspace.crs("checkpoint", "--param", "crs_diary_priority=60", "--name", "note", str(pid), **keywords)
     check(result.stdout == "note@1\n" and "only a note was kept" in result.stderr, f"{result}")
     check(written() == ["init", f"checkpoint {pid}", "finalize"], "checkpoint")
-    check(workspace.crs("show", "--json", "note").json()["component"] == {"name": "diary", "version": "0.9", "interface_version": "2.1.0"}, "")
+    check(workspace.crs("show", "--json", "note").json()["component"] == {"name": "diary", "version": "0.9", "interface_version": "2.3.0"}, "")
     check(workspace.crs("verify", "--json", "note").json()["sound"], "")
     # Its errors, across the boundary of the object, keep their kind and advice.
     error = workspace.crs("checkpoint", "--component", "diary", "--name", "note", "--leave-out", "fd=5", "--json", str(pid), expect=1, **keywords).json()["error"]

@@ -331,9 +331,21 @@ class Workspace:
         return ["--ids", self.ids] if self.ids else []
 
     def kill(self, pid, number=signal.SIGKILL):
-        """Sends SIGKILL to one process and waits until everything that ends with it is gone."""
-        os.kill(pid, number)
+        """Sends SIGKILL to a program, all of its processes, and waits until everything that ends with it is gone."""
+        for process in self.tree_of(pid):
+            try:
+                os.kill(process, number)
+            except ProcessLookupError:  # its init has ended
+                pass
         self.wait_gone(pid)
+
+    @staticmethod
+    def tree_of(pid):
+        """The process, its descendants, and the orphans of them that its crs has adopted."""
+        match = re.search(r"^PPid:\t(\d+)", read_text(f"/proc/{pid}/status"), re.MULTILINE)
+        parent = int(match[1]) if match else 0
+        adopted = read_text(f"/proc/{parent}/comm").strip() in ("crs-run", "crs-init")
+        return [pid, *descendants_of(pid)] + [p for p in descendants_of(parent) if adopted and p != pid]
 
     def wait_gone(self, pid=None, limit=STEP_LIMIT):
         """Waits until no process is left below this one; returns the exit statuses of those that were waited for."""

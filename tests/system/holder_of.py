@@ -5,7 +5,9 @@ import ctypes
 import errno
 import fcntl
 import os
+import pathlib
 import socket
+import struct
 import sys
 import tempfile
 import time
@@ -30,11 +32,26 @@ def call(number, *arguments):
     return result
 
 
-def listening(family, kind, address):
-    made = socket.socket(family, kind)
-    made.bind(address)
-    if kind == socket.SOCK_STREAM:
-        made.listen(1)
+def late_connection():
+    made = socket.socket(socket.AF_UNIX)
+    made.bind(f"\0crs-{os.getpid()}")
+    made.listen(1)
+    client = socket.socket(socket.AF_UNIX)
+    client.connect(made.getsockname())
+    client.close()
+    return made.detach()
+
+
+def inotify_events():
+    made = libc.inotify_init1(0)
+    libc.inotify_add_watch(made, b".", 0x100)  # IN_CREATE
+    pathlib.Path(f"created-{os.getpid()}").touch()
+    return made
+
+
+def netlink_messages():
+    made = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
+    made.send(struct.pack("=IHHIIBxxx", 20, 18, 0x301, 1, 0, 0))  # RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP
     return made.detach()
 
 
@@ -75,25 +92,37 @@ def user_fault_descriptor():
     return call(323, os.O_CLOEXEC | 1)  # UFFD_USER_MODE_ONLY
 
 
+def terminal_master():
+    made = os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY)
+    fcntl.ioctl(made, 0x40045431, struct.pack("i", 0))  # TIOCSPTLCK: others may open the terminal
+    return made
+
+
+def terminal_output():
+    master, terminal = os.openpty()
+    os.write(terminal, b"not read")
+    os.close(terminal)
+    return master
+
+
 def device(path):
     return os.open(path, os.O_RDWR | os.O_NONBLOCK)
 
 
 DESCRIPTORS = {
-    "unix-pair": lambda: socket.socketpair()[0].detach(),
-    "unix-listener": lambda: listening(socket.AF_UNIX, socket.SOCK_STREAM, f"\0crs-{os.getpid()}"),
-    "tcp-listener": lambda: listening(socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 0)),
-    "udp": lambda: listening(socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", 0)),
-    "netlink": lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0).detach(),
+    "unix-connection": lambda: int(sys.argv[3]),
+    "unix-late-connection": late_connection,
+    "netlink-messages": netlink_messages,
     "packet": lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0).detach(),
-    "inotify": lambda: libc.inotify_init1(0),
+    "inotify-events": inotify_events,
     "fanotify": lambda: call(300, 0, 0),
     "userfaultfd": user_fault_descriptor,
     "perf-event": perf_event,
     "bpf-map": bpf_map,
     "pidfd": lambda: os.pidfd_open(os.getppid()),
     "io-uring": lambda: call(425, 8, bytes(120)),
-    "terminal-master": lambda: os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY),
+    "terminal-master": terminal_master,
+    "terminal-output": terminal_output,
     "tun": lambda: device("/dev/net/tun"),
     "fuse": lambda: device("/dev/fuse"),
     "kernel-messages": lambda: device("/dev/kmsg"),

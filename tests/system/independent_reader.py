@@ -182,6 +182,7 @@ ENVELOPES = Schema(
         "Program": {
             1: ("pid", False, "int32"), 2: ("threads", False, "uint32"), 3: ("executable", False, "bytes"),
             4: ("command_line", True, "bytes"), 5: ("working_directory", False, "bytes"), 6: ("cpu_features", True, "bytes"),
+            7: ("processes", False, "uint32"),
         },
         "File": {
             1: ("name", False, "bytes"), 2: ("size", False, "uint64"), 3: ("checksum", False, "bytes"), 4: ("verified_by", False, "bytes"),
@@ -192,7 +193,7 @@ ENVELOPES = Schema(
             1: ("offset", False, "uint64"), 2: ("stored_bytes", False, "uint64"), 3: ("payload_bytes", False, "uint64"),
             4: ("encoding", False, "uint32"), 5: ("checksum", False, "bytes"), 6: ("tag", False, "bytes"), 7: ("source", False, "uint64"),
         },
-        "PageRuns": {1: ("runs", True, "uint64")},
+        "PageRuns": {1: ("runs", True, "uint64"), 2: ("replaced", True, "uint64"), 3: ("process", False, "uint32")},
     },
     {},
 )
@@ -246,15 +247,25 @@ def read_index(data, data_files_bytes):
     return extents
 
 
-def page_numbers(tag):
-    """All pages of a tag, in order."""
-    runs, page, numbers = ENVELOPES.parse("PageRuns", tag)["runs"], 0, []
-    need(len(runs) % 2 == 0, "half a run")
-    for gap, length in zip(runs[::2], runs[1::2]):
+def numbers_of(pairs):
+    """What pairs of a gap and a length stand for, in order."""
+    page, numbers = 0, []
+    need(len(pairs) % 2 == 0, "half a run")
+    for gap, length in zip(pairs[::2], pairs[1::2]):
         need(1 <= length <= MAXIMUM_PAYLOAD // PAGE_BYTES and gap < 1 << 51, "a run that cannot be")
         numbers += range(page + gap, page + gap + length)
         page += gap + length
     return numbers
+
+
+def page_numbers(tag):
+    """The process of a tag, and all its pages, in order; None in the place of one that does not count."""
+    message = ENVELOPES.parse("PageRuns", tag)
+    numbers = numbers_of(message["runs"])
+    for place in numbers_of(message["replaced"]):
+        need(place < len(numbers), "a replaced page behind the payload's end")
+        numbers[place] = None
+    return message["process"], numbers
 
 
 def extents_of(data, index):
@@ -280,14 +291,18 @@ class Snapshot:
             need(len(self.files[name]) == file["size"], f"the size of {name}")
             need(file["verified_by"] or xxh3_128(self.files[name]) == file["checksum"], f"the checksum of {name}")
         self.check_nothing_else()
-        self.process = schema_of_page().parse("Process", self.files["process"])
-        self.pages = {}
+        self.tree = schema_of_page().parse("Tree", self.files["process"])
+        self.process = self.tree["processes"][0]
+        self.pages_of, self.replaced = [{} for _ in self.tree["processes"]], 0
+        self.pages = self.pages_of[0]
         for file in self.manifest["files"]:
             base, _, source = file["name"].decode().partition("@")
             need(file["verified_by"] in (b"", f"{base}.index".encode()), "who verifies whom")
             if file["verified_by"] and not source:
                 self.add_pages(self.data_files(base), self.files[f"{base}.index"])
-        need(len(self.pages) * PAGE_BYTES == self.process["memory"]["page_bytes"], "the number of pages")
+        for process, pages in zip(self.tree["processes"], self.pages_of):
+            # A zombie has no memory.
+            need(len(pages) * PAGE_BYTES == (process["memory"] or {"page_bytes": 0})["page_bytes"], "the number of pages")
 
     def data_files(self, base):
         earlier = {name: content for name, content in self.files.items() if name.startswith(base + "@")}
@@ -299,22 +314,27 @@ class Snapshot:
 
     def add_pages(self, data, index):
         for tag, payload in extents_of(data, index):
-            numbers = page_numbers(tag)
+            process, numbers = page_numbers(tag)
+            need(process < len(self.pages_of), "a process that is not there")
+            pages = self.pages_of[process]
             need(len(numbers) * PAGE_BYTES == len(payload), "a list of pages that does not fit its payload")
             for place, number in enumerate(numbers):
-                need(number not in self.pages, f"page {number:#x} twice")
-                kind = self.area_at(number * PAGE_BYTES)["kind"]
+                if number is None:
+                    self.replaced += 1
+                    continue
+                need(number not in pages, f"page {number:#x} twice")
+                kind = self.area_at(number * PAGE_BYTES, process)["kind"]
                 need(kind in ("ANONYMOUS", "PRIVATE_FILE", "SHARED_MEMORY"), f"a page of {kind}")
-                self.pages[number] = payload[place * PAGE_BYTES : (place + 1) * PAGE_BYTES]
+                pages[number] = payload[place * PAGE_BYTES : (place + 1) * PAGE_BYTES]
 
-    def area_at(self, address):
-        for area in self.process["memory"]["areas"]:
+    def area_at(self, address, process=0):
+        for area in self.tree["processes"][process]["memory"]["areas"]:
             if area["start"] <= address < area["end"]:
                 return area
         raise Damaged(f"no area at {address:#x}")
 
     def memory(self, address, size):
-        """The program's memory, as it was."""
+        """The root's memory, as it was."""
         first, last = address // PAGE_BYTES, (address + size - 1) // PAGE_BYTES
         content = b"".join(self.page(number) for number in range(first, last + 1))
         return content[address % PAGE_BYTES :][:size]
@@ -343,7 +363,7 @@ class Snapshot:
 
     def content(self, index):
         """The content of an unlinked file or a memfd."""
-        item = self.process["descriptors"]["objects"][index]
+        item = self.tree["descriptors"]["objects"][index]
         content, stored, position = bytearray(item["size"]), self.files[item["content"].decode()] if item["data"] else b"", 0
         for extent in item["data"]:
             need(extent["offset"] + extent["bytes"] <= item["size"], "content beyond the end")
@@ -354,6 +374,6 @@ class Snapshot:
 
     def description(self, number):
         """The open file description behind a descriptor's number."""
-        descriptors = self.process["descriptors"]
+        descriptors = self.tree["descriptors"]
         [index] = [entry["description"] for entry in descriptors["descriptors"] if entry["number"] == number]
         return descriptors["descriptions"][index]

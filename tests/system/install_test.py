@@ -54,11 +54,36 @@ def works(workspace, prefix):
         check((workspace.work / name).read_bytes() == (workspace.work / f"plain-{name}").read_bytes(), f"the {name} differs")
 
 
+def can_be_moved(workspace, prefix, options):
+    """What belongs together finds itself: the program, the library, components, the subject of the conformance suite."""
+    moved = workspace.directory / "elsewhere" / "deeper"
+    moved.parent.mkdir()
+    prefix.rename(moved)
+    check("CRS_COMPONENT_PATH" not in workspace.environment, "the test would show nothing")
+    workspace.crs_path = moved / "bin/crs"
+    listed = {component["name"]: component for component in workspace.crs("components", "--json").json()["components"]}
+    check("self" in listed, f"{listed}")
+    report = workspace.crs("components", "--conformance", "self", "--json", limit=120).json()
+    check(report["conforms"], f"{report}")
+    # A program with libcrs finds crs and the components beside the library: by its real path, whatever was its name.
+    program = workspace.directory / "operations"
+    source = pathlib.Path(__file__).resolve().parents[1] / "library" / "operations.cc"
+    library = next(moved.rglob("libcrs.so")).parent
+    words = ["g++", "-std=c++17", "-I", moved / "include", source, "-o", program, f"-L{library}", "-lcrs", f"-Wl,-rpath,{library}"]
+    built = subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=120)
+    check(built.returncode == 0, built.stderr)
+    for component in ("self", "native"):
+        result = workspace.run(["sh", "-c", '"$0" "$@" 2>&1 | cat', program, component, workspace.work / f"copy-{component}", "0"])
+        check(f"module {component}\n" in result.stdout and "child of direct@" in result.stdout, f"{result}")
+    return moved
+
+
 def test(options, user):
     with Workspace(options.crs, user, options.verbose) as workspace:
         prefix = install(workspace, options.build)
         needs_no_build_tree(workspace, prefix, options.build)
         works(workspace, prefix)
+        prefix = can_be_moved(workspace, prefix, options)
         shutil.rmtree(prefix)
 
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""A program survives its checkpointer: SIGKILL to `crs checkpoint`, 1000 times in all, at random moments spread over its whole duration.
+"""A program survives its checkpointer: SIGKILL to `crs checkpoint`, 1000 times in all: every other time at a random moment of its whole
+duration, and every other time, since the program is held for a small part of that, at a random moment of being held.
 
 After each kill every thread of the self-checking program gets on, none is stopped or traced, and nothing else runs. Half of the kills of
 a program meet its restarted copy. At the end the program ends by itself with everything right, and so does its last snapshot."""
@@ -21,8 +22,9 @@ REMEASURE = 100  # kills
 LATEST = 1.1  # of that duration: the last moments fall behind the end, and are drawn again
 LEAST_HELD = 0.1  # of the kills must meet a program that is held, or this test says little
 
-# Threads in groups of 11, and one: the kills for each.
-KILLS = {1: 400, 3: 100}
+# Threads in groups of 11, and one: the kills for each, and how many MiB of memory the program has: so much that it is copied while the
+# program runs, or so little that it is not.
+KILLS = {1: (400, 8), 3: (100, 0)}
 
 
 class Kills:
@@ -45,7 +47,7 @@ class Kills:
         )
 
     def measure(self):
-        """How long an undisturbed checkpoint takes, from here to its end."""
+        """How long an undisturbed checkpoint takes, from here to its end, and how long the program is paused."""
         durations = []
         for _ in range(MEASURED):
             begin = time.monotonic()
@@ -53,13 +55,14 @@ class Kills:
             durations.append(time.monotonic() - begin)
             check(status == 0, f"an undisturbed checkpoint ends with {status}")
         self.duration = statistics.median(durations)
+        self.pause = self.workspace.crs("checkpoint", "--json", JOB).json()["pause_seconds"]
         self.program.check_goes_on()
 
     def kill(self, count):
         for number in range(count):
             if number % REMEASURE == REMEASURE - 1:
                 self.measure()
-            while not self.kill_once():
+            while not (self.kill_once() if number % 2 else self.kill_while_held()):
                 pass
             self.program.check_goes_on()
             self.check_store()
@@ -71,7 +74,21 @@ class Kills:
         process = self.spawn()
         while time.monotonic() < begin + moment:
             time.sleep(max(0, begin + moment - time.monotonic()))
-        held = self.program.is_traced()
+        return self.end(process, self.program.is_traced())
+
+    def kill_while_held(self):
+        """False if the checkpoint ended before that."""
+        process = self.spawn()
+        while not self.program.is_traced():
+            if process.poll() is not None:
+                check(process.returncode == 0, f"a checkpoint ends with {process.returncode}")
+                return False
+        end = time.monotonic() + self.random.uniform(0, LATEST * self.pause)
+        while time.monotonic() < end:
+            pass  # too short a time to sleep
+        return self.end(process, self.program.is_traced())
+
+    def end(self, process, held):
         process.send_signal(signal.SIGKILL)
         status = process.wait(60)
         check(status in (0, -signal.SIGKILL), f"a checkpoint ends with {status}")
@@ -109,10 +126,10 @@ def restart_from_new_snapshot(workspace, program):
     program.check_goes_on()
 
 
-def survive(options, user, groups, kills, seed):
+def survive(options, user, groups, kills, memory, seed):
     with Workspace(options.crs, user, options.verbose, store_in_memory=True) as workspace:
         # A kill may cost one wait an EINTR, in the instant in which its thread is borrowed (docs/limits.md).
-        program = SelfCheck(workspace, options.subjects, JOB, groups, interruptions=kills)
+        program = SelfCheck(workspace, options.subjects, JOB, groups, interruptions=kills, memory=memory)
         first = Kills(workspace, program, seed)
         first.kill(kills - kills // 2)
         first.report()
@@ -137,20 +154,28 @@ def main():
     parser.add_argument("--user", choices=["root", "ordinary"])
     parser.add_argument("--groups", type=int, help="groups of threads")
     parser.add_argument("--kills", type=int, help="for each user and number of threads")
+    parser.add_argument("--memory", type=int, default=8, help="with --groups: MiB of memory")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "little"))
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
     print(f"--seed {options.seed}", flush=True)
     users = [options.user] if options.user else users_to_test()
-    all_groups = {options.groups: options.kills or 100} if options.groups else KILLS
+    all_groups = {options.groups: (options.kills or 100, options.memory)} if options.groups else KILLS
     # One user who is not root must see all the kills, too.
     share = 2 / len(users)
     cases = []
     for user in users:
-        for groups, kills in all_groups.items():
+        for groups, (kills, memory) in all_groups.items():
             kills = options.kills or int(kills * share)
-            name = f"{kills} kills as {user}, {11 * groups + 1} threads"
-            cases.append((name, lambda user=user, groups=groups, kills=kills: survive(options, user, groups, kills, options.seed)))
+            name = f"{kills} kills as {user}, {11 * groups + 1} threads, {memory} MiB"
+            cases.append(
+                (
+                    name,
+                    lambda user=user, groups=groups, kills=kills, memory=memory: survive(
+                        options, user, groups, kills, memory, options.seed
+                    ),
+                )
+            )
     run_cases(cases)
 
 

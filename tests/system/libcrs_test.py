@@ -108,6 +108,7 @@ def install(workspace, options):
 def works(workspace, program, libraries=ALLOWED_LIBRARIES):
     output = run(workspace, program)
     check(output == "sound\n", f"{program} says {output!r}")
+    check(" T crs_self_user_continue" in run(workspace, "nm", "--dynamic", program), f"{program} does not export its function")
     needed = libraries_of(workspace, program)
     check(needed <= libraries, f"{program} needs {needed - libraries}")
 

@@ -17,7 +17,7 @@ def words(text):
 
 
 def formatted(workspace, page):
-    result = workspace.run(["groff", "-man", "-ww", "-Tutf8", "-P-cbou", "-rLL=300n", page])
+    result = workspace.run(["groff", "-man", "-ww", "-Tutf8", "-P-cbou", "-rLL=300n", "-rHY=0", page])
     check(result.status == 0 and not result.stderr, f"{page.name}: {result}")
     return words(result.stdout.replace("\u2010", "-").replace("\u2019", "'"))
 

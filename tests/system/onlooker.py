@@ -12,7 +12,7 @@ SELFCHECK = "selfcheck"
 class SelfCheck:
     """One self-checking program, its job and what is known of it. It may be killed and restarted any number of times."""
 
-    def __init__(self, workspace, subjects, job, groups=1, interruptions=0):
+    def __init__(self, workspace, subjects, job, groups=1, interruptions=0, memory=0):
         self.workspace, self.job = workspace, job
         self.status_file, self.go_file, progress_file = (workspace.work / name for name in ("status", "go", "progress"))
         workspace.environment |= {
@@ -20,6 +20,7 @@ class SelfCheck:
             "SUBJECT_GO": str(self.go_file),
             "SUBJECT_PROGRESS": str(progress_file),
             "SUBJECT_GROUPS": str(groups),
+            "SUBJECT_MEMORY": str(memory),
             "SUBJECT_IDS": workspace.ids or "",
         }
         if interruptions:

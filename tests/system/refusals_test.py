@@ -5,6 +5,7 @@ The program goes on with it; where it can do without, --leave-out fd=N keeps the
 import os
 import pathlib
 import shutil
+import socket
 
 from bad_input import Subject, main, refused
 from harness import check, is_alive, read_text, wait_until
@@ -13,13 +14,11 @@ PYTHON = "/usr/bin/python3"
 
 # What the message must call it.
 DESCRIPTORS = {
-    "unix-pair": "a unix stream socket",
-    "unix-listener": "a unix stream socket that listens",
-    "tcp-listener": "a listening TCP socket 127.0.0.1:",
-    "udp": "a UDP socket 127.0.0.1:",
-    "netlink": "a netlink socket",
+    "unix-connection": "a unix stream socket whose other end is in another process",
+    "unix-late-connection": "a listening unix socket with a connection that has been closed before it was accepted",
+    "netlink-messages": "a netlink socket with messages that have not been read",
     "packet": "a packet socket",
-    "inotify": "an inotify instance",
+    "inotify-events": "an inotify instance with events that have not been read",
     "fanotify": "a fanotify instance",
     "userfaultfd": "a userfaultfd",
     "perf-event": "a performance counter",
@@ -27,6 +26,7 @@ DESCRIPTORS = {
     "pidfd": "a pidfd of another process",
     "io-uring": "an io_uring instance",
     "terminal-master": "the master of a pseudo-terminal",
+    "terminal-output": "the master of a pseudo-terminal with output that has not been read",
     "tun": "the character device /dev/net/tun, which has a state of its own",
     "fuse": "the character device /dev/fuse, which has a state of its own",
     "kernel-messages": "the character device /dev/kmsg, which has a state of its own",
@@ -71,7 +71,11 @@ class Holder(Subject):
 def descriptors(workspace, options):
     missing = []
     for kind, words in DESCRIPTORS.items():
-        ends = os.pipe() if kind == "pipe-to-another-process" else ()
+        ends = ()
+        if kind == "pipe-to-another-process":
+            ends = os.pipe()
+        elif kind == "unix-connection":
+            ends = tuple(end.detach() for end in socket.socketpair())
         more = {"extra": [str(ends[0])], "pass_fds": [ends[0]]} if ends else {}
         if not one_descriptor(workspace, kind, words, more):
             missing.append(kind)
@@ -87,7 +91,7 @@ def one_descriptor(workspace, kind, words, more):
         workspace.wait_gone(plain.pid)
         return False
     pid = str(plain.pid)
-    refused(workspace, "checkpoint", pid, expect=1, json=kind == "inotify",
+    refused(workspace, "checkpoint", pid, expect=1, json=kind == "inotify-events",
             names=[f"descriptor 40 of process {pid}", words, "close it before the checkpoint", "--leave-out fd=40"])
     plain.check_untouched()
     plain.finish()
@@ -117,7 +121,7 @@ def areas(workspace, options):
 def several_at_once(workspace, options):
     """All that stands in the way is named in one message."""
     ends = os.pipe()
-    both = Holder(workspace, "inotify", extra=["-"], pass_fds=[ends[0]])
+    both = Holder(workspace, "inotify-events", extra=["-"], pass_fds=[ends[0]])
     result = refused(workspace, "checkpoint", str(both.pid), expect=1, names=["descriptor 40", f"descriptor {ends[0]} "])
     check("inotify" in result.stderr and "pipe" in result.stderr, f"not all is named: {result}")
     # Leaving out one of them is not enough; leaving out what is not there is a mistake that is told.

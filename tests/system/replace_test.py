@@ -137,7 +137,7 @@ def fresh_ids_and_another_process(workspace, options):
     program.process, program.pid = other, other.pid
     answer = program.ask()
     check(answer["pid"] == other.pid and answer["right"] and answer["known"] == [0, 0, 0] and answer["tid"] == other.pid, f"{answer}")
-    check(f"runs as process {other.pid} instead of" in read_text(workspace.work / "stderr.txt"), "it is not said")
+    wait_until(lambda: f"runs as process {other.pid} instead of" in read_text(workspace.work / "stderr.txt"), "it is said")
     workspace.kill(other.pid)
 
 

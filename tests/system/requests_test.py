@@ -41,10 +41,11 @@ class Program:
         return found[0]
 
     def still_works(self):
-        """A whole checkpoint, after whatever happened."""
+        """A whole checkpoint, after whatever happened: one whose asker is gone may be undone before it."""
         before = len(self.told())
         self.workspace.checkpoint(self.pid)
-        check(self.told()[before:] == PREPARED + CONTINUED, f"{self.told()[before:]}")
+        whole = PREPARED + CONTINUED
+        check(len(self.told()) >= before + len(whole) and self.told()[-len(whole) :] == whole, f"{self.told()[before:]}")
 
 
 def case_layers_are_told(arguments, user):
@@ -53,14 +54,14 @@ def case_layers_are_told(arguments, user):
         result = workspace.crs("checkpoint", "--json", "sim").json()
         check(result["reference"] == "sim@1", f"{result}")
         told = [(time["layer"], time["state"]) for time in result["layer_times"]]
-        order = [*(("upper", "lower", "crs requests")), *(("crs requests", "lower", "upper"))]
-        check([layer for layer, _ in told] == order and told[0][1] == "checkpoint" and told[-1][1] == "continue", f"{told}")
+        # The service's own part in it is nobody's layer.
+        check([layer for layer, _ in told] == ["upper", "lower", "lower", "upper"] and told[0][1] == "checkpoint" and told[-1][1] == "continue", f"{told}")
         check(program.told() == PREPARED + CONTINUED, f"{program.told()}")
         shown = workspace.crs("show", "--json", "sim@1").json()
-        check([layer["name"] for layer in shown["layers"]] == ["crs requests", "lower", "upper"], f"{shown['layers']}")
+        check([layer["name"] for layer in shown["layers"]] == ["lower", "upper"], f"{shown['layers']}")
         check(all(layer["checkpoint_nanoseconds"] > 0 for layer in shown["layers"]), f"{shown['layers']}")
         phases = [(phase["layer"], phase["state"]) for phase in shown["layer_times"]["checkpoint"]["phases"]]
-        check(phases == [("crs requests", "continue"), ("lower", "continue"), ("upper", "continue")], f"{phases}")
+        check(phases == [("lower", "continue"), ("upper", "continue")], f"{phases}")
         check(shown["layer_times"]["restart"] is None, "nothing was restarted")
         times = workspace.store / "sim" / "layers-1"
         times.write_bytes(times.read_bytes()[:-1] + b"!")
@@ -97,10 +98,46 @@ def case_after_a_restart(arguments, user, ids):
         # The restarts were each from the snapshot before.
         shown = workspace.crs("show", "--json", "sim@3").json()["layer_times"]
         phases = [(phase["layer"], phase["state"]) for phase in shown["restart"]["phases"]]
-        check(phases[:3] == [("upper", "restart-pre"), ("lower", "restart-pre"), ("crs requests", "restart-pre")], f"{phases}")
-        check(phases[3:] == [("crs requests", "restart"), ("lower", "restart"), ("upper", "restart")], f"{phases}")
+        check(phases[:2] == [("upper", "restart-pre"), ("lower", "restart-pre")], f"{phases}")
+        check(phases[2:] == [("lower", "restart"), ("upper", "restart")], f"{phases}")
         check("lower                    restart-pre" in workspace.crs("show", "sim@3").stdout, "as text")
         os.kill(program.pid, signal.SIGUSR1)
+        check(workspace.wait_exit(restarted) == 5, "the end")
+
+
+def case_a_subreaper(arguments, user):
+    """A program that orphans come to (prctl(2), PR_SET_CHILD_SUBREAPER): what CRS starts is no child of it, asked or by itself."""
+    with Workspace(arguments.crs, user) as workspace:
+        program = Program(workspace, arguments, "subreaper", "wait", "checkpoint", "children", "wait", "exit", "5")
+        program.still_works()
+        program.go_on()
+        wait_until(lambda: program.lines().count("waiting") == 2, "the program has taken its own checkpoint")
+        check(program.told()[-2:] == ["checkpoint continue sim@2", "no children, a subreaper"], f"{program.told()}")
+        workspace.checkpoint("sim", "--kill")
+        workspace.wait_exit(program.runner)
+        restarted = workspace.start([workspace.crs_path, "restart", "sim"])
+        wait_until(lambda: program.told()[-4:] == RESTARTED, f"{program.told()}")
+        program.pid = workspace.program_below(restarted, program.program)
+        program.go_on()
+        check(workspace.wait_exit(restarted) == 5, "the end")
+
+
+def case_asked_from_outside_its_namespace(arguments, user):
+    """By root, who has no user id in the private user namespace of a restarted program."""
+    with Workspace(arguments.crs, user) as workspace:
+        program = Program(workspace, arguments, "wait", "exit", "5")
+        workspace.checkpoint("sim", "--kill")
+        workspace.wait_exit(program.runner)
+        restarted = workspace.start([workspace.crs_path, "restart", "--ids", "namespace", "sim"])
+        wait_until(lambda: program.told()[-4:] == RESTARTED, f"{program.told()}")
+        program.pid = workspace.program_below(restarted, program.program)
+        before = len(program.told())
+        store = workspace.directory / "root-store"
+        environment = {**workspace.environment, "CRS_STORE": str(store)}
+        result = workspace.crs("checkpoint", program.pid, env=environment, user=None, group=None, extra_groups=None, limit=60)
+        check(program.told()[before:] == PREPARED + CONTINUED, f"{program.told()[before:]}; {result}")
+        check(list(store.glob("*/1/manifest")), f"the snapshot is in root's store: {result}")
+        program.go_on()
         check(workspace.wait_exit(restarted) == 5, "the end")
 
 
@@ -207,9 +244,9 @@ def case_planted(arguments, user):
             impostor.listen()
             if workspace.drops:
                 os.chown(path, workspace.uid, workspace.uid)
-            # The direct way, since nobody there is the program: its own socket cannot be kept so.
+            # Nobody there is the program, and without its layers' knowledge nothing is saved.
             result = workspace.crs("checkpoint", "sim", expect=1)
-            check("a unix stream socket that listens" in result.stderr and program.told() == [], f"{result}")
+            check("nobody can reach it" in result.stderr and program.told() == [], f"{result}")
         path.unlink()
         (directory / "away").rename(path)
         directory.chmod(0o755)
@@ -249,7 +286,9 @@ def main():
     for user in users_to_test():
         for ids in ["auto", "namespace"] if user == "ordinary" else ["auto", "new"]:
             cases.append((f"after_a_restart ({user}, ids {ids})", lambda user=user, ids=ids: case_after_a_restart(arguments, user, ids)))
-        for case in (case_layers_are_told, case_delayed, case_asker_disappears, case_program_ends, case_several_askers,
+        if user == "ordinary" and len(users_to_test()) == 2:
+            cases.append(("asked_from_outside_its_namespace", lambda: case_asked_from_outside_its_namespace(arguments, "ordinary")))
+        for case in (case_layers_are_told, case_a_subreaper, case_delayed, case_asker_disappears, case_program_ends, case_several_askers,
                      case_hostile_messages, case_planted, case_fork):
             cases.append((f"{case.__name__[5:]} ({user})", lambda user=user, case=case: case(arguments, user)))
     run_cases([case for case in cases if arguments.only in case[0]])

@@ -28,7 +28,7 @@ for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, sig
                signal.SIGCONT, signal.SIGALRM, signal.SIGPIPE, signal.SIGIO):
     signal.signal(number, report)
 os.write(log, b"up\n")
-while True: signal.pause()
+while True: signal.sigtimedwait([], 0.1)
 """
 
 # Says on standard output, a pipe, that it runs; ends with 44 on SIGTERM.
@@ -379,7 +379,7 @@ signal.signal(signal.SIGTERM, lambda *_: os._exit(6))
 def winch(*_): os.write(1, b"size %d %d\n" % tuple(os.get_terminal_size(1)))
 signal.signal(signal.SIGWINCH, winch)
 os.write(1, b"up\n")
-while True: signal.pause()
+while True: signal.sigtimedwait([], 0.1)
 """
     for mode in modes_of(workspace):
         with Terminal(workspace) as terminal:

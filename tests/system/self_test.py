@@ -2,11 +2,13 @@
 """Component self from outside: programs that save themselves, one of 2009 and one that names its memory; restarts, failures, damage."""
 
 import argparse
+import os
 import pathlib
 import shutil
+import signal
 import sys
 
-from harness import Workspace, check, is_alive, read_text, run_cases, users_to_test, wait_until
+from harness import Workspace, check, is_alive, read_text, run_cases, state_of, users_to_test, wait_until
 
 PREFIX = "my_app"
 
@@ -72,10 +74,11 @@ def old_style(workspace, options, kind):
     workspace.kill(process.pid)
     (program.directory / "state").write_text(f"{saved} 0\n")  # the failing ones have written theirs
 
-    pid = workspace.restart(first)
+    pid = workspace.restart(first, "--env", "SHAPE=round=1")
     words = program.wait_at(lambda words: words[1] == "1" and int(words[0]) > saved + 20)
     check(int(words[2]) == pid and program.log()[-1] == "restart", f"{words} {program.log()}")
     # Its children are not taken for restarted, and it can be saved again.
+    check(b"\0SHAPE=round=1\0" in pathlib.Path(f"/proc/{pid}/environ").read_bytes(), "the new variable is not in the environment")
     check(b"CRS_SELF_" in pathlib.Path(f"/proc/{pid}/environ").read_bytes(), "the snapshot is not named in the environment")
     answer = program.ask()
     check(answer.startswith("continue ") and answer.split()[1] != first, answer)
@@ -113,6 +116,30 @@ def protected(workspace, options, kind):
     check("memory" in workspace.crs("restart", reference, expect=4).stderr, "damage")
 
 
+def with_options(workspace, options, kind):
+    """What becomes of the program after its checkpoint, and what it finds at a restart."""
+    program = Program(workspace, options, f"self_protected_{kind}")
+    process = program.start()
+    program.wait_at(lambda words: int(words[0]) > 20)
+    result = workspace.checkpoint_result(process.pid, "--stop")
+    reference = result.stdout.strip()
+    check(state_of(process.pid) == "T" and f"process {process.pid} is stopped" in result.stderr, f"{result}")
+    stopped_at = int(program.number()[0])
+    os.kill(process.pid, signal.SIGCONT)
+    program.wait_at(lambda words: int(words[0]) > stopped_at + 20)
+    workspace.checkpoint(process.pid, "--kill")
+    check(workspace.wait_exit(process) == -signal.SIGKILL, "it was ended")
+    for mask in ("027", "0"):
+        (program.directory / "number").unlink()
+        pid = int(workspace.run(["sh", "-c", f'umask {mask}; exec "$0" "$@"', workspace.crs_path, "restart", "--detach", reference]).stdout)
+        program.wait_at(lambda words: int(words[0]) > int(words[1]) + 10)
+        # The mask is that of whoever restarts it, as it was that of whoever started it.
+        mode = (program.directory / "number").stat().st_mode & 0o777
+        check(mode == 0o666 & ~int(mask, 8), f"the file has mode {mode:o}")
+        check(f"Umask:\t{int(mask, 8):04o}" in read_text(f"/proc/{pid}/status"), read_text(f"/proc/{pid}/status"))
+        workspace.kill(pid)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--crs", required=True)
@@ -127,7 +154,7 @@ def main():
                 test(workspace, options, kind)
         return f"{test.__name__} {kind} as {user}", run
 
-    run_cases([case(test, kind, user) for test in (old_style, protected) for kind in ("shared", "static") for user in users_to_test()
+    run_cases([case(test, kind, user) for test in (old_style, protected, with_options) for kind in ("shared", "static") for user in users_to_test()
                if options.only in (None, test.__name__)])
 
 

@@ -25,7 +25,7 @@ void mutate_snapshot(OpenedSnapshot& snapshot, std::uint64_t seed) {
   for (std::uint64_t count = 1 + random() % kMostChanges; count > 0; --count) {
     constexpr std::uint64_t kRarely = 16;
     const bool of_pages = random() % kRarely == 0;
-    std::cout << (of_pages ? mutate(snapshot.pages, random) : mutate(snapshot.process, random)) << '\n';
+    std::cout << (of_pages ? mutate(snapshot.pages, random) : mutate(snapshot.tree, random)) << '\n';
   }
 }
 

@@ -28,11 +28,11 @@ store::FileRecord& file_record(Snapshot& snapshot, const std::string& name) {
   throw std::runtime_error("no file " + name);
 }
 image::Descriptor& last_descriptor(Snapshot& snapshot) {
-  auto& descriptors = *snapshot.process.mutable_descriptors();
+  auto& descriptors = *snapshot.tree.mutable_descriptors();
   return *descriptors.mutable_descriptors(descriptors.descriptors_size() - 1);
 }
 image::OpenDescription& fresh_description(Snapshot& snapshot) {
-  auto& descriptors = *snapshot.process.mutable_descriptors();
+  auto& descriptors = *snapshot.tree.mutable_descriptors();
   image::Descriptor& number = *descriptors.add_descriptors();
   number.set_number(descriptors.descriptors(descriptors.descriptors_size() - 2).number() + 1);
   number.set_description(static_cast<std::uint32_t>(descriptors.descriptions_size()));
@@ -239,10 +239,10 @@ void add_of_threads(std::vector<Forgery>& all) {
   const auto add = [&](const char* name, int status, const char* says, std::function<void(Snapshot&)> apply) {
     all.push_back({name, status, says, std::move(apply)});
   };
-  add("image-is-no-message", kDamaged, "not the image of a process",
+  add("image-is-no-message", kDamaged, "not the image of a program",
       [](Snapshot& s) { s.process_bytes = "\xff\xff\xff\xff"; });
-  add("image-is-empty", kDamaged, "process id", [](Snapshot& s) { s.process_bytes = ""; });
-  add("negative-process-id", kDamaged, "process id", [](Snapshot& s) { s.process.set_pid(-5); });
+  add("image-is-empty", kDamaged, "no process", [](Snapshot& s) { s.process_bytes = ""; });
+  add("negative-process-id", kDamaged, "without an id", [](Snapshot& s) { s.process.set_pid(-5); });
   add("another-process-id", kDamaged, "main thread", [](Snapshot& s) { s.process.set_pid(main_thread(s).tid() + 1); });
   add("negative-thread-id", kDamaged, "impossible id", [](Snapshot& s) {
     add_threads(s, 1);
@@ -348,12 +348,12 @@ void add_of_descriptors(std::vector<Forgery>& all) {
   add("pipe-that-is-not-there", kDamaged, "pipe",
       [](Snapshot& s) { fresh_description(s).mutable_pipe_end()->set_pipe(0x7fffffff); });
   add("pipe-capacity-huge", kDamaged, "pipe", [](Snapshot& s) {
-    s.process.mutable_descriptors()->add_pipes()->set_capacity(kHuge);
+    s.tree.mutable_descriptors()->add_pipes()->set_capacity(kHuge);
     fresh_description(s).mutable_pipe_end()->set_pipe(
-        static_cast<std::uint32_t>(s.process.descriptors().pipes_size() - 1));
+        static_cast<std::uint32_t>(s.tree.descriptors().pipes_size() - 1));
   });
   add("content-outside-the-snapshot", kDamaged, "cannot be", [](Snapshot& s) {
-    image::ContentObject& object = *s.process.mutable_descriptors()->add_objects();
+    image::ContentObject& object = *s.tree.mutable_descriptors()->add_objects();
     object.set_origin(image::ContentObject::MEMFD);
     object.set_content("files/../../../../../etc/passwd");
     object.set_size(1);
@@ -361,12 +361,12 @@ void add_of_descriptors(std::vector<Forgery>& all) {
     extent.set_bytes(1);
   });
   add("content-huge", kDamaged, "unlinked file", [](Snapshot& s) {
-    image::ContentObject& object = *s.process.mutable_descriptors()->add_objects();
+    image::ContentObject& object = *s.tree.mutable_descriptors()->add_objects();
     object.set_origin(image::ContentObject::MEMFD);
     object.set_size(kHuge);
   });
   add("lock-of-nothing", kDamaged, "lock", [](Snapshot& s) {
-    image::FileLock& lock = *s.process.mutable_descriptors()->add_locks();
+    image::FileLock& lock = *s.tree.mutable_descriptors()->add_locks();
     lock.set_type(image::FileLock::FLOCK);
     lock.set_number(12345);
   });

@@ -20,11 +20,18 @@ void replace(const std::string& path, const std::string& bytes) {
   if (!file.flush()) throw std::runtime_error("cannot write " + path);
 }
 
+image::Tree read_tree(const std::string& location) {
+  image::Tree tree;
+  if (!tree.ParseFromString(read_file(location + "/process")) || tree.processes().empty())
+    throw std::runtime_error("no image of a process");
+  return tree;
+}
+
 }  // namespace
 
-OpenedSnapshot::OpenedSnapshot(const std::string& directory) : location(directory) {
+OpenedSnapshot::OpenedSnapshot(const std::string& directory)
+    : location(directory), tree(read_tree(directory)), process(*tree.mutable_processes(0)) {
   manifest = decode_manifest(read_file(location + "/manifest"), location + "/manifest");
-  if (!process.ParseFromString(read_file(location + "/process"))) throw std::runtime_error("no image of a process");
   if (!pages.ParseFromString(read_file(location + "/pages.index").substr(kIndexHeader)))
     throw std::runtime_error("no index of pages");
 }
@@ -40,7 +47,7 @@ void OpenedSnapshot::write_back() const {
     }
     replace(location + "/" + name, bytes);
   };
-  put("process", process_bytes.value_or(process.SerializeAsString()));
+  put("process", process_bytes.value_or(tree.SerializeAsString()));
   put("pages.index", frame_extent_index(pages.SerializeAsString()));
   replace(location + "/manifest", wrap_manifest_payload(manifest_payload.value_or(changed.SerializeAsString()),
                                                         version.value_or(changed.format_version())));

@@ -14,11 +14,14 @@ namespace crs::test {
 
 struct OpenedSnapshot {
   explicit OpenedSnapshot(const std::string& directory);
+  OpenedSnapshot(const OpenedSnapshot&) = delete;
+  OpenedSnapshot& operator=(const OpenedSnapshot&) = delete;
   void write_back() const;
 
   std::string location;
   store::Manifest manifest;
-  image::Process process;
+  image::Tree tree;
+  image::Process& process;  // its root
   store::ExtentIndex pages;
 
   // What is written instead of the above.

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "components/native/compact.h"
 #include "engine/checkpoint.h"
 #include "engine/resources/processor/processor.h"
 #include "engine/restart.h"
@@ -59,6 +60,10 @@ class NativeModule final : public Module {
     RestartedProgram program = engine::restart(snapshot, options);
     tell("restart", program.passes);
     return program;
+  }
+
+  void compact(const Snapshot& snapshot, SnapshotSink& sink, const CompactOptions& options) override {
+    write_anew(SnapshotReader(snapshot.location), sink, options);
   }
 
  private:

@@ -22,12 +22,11 @@ class NoneModule : public Module {
 
   CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOptions& options) override {
     static_cast<void>(sink);
-    static_cast<void>(options);
     if (pid != 0 && pid != ::getpid()) {
       throw Error(ErrorKind::Failed, "component none stores nothing, so it cannot checkpoint another process")
           .advise("'crs components' lists those that can");
     }
-    return {};
+    return {options.after == AfterCheckpoint::Kill ? State::Term : State::Continue, 0};
   }
 
   RestartedProgram restart(const Snapshot& snapshot, const RestartOptions& options) override {

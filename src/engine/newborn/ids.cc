@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "engine/procfs/tree.h"
 
 namespace crs::engine {
 namespace {
@@ -50,16 +51,6 @@ bool can_make_user_namespace() {
   return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-std::string name_of_process(pid_t pid) {
-  try {
-    std::string name = read_file(fmt::format("/proc/{}/comm", pid));
-    while (!name.empty() && name.back() == '\n') name.pop_back();
-    return name;
-  } catch (const Error&) {
-    return "another process";
-  }
-}
-
 IdPlan fresh_plan(const std::string& why) {
   return {IdPlan::Way::Fresh,
           why +
@@ -77,7 +68,13 @@ IdPlan namespace_plan(std::string note) {
 
 }  // namespace
 
-IdPlan plan_ids(Ids wanted, const std::vector<pid_t>& ids) {
+IdPlan plan_ids(Ids wanted, const std::vector<pid_t>& ids, bool is_tree) {
+  if (wanted == Ids::New && is_tree) {
+    throw Error(
+        ErrorKind::Failed,
+        "a program of several processes cannot be restarted under new process ids: they know each other by them")
+        .advise("Use --ids namespace");
+  }
   if (wanted == Ids::New) return fresh_plan({});
   if (wanted == Ids::Namespace) return namespace_plan({});
   const std::optional<pid_t> taken = taken_id(ids);
@@ -99,6 +96,7 @@ IdPlan plan_ids(Ids wanted, const std::vector<pid_t>& ids) {
             ? fmt::format("process id {} is in use here: the program runs in a private process id namespace", *taken)
             : std::string());
   } catch (const Error&) {
+    if (is_tree) throw;
     return fresh_plan("user namespaces cannot be had here: ");
   }
 }
@@ -121,8 +119,11 @@ void check_caller() {
 
 }  // namespace
 
-IdPlan plan_ids_of_caller(Ids wanted, const std::vector<pid_t>& ids) {
+IdPlan plan_ids_of_caller(Ids wanted, const std::vector<pid_t>& ids, bool is_tree) {
   check_caller();
+  if (is_tree)
+    fail(ErrorKind::Failed, "process {} cannot become a program of several processes: restart it with crs restart",
+         ::getpid());
   if (wanted == Ids::Namespace)
     fail(ErrorKind::Usage, "a process that becomes the program cannot do so in a private namespace");
   IdPlan plan{IdPlan::Way::Caller, {}, IdPlan::ThreadIds::New};

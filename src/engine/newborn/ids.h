@@ -25,11 +25,13 @@ struct IdPlan {
   ThreadIds thread_ids = ThreadIds::Keep;  // of all but the main thread
 };
 
-// Decides for the process `ids.front()` with threads `ids`. Throws if what `wanted` names is impossible here.
-IdPlan plan_ids(Ids wanted, const std::vector<pid_t>& ids);
+// Decides for the process `ids.front()`; `ids` are those of its threads and, if it is a tree, of all other processes
+// and threads that are to be made. Throws if what `wanted` names is impossible here: processes know each other by their
+// ids, so a tree must have its own.
+IdPlan plan_ids(Ids wanted, const std::vector<pid_t>& ids, bool is_tree = false);
 
 // The same where the calling process is to become the program. Throws also if it cannot: because it has other threads
 // or children, or is the first process of its namespace.
-IdPlan plan_ids_of_caller(Ids wanted, const std::vector<pid_t>& ids);
+IdPlan plan_ids_of_caller(Ids wanted, const std::vector<pid_t>& ids, bool is_tree = false);
 
 }  // namespace crs::engine

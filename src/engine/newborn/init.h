@@ -5,11 +5,10 @@
 
 #include "base/file_descriptor.h"
 #include "engine/newborn/channel.h"
+#include "engine/procfs/tree.h"
 
 namespace crs::engine {
 
-// What the init's process is called in /proc/PID/comm; by it a private namespace is recognised as CRS's own.
-inline constexpr const char* kInitName = "crs-init";
 // The message that says that the init no longer dies with the restart command.
 inline constexpr char kInitReady = 'R';
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/newborn/channel.h"
+#include "engine/newborn/family.h"
 #include "engine/newborn/ids.h"
 
 namespace crs::engine {
@@ -40,9 +41,6 @@ std::unique_ptr<Maker> make_maker(const IdPlan& plan, pid_t pid);
 
 // --- For the makers ---
 
-inline constexpr char kReadyMessage = 'R';
-inline constexpr char kNoteMessage = 'N';
-inline constexpr char kGoMessage = 'G';
 inline constexpr int kPatienceSeconds = 120;
 
 // fork(2) with an id, namespaces and a signal at its end; the C library's own offers none of them.

@@ -11,39 +11,10 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "engine/pages/pagemap_scan.h"
 
 namespace crs::engine {
 namespace {
-
-// linux/fs.h of Linux 6.7 (the guard bit: 6.15), which the headers at hand may not have yet.
-constexpr std::uint64_t kIsFile = 1 << 2;
-constexpr std::uint64_t kIsPresent = 1 << 3;
-constexpr std::uint64_t kIsSwapped = 1 << 4;
-constexpr std::uint64_t kIsZeroPage = 1 << 5;
-constexpr std::uint64_t kIsGuard = 1 << 8;
-
-struct ScanRegion {
-  std::uint64_t start;
-  std::uint64_t end;
-  std::uint64_t categories;
-};
-
-struct ScanArguments {
-  std::uint64_t size = sizeof(ScanArguments);
-  std::uint64_t flags = 0;
-  std::uint64_t start = 0;
-  std::uint64_t end = 0;
-  std::uint64_t walk_end = 0;  // out: how far it came
-  std::uint64_t regions = 0;
-  std::uint64_t region_count = 0;
-  std::uint64_t max_pages = 0;  // no limit
-  std::uint64_t inverted = 0;
-  std::uint64_t all_of = 0;
-  std::uint64_t any_of = 0;
-  std::uint64_t returned = 0;
-};
-
-constexpr auto kScanRequest = _IOWR('f', 16, ScanArguments);
 
 // An entry of /proc/PID/pagemap.
 constexpr std::uint64_t kEntryPresent = std::uint64_t{1} << 63;
@@ -51,23 +22,23 @@ constexpr std::uint64_t kEntrySwapped = std::uint64_t{1} << 62;
 constexpr std::uint64_t kEntryFile = std::uint64_t{1} << 61;
 constexpr std::uint64_t kEntryGuard = std::uint64_t{1} << 58;
 
-ScanArguments own_pages(RemoteRange range, bool sees_guards) {
-  ScanArguments arguments;
+pagemap_scan::Arguments own_pages(RemoteRange range, bool sees_guards) {
+  pagemap_scan::Arguments arguments;
   arguments.start = range.start.value;
   arguments.end = range.end.value;
-  arguments.inverted = arguments.all_of = kIsFile | kIsZeroPage;
-  arguments.any_of = kIsPresent | kIsSwapped;
-  arguments.returned = kIsPresent | kIsSwapped;
+  arguments.inverted = arguments.all_of = pagemap_scan::kIsFile | pagemap_scan::kIsZeroPage;
+  arguments.any_of = pagemap_scan::kIsPresent | pagemap_scan::kIsSwapped;
+  arguments.returned = pagemap_scan::kIsPresent | pagemap_scan::kIsSwapped;
   if (sees_guards) {
-    arguments.any_of |= kIsGuard;
-    arguments.returned |= kIsGuard;
+    arguments.any_of |= pagemap_scan::kIsGuard;
+    arguments.returned |= pagemap_scan::kIsGuard;
   }
   return arguments;
 }
 
 bool accepts(int pagemap, bool with_guards) {
-  ScanArguments arguments = own_pages({{0}, {0}}, with_guards);
-  return ::ioctl(pagemap, kScanRequest, &arguments) >= 0;
+  pagemap_scan::Arguments arguments = own_pages({{0}, {0}}, with_guards);
+  return ::ioctl(pagemap, pagemap_scan::kRequest, &arguments) >= 0;
 }
 
 }  // namespace
@@ -98,14 +69,18 @@ void PageScan::refill() {
 }
 
 void PageScan::refill_by_scan() {
-  std::array<ScanRegion, 512> regions;
-  ScanArguments arguments = own_pages({position_, end_}, pagemap_->sees_guards_);
+  std::array<pagemap_scan::Region, 512> regions;
+  pagemap_scan::Arguments arguments = own_pages({position_, end_}, pagemap_->sees_guards_);
   arguments.regions = reinterpret_cast<std::uint64_t>(regions.data());
   arguments.region_count = regions.size();
-  const int count = ::ioctl(pagemap_->file_.get(), kScanRequest, &arguments);
+  const int count = ::ioctl(pagemap_->file_.get(), pagemap_scan::kRequest, &arguments);
   if (count < 0) fail_errno(errno, "cannot scan the pages of process {} at {:#x}", pagemap_->pid_, position_.value);
-  for (const ScanRegion& region : std::span(regions).first(static_cast<std::size_t>(count))) {
-    const PageKind kind = (region.categories & kIsGuard) != 0 ? PageKind::Guard : PageKind::Own;
+  for (pagemap_scan::Region region : std::span(regions).first(static_cast<std::size_t>(count))) {
+    // Of a program that runs meanwhile a region may reach beyond where the scan says it has come.
+    region.start = std::max(region.start, reported_);
+    if (region.start >= region.end) continue;
+    reported_ = region.end;
+    const PageKind kind = (region.categories & pagemap_scan::kIsGuard) != 0 ? PageKind::Guard : PageKind::Own;
     found_.push_back({{{region.start}, {region.end}}, kind});
   }
   if (arguments.walk_end <= position_.value) {

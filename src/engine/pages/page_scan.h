@@ -57,6 +57,7 @@ class PageScan {
   const Pagemap* pagemap_;
   RemoteAddress position_;  // up to here everything is in found_
   RemoteAddress end_;
+  std::uint64_t reported_ = 0;  // up to here
   std::vector<PageRange> found_;
   std::size_t given_ = 0;
 };

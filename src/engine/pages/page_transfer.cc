@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <climits>
+#include <cstring>
 
 #include "base/error.h"
 
@@ -77,6 +78,40 @@ void write_runs(const RemoteMemory& memory, std::span<const RemoteRange> runs, s
 void read_runs_protected(const RemoteMemory& memory, std::span<const RemoteRange> runs, std::span<std::byte> bytes) {
   for_each_run(runs, bytes,
                [&](RemoteRange run, std::span<std::byte> piece) { memory.read_protected(run.start, piece); });
+}
+
+PageRuns read_runs_still_there(const RemoteMemory& memory, std::span<const RemoteRange> runs,
+                               std::span<std::byte> bytes) {
+  PageRuns read;
+  std::byte* end = bytes.data();
+  const auto keep = [&](RemoteRange run, const std::byte* from) {
+    append_run(read, run);
+    if (from != end) std::memmove(end, from, run.size());
+    end += run.size();
+  };
+  in_groups(
+      runs, bytes,
+      [&](const iovec& local, std::span<const iovec> remote) {
+        const ssize_t got = ::process_vm_readv(memory.pid(), &local, 1, remote.data(), remote.size(), 0);
+        if (got != static_cast<ssize_t>(local.iov_len)) return got;
+        const std::byte* from = static_cast<const std::byte*>(local.iov_base);
+        for (const iovec& run : remote) {
+          const RemoteAddress start{reinterpret_cast<std::uintptr_t>(run.iov_base)};
+          keep({start, start + run.iov_len}, from);
+          from += run.iov_len;
+        }
+        return got;
+      },
+      [&](std::span<const RemoteRange> group, std::span<std::byte> part) {
+        for_each_run(group, part, [&](RemoteRange run, std::span<std::byte> piece) {
+          for (std::size_t at = 0; at < piece.size(); at += kPageSize) {
+            const std::span<std::byte> page = piece.subspan(at, kPageSize);
+            if (memory.read_some(run.start + at, page) == page.size())
+              keep({run.start + at, run.start + at + kPageSize}, page.data());
+          }
+        });
+      });
+  return read;
 }
 
 void read_runs_as_far_as_possible(const RemoteMemory& memory, std::span<const RemoteRange> runs,

@@ -18,6 +18,11 @@ void write_runs(const RemoteMemory& memory, std::span<const RemoteRange> runs, s
 // Also where the program itself may not read.
 void read_runs_protected(const RemoteMemory& memory, std::span<const RemoteRange> runs, std::span<std::byte> bytes);
 
+// Of a program that runs meanwhile: reads the pages that are (still) there and may be read, one behind the other, and
+// returns them.
+PageRuns read_runs_still_there(const RemoteMemory& memory, std::span<const RemoteRange> runs,
+                               std::span<std::byte> bytes);
+
 // Pages that cannot be read come as zeros.
 void read_runs_as_far_as_possible(const RemoteMemory& memory, std::span<const RemoteRange> runs,
                                   std::span<std::byte> bytes);

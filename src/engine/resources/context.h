@@ -74,6 +74,15 @@ class ContentStore {
 };
 
 class ContentObjects;
+class SharedObjects;
+
+// One process of the tree, as those rooms see it that look at all of them at once.
+struct CapturedProcess {
+  pid_t pid = 0;  // as in CaptureContext
+  pid_t own_pid = 0;
+  int pidfd = -1;
+  std::vector<pid_t> threads;
+};
 
 struct CaptureContext {
   pid_t pid;      // as CRS sees it: for /proc, kcmp, pidfd_getfd, prlimit
@@ -88,6 +97,8 @@ struct CaptureContext {
   const LeaveOut& leave_out;
   ContentObjects& objects;  // unlinked files and memfds (resources/descriptors/content_objects.h)
   const CheckpointOptions& options;
+  SharedObjects* shared =
+      nullptr;  // what several processes share (resources/memory/shared_objects.h); null: only one is captured
 };
 
 struct CheckContext {
@@ -107,6 +118,7 @@ struct NewbornContext {
   // RLIMIT_NOFILE is raised to allow that.
   int first_private_descriptor;
   int end_private_descriptor = std::numeric_limits<int>::max();
+  std::uint32_t process = 0;  // index in image::Tree
 };
 
 struct RestoreContext {
@@ -122,9 +134,13 @@ struct RestoreContext {
   // of the image (occupied_ranges() of the memory room); it is never to be unmapped or mapped over and disappears just
   // before the program runs.
   RemoteRange reserved;
+  // Where the newborn has inherited the memory that it shares with other processes of the tree, outside of all that the
+  // image occupies; empty if it shares none.
+  RemoteRange inherited = {};
   // Threads by their id in the image, once they exist. With fresh ids the values' tids differ from the keys.
   std::map<pid_t, RemoteCaller*> threads;
   std::map<pid_t, pid_t> new_ids;  // image thread id -> the id that the restarted program sees
+  std::uint32_t process = 0;       // index in image::Tree
 };
 
 }  // namespace crs::engine

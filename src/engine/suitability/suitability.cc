@@ -3,17 +3,19 @@
 #include <elf.h>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/kcmp.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <filesystem>
-#include <sstream>
 
 #include "base/error.h"
 #include "base/io.h"
-#include "engine/newborn/init.h"
 #include "engine/procfs/status.h"
+#include "engine/procfs/tree.h"
 #include "engine/resources/credentials/seccomp.h"
 
 namespace crs::engine {
@@ -21,47 +23,6 @@ namespace {
 
 std::string status_field(pid_t pid, std::string_view name) {
   return std::string(ProcessStatus::of(pid).field(name).value_or(""));
-}
-
-std::string comm_of(pid_t pid) {
-  try {
-    std::string name = read_file(fmt::format("/proc/{}/comm", pid));
-    if (!name.empty() && name.back() == '\n') name.pop_back();
-    return name;
-  } catch (const Error&) {
-    return "?";
-  }
-}
-
-// A thread may end while it is looked at: its children are another thread's by then, or those of whoever adopts them.
-std::string children_of_thread(const std::filesystem::path& task) {
-  try {
-    return read_file(task / "children");
-  } catch (const Error& error) {
-    if (error.error_number() == ENOENT || error.error_number() == ESRCH) return {};
-    throw;
-  }
-}
-
-std::vector<pid_t> children_of(pid_t pid) {
-  std::vector<pid_t> children;
-  for (const auto& task : std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid))) {
-    std::istringstream list(children_of_thread(task.path()));
-    // A program that adopts orphans may have adopted the one that takes its snapshot.
-    for (pid_t child = 0; list >> child;) {
-      if (child != ::getpid()) children.push_back(child);
-    }
-  }
-  return children;
-}
-
-void refuse_children(pid_t pid, Refusals& refusals) {
-  std::string names;
-  for (const pid_t child : children_of(pid))
-    names += fmt::format("{}{} ({})", names.empty() ? "" : ", ", child, comm_of(child));
-  if (names.empty()) return;
-  refusals.add(fmt::format("process {} has child processes: {}", pid, names),
-               "only single processes can be checkpointed yet: wait until they end, or checkpoint one of them");
 }
 
 // proc(5): what /proc/PID/exe leads to may be asked only by who may trace the process.
@@ -79,9 +40,9 @@ void require_access(pid_t pid) {
 void refuse_tracer(pid_t pid, Refusals& refusals) {
   const std::string tracer = status_field(pid, "TracerPid");
   if (tracer.empty() || tracer == "0" || tracer == std::to_string(::getpid())) return;
-  refusals.add(
-      fmt::format("process {} is being traced by process {} ({})", pid, tracer, comm_of(std::atoi(tracer.c_str()))),
-      "end the debugger or the other checkpoint first");
+  refusals.add(fmt::format("process {} is being traced by process {} ({})", pid, tracer,
+                           name_of_process(std::atoi(tracer.c_str()))),
+               "end the debugger or the other checkpoint first");
 }
 
 // Before any code is looked for in it; the room of the processor looks again at what the stopped thread runs.
@@ -105,28 +66,82 @@ void check_is_program(pid_t pid) {
   if (pid == ::getpid()) fail(ErrorKind::Usage, "process {} is this very command: it cannot checkpoint itself", pid);
   const std::string state = status_field(pid, "State");
   if (state.starts_with("Z") || state.starts_with("X")) {
-    throw Error(
-        ErrorKind::NotFound,
-        fmt::format("process {} ({}) has ended and only waits for its parent to notice (a zombie)", pid, comm_of(pid)))
+    throw Error(ErrorKind::NotFound,
+                fmt::format("process {} ({}) has ended and only waits for its parent to notice (a zombie)", pid,
+                            name_of_process(pid)))
         .advise("There is nothing left to save");
   }
   if (status_field(pid, "VmSize").empty())
-    fail(ErrorKind::Refused, "process {} ({}) is a kernel thread", pid, comm_of(pid));
+    fail(ErrorKind::Refused, "process {} ({}) is a kernel thread", pid, name_of_process(pid));
 }
 
 void refuse_unsuitable(pid_t pid, Refusals& refusals) {
   require_access(pid);
-  refuse_children(pid, refusals);
   refuse_tracer(pid, refusals);
   refuse_seccomp(pid, refusals);
   refuse_32_bit(pid, refusals);
+}
+
+void refuse_children(pid_t pid, Refusals& refusals) {
+  constexpr std::size_t kNamed = 5;
+  const std::vector<TreeProcess> tree = tree_of(pid);
+  if (tree.size() == 1) return;
+  std::string names;
+  for (std::size_t i = 1; i < tree.size() && i <= kNamed; ++i)
+    names += fmt::format("{}{} ({})", i == 1 ? "" : ", ", tree[i].pid, name_of_process(tree[i].pid));
+  if (tree.size() > kNamed + 1) names += fmt::format(" and {} more", tree.size() - 1 - kNamed);
+  refusals.add(fmt::format("process {} has child processes: {}", pid, names),
+               "leave --single away: then they are part of the snapshot");
+}
+
+namespace {
+
+struct Table {
+  int type;  // of kcmp(2)
+  std::string_view name;
+  std::string_view flag;
+};
+constexpr std::array<Table, 4> kTables{{{KCMP_VM, "memory", "CLONE_VM"},
+                                        {KCMP_FILES, "descriptor table", "CLONE_FILES"},
+                                        {KCMP_FS, "working directory", "CLONE_FS"},
+                                        {KCMP_SIGHAND, "signal actions", "CLONE_SIGHAND"}}};
+
+// An order of the tables of stopped processes: <0, 0 or >0.
+int compare_tables(int type, pid_t first, pid_t second) {
+  const long order = ::syscall(SYS_kcmp, first, second, type, 0, 0);
+  if (order < 0) fail_errno(errno, "cannot compare processes {} and {}", first, second);
+  return order == 0 ? 0 : order == 1 ? -1 : 1;
+}
+
+}  // namespace
+
+void refuse_shared_tables(std::vector<pid_t> pids, Refusals& refusals) {
+  for (const Table& table : kTables) {
+    std::ranges::sort(pids, [&](pid_t a, pid_t b) { return compare_tables(table.type, a, b) < 0; });
+    for (std::size_t i = 1; i < pids.size(); ++i) {
+      if (compare_tables(table.type, pids[i - 1], pids[i]) != 0) continue;
+      refusals.add(fmt::format("processes {} and {} have one {} ({} of clone(2), or a vfork(2) that is not over)",
+                               innermost_id(pids[i - 1]), innermost_id(pids[i]), table.name, table.flag),
+                   "wait until one of them has executed another program or ended");
+    }
+  }
+}
+
+void refuse_own_ancestors(const std::vector<pid_t>& pids, Refusals& refusals) {
+  for (pid_t id = ::getppid(); id > 1; id = static_cast<pid_t>(ProcessStatus::of(id).number("PPid"))) {
+    const auto found = std::ranges::find(pids, id);
+    if (found == pids.end() || found == pids.begin()) continue;
+    refusals.add(fmt::format("process {} ({}), a descendant of process {}, has started this very command", id,
+                             name_of_process(id), pids.front()),
+                 "start it from outside the program, or from its first process");
+  }
 }
 
 // The init of a restart's process id namespace is known by its name and by being the program's parent. A program that
 // calls itself so gains nothing: it is this user's too.
 bool is_made_by_restart(pid_t pid, std::string_view kind) {
   if (kind != "user" && kind != "pid" && kind != "mnt") return false;
-  return comm_of(static_cast<pid_t>(ProcessStatus::of(pid).number("PPid"))) == kInitName;
+  return name_of_process(static_cast<pid_t>(ProcessStatus::of(pid).number("PPid"))) == kInitName;
 }
 
 }  // namespace crs::engine

@@ -3,6 +3,9 @@
 
 #include <sys/types.h>
 
+#include <string_view>
+#include <vector>
+
 #include "engine/resources/context.h"
 
 namespace crs::engine {
@@ -10,10 +13,21 @@ namespace crs::engine {
 // Throws if `pid` does not exist (NotFound), is this process itself, has ended, or is a kernel thread.
 void check_is_program(pid_t pid);
 
-// Adds to `refusals` what rules out a checkpoint of the process before any system call is made in it: children, a
-// debugger, seccomp (which might answer a remote call by killing the program). Also called while it is stopped, since
-// it may have changed.
+// Adds to `refusals` what rules out a checkpoint of the process before any system call is made in it: a debugger,
+// seccomp (which might answer a remote call by killing the program). Also called while it is stopped, since it may have
+// changed.
 void refuse_unsuitable(pid_t pid, Refusals& refusals);
+
+// Adds to `refusals` that the process has descendants.
+void refuse_children(pid_t pid, Refusals& refusals);
+
+// Adds to `refusals` those of the stopped processes that share what only threads of one process should: memory, the
+// descriptor table, working directory or signal actions.
+void refuse_shared_tables(std::vector<pid_t> pids, Refusals& refusals);
+
+// Adds to `refusals` those of `pids`, other than the first, that are ancestors of this very command: after a restart
+// they would wait for it in vain.
+void refuse_own_ancestors(const std::vector<pid_t>& pids, Refusals& refusals);
 
 // Whether the namespace of `kind` ("user", "pid", ...) in which `pid` runs was made by a CRS restart of it.
 bool is_made_by_restart(pid_t pid, std::string_view kind);

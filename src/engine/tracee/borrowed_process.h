@@ -19,7 +19,10 @@ class BorrowedProcess {
         places_(process),
         main_(process, process.threads().front(), gadgets_, places_.main()) {}
 
-  RemoteCaller& main() noexcept { return main_; }
+  BorrowedThread& main() noexcept { return main_; }
+
+  // Where the program's memory is not its own meanwhile.
+  RemoteRange scratch_range() const noexcept { return places_.range(); }
 
   // Calls `action(thread, remote)` for every thread, main thread first, each borrowed meanwhile.
   template <typename Action>

@@ -1,8 +1,10 @@
 #include "engine/tracee/borrowed_thread.h"
 
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include <algorithm>
 #include <string_view>
@@ -128,11 +130,66 @@ BorrowedThread::~BorrowedThread() {
   }
 }
 
-std::int64_t BorrowedThread::raw_call(long number, const std::array<std::uint64_t, 6>& arguments) {
+ptrace::SystemCallResult BorrowedThread::call_on(RemoteAddress frame, long number,
+                                                 const std::array<std::uint64_t, 6>& arguments) {
   user_regs_struct at = thread_.registers;
   at.rip = gadgets_.syscall_return.value;
-  at.rsp = frame_.value;
-  return ptrace::make_system_call(tid(), at, number, arguments).value;
+  at.rsp = frame.value;
+  return ptrace::make_system_call(tid(), at, number, arguments);
+}
+
+std::int64_t BorrowedThread::raw_call(long number, const std::array<std::uint64_t, 6>& arguments) {
+  return call_on(frame_, number, arguments).value;
+}
+
+RemoteAddress BorrowedThread::ending_frame() const {
+  return scratch_ + (signal_frame_bytes(0) + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+// A frame that leads into one more system call, with nothing but its arguments in `registers`.
+void BorrowedThread::write_frame(RemoteAddress place, user_regs_struct registers) const {
+  registers.rip = gadgets_.syscall_return.value;
+  const std::vector<std::byte> frame = make_signal_frame(place, gadgets_.signal_return, registers, {}, kAllSignals);
+  if (place + frame.size() > scratch_ + kScratchSize) fail(ErrorKind::Failed, "two signal frames need more room");
+  memory_.write(place, frame);
+}
+
+user_regs_struct BorrowedThread::sharer_registers() const {
+  user_regs_struct registers = thread_.registers;
+  registers.rip = gadgets_.syscall_return.value;
+  registers.rsp = ending_frame().value;
+  return registers;
+}
+
+// The way home leads over a second frame meanwhile: into wait4(2) for the child, whose id the kernel itself writes into
+// that frame before the child first runs (CLONE_PARENT_SETTID), and from there through the frame that this object made.
+// The child's own stack is a frame that leads into _exit(2).
+pid_t BorrowedThread::make_sharer() {
+  constexpr std::uint64_t kNobody = 0x7fffffff;  // above any process id: wait4(2) says ECHILD
+  user_regs_struct waiting = thread_.registers;
+  waiting.rax = SYS_wait4;
+  waiting.rdi = kNobody;
+  waiting.rsi = waiting.r10 = 0;
+  waiting.rdx = __WALL;
+  waiting.rsp = frame_.value;
+  write_frame(reaping_frame(), waiting);
+  user_regs_struct ending = sharer_registers();
+  ending.rax = SYS_exit;
+  ending.rdi = 0;
+  write_frame(ending_frame(), ending);
+  const std::uint64_t child_id = (reaping_frame() + first_argument_in_signal_frame()).value;
+  ptrace::set_options(tid(), PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE);
+  const ptrace::SystemCallResult made =
+      call_on(reaping_frame(), SYS_clone,
+              {CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_PARENT_SETTID, ending_frame().value, child_id, 0, 0, 0});
+  ptrace::set_options(tid(), PTRACE_O_TRACESYSGOOD);
+  if (made.value < 0) fail_errno(static_cast<int>(-made.value), "clone of process {}", tid());
+  return made.created_thread;
+}
+
+void BorrowedThread::reap_sharer() {
+  const auto id = memory_.read_value<std::uint64_t>(reaping_frame() + first_argument_in_signal_frame());
+  call_on(reaping_frame(), SYS_wait4, {id, 0, __WALL, 0, 0, 0});
 }
 
 }  // namespace crs::engine

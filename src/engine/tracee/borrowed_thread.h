@@ -31,6 +31,8 @@ class ScratchPlaces {
   RemoteAddress main() const noexcept { return other() + kPlaceBytes; }
   RemoteAddress other() const noexcept { return start_ + kMarkBytes; }
 
+  RemoteRange range() const noexcept { return {start_, start_ + kBytes}; }
+
   static constexpr std::size_t kPlaceBytes = 5 * kPageSize - 64;  // an AMX frame takes 12 KiB
 
  private:
@@ -62,7 +64,21 @@ class BorrowedThread final : public RemoteCaller {
   RemoteAddress scratch() const override { return scratch_; }
   const RemoteMemory& memory() const override { return memory_; }
 
+  // For MemorySharer: makes a child that shares the program's memory and descriptors, of which the program hears
+  // nothing. The child is traced and stopped; wherever it is let go, it ends at once. Until reap() the borrowed thread
+  // waits for the child's end itself if this process dies, so that no zombie stays. Uses the scratch memory.
+  pid_t make_sharer();
+  // Where the child has the frame that ends it; its calls are made with the stack pointer there.
+  user_regs_struct sharer_registers() const;
+  // Waits for the end of the child, which this process has seen.
+  void reap_sharer();
+
  private:
+  RemoteAddress reaping_frame() const { return scratch_; }
+  RemoteAddress ending_frame() const;
+  void write_frame(RemoteAddress place, user_regs_struct registers) const;
+  ptrace::SystemCallResult call_on(RemoteAddress frame, long number, const std::array<std::uint64_t, 6>& arguments);
+
   const StoppedThread& thread_;
   const RemoteMemory& memory_;
   Gadgets gadgets_;

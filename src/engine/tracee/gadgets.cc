@@ -122,9 +122,12 @@ Gadgets find_gadgets_of_running(pid_t pid, const RemoteMemory& memory) {
   constexpr std::chrono::milliseconds kPause(1);
   constexpr std::chrono::seconds kLongestStart(5);
   const auto end = Clock::now() + kLongestStart;
-  while (!look_for_gadgets(pid, memory).complete() && has_dynamic_linker(pid) && Clock::now() < end) {
+  do {
+    // Not looked for twice: it may execute another program between.
+    const Gadgets gadgets = look_for_gadgets(pid, memory);
+    if (gadgets.complete()) return gadgets;
     std::this_thread::sleep_for(kPause);
-  }
+  } while (has_dynamic_linker(pid) && Clock::now() < end);
   return find_gadgets(pid, memory);
 }
 

@@ -13,9 +13,13 @@ namespace crs::engine {
 class IdTaken : public Error {
  public:
   explicit IdTaken(pid_t id)
-      : Error(ErrorKind::Failed, fmt::format("process id {} has just been taken by another process", id)) {
+      : Error(ErrorKind::Failed, fmt::format("process id {} has just been taken by another process", id)), id_(id) {
     advise("Try again, or use --ids namespace");
   }
+  pid_t id() const noexcept { return id_; }
+
+ private:
+  pid_t id_;
 };
 
 // What clone3(2) says of an id that somebody has.

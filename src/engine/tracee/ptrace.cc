@@ -3,6 +3,7 @@
 #include <elf.h>
 #include <sys/ptrace.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 
 #include <cerrno>
 #include <csignal>
@@ -126,6 +127,13 @@ std::uint64_t signal_mask(pid_t tid) {
 
 void set_signal_mask(pid_t tid, std::uint64_t mask) {
   request(PTRACE_SETSIGMASK, "PTRACE_SETSIGMASK", tid, as_pointer(kSignalSetBytes), &mask);
+}
+
+void end(pid_t pid) noexcept {
+  ::kill(pid, SIGKILL);
+  int status = 0;
+  while (::waitpid(pid, &status, __WALL) == pid && !WIFEXITED(status) && !WIFSIGNALED(status)) {
+  }
 }
 
 unsigned long event_message(pid_t tid) {

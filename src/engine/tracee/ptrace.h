@@ -52,6 +52,9 @@ std::int64_t make_interrupted_call(pid_t tid, const user_regs_struct& at, long n
 // meanwhile, or 0.
 pid_t run_to_system_call_stop(pid_t tid);
 
+// Ends a traced process with SIGKILL and waits until it is gone.
+void end(pid_t pid) noexcept;
+
 struct RseqConfiguration {
   std::uint64_t address = 0;  // 0: not registered
   std::uint32_t size = 0;

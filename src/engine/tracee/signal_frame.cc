@@ -3,6 +3,7 @@
 #include <cpuid.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 
 namespace crs::engine {
@@ -102,6 +103,8 @@ std::vector<std::byte> framed_state(std::span<const std::byte> state) {
 std::size_t aligned(std::size_t bytes) { return (bytes + kXsaveAlignment - 1) / kXsaveAlignment * kXsaveAlignment; }
 
 }  // namespace
+
+std::size_t first_argument_in_signal_frame() { return offsetof(Frame, context) + offsetof(SignalContext, rdi); }
 
 std::size_t signal_frame_bytes(std::size_t extended_state_bytes) {
   return aligned(sizeof(Frame)) + aligned(extended_state_bytes + sizeof kMagic2);

@@ -19,6 +19,9 @@ std::vector<std::byte> make_signal_frame(RemoteAddress place, RemoteAddress sign
                                          const user_regs_struct& registers, std::span<const std::byte> extended_state,
                                          std::uint64_t signal_mask);
 
+// Where in a frame the first argument register of a call, rdi, is saved.
+std::size_t first_argument_in_signal_frame();
+
 // The most that make_signal_frame returns for an extended state of this many bytes.
 std::size_t signal_frame_bytes(std::size_t extended_state_bytes);
 

@@ -134,6 +134,8 @@ class CheckpointWishes {
     handle_.expendable_count = options.expendable.size();
     handle_.channel = options.channel;
     handle_.remembered_path = options.remembered_path.c_str();
+    handle_.compression = options.compression.c_str();
+    handle_.write_limit = options.write_limit;
     handle_.progress = [](const crs_component_checkpoint_options* handle, const char* line) {
       const CheckpointWishes& self = *static_cast<CheckpointWishes*>(handle->context);
       if (!self.options_.progress) return;
@@ -165,6 +167,7 @@ class RestartWishes {
     handle_.channel = options.channel;
     handle_.set_aside_directory = options.set_aside_directory.c_str();
     handle_.remembered_path = options.remembered_path.c_str();
+    handle_.file_mode_mask = options.file_mode_mask;
     handle_.progress = [](const crs_component_restart_options* handle, const char* line) {
       const RestartWishes& self = *static_cast<RestartWishes*>(handle->context);
       if (!self.options_.progress) return;

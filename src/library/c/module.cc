@@ -92,13 +92,20 @@ int crs_module_finalize(crs_module* module) {
 
 const char* crs_module_name(const crs_module* module) { return module->name.c_str(); }
 
-int crs_module_checkpoint(crs_module* module, pid_t pid, crs_snapshot* snapshot, crs_after after, crs_state* state) {
+int crs_module_checkpoint(crs_module* module, pid_t pid, crs_snapshot* snapshot, const crs_checkpoint_options* options,
+                          crs_state* state) {
   return guard([&] {
     check(snapshot);
-    crs::CheckpointOptions options;
-    options.after = crs::c::after_checkpoint(after);
+    const crs::ServiceCheckpointOptions given = crs::c::checkpoint_options(options);
+    crs::CheckpointOptions wanted;
+    wanted.after = given.after;
+    wanted.leave_out = given.leave_out;
+    wanted.exclude = given.exclude;
+    if (given.progress) {
+      wanted.progress = [&given](const std::string& line) { given.progress({crs::Progress::Stage::Delayed, line}); };
+    }
     crs::Snapshot made;
-    const crs::State result = module_of(module).checkpoint(pid, made, options);
+    const crs::State result = module_of(module).checkpoint(pid, made, wanted, given.time_limit);
     give(made, *snapshot);
     if (state != nullptr) *state = static_cast<crs_state>(result);
   });

@@ -7,6 +7,6 @@ namespace crs::c {
 
 // A null pointer: the defaults.
 InitOptions init_options(const crs_init_options* options);
-AfterCheckpoint after_checkpoint(int after);
+ServiceCheckpointOptions checkpoint_options(const crs_checkpoint_options* options);
 
 }  // namespace crs::c

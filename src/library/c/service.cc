@@ -97,6 +97,8 @@ class FunctionOfC final : public Layer {
   bool gone_ = false;
 };
 
+}  // namespace
+
 ServiceCheckpointOptions checkpoint_options(const crs_checkpoint_options* given) {
   ServiceCheckpointOptions options;
   if (given == nullptr) return options;
@@ -115,8 +117,14 @@ ServiceCheckpointOptions checkpoint_options(const crs_checkpoint_options* given)
       tell(context, static_cast<crs_stage>(progress.stage), progress.text.c_str());
     };
   }
+  const std::size_t excluded =
+      has(*given, given->exclude_count) && given->exclude != nullptr ? given->exclude_count : 0;
+  for (std::size_t i = 0; i < excluded; ++i)
+    options.exclude.push_back({given->exclude[i].start, given->exclude[i].end});
   return options;
 }
+
+namespace {
 
 int give_ranges(const std::vector<MemoryRange>& found, crs_range** ranges, std::size_t* count) {
   return guard([&] {

@@ -8,19 +8,24 @@
 #include <algorithm>
 #include <atomic>
 #include <charconv>
+#include <chrono>
 #include <exception>
 #include <mutex>
 #include <set>
+#include <thread>
 #include <utility>
 
 #include "base/error.h"
 #include "base/io.h"
+#include "base/page_buffer.h"
 #include "base/parallel.h"
+#include "store/extents/throttle.h"
 
 namespace crs {
 namespace {
 
 constexpr std::size_t kMaximumIndex = std::size_t{1} << 30;
+constexpr std::size_t kSample = std::size_t{32} << 10;
 
 std::string index_name(const std::string& name) { return name + ".index"; }
 
@@ -68,7 +73,7 @@ struct FreeContext {
 
 struct Compressor {
   std::unique_ptr<ZSTD_CCtx, FreeContext> zstd{ZSTD_createCCtx()};
-  std::vector<std::byte> stored;  // what is to be written, padding included
+  PageBuffer stored;  // what is to be written, padding included
 };
 
 struct Decompressor {
@@ -80,6 +85,19 @@ std::uint64_t size_of(int descriptor, const std::string& name) {
   if (::fstat(descriptor, &status) != 0) fail_errno(errno, "cannot look at {}", name);
   if (!S_ISREG(status.st_mode)) fail(ErrorKind::Damaged, "{} is no regular file", name);
   return static_cast<std::uint64_t>(status.st_size);
+}
+
+// For direct I/O where the file system has it: what is written once and not read soon need not go through the page
+// cache, which would have to copy it, to push out what others use, and to be waited for at the end.
+FileDescriptor create(const std::string& path) {
+  constexpr int kFlags = O_RDWR | O_CREAT | O_EXCL;
+  try {
+    return open_file(path, kFlags | O_DIRECT);
+  } catch (const Error& error) {
+    if (error.error_number() != EINVAL) throw;
+    ::unlink(path.c_str());  // some file systems have made it by then (open(2))
+    return open_file(path, kFlags);
+  }
 }
 
 FileDescriptor open_existing(const std::string& path) {
@@ -109,9 +127,14 @@ std::optional<std::string> base_of_earlier_data(std::string_view file) {
 }
 
 struct ExtentWriter::State {
+  explicit State(const ExtentWriterOptions& wanted)
+      : options(wanted), choice(std::max(1U, std::thread::hardware_concurrency())), throttle(wanted.bytes_per_second) {}
+
   std::string directory;
   std::string name;
   ExtentWriterOptions options;
+  CompressionChoice choice;
+  Throttle throttle;
   FileDescriptor file;
   Pool<Compressor> compressors;
 
@@ -124,48 +147,73 @@ struct ExtentWriter::State {
   std::exception_ptr failure;
 
   std::string path() const { return directory + "/" + name; }
-  void store(std::span<const std::byte> payload, std::string tag);
-  std::span<const std::byte> encode(Compressor& compressor, std::span<const std::byte> payload, Extent& extent) const;
+  std::size_t store(std::span<const std::byte> payload, std::string tag);
+  void write(std::span<const std::byte> stored, std::uint64_t offset);
+  std::span<const std::byte> encode(Compressor& compressor, std::span<const std::byte> payload, Extent& extent);
+  std::size_t compress(Compressor& compressor, std::span<const std::byte> bytes) const;
+  bool is_worth_compressing(Compressor& compressor, std::span<const std::byte> payload);
 };
 
 ExtentWriter::ExtentWriter(std::string directory, std::string name, ExtentWriterOptions options)
-    : state_(std::make_unique<State>()) {
+    : state_(std::make_unique<State>(options)) {
   state_->directory = std::move(directory);
   state_->name = std::move(name);
-  state_->options = options;
-  state_->file = open_file(state_->path(), O_RDWR | O_CREAT | O_EXCL);
+  state_->file = create(state_->path());
 }
 
 ExtentWriter::~ExtentWriter() = default;
 
 // What is to be written for `payload`; it lies in `compressor` or is the payload itself.
 std::span<const std::byte> ExtentWriter::State::encode(Compressor& compressor, std::span<const std::byte> payload,
-                                                       Extent& extent) const {
-  std::vector<std::byte>& stored = compressor.stored;
-  extent.payload_bytes = extent.stored_bytes = payload.size();
-  if (options.compression == Compression::Zstd) {
-    stored.resize(ZSTD_compressBound(payload.size()) + kExtentAlignment);
-    const std::size_t size = ZSTD_compressCCtx(compressor.zstd.get(), stored.data(), stored.size(), payload.data(),
-                                               payload.size(), options.zstd_level);
-    if (ZSTD_isError(size)) fail(ErrorKind::Failed, "cannot compress: {}", ZSTD_getErrorName(size));
+                                                       Extent& extent) {
+  extent.payload_bytes = payload.size();
+  if (is_worth_compressing(compressor, payload)) {
+    const std::size_t size = compress(compressor, payload);
     extent.encoding = ExtentEncoding::Zstd;
     extent.stored_bytes = size;
     // A frame that saves no whole page only costs time at the restart.
     if (size < payload.size() && extent.padded_bytes() < payload.size()) {
-      std::fill(stored.begin() + static_cast<std::ptrdiff_t>(size),
-                stored.begin() + static_cast<std::ptrdiff_t>(extent.padded_bytes()), std::byte{});
-      return std::span(stored).first(extent.padded_bytes());
+      const std::span<std::byte> stored = compressor.stored.first(extent.padded_bytes());
+      std::ranges::fill(stored.subspan(size), std::byte{});
+      return stored;
     }
     extent.encoding = ExtentEncoding::Raw;
-    extent.stored_bytes = payload.size();
   }
-  if (extent.padded_bytes() == payload.size()) return payload;
-  stored.assign(payload.begin(), payload.end());
-  stored.resize(extent.padded_bytes());
+  extent.stored_bytes = payload.size();
+  const bool is_aligned = reinterpret_cast<std::uintptr_t>(payload.data()) % kExtentAlignment == 0;
+  if (is_aligned && extent.padded_bytes() == payload.size()) return payload;
+  compressor.stored.reserve(extent.padded_bytes());
+  const std::span<std::byte> stored = compressor.stored.first(extent.padded_bytes());
+  std::ranges::copy(payload, stored.begin());
+  std::ranges::fill(stored.subspan(payload.size()), std::byte{});
   return stored;
 }
 
-void ExtentWriter::State::store(std::span<const std::byte> payload, std::string tag) {
+// Into compressor.stored, which has room for padding behind it.
+std::size_t ExtentWriter::State::compress(Compressor& compressor, std::span<const std::byte> bytes) const {
+  const std::size_t bound = ZSTD_compressBound(bytes.size()) + kExtentAlignment;
+  compressor.stored.reserve(bound);
+  const std::span<std::byte> stored = compressor.stored.first(bound);
+  const std::size_t size = ZSTD_compressCCtx(compressor.zstd.get(), stored.data(), stored.size(), bytes.data(),
+                                             bytes.size(), options.zstd_level);
+  if (ZSTD_isError(size)) fail(ErrorKind::Failed, "cannot compress: {}", ZSTD_getErrorName(size));
+  return size;
+}
+
+// A piece from the middle tells: what does not become smaller is not compressed at all.
+bool ExtentWriter::State::is_worth_compressing(Compressor& compressor, std::span<const std::byte> payload) {
+  if (options.compression == Compression::None) return false;
+  const bool is_automatic = options.compression == Compression::Automatic;
+  if (payload.size() < 2 * kSample) return !is_automatic || choice.worth_it();
+  if (is_automatic && !choice.is_due() && !choice.worth_it()) return false;
+  const auto begin = std::chrono::steady_clock::now();
+  const std::size_t size = compress(compressor, payload.subspan(payload.size() / 2 / kSample * kSample, kSample));
+  if (is_automatic) choice.tried(kSample, size, std::chrono::steady_clock::now() - begin);
+  if (size > kSample - kSample / 32) return false;
+  return !is_automatic || choice.worth_it();
+}
+
+std::size_t ExtentWriter::State::store(std::span<const std::byte> payload, std::string tag) {
   if (payload.empty() || payload.size() > kMaximumExtentPayload) {
     fail(ErrorKind::Failed, "an extent cannot have {} bytes", payload.size());
   }
@@ -175,19 +223,35 @@ void ExtentWriter::State::store(std::span<const std::byte> payload, std::string 
   const std::span<const std::byte> stored = encode(*compressor, payload, extent);
   extent.checksum = hash128(stored);
   std::uint64_t offset = 0;
+  std::size_t number = 0;
   {
     const std::scoped_lock lock(mutex);
+    number = extents.size();
     offset = extent.offset = end;
     end += stored.size();
     payload_bytes += payload.size();
     extents.push_back(std::move(extent));
   }
-  pwrite_all(file.get(), path(), stored, offset);
+  write(stored, offset);
+  return number;
 }
 
-void ExtentWriter::append(std::span<const std::byte> payload, std::string tag) {
+void ExtentWriter::State::write(std::span<const std::byte> stored, std::uint64_t offset) {
+  choice.begin_writing();
+  throttle.wait_for(stored.size());
   try {
-    state_->store(payload, std::move(tag));
+    pwrite_all(file.get(), path(), stored, offset);
+  } catch (const Error& error) {
+    // A file system that opens a file for direct I/O and then cannot do it.
+    if (error.error_number() != EINVAL || ::fcntl(file.get(), F_SETFL, 0) != 0) throw;
+    pwrite_all(file.get(), path(), stored, offset);
+  }
+  choice.end_writing(stored.size());
+}
+
+std::size_t ExtentWriter::append(std::span<const std::byte> payload, std::string tag) {
+  try {
+    return state_->store(payload, std::move(tag));
   } catch (...) {
     const std::scoped_lock lock(state_->mutex);
     if (!state_->failure) state_->failure = std::current_exception();
@@ -207,6 +271,9 @@ void ExtentWriter::refer(const ExtentReader& earlier, std::uint64_t sequence, st
   }
   state_->earlier.push_back(std::move(extent));
 }
+
+std::size_t ExtentWriter::extents() const noexcept { return state_->extents.size(); }
+std::string& ExtentWriter::tag(std::size_t number) { return state_->extents.at(number).tag; }
 
 void ExtentWriter::finish() {
   if (state_->failure) std::rethrow_exception(state_->failure);
@@ -250,6 +317,12 @@ ExtentReader::ExtentReader(FileDescriptor data, const FileDescriptor& index, std
 ExtentReader::~ExtentReader() = default;
 ExtentReader::ExtentReader(ExtentReader&&) noexcept = default;
 ExtentReader& ExtentReader::operator=(ExtentReader&&) noexcept = default;
+
+std::vector<int> ExtentReader::descriptors() const {
+  std::vector<int> numbers;
+  for (const auto& [source, data] : data_) numbers.push_back(data.get());
+  return numbers;
+}
 
 std::uint64_t ExtentReader::payload_bytes() const noexcept {
   std::uint64_t total = 0;

@@ -21,11 +21,10 @@
 #include <vector>
 
 #include "base/file_descriptor.h"
+#include "store/extents/compression.h"
 #include "store/extents/extent_index.h"
 
 namespace crs {
-
-enum class Compression { None, Zstd };
 
 // What the data file NAME of snapshot `source` is called in the directory of a later one; NAME itself for source 0.
 std::string extent_data_name(const std::string& name, std::uint64_t source);
@@ -33,11 +32,6 @@ std::string extent_data_name(const std::string& name, std::uint64_t source);
 std::optional<std::string> base_of_earlier_data(std::string_view file);
 
 class ExtentReader;
-
-struct ExtentWriterOptions {
-  Compression compression = Compression::None;
-  int zstd_level = 1;
-};
 
 // Writes one data file and, at the end, its index. append() may be called by several threads at once; compressing,
 // checksumming and writing happen in the calling thread, with at most twice the payload of memory for each.
@@ -50,8 +44,12 @@ class ExtentWriter {
   ExtentWriter& operator=(const ExtentWriter&) = delete;
 
   // `payload` has 1 .. kMaximumExtentPayload bytes; `tag` is kept as it is. Throws what failed; the file is then
-  // useless, and finish() throws, too.
-  void append(std::span<const std::byte> payload, std::string tag);
+  // useless, and finish() throws, too. Returns the extent's number, from 0 on.
+  std::size_t append(std::span<const std::byte> payload, std::string tag);
+
+  // The tags may be changed until the end, by one thread and while no append() is under way.
+  std::size_t extents() const noexcept;
+  std::string& tag(std::size_t number);
 
   // Makes an extent of an earlier data file part of this one's content, under a tag of its own. `earlier` reads NAME in
   // the directory of snapshot `sequence` (not 0), which must be on the same file system; its data file is linked into
@@ -87,6 +85,8 @@ class ExtentReader {
   // The path of the data file that holds an extent of source `source`.
   std::string data_path(std::uint64_t source) const { return extent_data_name(name_, source); }
   std::uint64_t payload_bytes() const noexcept;
+  // That it reads from, for whoever closes all others.
+  std::vector<int> descriptors() const;
 
   // Fills `payload`, of extents()[number].payload_bytes bytes, after checking the checksum of what is stored. Throws
   // Damaged, naming file and offset; the content of `payload` is then undefined.

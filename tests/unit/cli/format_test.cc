@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "base/error.h"
+
 namespace crs::cli {
 namespace {
 
@@ -12,6 +14,16 @@ TEST(HumanBytes, HasTwoOrThreeDigits) {
   EXPECT_EQ(human_bytes(224395264), "214 MiB");
   EXPECT_EQ(human_bytes((std::uint64_t{1} << 30) - 1), "1.0 GiB");
   EXPECT_EQ(human_bytes(~std::uint64_t{0}), "16 EiB");
+}
+
+TEST(Rate, IsReadWithItsUnit) {
+  EXPECT_EQ(parse_rate("200MiB/s"), std::uint64_t{200} << 20);
+  EXPECT_EQ(parse_rate("1.5 GB"), 1500000000U);
+  EXPECT_EQ(parse_rate("4096"), 4096U);
+  EXPECT_EQ(parse_rate("3B/s"), 3U);
+  for (const char* const wrong :
+       {"", "MiB", "0", "0.1", "-5MB", "5 apples", "5MB/h", "1e30", "nan", "inf", "99999999TiB"})
+    EXPECT_THROW(parse_rate(wrong), Error) << wrong;
 }
 
 TEST(HumanSeconds, IsNeverZeroForWhatTookTime) {

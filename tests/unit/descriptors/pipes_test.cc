@@ -2,15 +2,17 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <gmock/gmock.h>
+#include <linux/userfaultfd.h>
 #include <poll.h>
 #include <pty.h>
 #include <signal.h>
-#include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <termios.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <filesystem>
 
 #include "base/error.h"
@@ -277,36 +279,42 @@ TEST_F(Terminals, OthersAreRefused) {
                                "open");
                          }),
               HasSubstr("terminal " + theirs_ + ", which is none of the program's standard streams"));
-  EXPECT_THAT(refusal_of(trip, [&] { require(::open("/dev/ptmx", O_RDWR | O_NOCTTY) == 0, "open"); }),
-              HasSubstr("the master of a pseudo-terminal"));
+  EXPECT_THAT(
+      refusal_of(trip, [&] { require(::open("/dev/ptmx", O_RDWR | O_NOCTTY) == 0 && ::unlockpt(0) == 0, "open"); }),
+      HasSubstr("the master of a pseudo-terminal"));
 }
 
 TEST_F(Pipes, SocketsAndOthersAreRefusedByName) {
+  const FileDescriptor listener(::socket(AF_INET, SOCK_STREAM, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  ASSERT_EQ(::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
+  ASSERT_EQ(::listen(listener.get(), 1), 0);
+  ASSERT_EQ(::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
+  trip.wishes.tcp = TcpPolicy::Refuse;
   EXPECT_THAT(refusal_of(trip,
-                         [] {
+                         [&] {
                            // Descriptor 0 is no socket, so that none is a standard stream.
-                           require(::open("/dev/null", O_RDONLY) == 0 && ::inotify_init() == 1, "inotify");
-                           const int listener = ::socket(AF_INET, SOCK_STREAM, 0);
-                           sockaddr_in address{};
-                           address.sin_family = AF_INET;
-                           address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-                           socklen_t size = sizeof address;
-                           require(::bind(listener, reinterpret_cast<sockaddr*>(&address), size) == 0 &&
-                                       ::listen(listener, 1) == 0,
-                                   "listen");
-                           require(::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size) == 0, "name");
+                           require(::open("/dev/null", O_RDONLY) == 0 &&
+                                       ::syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY) == 1,
+                                   "userfaultfd");
                            const int connection = ::socket(AF_INET, SOCK_STREAM, 0);
                            require(::connect(connection, reinterpret_cast<sockaddr*>(&address), size) == 0, "connect");
-                           require(::dup2(listener, 11) == 11 && ::dup2(connection, 12) == 12, "dup");
-                           ::close(listener), ::close(connection);
+                           require(::dup2(connection, 12) == 12, "dup");
+                           ::close(connection);
                          }),
-              AllOf(HasSubstr("descriptor 1 of process"), HasSubstr("an inotify instance"),
-                    HasSubstr("a listening TCP socket 127.0.0.1:"),
+              AllOf(HasSubstr("descriptor 1 of process"), HasSubstr("a userfaultfd"),
                     HasSubstr("an established TCP connection 127.0.0.1:"), HasSubstr(" -> 127.0.0.1:")));
   trip.leave_out = {"fd=1"};
   // What is left out is not looked at.
-  trip.carry([] { require(::open("/dev/null", O_RDONLY) == 0 && ::inotify_init() == 1, "inotify"); },
-             [] { require(::fcntl(1, F_GETFL) >= 0 && ::write(1, "x", 1) < 0, "dead"); });
+  trip.carry(
+      [] {
+        require(::open("/dev/null", O_RDONLY) == 0 && ::syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY) == 1,
+                "userfaultfd");
+      },
+      [] { require(::fcntl(1, F_GETFL) >= 0 && ::write(1, "x", 1) < 0, "dead"); });
 }
 
 TEST_F(Pipes, SignalsOnInputAreKept) {

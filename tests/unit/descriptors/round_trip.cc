@@ -143,7 +143,9 @@ void RoundTrip::capture(const std::function<void()>& set_up) {
   ContentObjects objects(content, image);
   CaptureContext context{child.pid(), child.pid(), pidfd.get(), caller,     memory,  threads,
                          refusals,    warnings,    content,     exceptions, objects, wishes};
-  capture_descriptors(context, image);
+  const std::vector<CapturedProcess> tree{
+      {.pid = child.pid(), .own_pid = child.pid(), .pidfd = pidfd.get(), .threads = threads}};
+  capture_descriptors(context, tree, image);
   refusals.throw_if_any();
   // As a snapshot does.
   image::Descriptors read_back;
@@ -165,7 +167,8 @@ void RoundTrip::run_restored(const std::function<void()>& look) {
   std::vector<std::string> made_notes;
   notes_of_child = &made_notes;
   NewbornContext newborn{options, content, made_notes, standard_streams, kFirstPrivate};
-  restore_descriptors_inside(newborn, image);
+  OpenedDescriptions(newborn, image).complete();
+  place_descriptors_inside(newborn, image);
   {
     OwnCaller caller;
     RestoreContext context{.pid = ::getpid(),
@@ -178,7 +181,8 @@ void RoundTrip::run_restored(const std::function<void()>& look) {
                            .reserved = {},
                            .threads = {},
                            .new_ids = {}};
-    activate_descriptors(context, image);
+    RestoreContext* const processes[] = {&context};
+    activate_descriptors(processes, image);
   }
   if (commit) commit_set_aside(options, image, made_notes);
   look();

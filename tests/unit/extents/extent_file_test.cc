@@ -98,7 +98,7 @@ std::vector<std::byte> random_bytes(std::size_t size, unsigned seed) {
 }
 
 TEST_F(ExtentFileTest, GivesBackWhatSeveralThreadsAppended) {
-  for (const Compression compression : {Compression::None, Compression::Zstd}) {
+  for (const Compression compression : {Compression::None, Compression::Zstd, Compression::Automatic}) {
     std::vector<std::vector<std::byte>> payloads;
     for (unsigned i = 0; i < 40; ++i)
       payloads.push_back(i % 2 ? random_bytes(1 + i * 1000, i) : std::vector<std::byte>(1 + i * 999, std::byte{7}));

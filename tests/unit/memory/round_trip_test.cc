@@ -13,18 +13,20 @@
 
 #include "base/error.h"
 #include "base/io.h"
-#include "engine/newborn/newborn.h"
 #include "engine/pages/page_scan.h"
+#include "engine/pages/process_pages.h"
 #include "engine/resources/descriptors/content_objects.h"
 #include "engine/resources/memory/memory.h"
 #include "engine/tracee/borrowed_process.h"
 #include "engine/tracee/child_signal.h"
 #include "pages/child.h"
+#include "process/one_newborn.h"
 
 namespace crs::engine {
 namespace {
 
 using test::Child;
+using test::OneNewborn;
 using ::testing::HasSubstr;
 
 // Far from anything that a process has by itself, and where the sanitizers let it have memory.
@@ -77,33 +79,38 @@ class RoundTripTest : public ::testing::Test {
     image::Memory image;
     const std::vector<PageArea> pages = capture_memory(context, survey, image);
     refusals.throw_if_any();
-    save_memory_pages(process.memory(), pages, directory_ + "/snapshot", {.compression = Compression::Zstd}, image);
+    ExtentWriter writer(directory_ + "/snapshot", kPagesName, {.compression = Compression::Zstd});
+    ProcessPages process_pages(writer);
+    process_pages.take(process.memory(), pages);
+    record_pages(process_pages.finish(), image);
+    writer.finish();
     return image;
   }
 
   // A newborn with that memory, stopped.
-  std::unique_ptr<Newborn> restore(const image::Memory& image) {
+  std::unique_ptr<OneNewborn> restore(const image::Memory& image) {
     const RestartOptions options;
     const ContentStore content(directory_ + "/snapshot");
     CheckContext check{options, content, notes_};
-    check_memory(check, image, 0);
+    const PageData pages(directory_ + "/snapshot", kPagesName, 1);
+    check_memory(check, image, 0, pages);
     const auto prepare = [&] {
       std::vector<std::string> notes;
       NewbornContext context{options, content, notes, {-1, -1, -1}, kFirstPrivateDescriptor};
       restore_memory_inside(context, image, kFirstMemoryDescriptor);
       return notes;
     };
-    auto newborn =
-        std::make_unique<Newborn>(IdPlan{.way = IdPlan::Way::Fresh, .note = {}}, 0, kFirstPrivateDescriptor, prepare);
+    auto newborn = std::make_unique<OneNewborn>(IdPlan{.way = IdPlan::Way::Fresh, .note = {}}, 0,
+                                                kFirstPrivateDescriptor, prepare);
     newborn->start();
-    newborn->take_over();
-    reserved_ = newborn->settle(occupied_ranges(image));
-    NewbornThread& main = newborn->main_thread();
+    newborn->process().take_over();
+    reserved_ = newborn->process().settle(occupied_ranges(image));
+    NewbornThread& main = newborn->process().main_thread();
     const ptrace::RseqConfiguration rseq = ptrace::rseq_configuration(main.tid());
     if (rseq.address != 0) main.call("rseq", SYS_rseq, rseq.address, rseq.size, 1, rseq.signature);
-    RestoreContext context{.pid = newborn->pid(),
+    RestoreContext context{.pid = newborn->process().pid(),
                            .remote = main,
-                           .memory = newborn->memory(),
+                           .memory = newborn->process().memory(),
                            .options = options,
                            .content = content,
                            .notes = notes_,
@@ -111,7 +118,8 @@ class RoundTripTest : public ::testing::Test {
                            .reserved = reserved_,
                            .threads = {},
                            .new_ids = {}};
-    MemoryRestore memory(context, image, kFirstMemoryDescriptor);
+    const SharedPlaces shared;
+    MemoryRestore memory(context, image, pages, shared, kFirstMemoryDescriptor);
     memory.map_areas();
     memory.load_pages();
     memory.finish();
@@ -129,8 +137,8 @@ class RoundTripTest : public ::testing::Test {
   void expect_same_after(const std::function<bool()>& prepare) {
     const Child child(prepare);
     const image::Memory image = capture(child.pid());
-    const std::unique_ptr<Newborn> newborn = restore(image);
-    expect_same(child.pid(), *newborn);
+    const std::unique_ptr<OneNewborn> newborn = restore(image);
+    expect_same(child.pid(), newborn->process());
   }
 
   void expect_same(pid_t pid, const Newborn& newborn) {
@@ -259,13 +267,13 @@ TEST_F(RoundTripTest, SharedMemoryStaysOneObject) {
     if (::mprotect(at(200), 2 * kPageSize, PROT_READ) != 0) return false;
     return ::madvise(at(0), 16 * kPageSize, MADV_DONTNEED) == 0 && ::munmap(at(0), 2 * kPageSize) == 0;
   });
-  const std::unique_ptr<Newborn> newborn = restore(capture(child.pid()));
-  const RemoteMemory& memory = newborn->memory();
+  const std::unique_ptr<OneNewborn> newborn = restore(capture(child.pid()));
+  const RemoteMemory& memory = newborn->process().memory();
   memory.write_value(RemoteAddress{kBase + 4 * kPageSize}, 'n');
   EXPECT_EQ(memory.read_value<char>({kBase + 104 * kPageSize}), 'n');
   EXPECT_EQ(memory.read_value<char>({kBase + 200 * kPageSize}), 'n');
   memory.write_value(RemoteAddress{kBase + 4 * kPageSize}, 's');
-  expect_same(child.pid(), *newborn);
+  expect_same(child.pid(), newborn->process());
 }
 
 TEST_F(RoundTripTest, WhatIsLeftOutIsNotSaved) {
@@ -286,11 +294,11 @@ TEST_F(RoundTripTest, WhatIsLeftOutIsNotSaved) {
   EXPECT_EQ(image.excluded(0).start(), kBase + 10 * kPageSize);
   EXPECT_EQ(image.excluded(0).end(), kBase + 42 * kPageSize);
   EXPECT_EQ(image.guards_size(), guards != 0 ? 1 : 0);
-  const std::unique_ptr<Newborn> newborn = restore(image);
-  EXPECT_EQ(newborn->memory().read_value<char>({kBase + 10 * kPageSize - 1}), 'p');
-  EXPECT_EQ(newborn->memory().read_value<char>({kBase + 10 * kPageSize}), '\0');
-  EXPECT_EQ(newborn->memory().read_value<char>({kBase + 42 * kPageSize - 1}), '\0');
-  EXPECT_EQ(newborn->memory().read_value<char>({kBase + 42 * kPageSize}), 'p');
+  const std::unique_ptr<OneNewborn> newborn = restore(image);
+  EXPECT_EQ(newborn->process().memory().read_value<char>({kBase + 10 * kPageSize - 1}), 'p');
+  EXPECT_EQ(newborn->process().memory().read_value<char>({kBase + 10 * kPageSize}), '\0');
+  EXPECT_EQ(newborn->process().memory().read_value<char>({kBase + 42 * kPageSize - 1}), '\0');
+  EXPECT_EQ(newborn->process().memory().read_value<char>({kBase + 42 * kPageSize}), 'p');
 }
 
 TEST_F(RoundTripTest, WhatCannotReadAsZeroCannotBeLeftOut) {
@@ -321,15 +329,15 @@ TEST_F(RoundTripTest, FilesThatAreGone) {
     *at(22) = 'w';
     return ::unlink(file_.c_str()) == 0;
   });
-  const std::unique_ptr<Newborn> newborn = restore(capture(child.pid()));
+  const std::unique_ptr<OneNewborn> newborn = restore(capture(child.pid()));
   std::vector<std::byte> before(8 * kPageSize);
   std::vector<std::byte> after(8 * kPageSize);
   for (const std::uint64_t page : {0, 20}) {
     RemoteMemory(child.pid()).read({kBase + page * kPageSize}, before);
-    newborn->memory().read({kBase + page * kPageSize}, after);
+    newborn->process().memory().read({kBase + page * kPageSize}, after);
     EXPECT_TRUE(before == after) << page;
   }
-  newborn->memory().read_protected({kBase + 8 * kPageSize}, std::span(after).first(4 * kPageSize));
+  newborn->process().memory().read_protected({kBase + 8 * kPageSize}, std::span(after).first(4 * kPageSize));
   EXPECT_EQ(after[0], std::byte{'f'});
 }
 
@@ -346,15 +354,15 @@ TEST_F(RoundTripTest, GuardPages) {
 TEST_F(RoundTripTest, TheKernelsBookkeeping) {
   const Child child([] { return ::sbrk(100000) != reinterpret_cast<void*>(-1); });
   const image::Memory image = capture(child.pid());
-  const std::unique_ptr<Newborn> newborn = restore(image);
+  const std::unique_ptr<OneNewborn> newborn = restore(image);
   const auto text = [](pid_t pid, const char* name) { return read_file(fmt::format("/proc/{}/{}", pid, name)); };
-  EXPECT_EQ(text(child.pid(), "cmdline"), text(newborn->pid(), "cmdline"));
-  EXPECT_EQ(text(child.pid(), "environ"), text(newborn->pid(), "environ"));
-  EXPECT_EQ(text(child.pid(), "auxv"), text(newborn->pid(), "auxv"));
+  EXPECT_EQ(text(child.pid(), "cmdline"), text(newborn->process().pid(), "cmdline"));
+  EXPECT_EQ(text(child.pid(), "environ"), text(newborn->process().pid(), "environ"));
+  EXPECT_EQ(text(child.pid(), "auxv"), text(newborn->process().pid(), "auxv"));
   EXPECT_EQ(read_link(fmt::format("/proc/{}/exe", child.pid())),
-            read_link(fmt::format("/proc/{}/exe", newborn->pid())));
-  EXPECT_EQ(newborn->main_thread().call("brk", SYS_brk, 0), static_cast<std::int64_t>(image.layout().brk()));
-  EXPECT_GE(newborn->main_thread().call("brk", SYS_brk, image.layout().brk() + kPageSize),
+            read_link(fmt::format("/proc/{}/exe", newborn->process().pid())));
+  EXPECT_EQ(newborn->process().main_thread().call("brk", SYS_brk, 0), static_cast<std::int64_t>(image.layout().brk()));
+  EXPECT_GE(newborn->process().main_thread().call("brk", SYS_brk, image.layout().brk() + kPageSize),
             static_cast<std::int64_t>(image.layout().brk()));
 }
 
@@ -362,12 +370,12 @@ TEST_F(RoundTripTest, AForeignVdsoIsLedToThisKernels) {
   ::setenv("CRS_TEST_FOREIGN_VDSO", "1", 1);
   const Child child([] { return true; });
   const image::Memory image = capture(child.pid());
-  const std::unique_ptr<Newborn> newborn = restore(image);
+  const std::unique_ptr<OneNewborn> newborn = restore(image);
   ::unsetenv("CRS_TEST_FOREIGN_VDSO");
   const auto places = [](const std::vector<MappedArea>& areas, std::string_view name) {
     return std::ranges::count(areas, name, &MappedArea::name);
   };
-  const std::vector<MappedArea> areas = areas_of(*newborn);
+  const std::vector<MappedArea> areas = areas_of(newborn->process());
   EXPECT_EQ(places(areas, "[vdso]"), 1);
   const image::KernelAreas::Part& old =
       *std::ranges::find(image.kernel().parts(), "[vdso]", &image::KernelAreas::Part::name);

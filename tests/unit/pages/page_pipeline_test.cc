@@ -52,7 +52,7 @@ class PagePipelineTest : public ::testing::Test {
 
   SavedPages save(const RemoteMemory& memory, const std::vector<PageArea>& areas) {
     ExtentWriter writer(directory_, "pages", {.compression = Compression::Zstd});
-    const SavedPages saved = save_page_areas(memory, areas, writer, 3);
+    const SavedPages saved = save_page_areas(memory, areas, writer, 0, 3);
     writer.finish();
     return saved;
   }
@@ -196,10 +196,11 @@ TEST_F(PagePipelineTest, StopsAtTheFirstFailureOfAnyThread) {
   const Child source(fill_pattern);
   ExtentWriter writer(directory_, "pages");
   const RemoteRange unmapped{kRange.end, kRange.end + kPageSize};
-  EXPECT_NO_THROW(save_page_areas(RemoteMemory(source.pid()), std::vector<PageArea>{{.range = unmapped}}, writer, 3));
+  EXPECT_NO_THROW(
+      save_page_areas(RemoteMemory(source.pid()), std::vector<PageArea>{{.range = unmapped}}, writer, 0, 3));
   const Child target([] { return map_anonymous(kBase, kPageSize); });
   ExtentWriter whole(directory_, "whole");
-  save_page_areas(RemoteMemory(source.pid()), std::vector<PageArea>{{.range = kRange}}, whole, 3);
+  save_page_areas(RemoteMemory(source.pid()), std::vector<PageArea>{{.range = kRange}}, whole, 0, 3);
   whole.finish();
   const ExtentReader reader(directory_, "whole");
   EXPECT_THROW(PageLoader(reader, {kRange}).load(RemoteMemory(target.pid()), 3), Error);

@@ -1,12 +1,11 @@
 // A process that a restart is building, and its end when the restart fails half-way.
-#include "engine/newborn/newborn.h"
-
 #include <gtest/gtest.h>
 #include <unistd.h>
 
 #include <csignal>
 
 #include "engine/tracee/id_taken.h"
+#include "process/one_newborn.h"
 #include "process/round_trip.h"
 
 namespace crs::test {
@@ -16,8 +15,9 @@ TEST(Newborn, EndsWithAllItsThreadsWhenOneCannotHaveItsId) {
   prepare_for_tracing();
   pid_t pid = 0;
   {
-    engine::Newborn newborn({}, 0, 3, [] { return std::vector<std::string>(); });
-    newborn.start();
+    OneNewborn one({.way = engine::IdPlan::Way::Fresh, .note = {}}, 0, 3, [] { return std::vector<std::string>(); });
+    one.start();
+    engine::Newborn& newborn = one.process();
     newborn.take_over();
     newborn.settle({});
     pid = newborn.pid();

@@ -9,12 +9,12 @@
 #include <string>
 #include <vector>
 
-#include "engine/newborn/newborn.h"
 #include "engine/resources/context.h"
 #include "engine/resources/descriptors/content_objects.h"
 #include "engine/tracee/borrowed_thread.h"
 #include "engine/tracee/gadgets.h"
 #include "engine/tracee/stopped_process.h"
+#include "process/one_newborn.h"
 
 namespace crs::test {
 
@@ -93,34 +93,34 @@ class Restarted {
           return said;
         }) {
     newborn_.start();
-    newborn_.take_over();
-    newborn_.settle({});
+    newborn_.process().take_over();
+    newborn_.process().settle({});
     notes = newborn_.notes();
-    tids_.push_back(newborn_.pid());
+    tids_.push_back(newborn_.process().pid());
   }
 
-  pid_t pid() const { return newborn_.pid(); }
-  engine::NewbornThread& main() { return newborn_.main_thread(); }
+  pid_t pid() const { return newborn_.process().pid(); }
+  engine::NewbornThread& main() { return newborn_.process().main_thread(); }
 
   // With `original` as the id of its main thread in the image.
   engine::RestoreContext restoring(pid_t original) {
-    return {.pid = newborn_.pid(),
-            .remote = newborn_.main_thread(),
-            .memory = newborn_.memory(),
+    return {.pid = newborn_.process().pid(),
+            .remote = newborn_.process().main_thread(),
+            .memory = newborn_.process().memory(),
             .options = options,
             .content = content_,
             .notes = notes,
             .first_private_descriptor = kPrivate,
             .reserved = {},
-            .threads = {{original, &newborn_.main_thread()}},
+            .threads = {{original, &newborn_.process().main_thread()}},
             .new_ids = {{original, static_cast<pid_t>(main().call("gettid", SYS_gettid))}}};
   }
   engine::CaptureContext capturing() {
-    return {.pid = newborn_.pid(),
+    return {.pid = newborn_.process().pid(),
             .own_pid = static_cast<pid_t>(main().call("getpid", SYS_getpid)),
             .pidfd = -1,
-            .remote = newborn_.main_thread(),
-            .memory = newborn_.memory(),
+            .remote = newborn_.process().main_thread(),
+            .memory = newborn_.process().memory(),
             .threads = tids_,
             .refusals = refusals,
             .warnings = warnings,
@@ -140,7 +140,7 @@ class Restarted {
   static constexpr pid_t kWantedId = 4321;  // used in a namespace only
 
   engine::ContentStore content_{"/nonexistent"};
-  engine::Newborn newborn_;
+  OneNewborn newborn_;
   std::vector<pid_t> tids_;
   engine::LeaveOut leave_out_;
   image::Descriptors descriptors_;

@@ -190,8 +190,14 @@ TEST_F(SelfTest, AProgramThatEndsDoesNotGoOn) {
   EXPECT_THAT(error_of([&] { selection->module().checkpoint(0, full, options); }).what(),
               HasSubstr("the disk is full"));
   EXPECT_EQ(called, "checkpoint commit continue ");
+}
+
+TEST_F(SelfTest, AProgramThatIsToStopGoesOnUntilItsServiceStopsIt) {
+  const auto selection = select("old_style");
+  CheckpointOptions options;
   options.after = AfterCheckpoint::Stop;
-  EXPECT_THAT(error_of([&] { selection->module().checkpoint(0, full, options); }).what(), HasSubstr("stopped"));
+  EXPECT_EQ(selection->module().checkpoint(0, sink_, options).state, State::Continue);
+  EXPECT_TRUE(sink_.committed);
 }
 
 TEST_F(SelfTest, WhatCannotBeExecutedIsAnErrorWithNothingLeft) {

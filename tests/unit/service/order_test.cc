@@ -10,6 +10,7 @@
 #include <array>
 #include <random>
 
+#include "base/error.h"
 #include "service/world.h"
 
 namespace crs::testing {
@@ -157,6 +158,7 @@ struct RandomWorld : World {
   std::mt19937 random;
   Bystanders bystanders;
   std::set<int> holes;
+  std::vector<bool> reopening;  // for each layer
 
   RandomWorld(unsigned seed, Order order) : random(seed) {
     const int count = pick(2, 6);
@@ -166,7 +168,12 @@ struct RandomWorld : World {
       const int connections = descriptors - (listens ? 1 : 0);
       const int extra = pick(-std::min(connections, 2), 2);
       add("layer" + std::to_string(index),
-          {.connections = connections, .listens = listens, .extra_after_restart = extra}, order);
+          {.connections = connections,
+           .listens = listens,
+           .extra_after_restart = extra,
+           .reopens_on_continue = pick(0, 2) == 0},
+          order);
+      reopening.push_back(layers.back()->reopens_on_continue());
     }
     std::vector<SocketLayer*> opening;
     for (const auto& layer : layers) opening.push_back(layer.get());
@@ -198,12 +205,55 @@ std::string check_leaks(const RandomWorld& world, std::size_t before) {
   return here == before + held ? std::string() : "descriptors leaked";
 }
 
+// A checkpoint that fails in a layer or in the checkpointer: the layers above hear of it, those below of nothing, and
+// traffic goes on.
+std::string fail_once(RandomWorld& world) {
+  const std::size_t failing = static_cast<std::size_t>(world.pick(0, static_cast<int>(world.layers.size())));
+  const bool in_layer = failing < world.layers.size();
+  if (in_layer) world.layers[failing]->fail_next();
+  world.module.happen = []() -> State { fail(ErrorKind::Failed, "the checkpointer was told to fail"); };
+  try {
+    world.service.checkpoint();
+    return "a failure was swallowed";
+  } catch (const Error& error) {
+    const std::string who = in_layer ? world.layers[failing]->name() : "the checkpointer";
+    if (std::string(error.what()).find(who + " was told to fail") != 0) return error.what();
+  }
+  for (std::size_t index = 0; index < world.layers.size(); ++index) {
+    std::vector<State> expected;
+    if (!in_layer || index >= failing) expected.push_back(State::Checkpoint);
+    if (!in_layer || index > failing) expected.push_back(State::Error);
+    if (world.layers[index]->take_told() != expected) return "layers heard something else of a failure";
+  }
+  return world.exchange(1);
+}
+
+// A checkpoint after which the program goes on; some layers closed for it and reopen.
+std::string go_on_once(RandomWorld& world) {
+  world.module.happen = [] { return State::Continue; };
+  world.service.checkpoint();
+  for (std::size_t index = 0; index < world.layers.size(); ++index) {
+    const std::vector<State> expected = world.reopening[index]
+                                            ? std::vector{State::Checkpoint, State::RestartPre, State::Restart}
+                                            : std::vector{State::Checkpoint, State::Continue};
+    if (world.layers[index]->take_told() != expected) return "layers heard something else of a continue";
+  }
+  world.trace.clear();
+  return world.exchange(1);
+}
+
 std::string restart_random_layers(unsigned seed, Order order) {
   return in_own_process([=]() -> std::string {
     const auto open = open_numbers();
     const auto before =
         static_cast<std::size_t>(std::count_if(open.begin(), open.end(), [](int number) { return number < 400; }));
     RandomWorld world(seed, order);
+    if (order == Order::Ledger) {
+      std::string problem = fail_once(world);
+      if (problem.empty()) problem = go_on_once(world);
+      if (problem.empty()) problem = check_leaks(world, before);
+      if (!problem.empty()) return problem;
+    }
     const int shift = world.pick(0, 3);
     world.module.happen = [&] {
       world.lose_all_sockets();

@@ -88,6 +88,60 @@ TEST_F(ServiceTest, TellsTheLayersThatTheProgramEnds) {
               ElementsAre("low term", "middle term", "high term"));
 }
 
+// A component that stores nothing, on somebody else's wish to have the program ended or stopped.
+TEST_F(ServiceTest, DoesNotEndOrStopAProgramForSomebodyElseWithoutASnapshot) {
+  class NoPlace : public SnapshotPlace, public SnapshotSink {
+   public:
+    SnapshotSink& sink() override { return *this; }
+    std::string reference() const override { return ""; }
+    const std::string& location() const override { return nowhere_; }
+    void commit(const SnapshotContents& /*contents*/) override {}
+    void stop_when_finished() override { FAIL() << "it is stopped"; }
+    void end_process() override { FAIL() << "it is ended"; }
+
+   private:
+    std::string nowhere_;
+  };
+  for (const AfterCheckpoint after : {AfterCheckpoint::Kill, AfterCheckpoint::Stop}) {
+    told_.clear();
+    end_in(after == AfterCheckpoint::Kill ? State::Term : State::Continue);
+    ServiceCheckpointOptions options;
+    options.after = after;
+    options.make_place = [] { return std::make_unique<NoPlace>(); };
+    EXPECT_THAT([&] { service_.checkpoint(options); }, ThrowsMessage<Error>(HasSubstr("stored no snapshot")));
+    EXPECT_THAT(told_, ElementsAre("high checkpoint", "middle checkpoint", "low checkpoint", "low error",
+                                   "middle error", "high error"));
+  }
+}
+
+TEST_F(ServiceTest, HasAProgramStoppedWhenItsLayersHaveGoneOn) {
+  class Place : public SnapshotPlace, public SnapshotSink {
+   public:
+    explicit Place(std::vector<std::string>& told) : told_(told) {}
+    SnapshotSink& sink() override { return *this; }
+    std::string reference() const override { return "test@1"; }
+    const std::string& location() const override { return nowhere_; }
+    void commit(const SnapshotContents& /*contents*/) override {}
+    void stop_when_finished() override { told_.emplace_back("stop"); }
+    void finished(const std::vector<LayerTime>& /*layers*/, const std::vector<std::string>& /*failures*/) override {
+      told_.emplace_back("finished");
+    }
+
+   private:
+    std::vector<std::string>& told_;
+    std::string nowhere_;
+  };
+  ServiceCheckpointOptions options;
+  options.make_place = [&] { return std::make_unique<Place>(told_); };
+  options.after = AfterCheckpoint::Stop;
+  service_.checkpoint(options);
+  EXPECT_EQ(std::vector(told_.end() - 3, told_.end()), (std::vector<std::string>{"high continue", "stop", "finished"}));
+  end_in(State::Restart);
+  service_.checkpoint(options);
+  EXPECT_EQ(told_.back(), "finished");
+  EXPECT_NE(told_.end()[-2], "stop") << "of a restarted program";
+}
+
 TEST_F(ServiceTest, TreatsALayerThatClosedAtTheCheckpointAsRestartedThreeTimesInARow) {
   middle_.answer = [](State state) { return state == State::Checkpoint ? Answer::Reopen : Answer::Done; };
   for (int round = 1; round <= 3; ++round) {

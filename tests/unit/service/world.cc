@@ -144,6 +144,7 @@ Answer SocketLayer::notify(State state) {
   told_.push_back(state);
   switch (state) {
     case State::Checkpoint:
+      if (std::exchange(fails_next_, false)) fail(ErrorKind::Failed, "{} was told to fail", name_);
       return shape_.reopens_on_continue ? Answer::Reopen : Answer::Done;
     case State::RestartPre:
       if (order_ != Order::Old) release();

@@ -9,6 +9,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "crs/service.hpp"
@@ -71,7 +72,10 @@ class SocketLayer : public Layer {
   void send_tags() const;
   std::string misdirected() const;
   const std::string& name() const noexcept { return name_; }
-  const std::vector<State>& told() const noexcept { return told_; }
+  // Since the last call.
+  std::vector<State> take_told() { return std::exchange(told_, {}); }
+  bool reopens_on_continue() const noexcept { return shape_.reopens_on_continue; }
+  void fail_next() noexcept { fails_next_ = true; }
   std::vector<int> numbers() const;
 
  private:
@@ -95,6 +99,7 @@ class SocketLayer : public Layer {
   Trace& trace_;
   int opened_ = 0;  // makes tags unique over restarts
   bool open_ = false;
+  bool fails_next_ = false;
   std::vector<Held> held_;  // the listener first
   std::vector<State> told_;
 };

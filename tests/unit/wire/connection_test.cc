@@ -56,6 +56,19 @@ TEST_F(ConnectionTest, CarriesAMessageOfTheGreatestLength) {
   EXPECT_EQ(received.message, message);
 }
 
+TEST_F(ConnectionTest, AnEndIsSeenBeforeWhatLiesThereIsRead) {
+  write(framed("something"));
+  EXPECT_FALSE(ours_.has_ended());
+  theirs_.reset();
+  EXPECT_TRUE(ours_.has_ended());
+}
+
+TEST_F(ConnectionTest, WhatIsShutHasEndedForBothAndKeepsItsNumber) {
+  const Connection other(std::move(theirs_), "the test");
+  ours_.shut();
+  EXPECT_TRUE(ours_.has_ended() && other.has_ended() && ours_.number() >= 0);
+}
+
 TEST_F(ConnectionTest, AnEndIsAnOrdinaryResult) {
   theirs_.reset();
   EXPECT_EQ(ours_.receive().kind, Kind::End);

@@ -25,7 +25,8 @@ inline std::vector<Message> sample_messages() {
                        .interface_version = {2, 1, 0},
                        .job = "sim",
                        .layers = times}),
-      to_message(Location{.location = "/store/sim/.partial-1-x", .reference = "sim@1"}),
+      to_message(
+          Location{.location = "/store/sim/.partial-1-x", .reference = "sim@1", .final_location = "/store/sim/1"}),
       to_message(Commit{.contents = contents}),
       to_message(Committed{}),
       to_message(Picture{.after = AfterCheckpoint::Kill,

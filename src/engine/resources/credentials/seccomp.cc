@@ -36,13 +36,16 @@ void refuse_thread(pid_t pid, pid_t tid, const ProcessStatus& own, Refusals& ref
 
 void refuse_seccomp(pid_t pid, Refusals& refusals) {
   const ProcessStatus own = ProcessStatus::of(::getpid());
-  for (const auto& task : std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid))) {
+  std::error_code gone;
+  std::filesystem::directory_iterator tasks(fmt::format("/proc/{}/task", pid), gone);
+  for (; !gone && tasks != std::filesystem::directory_iterator(); tasks.increment(gone)) {
     try {
-      refuse_thread(pid, static_cast<pid_t>(std::stoi(task.path().filename())), own, refusals);
+      refuse_thread(pid, static_cast<pid_t>(std::stoi(tasks->path().filename())), own, refusals);
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::ProgramGone) throw;  // a thread that ended meanwhile
     }
   }
+  if (gone) fail(ErrorKind::ProgramGone, "process {} ended meanwhile", pid);
 }
 
 std::uint32_t seccomp_filters_of(pid_t tid) {

@@ -129,15 +129,19 @@ void finish_content_objects(NewbornContext& context, const image::Descriptors& i
   }
 }
 
-void seal_content_objects(RestoreContext& context, const image::Descriptors& image) {
+void seal_content_objects(std::span<RestoreContext* const> processes, const image::Descriptors& image) {
   if (image.objects_size() == 0) return;
+  RestoreContext& context = *processes.front();
   for (int index = 0; index < image.objects_size(); ++index) {
     const std::uint32_t seals = image.objects(index).seals();
     const int number = content_object_descriptor(context.first_private_descriptor, static_cast<std::uint32_t>(index));
     if (seals != 0) context.remote.call("fcntl(F_ADD_SEALS)", SYS_fcntl, number, F_ADD_SEALS, seals);
   }
   const int first = content_object_descriptor(context.first_private_descriptor, 0);
-  context.remote.call("close_range", SYS_close_range, first, first + image.objects_size() - 1, 0);
+  for (RestoreContext* const process : processes) {
+    if (process != nullptr)
+      process->remote.call("close_range", SYS_close_range, first, first + image.objects_size() - 1, 0);
+  }
 }
 
 }  // namespace crs::engine

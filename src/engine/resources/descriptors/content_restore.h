@@ -15,6 +15,7 @@ void make_content_objects(NewbornContext& context, const image::Descriptors& ima
 void finish_content_objects(NewbornContext& context, const image::Descriptors& image);
 
 // From outside, when everybody has mapped them: seals, and the private numbers are closed.
-void seal_content_objects(RestoreContext& context, const image::Descriptors& image);
+// `processes`: as activate_descriptors() has them.
+void seal_content_objects(std::span<RestoreContext* const> processes, const image::Descriptors& image);
 
 }  // namespace crs::engine

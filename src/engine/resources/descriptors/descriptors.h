@@ -1,14 +1,18 @@
-// The descriptor table of a process: capture, check, restore.
+// The descriptor tables of the processes of a tree: capture, check, restore.
 //
-// Numbers that share one open file description share it again. Each kind of description has a folder of its own (files,
-// pipes, epolls,
+// Numbers that share one open file description, of one process or of several, share it again. Each kind of description
+// has a folder of its own (files, pipes, epolls,
 // ...) with its message, its capture and its restore; kinds.cc lists them.
 //
-// The order of a restart: check_descriptors in the restart command; restore_descriptors_inside in the newborn; mappings
-// of content objects (content_objects.h); activate_descriptors from outside; commit_set_aside in the restart command,
-// last of all.
+// The order of a restart: check_descriptors in the restart command; OpenedDescriptions in the root newborn, before it
+// makes its children, and completed when they are there; place_descriptors_inside in each process; mappings of content
+// objects (content_objects.h); from outside finish_descriptors for each process and activate_descriptors for all;
+// commit_set_aside in the restart command, last of all.
 #pragma once
 
+#include <cstdint>
+#include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -18,20 +22,48 @@
 
 namespace crs::engine {
 
-// Captures every descriptor. What cannot be kept is added to context.refusals. Reads only; the program notices nothing.
-void capture_descriptors(CaptureContext& context, image::Descriptors& image);
+// Captures every descriptor of the processes of `tree`, the root first, whose context it is. What cannot be kept is
+// added to context.refusals. Reads only; the program notices nothing.
+void capture_descriptors(CaptureContext& context, std::span<const CapturedProcess> tree, image::Descriptors& image);
 
 // Before anything is started. Throws Damaged for an image that cannot be, Failed with what is wrong for files that are
 // missing, replaced, shorter or changed, or that cannot be opened. Opens files and closes them again, changes nothing.
-void check_descriptors(CheckContext& context, const image::Descriptors& image);
+// `processes`: how many there are in the image.
+void check_descriptors(CheckContext& context, const image::Descriptors& image, std::uint32_t processes = 1);
 
-// In the newborn: closes every descriptor outside the private ones that the image does not have and opens those that it
-// has. Timers are not running and locks not taken yet. All signals must be blocked.
-void restore_descriptors_inside(NewbornContext& context, const image::Descriptors& image);
+// The descriptions of an image on their way to the processes that have them.
+class OpenedDescriptions {
+ public:
+  // In the root newborn: closes every descriptor outside the private ones and opens every description of the image, in
+  // a tree at private numbers, which its children inherit; a single process has them where they belong. Timers are not
+  // running and locks not taken yet. All signals must be blocked. Both arguments must outlive this.
+  OpenedDescriptions(NewbornContext& context, const image::Descriptors& image);
+  // In every process before place_descriptors_inside(): what was held aside is closed.
+  ~OpenedDescriptions();
+  OpenedDescriptions(const OpenedDescriptions&) = delete;
+  OpenedDescriptions& operator=(const OpenedDescriptions&) = delete;
 
-// From outside, after the memory is in place: seals memfds, closes the content objects' private numbers, takes file
-// locks, starts timerfds.
-void activate_descriptors(RestoreContext& context, const image::Descriptors& image);
+  // In the root newborn, when all processes of the tree are there: messages may name them as their senders. Puts back
+  // what waits to be read, and lets epoll instances watch.
+  void complete();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// In each process of a tree but the root that leads a session, before its children of that session are made: gives it
+// its controlling terminal, if that is one of the image's own.
+void lead_session_inside(NewbornContext& context, const image::Descriptors& image);
+
+// In each process of a tree, when all its children are made: gives it its own numbers and closes the private ones of
+// the descriptions.
+void place_descriptors_inside(NewbornContext& context, const image::Descriptors& image);
+
+// From outside, when the memory of every process is in place: `processes` have one context for each process of the
+// image, null for zombies. Seals memfds, closes the content objects' private numbers, takes file locks, starts
+// timerfds.
+void activate_descriptors(std::span<RestoreContext* const> processes, const image::Descriptors& image);
 
 // In the restart command, when everything else has succeeded and the program is about to run: files that the program
 // had open for writing and that have grown since are cut back to their length at the checkpoint. First every tail is

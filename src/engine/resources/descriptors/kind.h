@@ -7,8 +7,10 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -30,18 +32,26 @@ inline constexpr int kHighestNumber = (1 << 26) - 1;
 // 0.
 inline constexpr std::uint32_t kLargeFile = 0100000;
 
+class UnixSurvey;
+
 // Shared by all kinds during a capture.
 struct TableCapture {
-  TableCapture(CaptureContext& captured, image::Descriptors& descriptors, const std::vector<Seen>& table,
-               std::vector<SeenNumber> left);
+  TableCapture(CaptureContext& captured, std::span<const CapturedProcess> tree, image::Descriptors& descriptors,
+               const std::vector<Seen>& table, std::vector<SeenNumber> left);
 
-  CaptureContext& context;
+  CaptureContext& context;  // of the root
+  std::span<const CapturedProcess> processes;
   image::Descriptors& image;
   const std::vector<Seen>& seen;  // the whole table, without what is left out
   std::vector<SeenNumber> left_out;
+  const UnixSurvey* unix_sockets = nullptr;
 
-  // The description that descriptor `number` leads to, or nothing.
-  const Seen* find(int number) const;
+  // The description that descriptor `number` of that process leads to, or nothing.
+  const Seen* find(std::uint32_t process, int number) const;
+  // The first process that has `one` open.
+  const CapturedProcess& holder(const Seen& one) const { return processes[one.first_process()]; }
+  // The process that has this process or thread id, as CRS sees it, or nothing.
+  std::optional<std::uint32_t> find_process(pid_t id) const;
   // "descriptor 7 of process 4711".
   std::string name_of(const Seen& one) const;
   // Whether all numbers of `one` belong to layers of the program that reopen them after a restart.
@@ -49,11 +59,16 @@ struct TableCapture {
   // Refuses `one`: "descriptor 7 of process 4711 is WHAT", with advice to close it or to leave it out. What is
   // expendable is given up instead.
   void refuse(const Seen& one, std::string_view what);
+  // Where `one` is in the image; nothing if it is not there (yet). Of one that stands there several times: the first.
+  std::optional<std::uint32_t> description_of(const Seen& one) const;
+  void set_description(const Seen& one, std::uint32_t index) { descriptions_.emplace(&one, index); }
   // Whether something was given up since the last time this was asked.
   bool take_given_up() { return std::exchange(given_up_, false); }
 
  private:
-  std::unordered_map<int, const Seen*> by_number_;
+  std::map<std::pair<std::uint32_t, int>, const Seen*> by_number_;
+  std::unordered_map<pid_t, std::uint32_t> by_id_;  // processes and threads
+  std::unordered_map<const Seen*, std::uint32_t> descriptions_;
   bool given_up_ = false;
 };
 
@@ -65,7 +80,8 @@ struct TableCheck {
 // Shared by all kinds during the restore in the newborn.
 class TableRestore {
  public:
-  TableRestore(NewbornContext& context, const image::Descriptors& image);
+  // `takes_streams`: the restart command's streams are still open.
+  TableRestore(NewbornContext& context, const image::Descriptors& image, bool takes_streams = true);
 
   NewbornContext& context;
   const image::Descriptors& image;
@@ -78,15 +94,30 @@ class TableRestore {
   int channel() const { return channel_.get(); }
   // Where object `index` is open.
   int object(std::uint32_t index) const;
+  // The description that a number of a process leads to. The image must have it.
+  std::uint32_t description_of(std::uint32_t process, int number) const;
+  // Where a description of the image is open until all are.
+  int place_of(std::uint32_t description) const { return places_.at(description); }
+  // Whether it is the first of those that lead to its description.
+  bool is_first(const image::Descriptor& descriptor) const;
+  // Whether no number leads to a description: it is on its way in a message.
+  bool is_in_flight(std::uint32_t description) const { return firsts_.at(description) == nullptr; }
+  // Whether the numbers of the process are in use already: it is the only one.
+  bool is_single() const { return single_; }
 
  private:
+  bool single_;
+  int lowest_aside_;
+  std::vector<int> places_;                       // of each description
+  std::vector<const image::Descriptor*> firsts_;  // of each description; null: it is on its way
   std::array<FileDescriptor, 3> streams_;
   FileDescriptor channel_;
 };
 
 struct TableActivation {
-  RestoreContext& context;
+  RestoreContext& context;  // of the first process that has the description
   const image::Descriptors& image;
+  std::span<RestoreContext* const> processes;
 };
 
 class Kind {
@@ -102,6 +133,8 @@ class Kind {
   // Whether `seen` is of this kind. The first kind in the list that says so captures it.
   virtual bool recognises(const TableCapture& table, const Seen& seen) = 0;
   virtual void capture(TableCapture& table, const Seen& seen, Description& description) = 0;
+  // When all descriptions of the table have been captured.
+  virtual void finish(TableCapture& table) { static_cast<void>(table); }
   // Whether descriptors 0, 1 and 2 get descriptions of their own even where they share one.
   virtual bool parts_standard_streams() const { return false; }
   // Whether the open description is shared with the restart command's caller, so that its flags and owner are not to be
@@ -111,6 +144,9 @@ class Kind {
   // Validates the message and what it refers to outside the snapshot.
   virtual void check(TableCheck& table, const Description& description) = 0;
 
+  // Whether each process that has it open gets one of its own: it is about the process itself, which the others cannot
+  // open.
+  virtual bool is_own(const Description& description) const { return static_cast<void>(description), false; }
   // Opens it again, at whatever number. Flags that F_SETFL can set need not be set.
   virtual FileDescriptor open(TableRestore& table, const Description& description) = 0;
   // When all numbers are in place.
@@ -131,8 +167,21 @@ std::vector<std::unique_ptr<Kind>> make_kinds();
 // The kind for a description of the image. Throws Damaged if there is none.
 Kind& kind_of(const std::vector<std::unique_ptr<Kind>>& kinds, const image::OpenDescription& description);
 
+// Whether the image is of one process.
+bool is_of_one_process(const image::Descriptors& image);
+
+// Whether that process of the image has a descriptor `number`. The descriptors must be in order.
+bool has_number(const image::Descriptors& image, std::uint32_t process, int number);
+
 // The numbers that lead to each description of the image, ascending. The image must have been checked.
 std::vector<std::vector<image::Descriptor>> numbers_by_description(const image::Descriptors& image);
+
+// Where each description of the image is open in the root while it restores them: at its first number, or at a private
+// one (descriptors.h), above those of content objects, if there are several processes or if it is on its way in a
+// message.
+std::vector<int> places_of_descriptions(const image::Descriptors& image, int first_private_descriptor);
+// The private numbers among these, as a half-open range.
+std::pair<int, int> private_places(const image::Descriptors& image, int first_private_descriptor);
 
 // Opens `path` with the flags of F_GETFL, without side effects: nothing is created or cut, no terminal becomes the
 // controlling one, and it does not wait (O_NONBLOCK is left set). Throws.

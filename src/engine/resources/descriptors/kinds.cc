@@ -13,15 +13,20 @@
 #include "engine/resources/descriptors/files/directories.h"
 #include "engine/resources/descriptors/files/path_only.h"
 #include "engine/resources/descriptors/files/regular_files.h"
+#include "engine/resources/descriptors/inet_sockets/inet_sockets.h"
+#include "engine/resources/descriptors/inotifies/inotifies.h"
 #include "engine/resources/descriptors/kind.h"
 #include "engine/resources/descriptors/left_out/left_out.h"
+#include "engine/resources/descriptors/netlink_sockets/netlink_sockets.h"
 #include "engine/resources/descriptors/pidfds/pidfds.h"
 #include "engine/resources/descriptors/pipes/pipes.h"
+#include "engine/resources/descriptors/pseudo_terminals/pseudo_terminals.h"
 #include "engine/resources/descriptors/signalfds/signalfds.h"
 #include "engine/resources/descriptors/sockets/sockets.h"
 #include "engine/resources/descriptors/standard_streams/standard_streams.h"
 #include "engine/resources/descriptors/terminals/terminals.h"
 #include "engine/resources/descriptors/timerfds/timerfds.h"
+#include "engine/resources/descriptors/unix_sockets/unix_sockets.h"
 
 namespace crs::engine {
 
@@ -41,7 +46,12 @@ std::vector<std::unique_ptr<Kind>> make_kinds() {
   kinds.push_back(std::make_unique<SignalfdKind>());
   kinds.push_back(std::make_unique<EpollKind>());
   kinds.push_back(std::make_unique<PidfdKind>());
+  kinds.push_back(std::make_unique<InotifyKind>());
+  kinds.push_back(std::make_unique<PseudoTerminalKind>());
   kinds.push_back(std::make_unique<ControllingTerminalKind>());
+  kinds.push_back(std::make_unique<UnixSocketKind>());
+  kinds.push_back(std::make_unique<InetSocketKind>());
+  kinds.push_back(std::make_unique<NetlinkSocketKind>());
   kinds.push_back(std::make_unique<StandardStreamKind>());
   return kinds;
 }
@@ -58,6 +68,24 @@ std::vector<std::vector<image::Descriptor>> numbers_by_description(const image::
   for (const image::Descriptor& descriptor : image.descriptors())
     numbers.at(descriptor.description()).push_back(descriptor);
   return numbers;
+}
+
+std::pair<int, int> private_places(const image::Descriptors& image, int first_private_descriptor) {
+  const int first =
+      content_object_descriptor(first_private_descriptor, static_cast<std::uint32_t>(image.objects_size()));
+  if (!is_of_one_process(image)) return {first, first + image.descriptions_size()};
+  const std::vector<std::vector<image::Descriptor>> numbers = numbers_by_description(image);
+  const auto in_flight = std::ranges::count_if(numbers, [](const auto& own) { return own.empty(); });
+  return {first, first + static_cast<int>(in_flight)};
+}
+
+std::vector<int> places_of_descriptions(const image::Descriptors& image, int first_private_descriptor) {
+  std::vector<int> places;
+  int next = private_places(image, first_private_descriptor).first;
+  const bool single = is_of_one_process(image);
+  for (const std::vector<image::Descriptor>& own : numbers_by_description(image))
+    places.push_back(single && !own.empty() ? own.front().number() : next++);
+  return places;
 }
 
 FileDescriptor open_again(const std::string& path, std::uint32_t flags) {
@@ -87,28 +115,55 @@ std::string leave_out_advice(int number) {
       number);
 }
 
-TableCapture::TableCapture(CaptureContext& captured, image::Descriptors& descriptors, const std::vector<Seen>& table,
+bool has_number(const image::Descriptors& image, std::uint32_t process, int number) {
+  return std::ranges::binary_search(
+      image.descriptors(), std::pair(process, number), {},
+      [](const image::Descriptor& one) { return std::pair(one.process(), one.number()); });
+}
+
+bool is_of_one_process(const image::Descriptors& image) {
+  return image.descriptors().empty() || image.descriptors(image.descriptors_size() - 1).process() == 0;
+}
+
+TableCapture::TableCapture(CaptureContext& captured, std::span<const CapturedProcess> tree,
+                           image::Descriptors& descriptors, const std::vector<Seen>& table,
                            std::vector<SeenNumber> left)
-    : context(captured), image(descriptors), seen(table), left_out(std::move(left)) {
+    : context(captured), processes(tree), image(descriptors), seen(table), left_out(std::move(left)) {
   for (const Seen& one : seen) {
-    for (const SeenNumber& number : one.numbers) by_number_.emplace(number.number, &one);
+    for (const SeenNumber& number : one.numbers) by_number_.emplace(std::pair(number.process, number.number), &one);
+  }
+  for (std::uint32_t index = 0; index < processes.size(); ++index) {
+    for (const pid_t tid : processes[index].threads) by_id_.emplace(tid, index);
   }
 }
 
-const Seen* TableCapture::find(int number) const {
-  const auto found = by_number_.find(number);
+const Seen* TableCapture::find(std::uint32_t process, int number) const {
+  const auto found = by_number_.find({process, number});
   return found == by_number_.end() ? nullptr : found->second;
 }
 
+std::optional<std::uint32_t> TableCapture::find_process(pid_t id) const {
+  const auto found = by_id_.find(id);
+  if (found == by_id_.end()) return std::nullopt;
+  return found->second;
+}
+
 std::string TableCapture::name_of(const Seen& one) const {
-  return fmt::format("descriptor {} of process {}", one.first(), context.own_pid);
+  if (one.numbers.empty())
+    return fmt::format("a descriptor on its way through a unix socket of process {}", context.own_pid);
+  return fmt::format("descriptor {} of process {}", one.first(), holder(one).own_pid);
 }
 
 bool TableCapture::is_expendable(const Seen& one) const {
   const std::vector<int>& expendable = context.options.expendable;
-  return std::ranges::all_of(one.numbers, [&](const SeenNumber& number) {
-    return std::ranges::find(expendable, number.number) != expendable.end();
+  return !one.numbers.empty() && std::ranges::all_of(one.numbers, [&](const SeenNumber& number) {
+    return number.process == 0 && std::ranges::find(expendable, number.number) != expendable.end();
   });
+}
+
+std::optional<std::uint32_t> TableCapture::description_of(const Seen& one) const {
+  const auto found = descriptions_.find(&one);
+  return found == descriptions_.end() ? std::nullopt : std::optional(found->second);
 }
 
 void TableCapture::refuse(const Seen& one, std::string_view what) {
@@ -116,7 +171,9 @@ void TableCapture::refuse(const Seen& one, std::string_view what) {
     given_up_ = true;
     return;
   }
-  context.refusals.add(fmt::format("{} is {}", name_of(one), what), leave_out_advice(one.first()));
+  context.refusals.add(
+      fmt::format("{} is {}", name_of(one), what),
+      one.numbers.empty() ? "let the program receive it before the checkpoint" : leave_out_advice(one.first()));
 }
 
 }  // namespace crs::engine

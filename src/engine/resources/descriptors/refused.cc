@@ -112,6 +112,11 @@ std::string describe_socket(int socket) {
   const std::string peer = address_by(::getpeername, socket);
   if (!own.empty()) text += " " + own;
   if (!peer.empty()) text += " -> " + peer;
+  sockaddr_storage unused{};
+  socklen_t size = sizeof unused;
+  // Connected, and not to a socket of the program's own: those are kept.
+  if (family == AF_UNIX && ::getpeername(socket, reinterpret_cast<sockaddr*>(&unused), &size) == 0)
+    text += " whose other end is in another process";
   return text;
 }
 

@@ -14,10 +14,6 @@
 namespace crs::engine {
 namespace {
 
-bool is_own_thread(const CaptureContext& context, const f_owner_ex& owner) {
-  return owner.type == F_OWNER_TID && std::ranges::find(context.threads, owner.pid) != context.threads.end();
-}
-
 std::string_view kind_of_owner(const f_owner_ex& owner) {
   return owner.type == F_OWNER_PGRP ? "process group" : owner.type == F_OWNER_TID ? "thread" : "process";
 }
@@ -27,8 +23,10 @@ std::string_view kind_of_owner(const f_owner_ex& owner) {
 void capture_signal_owner(TableCapture& table, const Seen& seen, image::OpenDescription& description) {
   f_owner_ex owner{};
   if (seen.is_path_only() || ::fcntl(seen.copy.get(), F_GETOWN_EX, &owner) != 0 || owner.pid == 0) return;
-  const bool is_thread = is_own_thread(table.context, owner);
-  if (!is_thread && (owner.type != F_OWNER_PID || owner.pid != table.context.pid)) {
+  const bool is_thread = owner.type == F_OWNER_TID;
+  const std::optional<std::uint32_t> process =
+      owner.type == F_OWNER_PGRP ? std::nullopt : table.find_process(owner.pid);
+  if (!process || (!is_thread && owner.pid != table.processes[*process].pid)) {
     if ((seen.flags & O_ASYNC) == 0) return;
     table.context.warnings.push_back(
         fmt::format("the signals that {} asked for (O_ASYNC) went to {} {}: after a restart nobody gets them",
@@ -36,38 +34,44 @@ void capture_signal_owner(TableCapture& table, const Seen& seen, image::OpenDesc
     return;
   }
   image::SignalOwner& kept = *description.mutable_owner();
+  kept.set_process(*process);
   if (is_thread) kept.set_thread(innermost_id(owner.pid));
   kept.set_signal(std::max(0, ::fcntl(seen.copy.get(), F_GETSIG)));
 }
 
-void check_signal_owner(const image::OpenDescription& description) {
+void check_signal_owner(const image::OpenDescription& description, std::uint32_t processes) {
   if (!description.has_owner()) return;
   const int signal = description.owner().signal();
-  if (signal < 0 || signal > SIGRTMAX || description.owner().thread() < 0)
+  if (signal < 0 || signal > SIGRTMAX || description.owner().thread() < 0 || description.owner().process() >= processes)
     fail(ErrorKind::Damaged, "the snapshot has a descriptor with signal {} that cannot be", signal);
 }
 
-void restore_signal_owner(int descriptor, const image::OpenDescription& description) {
-  if (!description.has_owner()) return;
+void restore_signal_owner(int descriptor, const image::OpenDescription& description, std::uint32_t process) {
+  if (!description.has_owner() || description.owner().process() != process) return;
   const f_owner_ex owner{F_OWNER_PID, ::getpid()};
   const bool set = (description.owner().thread() != 0 || ::fcntl(descriptor, F_SETOWN_EX, &owner) == 0) &&
                    ::fcntl(descriptor, F_SETSIG, description.owner().signal()) == 0;
   if (!set) fail_errno(errno, "cannot ask for signals on descriptor {}", descriptor);
-  if ((description.status_flags() & O_ASYNC) == 0) return;
+}
+
+void restore_asynchronous_mode(int descriptor, const image::OpenDescription& description) {
+  if (!description.has_owner() || (description.status_flags() & O_ASYNC) == 0) return;
   const int flags = ::fcntl(descriptor, F_GETFL);
   if (flags < 0 || ::fcntl(descriptor, F_SETFL, flags | O_ASYNC) != 0)
     fail_errno(errno, "cannot ask for signals on descriptor {}", descriptor);
 }
 
-void activate_signal_owner(RestoreContext& context, int descriptor, const image::OpenDescription& description) {
+void activate_signal_owner(TableActivation& table, int descriptor, const image::OpenDescription& description) {
   if (description.owner().thread() == 0) return;
-  const auto thread = context.new_ids.find(description.owner().thread());
-  if (thread == context.new_ids.end()) {
+  const std::map<pid_t, pid_t>& threads = table.processes[description.owner().process()]->new_ids;
+  const auto thread = threads.find(description.owner().thread());
+  if (thread == threads.end()) {
     fail(ErrorKind::Damaged, "signals of descriptor {} go to thread {}, which the snapshot does not have", descriptor,
          description.owner().thread());
   }
-  const RemoteAddress owner = context.remote.put(f_owner_ex{F_OWNER_TID, thread->second});
-  context.remote.call("fcntl(F_SETOWN_EX)", SYS_fcntl, descriptor, F_SETOWN_EX, owner);
+  RemoteCaller& remote = table.context.remote;
+  const RemoteAddress owner = remote.put(f_owner_ex{F_OWNER_TID, thread->second});
+  remote.call("fcntl(F_SETOWN_EX)", SYS_fcntl, descriptor, F_SETOWN_EX, owner);
 }
 
 }  // namespace crs::engine

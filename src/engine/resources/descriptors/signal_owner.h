@@ -5,16 +5,18 @@
 
 namespace crs::engine {
 
-// Records the owner if it is the process itself or a thread of it; warns if it is another one.
+// Records the owner if it is a process of the tree or a thread of one; warns if it is another one.
 void capture_signal_owner(TableCapture& table, const Seen& seen, image::OpenDescription& description);
 
-// Throws Damaged for an owner that cannot be.
-void check_signal_owner(const image::OpenDescription& description);
+// Throws Damaged for an owner that cannot be. `processes`: how many there are in the image.
+void check_signal_owner(const image::OpenDescription& description, std::uint32_t processes);
 
-// In the newborn: makes the process the owner where it was, and sets O_ASYNC.
-void restore_signal_owner(int descriptor, const image::OpenDescription& description);
+// In each process: makes it the owner where it was. `process`: its index.
+void restore_signal_owner(int descriptor, const image::OpenDescription& description, std::uint32_t process);
+// In one process that has the description, at a number that the program knows: sets O_ASYNC.
+void restore_asynchronous_mode(int descriptor, const image::OpenDescription& description);
 
 // From outside, when the threads exist: makes the thread the owner that was.
-void activate_signal_owner(RestoreContext& context, int descriptor, const image::OpenDescription& description);
+void activate_signal_owner(TableActivation& table, int descriptor, const image::OpenDescription& description);
 
 }  // namespace crs::engine

@@ -9,6 +9,7 @@
 #include "engine/resources/descriptors/locks/locks.h"
 #include "engine/resources/descriptors/refused.h"
 #include "engine/resources/descriptors/signal_owner.h"
+#include "engine/resources/descriptors/unix_sockets/survey.h"
 
 namespace crs::engine {
 namespace {
@@ -45,17 +46,18 @@ void add_numbers(image::Descriptors& image, const Numbers& numbers) {
     descriptor.set_number(number.number);
     descriptor.set_description(description);
     descriptor.set_close_on_exec(number.close_on_exec);
+    descriptor.set_process(number.process);
   }
 }
 
-// Descriptors 0, 1 and 2 each for itself, and all others together.
+// Descriptors 0, 1 and 2 each for itself, and all others together; of all processes.
 std::vector<Numbers> parts_of(const Numbers& numbers) {
-  std::vector<Numbers> parts;
-  for (const SeenNumber& number : numbers) {
-    const bool standard = number.number <= STDERR_FILENO;
-    if (parts.empty() || standard || parts.back().front().number <= STDERR_FILENO) parts.emplace_back();
-    parts.back().push_back(number);
-  }
+  constexpr std::size_t kOthers = 3;
+  if (numbers.empty()) return {{}};
+  std::vector<Numbers> parts(kOthers + 1);
+  for (const SeenNumber& number : numbers)
+    parts[std::min(static_cast<std::size_t>(number.number), kOthers)].push_back(number);
+  std::erase_if(parts, [](const Numbers& part) { return part.empty(); });
   return parts;
 }
 
@@ -71,6 +73,9 @@ void add_description(TableCapture& table, const Seen& seen, Kind& kind) {
   capture_signal_owner(table, seen, description);
   capture_locks(table, seen);
   if (table.take_given_up()) return give_up(table, seen);
+  if (seen.numbers.empty() && !seen.info.all("lock").empty())
+    table.refuse(seen, "a locked file that is on its way through a unix socket");
+  table.set_description(seen, static_cast<std::uint32_t>(table.image.descriptions_size()));
   if (!kind.parts_standard_streams()) {
     *table.image.add_descriptions() = std::move(description);
     return add_numbers(table.image, seen.numbers);
@@ -78,11 +83,15 @@ void add_description(TableCapture& table, const Seen& seen, Kind& kind) {
   for (const Numbers& part : parts_of(seen.numbers)) {
     image::OpenDescription& added = *table.image.add_descriptions();
     added = description;
-    const bool standard = part.front().number <= STDERR_FILENO;
+    const bool standard = !part.empty() && part.front().number <= STDERR_FILENO;
     if (standard) added.mutable_standard_stream()->set_stream(part.front().number);
     added.mutable_standard_stream()->set_elsewhere(!standard);
     add_numbers(table.image, part);
   }
+}
+
+std::pair<std::uint32_t, int> place_of(const image::Descriptor& descriptor) {
+  return {descriptor.process(), descriptor.number()};
 }
 
 void add_left_out(TableCapture& table, Kind& kind, const Numbers& numbers) {
@@ -95,11 +104,13 @@ void add_left_out(TableCapture& table, Kind& kind, const Numbers& numbers) {
 
 }  // namespace
 
-void capture_descriptors(CaptureContext& context, image::Descriptors& image) {
-  std::vector<Seen> seen = look_at_descriptors(context.pid, context.pidfd);
+void capture_descriptors(CaptureContext& context, std::span<const CapturedProcess> tree, image::Descriptors& image) {
+  std::vector<Seen> seen = look_at_descriptors(tree);
   Numbers left_out = take_left_out(context.leave_out, seen);
   refuse_unknown(context, left_out);
-  TableCapture table(context, image, seen, std::move(left_out));
+  const UnixSurvey unix_sockets(seen);
+  TableCapture table(context, tree, image, seen, std::move(left_out));
+  table.unix_sockets = &unix_sockets;
   check_channel(table);
   const std::vector<std::unique_ptr<Kind>> kinds = make_kinds();
   for (const Seen& one : seen) {
@@ -112,10 +123,11 @@ void capture_descriptors(CaptureContext& context, image::Descriptors& image) {
       in_context(table.name_of(one), [&] { add_description(table, one, **kind); });
     }
   }
+  for (const std::unique_ptr<Kind>& kind : kinds) kind->finish(table);
   image::OpenDescription dead;
   dead.mutable_left_out();
   add_left_out(table, kind_of(kinds, dead), table.left_out);
-  std::ranges::sort(*image.mutable_descriptors(), {}, &image::Descriptor::number);
+  std::ranges::sort(*image.mutable_descriptors(), {}, place_of);
 }
 
 }  // namespace crs::engine

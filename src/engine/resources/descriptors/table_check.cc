@@ -16,16 +16,24 @@
 namespace crs::engine {
 namespace {
 
-void check_numbers(const image::Descriptors& image) {
+void check_numbers(const image::Descriptors& image, std::uint32_t processes) {
   std::vector<bool> used(static_cast<std::size_t>(image.descriptions_size()));
-  int previous = -1;
+  std::pair<std::uint32_t, int> previous{0, -1};
   for (const image::Descriptor& descriptor : image.descriptors()) {
-    const bool possible = descriptor.number() > previous && descriptor.number() <= kHighestNumber &&
-                          descriptor.description() < used.size();
+    const std::pair place{descriptor.process(), descriptor.number()};
+    const bool possible = place > previous && descriptor.process() < processes && descriptor.number() >= 0 &&
+                          descriptor.number() <= kHighestNumber && descriptor.description() < used.size();
     if (!possible)
       fail(ErrorKind::Damaged, "the snapshot's descriptor table cannot be: number {}", descriptor.number());
-    previous = descriptor.number();
+    previous = place;
     used[descriptor.description()] = true;
+  }
+  for (const image::OpenDescription& description : image.descriptions()) {
+    for (const image::UnixMessage& message : description.unix_socket().messages()) {
+      for (const std::uint32_t carried : message.descriptions()) {
+        if (carried < used.size()) used[carried] = true;
+      }
+    }
   }
   if (std::ranges::find(used, false) != used.end())
     fail(ErrorKind::Damaged, "the snapshot has an open file that no descriptor leads to");
@@ -39,9 +47,9 @@ std::uint64_t highest_limit() {
 }
 
 void check_limit(const image::Descriptors& image) {
-  if (image.descriptors().empty()) return;
-  const int highest = image.descriptors(image.descriptors_size() - 1).number();
-  if (static_cast<std::uint64_t>(highest) < highest_limit()) return;
+  int highest = -1;
+  for (const image::Descriptor& descriptor : image.descriptors()) highest = std::max(highest, descriptor.number());
+  if (highest < 0 || static_cast<std::uint64_t>(highest) < highest_limit()) return;
   throw Error(ErrorKind::Failed, fmt::format("the program has descriptor {} open, and no more than {} are allowed here",
                                              highest, highest_limit()))
       .advise(fmt::format("Raise the hard limit of open files to {} or more (ulimit -Hn)", highest + 1));
@@ -49,8 +57,8 @@ void check_limit(const image::Descriptors& image) {
 
 }  // namespace
 
-void check_descriptors(CheckContext& context, const image::Descriptors& image) {
-  check_numbers(image);
+void check_descriptors(CheckContext& context, const image::Descriptors& image, std::uint32_t processes) {
+  check_numbers(image, processes);
   check_limit(image);
   TableCheck table{context, image};
   check_content_objects(table);
@@ -59,9 +67,12 @@ void check_descriptors(CheckContext& context, const image::Descriptors& image) {
   const std::vector<std::vector<image::Descriptor>> numbers = numbers_by_description(image);
   for (int i = 0; i < image.descriptions_size(); ++i) {
     const image::OpenDescription& description = image.descriptions(i);
-    in_context(fmt::format("descriptor {}", numbers[static_cast<std::size_t>(i)].front().number()), [&] {
+    const std::vector<image::Descriptor>& own = numbers[static_cast<std::size_t>(i)];
+    const std::string name = own.empty() ? "a descriptor on its way through a unix socket"
+                                         : fmt::format("descriptor {}", own.front().number());
+    in_context(name, [&] {
       kind_of(kinds, description).check(table, description);
-      check_signal_owner(description);
+      check_signal_owner(description, processes);
     });
   }
 }
@@ -71,18 +82,27 @@ void commit_set_aside(const RestartOptions& options, const image::Descriptors& i
 }
 
 int private_descriptors_needed(const image::Descriptors& image) {
-  // What kinds hold aside while they open: both ends of each pipe, the standard streams and copies of them.
+  // What kinds hold aside while they open: both ends of each pipe, sockets with ends that are closed and sockets
+  // that listen for a while, the standard streams and copies of them.
   constexpr int kHeldAside = 64;
-  return kOtherPrivateDescriptors + image.objects_size() + 2 * image.pipes_size() + kHeldAside;
+  const auto sockets = std::ranges::count_if(image.descriptions(), [](const image::OpenDescription& description) {
+    return description.has_unix_socket() || description.has_inet_socket();
+  });
+  const auto [first_place, end_of_places] = private_places(image, 0);
+  return kOtherPrivateDescriptors + image.objects_size() + (end_of_places - first_place) + 2 * image.pipes_size() +
+         3 * static_cast<int>(sockets) + kHeldAside;
 }
 
 PrivateNumbers choose_private_numbers(const image::Descriptors& image, int count) {
   constexpr int kLowest = 3;
   int candidate = kLowest;
   std::optional<int> gap;
-  for (const image::Descriptor& descriptor : image.descriptors()) {
-    if (!gap && descriptor.number() - candidate >= count) gap = candidate;
-    candidate = std::max(kLowest, descriptor.number() + 1);
+  std::vector<int> numbers;
+  for (const image::Descriptor& descriptor : image.descriptors()) numbers.push_back(descriptor.number());
+  std::ranges::sort(numbers);
+  for (const int number : numbers) {
+    if (!gap && number - candidate >= count) gap = candidate;
+    candidate = std::max(kLowest, number + 1);
   }
   const bool fits_above = static_cast<std::uint64_t>(candidate) + static_cast<std::uint64_t>(count) <= highest_limit();
   if (fits_above || !gap) return {candidate, std::numeric_limits<int>::max()};

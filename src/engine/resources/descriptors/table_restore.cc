@@ -1,14 +1,18 @@
 #include <fcntl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <span>
+#include <utility>
 
 #include "base/error.h"
 #include "engine/resources/descriptors/content_restore.h"
 #include "engine/resources/descriptors/descriptors.h"
 #include "engine/resources/descriptors/kind.h"
 #include "engine/resources/descriptors/locks/locks.h"
+#include "engine/resources/descriptors/pseudo_terminals/pseudo_terminals.h"
 #include "engine/resources/descriptors/signal_owner.h"
 
 namespace crs::engine {
@@ -39,19 +43,35 @@ void place(FileDescriptor opened, const std::vector<image::Descriptor>& numbers)
   if (stays) static_cast<void>(opened.release());
 }
 
-void restore_description(TableRestore& table, Kind& kind, const image::OpenDescription& description,
-                         const std::vector<image::Descriptor>& numbers) {
-  FileDescriptor opened = kind.open(table, description);
-  if (!opened) fail(ErrorKind::Failed, "no file could be opened");
-  if (!kind.is_callers() && (description.status_flags() & O_PATH) == 0)
-    set_flags(opened.get(), description.status_flags());
-  place(std::move(opened), numbers);
+// The part of the table that is `process`'s.
+std::span<const image::Descriptor* const> numbers_of(const image::Descriptors& image, std::uint32_t process) {
+  const auto& all = image.descriptors();
+  const auto [first, last] = std::ranges::equal_range(all, process, {}, &image::Descriptor::process);
+  return {all.data() + (first - all.begin()), static_cast<std::size_t>(last - first)};
+}
+
+// What no number leads to is held by the root at a private one until the program runs.
+image::Descriptor in_flight_number(int number) {
+  image::Descriptor descriptor;
+  descriptor.set_number(number);
+  descriptor.set_close_on_exec(true);
+  return descriptor;
 }
 
 }  // namespace
 
-TableRestore::TableRestore(NewbornContext& newborn, const image::Descriptors& descriptors)
-    : context(newborn), image(descriptors) {
+TableRestore::TableRestore(NewbornContext& newborn, const image::Descriptors& descriptors, bool takes_streams)
+    : context(newborn),
+      image(descriptors),
+      single_(is_of_one_process(descriptors)),
+      lowest_aside_(private_places(image, context.first_private_descriptor).second),
+      places_(places_of_descriptions(image, context.first_private_descriptor)),
+      firsts_(static_cast<std::size_t>(descriptors.descriptions_size())) {
+  for (const image::Descriptor& descriptor : image.descriptors()) {
+    const image::Descriptor*& first = firsts_.at(descriptor.description());
+    if (first == nullptr) first = &descriptor;
+  }
+  if (!takes_streams) return;
   for (std::size_t stream = 0; stream < streams_.size(); ++stream) {
     const int given = context.standard_streams.at(stream);
     if (given < 0) continue;
@@ -64,10 +84,8 @@ TableRestore::TableRestore(NewbornContext& newborn, const image::Descriptors& de
 
 FileDescriptor TableRestore::aside(FileDescriptor descriptor) const {
   if (!descriptor) fail_errno(errno, "cannot duplicate a descriptor");
-  const int lowest =
-      content_object_descriptor(context.first_private_descriptor, static_cast<std::uint32_t>(image.objects_size()));
-  FileDescriptor moved(::fcntl(descriptor.get(), F_DUPFD_CLOEXEC, lowest));
-  if (!moved) fail_errno(errno, "cannot move a descriptor to {} or above", lowest);
+  FileDescriptor moved(::fcntl(descriptor.get(), F_DUPFD_CLOEXEC, lowest_aside_));
+  if (!moved) fail_errno(errno, "cannot move a descriptor to {} or above", lowest_aside_);
   return moved;
 }
 
@@ -75,51 +93,180 @@ int TableRestore::object(std::uint32_t index) const {
   return content_object_descriptor(context.first_private_descriptor, index);
 }
 
-void restore_descriptors_inside(NewbornContext& context, const image::Descriptors& image) {
-  TableRestore table(context, image);
-  const std::vector<std::unique_ptr<Kind>> kinds = make_kinds();
+std::uint32_t TableRestore::description_of(std::uint32_t process, int number) const {
+  const auto found =
+      std::ranges::lower_bound(image.descriptors(), std::pair(process, number), {},
+                               [](const image::Descriptor& one) { return std::pair(one.process(), one.number()); });
+  return found->description();
+}
+
+bool TableRestore::is_first(const image::Descriptor& descriptor) const {
+  return firsts_[descriptor.description()] == &descriptor;
+}
+
+namespace {
+
+// Every description of the image with its index and its numbers, in the order of the image.
+template <typename Action>
+void for_each_description(const image::Descriptors& image, int first_private_descriptor,
+                          const std::vector<std::unique_ptr<Kind>>& kinds, Action&& action) {
   const std::vector<std::vector<image::Descriptor>> numbers = numbers_by_description(image);
+  const std::vector<int> places = places_of_descriptions(image, first_private_descriptor);
+  for (int i = 0; i < image.descriptions_size(); ++i) {
+    const image::OpenDescription& description = image.descriptions(i);
+    const auto index = static_cast<std::size_t>(i);
+    std::vector<image::Descriptor> own = numbers[index];
+    if (own.empty()) own.push_back(in_flight_number(places[index]));
+    in_context(fmt::format("descriptor {}", own.front().number()),
+               [&] { action(kind_of(kinds, description), static_cast<std::uint32_t>(i), own); });
+  }
+}
+
+void close_all_but_private(const NewbornContext& context) {
   const bool closed = ::close_range(0, static_cast<unsigned>(context.first_private_descriptor) - 1, 0) == 0 &&
                       ::close_range(static_cast<unsigned>(context.end_private_descriptor), ~0U, 0) == 0;
   if (!closed) fail_errno(errno, "cannot close descriptors");
-  make_content_objects(context, image);
-
-  const auto for_each = [&](auto&& action) {
-    for (int i = 0; i < image.descriptions_size(); ++i) {
-      const image::OpenDescription& description = image.descriptions(i);
-      const std::vector<image::Descriptor>& own = numbers[static_cast<std::size_t>(i)];
-      in_context(fmt::format("descriptor {}", own.front().number()),
-                 [&] { action(kind_of(kinds, description), description, own); });
-    }
-  };
-  for_each([&](Kind& kind, const auto& description, const auto& own) {
-    restore_description(table, kind, description, own);
-  });
-  for (const std::unique_ptr<Kind>& kind : kinds) kind->complete(table);
-  for_each([&](Kind& kind, const auto& description, const auto& own) {
-    kind.connect(table, description, own.front().number());
-  });
-  for_each([&](Kind& kind, const auto& description, const auto& own) {
-    if (!kind.is_callers()) restore_signal_owner(own.front().number(), description);
-  });
-  finish_content_objects(context, image);
 }
 
-void activate_descriptors(RestoreContext& context, const image::Descriptors& image) {
-  seal_content_objects(context, image);
-  TableActivation table{context, image};
-  take_locks(table);
+FileDescriptor open_description(TableRestore& table, Kind& kind, const image::OpenDescription& description) {
+  FileDescriptor opened = kind.open(table, description);
+  if (!opened) fail(ErrorKind::Failed, "no file could be opened");
+  if (!kind.is_callers() && (description.status_flags() & O_PATH) == 0)
+    set_flags(opened.get(), description.status_flags());
+  return opened;
+}
+
+void place_privately(FileDescriptor opened, int number) {
+  if (::dup3(opened.get(), number, O_CLOEXEC) < 0) fail_errno(errno, "cannot keep a file at descriptor {}", number);
+}
+
+// Before locks are taken: closing a file gives up those of the process (fcntl(2)). The root keeps what is on its way:
+// that may have to be activated.
+void close_private_places(const TableRestore& table) {
+  const auto [first, end] = private_places(table.image, table.context.first_private_descriptor);
+  int start = first;
+  const auto close_until = [&](int number) {
+    if (start < number && ::close_range(static_cast<unsigned>(start), static_cast<unsigned>(number) - 1, 0) != 0)
+      fail_errno(errno, "cannot close descriptors");
+    start = number + 1;
+  };
+  for (std::uint32_t i = 0; table.context.process == 0 && i < static_cast<std::uint32_t>(end - first); ++i) {
+    if (table.is_in_flight(i)) close_until(table.place_of(i));
+  }
+  close_until(end);
+}
+
+}  // namespace
+
+struct OpenedDescriptions::State {
+  State(NewbornContext& context, const image::Descriptors& image) : table(context, image), kinds(make_kinds()) {}
+  TableRestore table;
+  std::vector<std::unique_ptr<Kind>> kinds;
+};
+
+OpenedDescriptions::OpenedDescriptions(NewbornContext& context, const image::Descriptors& image)
+    : state_(std::make_unique<State>(context, image)) {
+  TableRestore& table = state_->table;
+  close_all_but_private(context);
+  make_content_objects(context, image);
+  for_each_description(image, context.first_private_descriptor, state_->kinds,
+                       [&](Kind& kind, std::uint32_t index, const auto& numbers) {
+                         const image::OpenDescription& description = image.descriptions(static_cast<int>(index));
+                         const bool in_flight = table.is_in_flight(index);
+                         if (!table.is_single() && kind.is_own(description) && !in_flight) return;
+                         FileDescriptor opened = open_description(table, kind, description);
+                         if (table.is_single()) {
+                           place(std::move(opened), numbers);
+                         } else {
+                           place_privately(std::move(opened), table.place_of(index));
+                         }
+                       });
+  take_controlling_terminal(table);
+}
+
+OpenedDescriptions::~OpenedDescriptions() = default;
+
+void OpenedDescriptions::complete() {
+  TableRestore& table = state_->table;
+  const std::vector<std::unique_ptr<Kind>>& kinds = state_->kinds;
+  const image::Descriptors& image = table.image;
+  const NewbornContext& context = table.context;
+  for (const std::unique_ptr<Kind>& kind : kinds) kind->complete(table);
+  for_each_description(image, context.first_private_descriptor, kinds,
+                       [&](Kind& kind, std::uint32_t index, const auto& /*numbers*/) {
+                         kind.connect(table, image.descriptions(static_cast<int>(index)), table.place_of(index));
+                       });
+  finish_content_objects(table.context, image);
+  if (!table.is_single()) return;
+  set_foreground_group(table);
+  for_each_description(image, context.first_private_descriptor, kinds,
+                       [&](Kind& kind, std::uint32_t index, const auto& numbers) {
+                         if (kind.is_callers()) return;
+                         const image::OpenDescription& description = image.descriptions(static_cast<int>(index));
+                         restore_signal_owner(numbers.front().number(), description, context.process);
+                         restore_asynchronous_mode(numbers.front().number(), description);
+                       });
+}
+
+void lead_session_inside(NewbornContext& context, const image::Descriptors& image) {
+  if (!is_of_one_process(image)) take_controlling_terminal(TableRestore(context, image, /*takes_streams=*/false));
+}
+
+void place_descriptors_inside(NewbornContext& context, const image::Descriptors& image) {
+  if (is_of_one_process(image)) {
+    if (context.process != 0) close_all_but_private(context);  // it inherited the root's, and has none
+    return;
+  }
+  TableRestore table(context, image, /*takes_streams=*/false);
   const std::vector<std::unique_ptr<Kind>> kinds = make_kinds();
-  const std::vector<std::vector<image::Descriptor>> numbers = numbers_by_description(image);
-  for (int i = 0; i < image.descriptions_size(); ++i) {
-    const image::OpenDescription& description = image.descriptions(i);
-    const int number = numbers[static_cast<std::size_t>(i)].front().number();
-    in_context(fmt::format("descriptor {}", number), [&] {
-      Kind& kind = kind_of(kinds, description);
-      kind.activate(table, description, number);
-      if (!kind.is_callers()) activate_signal_owner(context, number, description);
+  for (std::uint32_t i = 0; i < static_cast<std::uint32_t>(image.descriptions_size()); ++i) {
+    const image::OpenDescription& description = image.descriptions(static_cast<int>(i));
+    const Kind& kind = kind_of(kinds, description);
+    if (!kind.is_callers() && !kind.is_own(description)) {
+      in_context("asking for its signals",
+                 [&] { restore_signal_owner(table.place_of(i), description, context.process); });
+    }
+  }
+  set_foreground_group(table);
+  for (const image::Descriptor* const entry : numbers_of(image, context.process)) {
+    const image::Descriptor& descriptor = *entry;
+    const image::OpenDescription& description = image.descriptions(static_cast<int>(descriptor.description()));
+    Kind& kind = kind_of(kinds, description);
+    in_context(fmt::format("descriptor {}", descriptor.number()), [&] {
+      if (kind.is_own(description)) return place(open_description(table, kind, description), {descriptor});
+      if (::dup3(table.place_of(descriptor.description()), descriptor.number(),
+                 descriptor.close_on_exec() ? O_CLOEXEC : 0) < 0)
+        fail_errno(errno, "cannot put a file there");
+      if (!kind.is_callers() && table.is_first(descriptor)) restore_asynchronous_mode(descriptor.number(), description);
     });
   }
+  close_private_places(table);
+}
+
+namespace {
+
+TableActivation activation_of(std::uint32_t process, std::span<RestoreContext* const> processes,
+                              const image::Descriptors& image) {
+  return {*processes[process], image, processes};
+}
+
+}  // namespace
+
+void activate_descriptors(std::span<RestoreContext* const> processes, const image::Descriptors& image) {
+  seal_content_objects(processes, image);
+  TableActivation root = activation_of(0, processes, image);
+  take_locks(root);
+  const std::vector<std::unique_ptr<Kind>> kinds = make_kinds();
+  for_each_description(image, root.context.first_private_descriptor, kinds,
+                       [&](Kind& kind, std::uint32_t index, const auto& numbers) {
+                         const image::OpenDescription& description = image.descriptions(static_cast<int>(index));
+                         TableActivation table = activation_of(numbers.front().process(), processes, image);
+                         kind.activate(table, description, numbers.front().number());
+                         if (!kind.is_callers()) activate_signal_owner(table, numbers.front().number(), description);
+                       });
+  // What is on its way is in its messages now.
+  const auto [first, end] = private_places(image, root.context.first_private_descriptor);
+  if (first != end) root.context.remote.call("close_range", SYS_close_range, first, end - 1, 0);
 }
 
 }  // namespace crs::engine

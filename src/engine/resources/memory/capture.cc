@@ -17,6 +17,7 @@
 #include "engine/resources/memory/guard_pages.h"
 #include "engine/resources/memory/layout.h"
 #include "engine/resources/memory/memory.h"
+#include "engine/resources/memory/shared_objects.h"
 #include "engine/resources/memory/shared_pages.h"
 
 namespace crs::engine {
@@ -29,17 +30,53 @@ bool is_kernel_part(const MappedArea& area) { return area.name == "[vdso]" || ar
 // The inode of a System V segment is its id, and the first one of a system has id 0.
 bool is_backed(const MapsLine& line) { return line.inode != 0 || line.name.starts_with('/'); }
 
+// Tracked by this checkpoint, an area looks as if the program had a userfaultfd for it.
+std::vector<MappedArea> read_areas(pid_t pid, bool writes_tracked) {
+  std::vector<MappedArea> areas = read_smaps(pid);
+  for (MappedArea& area : areas) {
+    const std::size_t flag = writes_tracked ? area.flags.find(" uw ") : std::string::npos;
+    if (flag != std::string::npos) area.flags.erase(flag, 3);
+  }
+  return areas;
+}
+
+// An area that has only grown or shrunk at one end, as stack and heap do, has the flags it had.
+bool is_resized(const MapsLine& now, const MappedArea& before) {
+  const bool at_start = now.range.start == before.range.start && now.offset == before.offset;
+  const bool at_end = now.range.end == before.range.end && now.inode == 0;
+  return (at_start || at_end) && now.protection == before.protection && now.shared == before.shared &&
+         now.device == before.device && now.inode == before.inode && now.name == before.name;
+}
+
+// What smaps says is asked for again only where the survey cannot tell it: it walks through all page tables, and the
+// program waits.
+std::optional<std::vector<MappedArea>> by_survey(const std::vector<MapsLine>& now, const MemorySurvey& survey) {
+  std::vector<MappedArea> areas;
+  auto before = survey.areas.begin();
+  for (const MapsLine& line : now) {
+    before = std::find_if(before, survey.areas.end(),
+                          [&](const MappedArea& area) { return line.range.start < area.range.end; });
+    if (before == survey.areas.end() || !is_resized(line, *before)) return std::nullopt;
+    areas.push_back(*before);
+    static_cast<MapsLine&>(areas.back()) = line;
+    // One that was divided, or joined with another, is so because its flags have changed.
+    ++before;
+    if (before != survey.areas.end() && before->range.overlaps(line.range)) return std::nullopt;
+  }
+  return areas;
+}
+
 // The survey's answers for the areas that there are now.
 std::vector<MappedArea> current_areas(pid_t pid, const MemorySurvey& survey) {
   const std::vector<MapsLine> now = read_maps(pid);
-  const bool same = std::ranges::equal(now, survey.areas, [](const MapsLine& line, const MappedArea& area) {
-    return line == static_cast<const MapsLine&>(area);
-  });
   // How much of shared memory is swapped changes without anyone's doing.
   struct sysinfo system{};
   const bool may_be_swapped = ::sysinfo(&system) != 0 || system.freeswap != system.totalswap;
   const bool shares = std::ranges::any_of(now, [](const MapsLine& line) { return line.shared; });
-  return same && !(may_be_swapped && shares) ? survey.areas : read_smaps(pid);
+  if (!(may_be_swapped && shares)) {
+    if (auto areas = by_survey(now, survey)) return *std::move(areas);
+  }
+  return read_areas(pid, survey.writes_tracked);
 }
 
 // What an area is that cannot be kept, by its flags alone; or nothing.
@@ -156,6 +193,7 @@ class MemoryCapture {
       PageArea pages{.range = area.range, .content = {}};
       pages.readable = (area.protection & PROT_READ) != 0;
       pages.starts_zero = false;
+      pages.in_fork = is_in_fork(area);
       pages_.push_back(pages);
     }
   }
@@ -165,7 +203,7 @@ class MemoryCapture {
     Area& entry = add(area, Area::ANONYMOUS);
     entry.set_former_file(area.name);
     record_guards(area);
-    pages_.push_back({.range = area.range, .choice = PageChoice::All, .content = {}});
+    pages_.push_back({.range = area.range, .choice = PageChoice::All, .in_fork = is_in_fork(area), .content = {}});
   }
 
   void capture_content(const MappedArea& area) {
@@ -205,9 +243,11 @@ class MemoryCapture {
   void capture_shared_memory(const MappedArea& area) {
     const auto [known, is_new] =
         shared_.try_emplace({area.device, area.inode}, static_cast<std::uint32_t>(image_.shared_size()));
-    if (is_new) exclude_shared(area, saved_parts_[known->second]);
+    SharedObjects::Object& object = objects().of(area.device, area.inode);
+    if (is_new) exclude_shared(area, object.saved_parts);
     image::SharedMemory& memory =
         is_new ? *image_.add_shared() : *image_.mutable_shared(static_cast<int>(known->second));
+    memory.set_object(object.number);
     Area& entry = add(area, Area::SHARED_MEMORY);
     entry.set_backing(known->second);
     entry.set_offset(area.offset);
@@ -218,11 +258,11 @@ class MemoryCapture {
     for (const RemoteRange& run :
          existing_shared_pages(context_.pid, context_.remote, area.range, area.offset, area.swapped_bytes > 0)) {
       for (const RemoteRange& seen : other_parts(run, guards)) {
-        for (const RemoteRange& part : unsaved_parts(seen, area, saved_parts_[known->second])) {
+        for (const RemoteRange& part : unsaved_parts(seen, area, object.saved_parts)) {
           pages_.push_back({.range = part, .choice = PageChoice::Existing, .readable = readable, .content = {}});
         }
       }
-      for (const RemoteRange& part : common_parts(run, guards)) covered_.push_back({&area, known->second, part});
+      for (const RemoteRange& part : common_parts(run, guards)) covered_.push_back({&area, part});
     }
   }
 
@@ -237,7 +277,8 @@ class MemoryCapture {
   // What guard pages cover and no other area shows.
   void read_below_guards() {
     for (const Covered& covered : covered_) {
-      for (const RemoteRange& part : unsaved_parts(covered.part, *covered.area, saved_parts_[covered.memory])) {
+      for (const RemoteRange& part : unsaved_parts(
+               covered.part, *covered.area, objects().of(covered.area->device, covered.area->inode).saved_parts)) {
         const UnguardedView view(context_.remote, covered.area->range);
         std::vector<std::byte> content(part.size());
         context_.memory.read_protected(view.of(part.start), content);
@@ -270,11 +311,14 @@ class MemoryCapture {
     return parts;
   }
 
+  static bool is_in_fork(const MappedArea& area) { return !area.has("dc") && !area.has("wf"); }
+
   void save_own_pages(const MappedArea& area, const Area& entry) {
     // What the kernel may drop at any time is dropped now: vgetrandom(2) states must not run twice from one snapshot.
     if (has_property(entry, Area::DROPPABLE)) return;
     for (const RemoteRange& part : other_parts(area.range, excluded_))
-      pages_.push_back({.range = part, .readable = (area.protection & PROT_READ) != 0, .content = {}});
+      pages_.push_back(
+          {.range = part, .readable = (area.protection & PROT_READ) != 0, .in_fork = is_in_fork(area), .content = {}});
     for (const RemoteRange& part : common_parts(area.range, excluded_)) record_guards(part);
   }
 
@@ -333,6 +377,8 @@ class MemoryCapture {
                           std::string(advice));
   }
 
+  SharedObjects& objects() { return context_.shared != nullptr ? *context_.shared : own_objects_; }
+
   CaptureContext& context_;
   const std::vector<MappedArea> areas_;
   image::Memory& image_;
@@ -342,31 +388,49 @@ class MemoryCapture {
   std::vector<PageArea> pages_;
   struct Covered {
     const MappedArea* area;
-    std::uint32_t memory;
     RemoteRange part;
   };
   std::vector<Covered> covered_;  // existing pages of shared memory below guard pages
   std::map<std::string, std::uint32_t> files_;
   std::map<std::pair<dev_t, ino_t>, std::uint32_t> shared_;
-  std::map<std::uint32_t, std::map<std::uint64_t, std::uint64_t>> saved_parts_;  // of each shared memory: start -> end
+  SharedObjects own_objects_;
 };
 
 }  // namespace
 
 MemorySurvey look_at_memory(pid_t pid) {
   return in_context(fmt::format("looking at the memory of process {}", pid),
-                    [&] { return MemorySurvey{read_smaps(pid)}; });
+                    [&] { return MemorySurvey{.areas = read_smaps(pid)}; });
+}
+
+void look_again(pid_t pid, MemorySurvey& survey) {
+  if (!by_survey(read_maps(pid), survey)) survey.areas = read_areas(pid, survey.writes_tracked);
 }
 
 std::vector<PageArea> capture_memory(CaptureContext& context, const MemorySurvey& survey, image::Memory& image) {
   return MemoryCapture(context, current_areas(context.pid, survey), image).run();
 }
 
-void save_memory_pages(const RemoteMemory& source, const std::vector<PageArea>& pages, const std::string& directory,
-                       const ExtentWriterOptions& options, image::Memory& image) {
-  ExtentWriter writer(directory, kPagesName, options);
-  const SavedPages saved = save_page_areas(source, pages, writer);
-  writer.finish();
+std::vector<PageArea> areas_to_copy_ahead(const MemorySurvey& survey, const std::vector<MemoryRange>& exclude) {
+  const PageRuns excluded = whole_pages_of(exclude);
+  std::vector<PageArea> areas;
+  RemoteAddress end;  // areas that grew while they were read may stand there twice (proc_pid_maps(5) is no snapshot)
+  const auto has_userfault = [](const MappedArea& area) { return area.has("um") || area.has("uw") || area.has("ui"); };
+  if (std::ranges::any_of(survey.areas, has_userfault)) return areas;
+  for (const MappedArea& area : survey.areas) {
+    if (area.shared || !area.permits(PROT_READ) || area.has("dp") || is_kernel_part(area) || refused_by_flags(area))
+      continue;
+    if (area.name == "[vsyscall]" || area.name.ends_with(" (deleted)")) continue;
+    const RemoteRange range{std::max(area.range.start, end), area.range.end};
+    if (range.start >= range.end) continue;
+    end = range.end;
+    for (const RemoteRange& part : other_parts(range, excluded))
+      areas.push_back({.range = part, .starts_zero = !is_backed(area), .content = {}});
+  }
+  return areas;
+}
+
+void record_pages(const SavedPages& saved, image::Memory& image) {
   image.set_page_bytes(saved.pages * kPageSize);
   for (const RemoteRange& guard : saved.guards) {
     image::AddressRange& range = *image.add_guards();

@@ -85,20 +85,30 @@ std::vector<RemoteRange> page_data_ranges(const image::Memory& image) {
   return ranges;
 }
 
-void check_memory(CheckContext& context, const image::Memory& image, std::uint32_t content_objects) {
+void check_memory(CheckContext& context, const image::Memory& image, std::uint32_t content_objects,
+                  const PageData& pages, std::uint32_t process) {
   validate(image, content_objects);
-  const ExtentReader reader(context.content.directory(), kPagesName);
-  const PageLoader loader(reader, page_data_ranges(image));
+  const PageLoader loader(pages.reader(), page_data_ranges(image), pages.extents_of(process));
   if (loader.pages() * kPageSize != image.page_bytes()) {
     fail(ErrorKind::Damaged, "the page data has {} bytes instead of {}", loader.pages() * kPageSize,
          image.page_bytes());
   }
   check_files(context, image);
   check_lowest_address(image);
-  const MemoryDemand demand = demand_of(image, image.page_bytes());
-  if (demand.committed > kMostMemory)
-    fail(ErrorKind::Damaged, "the image holds {} bytes of memory, which no machine has", demand.committed);
-  check_supply(demand, memory_supply());
+}
+
+void check_memory_supply(std::span<const image::Memory* const> memories) {
+  MemoryDemand all;
+  for (const image::Memory* const memory : memories) {
+    const MemoryDemand demand = demand_of(*memory, memory->page_bytes());
+    all.content += demand.content;
+    all.committed += std::min(demand.committed, kMostMemory + 1);
+    all.address_space = std::max(all.address_space, demand.address_space);
+    all.areas = std::max(all.areas, demand.areas);
+    if (all.committed > kMostMemory)
+      fail(ErrorKind::Damaged, "the image holds {} bytes of memory, which no machine has", all.committed);
+  }
+  check_supply(all, memory_supply());
 }
 
 }  // namespace crs::engine

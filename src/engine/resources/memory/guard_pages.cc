@@ -3,8 +3,6 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-#include <algorithm>
-
 #include "base/error.h"
 
 namespace crs::engine {
@@ -16,24 +14,6 @@ PageRuns guards_in(const Pagemap& pagemap, RemoteRange range) {
     if (found.kind == PageKind::Guard) append_run(guards, found.range);
   }
   return guards;
-}
-
-PageRuns common_parts(RemoteRange run, const PageRuns& others) {
-  PageRuns parts;
-  for (const RemoteRange& other : others) {
-    if (other.overlaps(run)) append_run(parts, {std::max(run.start, other.start), std::min(run.end, other.end)});
-  }
-  return parts;
-}
-
-PageRuns other_parts(RemoteRange run, const PageRuns& others) {
-  PageRuns parts;
-  for (const RemoteRange& common : common_parts(run, others)) {
-    if (run.start < common.start) append_run(parts, {run.start, common.start});
-    run.start = common.end;
-  }
-  if (run.start < run.end) append_run(parts, run);
-  return parts;
 }
 
 UnguardedView::UnguardedView(RemoteCaller& remote, RemoteRange area) : remote_(remote), area_(area) {

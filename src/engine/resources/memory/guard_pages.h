@@ -10,10 +10,6 @@ namespace crs::engine {
 
 PageRuns guards_in(const Pagemap& pagemap, RemoteRange range);
 
-// The parts of `run` that lie in `others` (ascending), and those that do not.
-PageRuns common_parts(RemoteRange run, const PageRuns& others);
-PageRuns other_parts(RemoteRange run, const PageRuns& others);
-
 // A second mapping of a shared area of the program, without its guard pages: for reading what they cover. If this
 // process dies while there is one, it stays in the program, which does not know of it.
 class UnguardedView {

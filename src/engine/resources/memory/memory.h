@@ -1,7 +1,7 @@
 // The address space of a process: capture, page data, check and restore.
 //
-// A checkpoint: look_at_memory() while the program runs; frozen: capture_memory(), then save_memory_pages(), which
-// completes the image. A restart: check_memory() in the restart command; restore_memory_inside() in the newborn, after
+// A checkpoint: look_at_memory() while the program runs; frozen: capture_memory(), whose pages ProcessPages saves; then
+// record_pages(). A restart: check_memory() in the restart command; restore_memory_inside() in the newborn, after
 // its descriptors; from outside MemoryRestore, before the descriptors are activated.
 //
 // Not seen from outside and therefore not kept: protection keys that are allocated but used by no area, and
@@ -10,13 +10,16 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "engine/pages/page_data.h"
 #include "engine/pages/page_loader.h"
 #include "engine/pages/page_saver.h"
 #include "engine/resources/context.h"
 #include "engine/resources/memory/memory.pb.h"
+#include "engine/resources/memory/shared_objects.h"
 #include "engine/resources/memory/smaps.h"
 #include "store/extents/extent_file.h"
 
@@ -28,21 +31,33 @@ inline constexpr const char* kPagesName = "pages";
 // What is slow to find out (/proc/PID/smaps), before the program is stopped.
 struct MemorySurvey {
   std::vector<MappedArea> areas;
+  // Since then this checkpoint tracks what is written into areas (WriteTracker), which smaps shows as it would show a
+  // userfaultfd of the program's.
+  bool writes_tracked = false;
 };
 
 // Throws if the process cannot be looked at.
 MemorySurvey look_at_memory(pid_t pid);
 
+// Just before the program is stopped, if the survey was some time ago.
+void look_again(pid_t pid, MemorySurvey& survey);
+
+// A program that a lazy restart of the same job began (`remembered_path`) and whose memory is still coming: waits until
+// all is there.
+void wait_for_memory(pid_t pid, const std::string& remembered_path);
+
 // The program is frozen. Takes the survey's word for areas that are where they were, and asks again if any is not.
 // (What changes nothing in /proc/PID/maps, such as madvise on a whole area in the moment between survey and freeze,
-// keeps the survey's value.) Returns which pages are to be saved, for save_memory_pages(). Areas that cannot be kept
+// keeps the survey's value.) Returns which pages are to be saved. Areas that cannot be kept
 // are added to context.refusals.
 std::vector<PageArea> capture_memory(CaptureContext& context, const MemorySurvey& survey, image::Memory& image);
 
-// Writes the page data into `directory` and completes the image with what only the pages tell. `source` is the process
-// that was captured, not running meanwhile; needs no borrowed thread.
-void save_memory_pages(const RemoteMemory& source, const std::vector<PageArea>& pages, const std::string& directory,
-                       const ExtentWriterOptions& options, image::Memory& image);
+// What of the survey's areas can be copied while the program still runs, ascending: private memory whose content is to
+// be in the snapshot. `exclude` as in CheckpointOptions.
+std::vector<PageArea> areas_to_copy_ahead(const MemorySurvey& survey, const std::vector<MemoryRange>& exclude);
+
+// Completes the image with what only the pages tell, when all are in `writer`.
+void record_pages(const SavedPages& saved, image::Memory& image);
 
 // Every range of addresses that the image's areas (vDSO and vvar included) will occupy, ascending. The restart command
 // chooses the newborn's reserved range (RestoreContext::reserved) outside them.
@@ -50,7 +65,10 @@ std::vector<RemoteRange> occupied_ranges(const image::Memory& memory);
 
 // `content_objects`: how many there are in the image. Throws Damaged for an image that cannot be; otherwise what stands
 // in the way: files missing, replaced or shorter, limits, too little memory.
-void check_memory(CheckContext& context, const image::Memory& image, std::uint32_t content_objects);
+void check_memory(CheckContext& context, const image::Memory& image, std::uint32_t content_objects,
+                  const PageData& pages, std::uint32_t process = 0);
+// Whether there is enough for all of them. Throws what is missing.
+void check_memory_supply(std::span<const image::Memory* const> memories);
 
 // How many descriptors restore_memory_inside() needs, from `first_number` on. These numbers must be free, above all of
 // the image's, and not below first_private_descriptor + private_descriptors_needed(image.descriptors()); RLIMIT_NOFILE
@@ -65,8 +83,9 @@ class AreaSettings;
 // The passes of the restore from outside, in this order, before activate_descriptors().
 class MemoryRestore {
  public:
-  // Reads the index of the page data. `context` and `image` must outlive this.
-  MemoryRestore(RestoreContext& context, const image::Memory& image, int first_number);
+  // All must outlive this.
+  MemoryRestore(RestoreContext& context, const image::Memory& image, const PageData& pages, const SharedPlaces& shared,
+                int first_number);
   ~MemoryRestore();
 
   // Replaces all memory of the newborn but context.reserved by the image's areas, still empty. The newborn must have no
@@ -74,6 +93,8 @@ class MemoryRestore {
   void map_areas();
   // Fills them, on all cores.
   void load_pages();
+  // The same, but leaves the greater part to a process that it starts and that outlives this one if need be.
+  void load_pages_lazily();
   // Final protections, names, guards, locks, seals, the kernel's bookkeeping, the executable link; closes the
   // descriptors.
   void finish();
@@ -84,8 +105,9 @@ class MemoryRestore {
 
   RestoreContext& context_;
   const image::Memory& image_;
+  const SharedPlaces& shared_;
   int first_number_;
-  ExtentReader reader_;
+  std::vector<int> page_data_;  // the descriptors that are read from
   PageLoader loader_;
   std::vector<bool> filled_;  // of each area: there is page data for it
   std::unique_ptr<AreaSettings> settings_;

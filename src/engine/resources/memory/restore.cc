@@ -16,6 +16,7 @@
 #include "engine/resources/memory/future_locks.h"
 #include "engine/resources/memory/kernel_areas.h"
 #include "engine/resources/memory/layout.h"
+#include "engine/resources/memory/lazy_pages.h"
 #include "engine/resources/memory/mapping_descriptors.h"
 #include "engine/resources/memory/memory.h"
 #include "engine/resources/memory/page_data.h"
@@ -41,7 +42,7 @@ std::vector<MapsLine> own_kernel_areas(pid_t pid) {
 
 // Everything but its kernel areas and what the remote caller needs.
 void unmap_everything(RestoreContext& context, const std::vector<MapsLine>& kept) {
-  std::vector<RemoteRange> taken{context.reserved};
+  std::vector<RemoteRange> taken{context.reserved, context.inherited};
   for (const MapsLine& area : kept) taken.push_back(area.range);
   for (const RemoteRange& range : free_ranges(taken)) {
     context.remote.call("munmap", SYS_munmap, range.start, range.size());
@@ -57,8 +58,14 @@ int first_protection(const Area& area, bool filled) {
 class AreaMapper {
  public:
   // `filled`: of each area, whether there is page data for it.
-  AreaMapper(RestoreContext& context, const image::Memory& image, int first_number, const std::vector<bool>& filled)
-      : context_(context), remote_(context.remote), image_(image), first_number_(first_number), filled_(filled) {}
+  AreaMapper(RestoreContext& context, const image::Memory& image, const SharedPlaces& shared, int first_number,
+             const std::vector<bool>& filled)
+      : context_(context),
+        remote_(context.remote),
+        image_(image),
+        shared_(shared),
+        first_number_(first_number),
+        filled_(filled) {}
 
   void map_all() {
     std::vector<std::vector<const Area*>> views(static_cast<std::size_t>(image_.shared_size()));
@@ -129,16 +136,25 @@ class AreaMapper {
                : content_object_descriptor(context_.first_private_descriptor, area.backing());
   }
 
-  // Each object is made by the area that shows all of it. Where there is none, at a spare place, where it does not
-  // stay.
+  // What other processes have, too, is there already. Each other object is made by the area that shows all of it. Where
+  // there is none, at a spare place, where it does not stay.
   void map_shared_memory(const std::vector<std::vector<const Area*>>& views) {
     std::uint64_t largest = 0;
     for (std::size_t i = 0; i < views.size(); ++i) {
       const image::SharedMemory& memory = image_.shared(static_cast<int>(i));
-      if (whole_view(memory, views[i]) == nullptr) largest = std::max(largest, memory.size());
+      if (!shared_.find(memory) && whole_view(memory, views[i]) == nullptr) largest = std::max(largest, memory.size());
     }
     const RemoteAddress spare = largest > 0 ? spare_place(largest) : RemoteAddress{};
-    for (std::size_t i = 0; i < views.size(); ++i) map_views(image_.shared(static_cast<int>(i)), views[i], spare);
+    for (std::size_t i = 0; i < views.size(); ++i) {
+      const image::SharedMemory& memory = image_.shared(static_cast<int>(i));
+      if (const auto inherited = shared_.find(memory)) {
+        for (const Area* const view : views[i]) map_view(*inherited, *view);
+      } else {
+        map_views(memory, views[i], spare);
+      }
+    }
+    if (context_.inherited.size() > 0)
+      remote_.call("munmap", SYS_munmap, context_.inherited.start, context_.inherited.size());
   }
 
   static const Area* whole_view(const image::SharedMemory& memory, const std::vector<const Area*>& views) {
@@ -149,10 +165,17 @@ class AreaMapper {
   RemoteAddress spare_place(std::uint64_t bytes) const {
     std::vector<RemoteRange> taken = occupied_ranges(image_);
     taken.push_back(context_.reserved);
+    taken.push_back(context_.inherited);
     for (const MapsLine& line : own_kernel_areas(context_.pid)) taken.push_back(line.range);
     const auto place = find_free(taken, bytes, RemoteAddress{std::uint64_t{1} << 32});
     if (!place) fail(ErrorKind::Failed, "there is no room for {} bytes of shared memory in the address space", bytes);
     return *place;
+  }
+
+  // With an old size of 0, mremap(2) makes a second mapping of the same pages.
+  void map_view(RemoteAddress memory, const Area& view) {
+    remote_.call("mremap of shared memory", SYS_mremap, memory + view.offset(), 0, range_of(view).size(),
+                 MREMAP_MAYMOVE | MREMAP_FIXED, view.start());
   }
 
   void map_views(const image::SharedMemory& memory, const std::vector<const Area*>& views, RemoteAddress spare) {
@@ -161,10 +184,7 @@ class AreaMapper {
     const int flags = MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | (memory.reserves() ? 0 : MAP_NORESERVE);
     remote_.call("mmap of shared memory", SYS_mmap, made, memory.size(), PROT_READ | PROT_WRITE, flags, -1, 0);
     for (const Area* view : views) {
-      if (view == whole) continue;
-      // With an old size of 0, mremap(2) makes a second mapping of the same pages.
-      remote_.call("mremap of shared memory", SYS_mremap, made + view->offset(), 0, range_of(*view).size(),
-                   MREMAP_MAYMOVE | MREMAP_FIXED, view->start());
+      if (view != whole) map_view(made, *view);
     }
     if (whole == nullptr) remote_.call("munmap", SYS_munmap, made, memory.size());
   }
@@ -172,18 +192,21 @@ class AreaMapper {
   RestoreContext& context_;
   RemoteCaller& remote_;
   const image::Memory& image_;
+  const SharedPlaces& shared_;
   int first_number_;
   const std::vector<bool>& filled_;
 };
 
 }  // namespace
 
-MemoryRestore::MemoryRestore(RestoreContext& context, const image::Memory& image, int first_number)
+MemoryRestore::MemoryRestore(RestoreContext& context, const image::Memory& image, const PageData& pages,
+                             const SharedPlaces& shared, int first_number)
     : context_(context),
       image_(image),
+      shared_(shared),
       first_number_(first_number),
-      reader_(context.content.directory(), kPagesName),
-      loader_(reader_, page_data_ranges(image)),
+      page_data_(pages.reader().descriptors()),
+      loader_(pages.reader(), page_data_ranges(image), pages.extents_of(context.process)),
       filled_(loader_.touched(ranges_of(image))),
       settings_(std::make_unique<AreaSettings>(context)) {}
 
@@ -192,12 +215,25 @@ MemoryRestore::~MemoryRestore() = default;
 void MemoryRestore::map_areas() {
   const std::vector<MapsLine> kernel_areas = own_kernel_areas(context_.pid);
   unmap_everything(context_, kernel_areas);
-  restore_kernel_areas(context_.remote, image_.kernel(), kernel_areas, occupied_ranges(image_), context_.reserved);
-  AreaMapper(context_, image_, first_number_, filled_).map_all();
+  std::vector<RemoteRange> occupied = occupied_ranges(image_);
+  if (context_.inherited.size() > 0) occupied.push_back(context_.inherited);
+  restore_kernel_areas(context_.remote, image_.kernel(), kernel_areas, std::move(occupied), context_.reserved);
+  AreaMapper(context_, image_, shared_, first_number_, filled_).map_all();
   for (const Area& area : image_.areas()) settings_->advise(area);
 }
 
 void MemoryRestore::load_pages() { loader_.load(context_.memory); }
+
+void MemoryRestore::load_pages_lazily() {
+  const std::string obstacle = obstacle_to_lazy_pages();
+  if (!obstacle.empty()) {
+    context_.notes.push_back(fmt::format("all memory was loaded before the program began: {}", obstacle));
+    return load_pages();
+  }
+  const LazyPages lazy = choose_lazy_pages(image_, loader_);
+  loader_.load(context_.memory, lazy.others);
+  if (!lazy.extents.empty()) start_pager(context_, lazy, loader_, page_data_);
+}
 
 void MemoryRestore::finish() {
   std::vector<bool> changed;

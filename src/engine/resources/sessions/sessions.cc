@@ -4,26 +4,15 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <sstream>
 
 #include "base/error.h"
 #include "engine/procfs/status.h"
+#include "engine/procfs/tree.h"
 
 namespace crs::engine {
 namespace {
 
-// /proc/PID/stat, field 7 (proc_pid_stat(5)); the name in field 2 may hold anything, so count from its end.
-int controlling_terminal_of(pid_t pid) {
-  const std::string text = read_task_file(pid, "stat");
-  std::istringstream fields(text.substr(text.rfind(')') + 1));
-  std::string state;
-  int parent = 0;
-  int group = 0;
-  int session = 0;
-  int terminal = 0;
-  fields >> state >> parent >> group >> session >> terminal;
-  return terminal;
-}
+constexpr int kControllingTerminal = 7;  // field of /proc/PID/stat
 
 // A command that a shell with job control, or a terminal's own process, has started alone: it leads its group, and its
 // streams are the terminal's (tcgetpgrp(3) fails for any other than the controlling one).
@@ -33,12 +22,13 @@ bool is_job_on_terminal() {
 
 }  // namespace
 
-void capture_session(CaptureContext& context, image::Session& session) {
-  const ProcessStatus status = ProcessStatus::of(context.pid);
-  const auto own = static_cast<std::uint64_t>(context.own_pid);
-  session.set_session_leader(status.numbers("NSsid").back() == own);
-  session.set_group_leader(status.numbers("NSpgid").back() == own);
-  session.set_controlling_terminal(controlling_terminal_of(context.pid) != 0);
+void capture_session(pid_t pid, pid_t own_pid, image::Session& session) {
+  const ProcessStatus status = ProcessStatus::of(pid);
+  session.set_session(static_cast<int>(status.numbers("NSsid").back()));
+  session.set_group(static_cast<int>(status.numbers("NSpgid").back()));
+  session.set_session_leader(session.session() == own_pid);
+  session.set_group_leader(session.group() == own_pid);
+  session.set_controlling_terminal(stat_number(pid, kControllingTerminal) != 0);
 }
 
 SessionPlace session_place(const image::Session& session, const RestartOptions& options) {

@@ -97,6 +97,20 @@ void remember_waits(const std::string& path, pid_t pid, const std::vector<Rememb
   }
 }
 
+WaitsKeeper::WaitsKeeper(std::string path, const StoppedTree& tree)
+    : path_(std::move(path)), root_(tree.members().front().pid) {
+  for (const StoppedTree::Member& member : tree.members()) {
+    if (member.process) processes_.push_back(member.process.get());
+  }
+}
+
+WaitsKeeper::WaitsKeeper(std::string path, pid_t root, const StoppedProcess& process, const RememberedWaits& known)
+    : path_(std::move(path)), root_(root), processes_{&process}, others_(known.all()) {
+  std::erase_if(others_, [&](const RememberedWait& wait) {
+    return std::ranges::find(process.threads(), wait.tid, &StoppedThread::tid) != process.threads().end();
+  });
+}
+
 WaitsKeeper::~WaitsKeeper() {
   if (kept_) return;
   look();
@@ -104,19 +118,21 @@ WaitsKeeper::~WaitsKeeper() {
 }
 
 void WaitsKeeper::look() noexcept {
-  waits_.clear();
-  for (const StoppedThread& thread : process_.threads()) {
-    if (!thread.wait || !thread.wait->remaining) continue;
-    try {
-      waits_.push_back({thread.tid, thread.wait->call, thread.wait->end, sleeps_of(thread.tid)});
-    } catch (const std::exception&) {  // it has ended
+  waits_ = others_;
+  for (const StoppedProcess* const process : processes_) {
+    for (const StoppedThread& thread : process->threads()) {
+      if (!thread.wait || !thread.wait->remaining) continue;
+      try {
+        waits_.push_back({thread.tid, thread.wait->call, thread.wait->end, sleeps_of(thread.tid)});
+      } catch (const std::exception&) {  // it has ended
+      }
     }
   }
 }
 
 void WaitsKeeper::keep() noexcept {
   kept_ = true;
-  remember_waits(path_, process_.pid(), waits_);
+  remember_waits(path_, root_, waits_);
 }
 
 }  // namespace crs::engine

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/tracee/stopped_process.h"
+#include "engine/tracee/stopped_tree.h"
 
 namespace crs::engine {
 
@@ -24,11 +24,14 @@ struct RememberedWait {
 
 class RememberedWaits {
  public:
-  // Of process `pid`. Never throws: what cannot be read is not known.
+  // Of process `pid` and its descendants. Never throws: what cannot be read is not known.
   RememberedWaits(const std::string& path, pid_t pid) noexcept;
   // The wait that thread `tid`, which has gone to sleep `sleeps` times so far, is still in; null if that is not
   // certain.
   const RememberedWait* find(pid_t tid, std::uint64_t sleeps) const;
+  // When the threads have been stopped and let go once more by this process.
+  void replace(std::vector<RememberedWait> waits) { waits_ = std::move(waits); }
+  const std::vector<RememberedWait>& all() const noexcept { return waits_; }
 
  private:
   std::vector<RememberedWait> waits_;
@@ -37,11 +40,13 @@ class RememberedWaits {
 // Replaces what is remembered. Never throws: a wait that is not remembered is only less exact after the next restart.
 void remember_waits(const std::string& path, pid_t pid, const std::vector<RememberedWait>& waits) noexcept;
 
-// Remembers the limited waits of a stopped process when its threads are let go, also if a checkpoint fails.
+// Remembers the limited waits of stopped processes when their threads are let go, also if a checkpoint fails.
 class WaitsKeeper {
  public:
-  // `process` outlives this.
-  WaitsKeeper(std::string path, const StoppedProcess& process) : path_(std::move(path)), process_(process) {}
+  // The tree outlives this.
+  WaitsKeeper(std::string path, const StoppedTree& tree);
+  // Of one process of the tree below `root`. `process` outlives this. `known` is what is remembered of the others.
+  WaitsKeeper(std::string path, pid_t root, const StoppedProcess& process, const RememberedWaits& known);
   ~WaitsKeeper();
   WaitsKeeper(const WaitsKeeper&) = delete;
   WaitsKeeper& operator=(const WaitsKeeper&) = delete;
@@ -50,10 +55,13 @@ class WaitsKeeper {
   void look() noexcept;
   // At any time after that.
   void keep() noexcept;
+  const std::vector<RememberedWait>& waits() const noexcept { return waits_; }
 
  private:
   std::string path_;
-  const StoppedProcess& process_;
+  pid_t root_;
+  std::vector<const StoppedProcess*> processes_;
+  std::vector<RememberedWait> others_;
   std::vector<RememberedWait> waits_;
   bool kept_ = false;
 };

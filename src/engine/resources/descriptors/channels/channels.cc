@@ -23,7 +23,7 @@ bool is_unix_stream(int descriptor) {
 void check_channel(const TableCapture& table) {
   const int number = table.context.options.channel;
   if (number < 0) return;
-  const Seen* const channel = table.find(number);
+  const Seen* const channel = table.find(0, number);
   if (channel != nullptr && !channel->is_path_only() && is_unix_stream(channel->copy.get())) return;
   fail(ErrorKind::Usage, "descriptor {} of process {} is not the connection (a unix stream socket) that it should be",
        number, table.context.own_pid);
@@ -31,7 +31,8 @@ void check_channel(const TableCapture& table) {
 
 bool ChannelKind::recognises(const TableCapture& table, const Seen& seen) {
   const int number = table.context.options.channel;
-  return std::ranges::find(seen.numbers, number, &SeenNumber::number) != seen.numbers.end();
+  return seen.first_process() == 0 &&
+         std::ranges::find(seen.numbers, number, &SeenNumber::number) != seen.numbers.end();
 }
 
 void ChannelKind::capture(TableCapture& /*table*/, const Seen& /*seen*/, Description& description) {

@@ -41,30 +41,39 @@ WatchLine parse_watch(std::string_view line) {
   return {static_cast<int>(*number), static_cast<std::uint32_t>(*events), *data, inode.value_or(0)};
 }
 
-// Whether watch number `nth` among those registered as `registered` is of the description that `candidate` leads to.
-bool watches(pid_t pid, int epoll, int registered, std::uint32_t nth, int candidate) {
-  const kcmp_epoll_slot slot{static_cast<__u32>(epoll), static_cast<__u32>(registered), nth};
-  const long order = ::syscall(SYS_kcmp, pid, pid, KCMP_EPOLL_TFD, candidate, &slot);
-  if (order < 0) fail_errno(errno, "cannot find what the epoll descriptor {} of process {} watches", epoll, pid);
+// Whether watch number `nth` of `epoll` among those registered under one number is of the description that `candidate`
+// leads to.
+bool watches(const TableCapture& table, const Seen& epoll, int registered, std::uint32_t nth,
+             const SeenNumber& candidate) {
+  const CapturedProcess& holder = table.holder(epoll);
+  const kcmp_epoll_slot slot{static_cast<__u32>(epoll.first()), static_cast<__u32>(registered), nth};
+  const long order =
+      ::syscall(SYS_kcmp, table.processes[candidate.process].pid, holder.pid, KCMP_EPOLL_TFD, candidate.number, &slot);
+  if (order < 0) fail_errno(errno, "cannot find what {}, an epoll instance, watches", table.name_of(epoll));
   return order == 0;
 }
 
 // A number that leads to the watched description now.
-std::optional<int> find_target(const TableCapture& table, const Seen& epoll, const WatchLine& watch,
-                               std::uint32_t nth) {
-  const pid_t pid = table.context.pid;
-  const auto is_it = [&](int candidate) { return watches(pid, epoll.first(), watch.registered, nth, candidate); };
-  if (table.find(watch.registered) != nullptr && is_it(watch.registered)) return watch.registered;
+std::optional<SeenNumber> find_target(const TableCapture& table, const Seen& epoll, const WatchLine& watch,
+                                      std::uint32_t nth) {
+  const auto is_it = [&](const SeenNumber& candidate) {
+    return watches(table, epoll, watch.registered, nth, candidate);
+  };
+  for (const SeenNumber& holder : epoll.numbers) {
+    const SeenNumber likely{.number = watch.registered, .process = holder.process};
+    if (table.find(likely.process, likely.number) != nullptr && is_it(likely)) return likely;
+  }
   // Duplicated and closed under that number since.
   for (const Seen& one : table.seen) {
-    if ((watch.inode == 0 || one.status.st_ino == watch.inode) && is_it(one.first())) return one.first();
+    if (!one.numbers.empty() && (watch.inode == 0 || one.status.st_ino == watch.inode) && is_it(one.numbers.front()))
+      return one.numbers.front();
   }
   return std::nullopt;
 }
 
 bool is_left_out(const TableCapture& table, const Seen& epoll, const WatchLine& watch, std::uint32_t nth) {
   return std::ranges::any_of(table.left_out, [&](const SeenNumber& candidate) {
-    return watches(table.context.pid, epoll.first(), watch.registered, nth, candidate.number);
+    return watches(table, epoll, watch.registered, nth, candidate);
   });
 }
 
@@ -123,10 +132,14 @@ int add_watch(const TableRestore& table, int epoll, const image::Epoll::Watch& w
     if (has_fired(watch)) return add_fired(epoll, watch);
     return control(epoll, EPOLL_CTL_ADD, watch.registered_number(), watch.events(), watch.data());
   };
-  if (watch.registered_number() == watch.target_number()) return add();
+  const bool in_place = table.is_single() && watch.registered_number() == watch.target_number();
+  if (in_place) return add();
+  const int target = table.is_single()
+                         ? watch.target_number()
+                         : table.place_of(table.description_of(watch.target_process(), watch.target_number()));
   // The epoll instance itself may be reached by the number that is lent.
   const FileDescriptor instance = table.aside(FileDescriptor(::dup(epoll)));
-  const Stand stand(table, watch.registered_number(), watch.target_number());
+  const Stand stand(table, watch.registered_number(), target);
   epoll = instance.get();
   return add();
 }
@@ -137,11 +150,12 @@ bool EpollKind::recognises(const TableCapture& /*table*/, const Seen& seen) { re
 
 void EpollKind::capture(TableCapture& table, const Seen& seen, Description& description) {
   image::Epoll& epoll = *description.mutable_epoll();
+  if (seen.numbers.empty()) return table.refuse(seen, "an epoll instance");
   std::map<int, std::uint32_t> met;  // how many watches were registered under a number so far
   for (const std::string_view line : seen.info.all("tfd")) {
     const WatchLine watch = parse_watch(line);
     const std::uint32_t nth = met[watch.registered]++;
-    const std::optional<int> target = find_target(table, seen, watch, nth);
+    const std::optional<SeenNumber> target = find_target(table, seen, watch, nth);
     if (!target && is_left_out(table, seen, watch, nth)) {
       table.context.warnings.push_back(
           fmt::format("after a restart {} does not watch what was left out as descriptor {}", table.name_of(seen),
@@ -152,13 +166,14 @@ void EpollKind::capture(TableCapture& table, const Seen& seen, Description& desc
       table.refuse(
           seen,
           fmt::format("an epoll instance that watches a file registered as descriptor {}, which the process has closed "
-                      "while another process keeps it open",
+                      "while a process outside keeps it open",
                       watch.registered));
       continue;
     }
     image::Epoll::Watch& kept = *epoll.add_watches();
     kept.set_registered_number(watch.registered);
-    kept.set_target_number(*target);
+    kept.set_target_number(target->number);
+    kept.set_target_process(target->process);
     kept.set_events(watch.events);
     kept.set_data(watch.data);
   }
@@ -166,8 +181,7 @@ void EpollKind::capture(TableCapture& table, const Seen& seen, Description& desc
 
 void EpollKind::check(TableCheck& table, const Description& description) {
   for (const image::Epoll::Watch& watch : description.epoll().watches()) {
-    const bool leads_somewhere =
-        std::ranges::binary_search(table.image.descriptors(), watch.target_number(), {}, &image::Descriptor::number);
+    const bool leads_somewhere = has_number(table.image, watch.target_process(), watch.target_number());
     if (!leads_somewhere || watch.registered_number() < 0 || watch.registered_number() > kHighestNumber) {
       fail(ErrorKind::Damaged, "the snapshot has an epoll watch of a descriptor that cannot be");
     }

@@ -67,8 +67,8 @@ bool is_stream_out_of_reach(const Seen& seen) {
   return reach == Reach::Elsewhere || (reach == Reach::ByPath && !may_be_opened(seen));
 }
 
-void identify(const Seen& seen, pid_t pid, pid_t own_pid, image::FileIdentity& file) {
-  file.set_path(portable_path(seen.link, pid, own_pid));
+void identify(const Seen& seen, const CapturedProcess& holder, image::FileIdentity& file) {
+  file.set_path(portable_path(seen.link, holder.pid, holder.own_pid));
   file.set_device(seen.status.st_dev);
   file.set_inode(seen.status.st_ino);
   file.set_size(static_cast<std::uint64_t>(seen.status.st_size));

@@ -30,9 +30,8 @@ bool may_be_opened(const Seen& seen);
 // no path leads to it, or only the shell that handed it over may open it.
 bool is_stream_out_of_reach(const Seen& seen);
 
-// Records a file that its path reaches. `pid`: the process as this one sees it; its own files in /proc are recorded as
-// /proc/self.
-void identify(const Seen& seen, pid_t pid, pid_t own_pid, image::FileIdentity& file);
+// Records a file that its path reaches. `holder` has it open; its own files in /proc are recorded as /proc/self.
+void identify(const Seen& seen, const CapturedProcess& holder, image::FileIdentity& file);
 
 // The content is made by the kernel when it is read.
 bool is_generated(int descriptor);

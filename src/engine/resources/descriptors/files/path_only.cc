@@ -32,7 +32,7 @@ bool PathOnlyKind::recognises(const TableCapture& /*table*/, const Seen& seen) {
 
 void PathOnlyKind::capture(TableCapture& table, const Seen& seen, Description& description) {
   image::PathOnly& place = *description.mutable_path_only();
-  identify(seen, table.context.pid, table.context.own_pid, *place.mutable_file());
+  identify(seen, table.holder(seen), *place.mutable_file());
   place.set_type(seen.status.st_mode & S_IFMT);
 }
 

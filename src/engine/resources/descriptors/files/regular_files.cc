@@ -55,7 +55,7 @@ void RegularFileKind::capture(TableCapture& table, const Seen& seen, Description
         fmt::format("chmod u+rw it, or {}", leave_out_advice(seen.first())));
   }
   image::RegularFile& file = *description.mutable_regular_file();
-  identify(seen, table.context.pid, table.context.own_pid, *file.mutable_file());
+  identify(seen, table.holder(seen), *file.mutable_file());
   file.set_position(seen.position);
 }
 
@@ -84,6 +84,10 @@ void RegularFileKind::check(TableCheck& table, const Description& description) {
         "{} has been written to since the checkpoint, perhaps inside its {} bytes of then: they stay as they are now",
         file.path(), file.size()));
   }
+}
+
+bool RegularFileKind::is_own(const Description& description) const {
+  return description.regular_file().file().path().starts_with("/proc/self");
 }
 
 FileDescriptor RegularFileKind::open(TableRestore& table, const Description& description) {

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <limits>
+#include <optional>
 
 #include "base/error.h"
 
@@ -40,19 +41,45 @@ LockLine parse_lock(std::string_view line) {
 }
 
 bool is_equal(const image::FileLock& a, const image::FileLock& b) {
-  return a.type() == b.type() && a.number() == b.number() && a.write() == b.write() && a.start() == b.start() &&
-         a.length() == b.length();
+  return a.type() == b.type() && a.process() == b.process() && a.number() == b.number() && a.write() == b.write() &&
+         a.start() == b.start() && a.length() == b.length();
 }
 
 // A number of the process through which a POSIX lock on this file can be taken: every descriptor of the file shows the
 // lock, but only one open for reading (writing) gives a shared (exclusive) one.
-int number_for(const TableCapture& table, const Seen& seen, const LockLine& line) {
-  if (line.type != image::FileLock::POSIX) return seen.first();
+SeenNumber number_for(const TableCapture& table, const Seen& seen, const SeenNumber& shown_by, const LockLine& line) {
+  if (line.type != image::FileLock::POSIX || (line.write ? seen.writes() : seen.reads())) return shown_by;
   for (const Seen& one : table.seen) {
     const bool same_file = one.status.st_dev == seen.status.st_dev && one.status.st_ino == seen.status.st_ino;
-    if (same_file && !one.is_path_only() && (line.write ? one.writes() : one.reads())) return one.first();
+    if (!same_file || one.is_path_only() || !(line.write ? one.writes() : one.reads())) continue;
+    const auto found = std::ranges::find(one.numbers, shown_by.process, &SeenNumber::process);
+    if (found != one.numbers.end()) return *found;
   }
-  return seen.first();
+  return shown_by;
+}
+
+// The locks that a process holds and that its descriptor `shown_by` of `seen` shows.
+void capture_locks_of(TableCapture& table, const Seen& seen, const SeenNumber& shown_by) {
+  const FdInfo info = FdInfo::of(table.processes[shown_by.process].pid, shown_by.number);
+  for (const std::string_view text : info.all("lock")) {
+    const LockLine line = parse_lock(text);
+    if (line.type == image::FileLock::UNKNOWN) {
+      table.refuse(seen, fmt::format("{}, on which the process holds a lease or lock of a kind that is not kept ({})",
+                                     seen.link, text));
+      continue;
+    }
+    image::FileLock lock;
+    const SeenNumber by = number_for(table, seen, shown_by, line);
+    lock.set_type(line.type);
+    lock.set_number(by.number);
+    lock.set_process(by.process);
+    lock.set_write(line.write);
+    lock.set_start(line.start);
+    lock.set_length(line.length);
+    const auto& known = table.image.locks();
+    if (std::ranges::none_of(known, [&](const image::FileLock& other) { return is_equal(lock, other); }))
+      *table.image.add_locks() = lock;
+  }
 }
 
 std::int64_t take_flock(RemoteCaller& remote, const image::FileLock& lock) {
@@ -74,40 +101,28 @@ std::int64_t take_range(RemoteCaller& remote, const image::FileLock& lock) {
 
 }  // namespace
 
+// A lock of a process is shown by its own descriptors alone, one of a description by all of them.
 void capture_locks(TableCapture& table, const Seen& seen) {
-  for (const std::string_view text : seen.info.all("lock")) {
-    const LockLine line = parse_lock(text);
-    if (line.type == image::FileLock::UNKNOWN) {
-      table.refuse(seen, fmt::format("{}, on which the process holds a lease or lock of a kind that is not kept ({})",
-                                     seen.link, text));
-      continue;
-    }
-    image::FileLock lock;
-    lock.set_type(line.type);
-    lock.set_number(number_for(table, seen, line));
-    lock.set_write(line.write);
-    lock.set_start(line.start);
-    lock.set_length(line.length);
-    const auto& known = table.image.locks();
-    if (std::ranges::none_of(known, [&](const image::FileLock& other) { return is_equal(lock, other); }))
-      *table.image.add_locks() = lock;
+  std::optional<std::uint32_t> last;
+  for (const SeenNumber& number : seen.numbers) {
+    if (number.locked && last != number.process) capture_locks_of(table, seen, number);
+    last = number.process;
   }
 }
 
 void check_locks(const image::Descriptors& image) {
   constexpr std::uint64_t kLimit = std::numeric_limits<off_t>::max();
   for (const image::FileLock& lock : image.locks()) {
-    const bool possible =
-        lock.type() >= image::FileLock::FLOCK && lock.type() <= image::FileLock::OPEN_DESCRIPTION &&
-        lock.start() <= kLimit && lock.length() <= kLimit &&
-        std::ranges::binary_search(image.descriptors(), lock.number(), {}, &image::Descriptor::number);
+    const bool possible = lock.type() >= image::FileLock::FLOCK && lock.type() <= image::FileLock::OPEN_DESCRIPTION &&
+                          lock.start() <= kLimit && lock.length() <= kLimit &&
+                          has_number(image, lock.process(), lock.number());
     if (!possible) fail(ErrorKind::Damaged, "the snapshot has a file lock that cannot be");
   }
 }
 
 void take_locks(TableActivation& table) {
   for (const image::FileLock& lock : table.image.locks()) {
-    RemoteCaller& remote = table.context.remote;
+    RemoteCaller& remote = table.processes[lock.process()]->remote;
     const std::int64_t result =
         lock.type() == image::FileLock::FLOCK ? take_flock(remote, lock) : take_range(remote, lock);
     if (result >= 0) continue;

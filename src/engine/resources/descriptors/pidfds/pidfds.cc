@@ -13,7 +13,9 @@ namespace crs::engine {
 bool PidfdKind::recognises(const TableCapture& table, const Seen& seen) {
   if (!seen.is_anonymous("[pidfd]") && !seen.link.starts_with("pidfd:")) return false;
   const auto pid = seen.info.find("Pid");
-  return pid && parse_number(*pid) == static_cast<std::uint64_t>(table.context.pid);
+  const bool shared =
+      seen.numbers.empty() ? table.processes.size() > 1 : seen.numbers.back().process != seen.first_process();
+  return pid && !shared && parse_number(*pid) == static_cast<std::uint64_t>(table.holder(seen).pid);
 }
 
 void PidfdKind::capture(TableCapture& /*table*/, const Seen& /*seen*/, Description& description) {

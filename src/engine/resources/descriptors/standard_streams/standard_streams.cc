@@ -73,10 +73,12 @@ FileDescriptor own_description(int stream, const struct stat& object, std::uint3
 
 std::optional<int> standard_stream_of(const TableCapture& table, const Seen& seen) {
   // What writes goes to an output rather than to the input.
-  for (const int stream : seen.writes() ? std::array{1, 2, 0} : std::array{0, 1, 2}) {
-    const Seen* const standard = table.find(stream);
-    if (standard != nullptr && may_lead_outside(*standard) && is_same_object(standard->status, seen.status))
-      return stream;
+  for (const std::uint32_t process : {std::uint32_t{0}, seen.first_process()}) {
+    for (const int stream : seen.writes() ? std::array{1, 2, 0} : std::array{0, 1, 2}) {
+      const Seen* const standard = table.find(process, stream);
+      if (standard != nullptr && may_lead_outside(*standard) && is_same_object(standard->status, seen.status))
+        return stream;
+    }
   }
   return std::nullopt;
 }
@@ -88,7 +90,7 @@ bool StandardStreamKind::recognises(const TableCapture& table, const Seen& seen)
 void StandardStreamKind::capture(TableCapture& table, const Seen& seen, Description& description) {
   image::StandardStream& stream = *description.mutable_standard_stream();
   stream.set_stream(standard_stream_of(table, seen).value_or(seen.first()));  // the table sets it for parts
-  stream.set_origin(static_cast<std::uint32_t>(seen.first()));
+  stream.set_origin(static_cast<std::uint32_t>(&seen - table.seen.data()));
   stream.set_what(describe(seen));
   if (S_ISREG(seen.status.st_mode)) {
     table.context.warnings.push_back(fmt::format(

@@ -1,5 +1,5 @@
 // Standard input, output and error that led to a terminal, or to a pipe, FIFO or socket whose other end is outside the
-// process, and every other descriptor of the same object; or to a file that cannot be opened again, as a shell may hand
+// tree, and every other descriptor of the same object; or to a file that cannot be opened again, as a shell may hand
 // over. At the restart they are the restart command's own.
 #pragma once
 
@@ -34,7 +34,7 @@ class StandardStreamKind : public Kind {
   std::vector<Opened> opened_;
 };
 
-// 0, 1 or 2 if `seen` is the object behind that standard stream of the process.
+// 0, 1 or 2 if `seen` is the object behind that standard stream of the tree's root, or of a process that has it open.
 std::optional<int> standard_stream_of(const TableCapture& table, const Seen& seen);
 
 }  // namespace crs::engine

@@ -65,7 +65,8 @@ FdInfo look_at_running(const TableCapture& table, const Seen& seen) {
     itimerspec unused{};
     if (::timerfd_gettime(seen.copy.get(), &unused) != 0)
       fail_errno(errno, "cannot ask {}, a timerfd", table.name_of(seen));
-    info = FdInfo::of(table.context.pid, seen.first());
+    info = seen.numbers.empty() ? FdInfo::of(::getpid(), seen.copy.get())
+                                : FdInfo::of(table.holder(seen).pid, seen.first());
     if (time_in(info, "it_value") != 0 || time_in(info, "it_interval") == 0) break;
   }
   return info;

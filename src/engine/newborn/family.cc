@@ -1,0 +1,184 @@
+#include "engine/newborn/family.h"
+
+#include <linux/sched.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <unordered_set>
+
+#include "base/error.h"
+#include "engine/newborn/maker.h"
+#include "engine/tracee/id_taken.h"
+
+namespace crs::engine {
+namespace {
+
+// Descriptors may have to be moved above what the restart command itself may have.
+void lift_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  static_cast<void>(::setrlimit(RLIMIT_NOFILE, &limit));
+}
+
+void reap(pid_t pid) {
+  int status = 0;
+  while (::waitpid(pid, &status, __WALL) < 0 && errno == EINTR) {
+  }
+}
+
+// Ends as the zombie ended.
+[[noreturn]] void die(int status) {
+  if (WIFSIGNALED(status)) {
+    const int signal = WTERMSIG(status);
+    const rlimit none{};
+    ::setrlimit(RLIMIT_CORE, &none);
+    ::signal(signal, SIG_DFL);
+    sigset_t one;
+    ::sigemptyset(&one);
+    ::sigaddset(&one, signal);
+    ::kill(::getpid(), signal);
+    ::sigprocmask(SIG_UNBLOCK, &one, nullptr);
+  }
+  ::_exit(WEXITSTATUS(status));
+}
+
+class Family {
+ public:
+  Family(Channel channel, const FamilyWork& work) : channel_(std::move(channel)), work_(work) {}
+
+  [[noreturn]] void live(std::size_t index) {
+    index_ = index;
+    try {
+      if (index == 0) begin();
+      become_member();
+      if (!me().helper && !me().zombie) become_process();
+      if (me().zombie) die(me().exit_status);
+      ::_exit(0);
+    } catch (const IdTaken& taken) {
+      try {
+        channel_.send(kTakenMessage, std::to_string(taken.id()));
+      } catch (const std::exception&) {  // nobody listens any more
+      }
+    } catch (Error& error) {
+      if (!is_alone()) error.add_context(fmt::format("process {}", me().pid));
+      channel_.send_error(error);
+    } catch (const std::exception& error) {
+      channel_.send_error(error);
+    }
+    ::_exit(1);
+  }
+
+ private:
+  const KinshipMember& me() const { return work_.kinship.members()[index_]; }
+  bool is_alone() const { return work_.kinship.members().size() == 1; }
+
+  void begin() {
+    lift_descriptor_limit();
+    channel_.move_above(work_.first_private_descriptor);
+    work_.begin();
+  }
+
+  // Only when all are there can those that are no leaders join their groups, and only when they have may the helpers
+  // and those that are zombies end.
+  void become_member() {
+    for (const Birth& birth : me().births_before_session) make(birth);
+    if (index_ != 0 && me().leads_session) {
+      if (::setsid() < 0) fail_errno(errno, "cannot lead a session");
+      if (!me().helper) work_.lead_session(index_);
+    }
+    for (const Birth& birth : me().births) make(birth);
+    if (me().leads_group && ::setpgid(0, 0) != 0) fail_errno(errno, "cannot lead a process group");
+    if (is_alone()) return work_.complete();
+    keep_step(kBornMessage, kJoinStep);
+    if (me().joins_group != 0 && ::setpgid(0, me().joins_group) != 0)
+      fail_errno(errno, "cannot join process group {}", me().joins_group);
+    if (index_ == 0) work_.complete();
+    keep_step(kPlacedMessage, kPrepareStep);
+    for (const pid_t helper : helpers_) reap(helper);
+  }
+
+  void keep_step(char message, std::uint32_t next) {
+    channel_.send(message, std::to_string(index_));
+    work_.steps.wait(next, kPatienceSeconds);
+  }
+
+  void become_process() {
+    // Their ends have been noticed before the checkpoint: signals of them are among those that are pending again.
+    for (const pid_t zombie : me().zombies) {
+      siginfo_t ended{};
+      while (::waitid(P_PID, static_cast<id_t>(zombie), &ended, WEXITED | WNOWAIT | __WALL) != 0 && errno == EINTR) {
+      }
+    }
+    for (const std::string& note : work_.prepare(index_)) channel_.send(kNoteMessage, note);
+    channel_.send(kReadyMessage, std::to_string(index_));
+    // Nobody ever writes: this wait ends by being taken over or by the end of the restart command.
+    char nothing = 0;
+    while (::read(channel_.descriptor(), &nothing, 1) < 0 && errno == EINTR) {
+    }
+    ::_exit(1);
+  }
+
+  void make(const Birth& birth) {
+    const KinshipMember& child = work_.kinship.members()[birth.member];
+    if (birth.way == BirthWay::Orphan) return make_orphan(birth.member, child);
+    // A sibling gets the exit signal of whoever makes it (clone(2)).
+    const bool sibling = birth.way == BirthWay::Sibling;
+    const pid_t made = clone_process(sibling ? CLONE_PARENT : 0, child.pid, sibling ? 0 : child.exit_signal);
+    if (made == 0) {
+      if (!(me().helper && birth.way == BirthWay::Child)) ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+      begin_life(birth.member);
+    }
+    if (child.helper) helpers_.push_back(made);
+  }
+
+  // Whoever has no parent in the tree ends by itself when the restart command does.
+  void make_orphan(std::size_t member, const KinshipMember& child) {
+    const pid_t between = clone_with_other_id();
+    if (between != 0) return reap(between);
+    try {
+      const pid_t made = clone_process(0, child.pid, SIGCHLD);
+      if (made == 0) begin_life(member);
+      ::_exit(0);
+    } catch (const IdTaken& taken) {
+      channel_.send(kTakenMessage, std::to_string(taken.id()));
+    } catch (const std::exception& error) {
+      channel_.send_error(error);
+    }
+    ::_exit(1);
+  }
+
+  // With an id that nobody of the tree is to have.
+  pid_t clone_with_other_id() const {
+    while (true) {
+      const pid_t made = clone_process(0, 0, SIGCHLD);
+      const auto& members = work_.kinship.members();
+      const pid_t id = made == 0 ? ::getpid() : made;
+      if (std::ranges::find(members, id, &KinshipMember::pid) == members.end()) return made;
+      if (made == 0) ::_exit(0);
+      reap(made);
+    }
+  }
+
+  [[noreturn]] void begin_life(std::size_t member) {
+    helpers_.clear();
+    live(member);
+  }
+
+  Channel channel_;
+  const FamilyWork& work_;
+  std::size_t index_ = 0;
+  std::vector<pid_t> helpers_;  // children of this process
+};
+
+}  // namespace
+
+void live_as_root(Channel channel, const FamilyWork& work) { Family(std::move(channel), work).live(0); }
+
+}  // namespace crs::engine

@@ -1,0 +1,173 @@
+#include "engine/pages/write_tracker.h"
+
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+#include "base/error.h"
+#include "base/io.h"
+#include "engine/pages/pagemap_scan.h"
+#include "engine/tracee/memory_sharer.h"
+
+namespace crs::engine {
+namespace {
+
+// linux/userfaultfd.h of Linux 6.7.
+constexpr std::uint64_t kFeatureUnpopulated = 1 << 13;   // UFFD_FEATURE_WP_UNPOPULATED
+constexpr std::uint64_t kFeatureAsynchronous = 1 << 15;  // UFFD_FEATURE_WP_ASYNC
+constexpr std::uint64_t kUserModeOnly = 1;               // UFFD_USER_MODE_ONLY
+
+// The address space is locked for so much at a time only: system calls of the program that change it wait meanwhile.
+constexpr std::uint64_t kPiece = std::uint64_t{64} << 20;
+
+// In the sharer, whose descriptors are its own.
+FileDescriptor make_userfault(BorrowedThread& borrowed) {
+  MemorySharer sharer(borrowed);
+  const std::int64_t number = sharer.call(SYS_userfaultfd, {O_CLOEXEC | O_NONBLOCK | kUserModeOnly, 0, 0, 0, 0, 0});
+  if (number < 0) fail_errno(static_cast<int>(-number), "userfaultfd");
+  return sharer.take_descriptor(static_cast<int>(number));
+}
+
+template <typename Action>
+void in_pieces(RemoteRange range, Action action) {
+  while (range.start < range.end) {
+    const RemoteRange piece{range.start, range.start + std::min(kPiece, range.size())};
+    action(piece);
+    range.start = piece.end;
+  }
+}
+
+// Calls `found` with every region of `range` that matches; `arguments` has the masks.
+//
+// Where there are many regions, the kernel says that it came less far than it did, and comes to the last ones again: of
+// a program that runs it may then find others there, and the regions neither ascend nor are they apart.
+template <typename Found>
+void scan(int pagemap, pid_t pid, RemoteRange range, pagemap_scan::Arguments arguments, Found found) {
+  std::array<pagemap_scan::Region, 1024> regions;
+  arguments.regions = reinterpret_cast<std::uint64_t>(regions.data());
+  arguments.region_count = regions.size();
+  arguments.end = range.end.value;
+  for (arguments.start = range.start.value; arguments.start < arguments.end; arguments.start = arguments.walk_end) {
+    const int count = ::ioctl(pagemap, pagemap_scan::kRequest, &arguments);
+    if (count < 0) fail_errno(errno, "cannot scan the pages of process {} at {:#x}", pid, arguments.start);
+    for (const pagemap_scan::Region& region : std::span(regions).first(static_cast<std::size_t>(count))) found(region);
+    if (arguments.walk_end <= arguments.start)
+      fail(ErrorKind::Failed, "the scan of the pages of process {} does not get beyond {:#x}", pid, arguments.start);
+  }
+}
+
+// In order, and each page once.
+PageRuns merged(PageRuns runs) {
+  std::ranges::sort(runs, {}, &RemoteRange::start);
+  PageRuns result;
+  for (const RemoteRange& run : runs) {
+    if (!result.empty() && run.start <= result.back().end) {
+      result.back().end = std::max(result.back().end, run.end);
+    } else {
+      result.push_back(run);
+    }
+  }
+  return result;
+}
+
+}  // namespace
+
+WriteTracker::WriteTracker(BorrowedThread& borrowed)
+    : pid_(borrowed.memory().pid()), userfault_(make_userfault(borrowed)) {
+  handshake();
+  open_pagemap();
+}
+
+WriteTracker::WriteTracker(pid_t pid, FileDescriptor userfault, PageRuns areas)
+    : pid_(pid), userfault_(std::move(userfault)), areas_(std::move(areas)) {
+  open_pagemap();
+}
+
+FileDescriptor WriteTracker::give_up() noexcept {
+  areas_.clear();
+  return std::move(userfault_);
+}
+
+void WriteTracker::open_pagemap() {
+  pagemap_ = open_file(fmt::format("/proc/{}/pagemap", pid_), O_RDONLY);
+  pagemap_scan::Arguments nothing;
+  nothing.any_of = nothing.returned = pagemap_scan::kIsGuard;
+  sees_guards_ = ::ioctl(pagemap_.get(), pagemap_scan::kRequest, &nothing) >= 0;
+}
+
+void WriteTracker::handshake() const {
+  uffdio_api api{};
+  api.api = UFFD_API;
+  api.features = kFeatureAsynchronous | kFeatureUnpopulated;
+  if (::ioctl(userfault_.get(), UFFDIO_API, &api) != 0) fail_errno(errno, "UFFDIO_API");
+}
+
+// While it is armed, the whole of an area is disarmed under the exclusive lock of the address space (close of the last
+// descriptor, or UFFDIO_UNREGISTER); so that is done before, in pieces and under the shared one.
+WriteTracker::~WriteTracker() {
+  for (const RemoteRange& area : areas_) {
+    in_pieces(area, [&](RemoteRange piece) {
+      uffdio_writeprotect disarm{.range = {piece.start.value, piece.size()}, .mode = 0};
+      ::ioctl(userfault_.get(), UFFDIO_WRITEPROTECT, &disarm);  // what is gone needs it no more
+    });
+    uffdio_range range{area.start.value, area.size()};
+    ::ioctl(userfault_.get(), UFFDIO_UNREGISTER, &range);
+  }
+}
+
+bool WriteTracker::track(RemoteRange area) {
+  uffdio_register request{};
+  request.range = {area.start.value, area.size()};
+  request.mode = UFFDIO_REGISTER_MODE_WP;
+  if (::ioctl(userfault_.get(), UFFDIO_REGISTER, &request) != 0) return false;
+  // An area that was tracked before may have grown since.
+  const PageRuns fresh = other_parts(area, areas_);
+  areas_.insert(areas_.end(), fresh.begin(), fresh.end());
+  std::ranges::sort(areas_, {}, &RemoteRange::start);
+  return true;
+}
+
+// Only pages that are there: arming what is not would fill page tables for all of a sparse area.
+PageRuns WriteTracker::arm(RemoteRange range) {
+  PageRuns armed;
+  pagemap_scan::Arguments arguments;
+  arguments.flags = pagemap_scan::kProtectMatching;
+  arguments.all_of = pagemap_scan::kIsWritten | pagemap_scan::kIsTracked;
+  arguments.any_of = pagemap_scan::kIsPresent | pagemap_scan::kIsSwapped;
+  arguments.returned = pagemap_scan::kIsWritten;
+  in_pieces(range, [&](RemoteRange piece) {
+    scan(pagemap_.get(), pid_, piece, arguments,
+         [&](const pagemap_scan::Region& region) { append_run(armed, {{region.start}, {region.end}}); });
+  });
+  return merged(std::move(armed));
+}
+
+WriteTracker::View WriteTracker::look(RemoteRange range) const {
+  View view;
+  pagemap_scan::Arguments arguments;
+  arguments.any_of = pagemap_scan::kIsPresent | pagemap_scan::kIsSwapped | (sees_guards_ ? pagemap_scan::kIsGuard : 0);
+  arguments.returned =
+      pagemap_scan::kIsTracked | pagemap_scan::kIsWritten | (sees_guards_ ? pagemap_scan::kIsGuard : 0);
+  std::uint64_t seen = range.start.value;  // up to here; the program does not run, so what is found again is the same
+  scan(pagemap_.get(), pid_, range, arguments, [&](pagemap_scan::Region region) {
+    region.start = std::max(region.start, seen);
+    if (region.start >= region.end) return;
+    seen = region.end;
+    const bool tracked = (region.categories & pagemap_scan::kIsTracked) != 0;
+    const bool written = (region.categories & pagemap_scan::kIsWritten) != 0;
+    const bool guard = (region.categories & pagemap_scan::kIsGuard) != 0;
+    append_run(guard      ? view.guards
+               : !tracked ? view.untracked
+               : written  ? view.changed
+                          : view.unchanged,
+               {{region.start}, {region.end}});
+  });
+  return view;
+}
+
+}  // namespace crs::engine

@@ -1,0 +1,48 @@
+// A process and its descendants, as /proc shows them at one moment (proc_tid_children(5)).
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+namespace crs::engine {
+
+// What `crs run` calls its process in /proc/PID/comm: it adopts the orphans of its program (PR_SET_CHILD_SUBREAPER).
+inline constexpr const char* kRunnerName = "crs-run";
+// The same of the init of a restarted program's process id namespace.
+inline constexpr const char* kInitName = "crs-init";
+// What takes a snapshot calls itself so: `crs run` starts some.
+inline constexpr const char* kCheckpointName = "crs-checkpoint";
+// What holds the tracking of a program's writes (tracking/tracking_keeper.h), and what brings its memory after a lazy
+// restart (resources/memory/lazy_pages.h).
+inline constexpr const char* kKeeperName = "crs-tracker";
+inline constexpr const char* kPagerName = "crs-pager";
+
+struct TreeProcess {
+  pid_t pid = 0;           // as the caller sees it
+  std::size_t parent = 0;  // index in the list; of the root 0
+  bool adopted = false;    // an orphan that lives below whoever adopts the orphans of this tree; `parent` is 0
+};
+
+// The children of all threads of `pid`, without the calling process; none if it is gone.
+std::vector<pid_t> children_of(pid_t pid);
+
+// `root` first, each behind its parent. Where the parent of `root` is there only to adopt the orphans of its program,
+// they belong to the tree. Whoever is made or ends meanwhile may be missing.
+std::vector<TreeProcess> tree_of(pid_t root);
+
+// Whether there is such a process, with memory: it has not ended and is not about to.
+bool is_running(pid_t pid);
+
+// Whether it has ended, whole, and waits for its parent to notice.
+bool is_zombie(pid_t pid);
+
+// Field `number` of /proc/PID/stat (proc_pid_stat(5)); 3 or higher. Throws ProgramGone if there is no such process.
+long stat_number(pid_t pid, int number);
+
+// /proc/PID/comm, or "?" if it is gone.
+std::string name_of_process(pid_t pid);
+
+}  // namespace crs::engine

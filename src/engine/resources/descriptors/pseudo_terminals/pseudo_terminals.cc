@@ -1,0 +1,271 @@
+#include "engine/resources/descriptors/pseudo_terminals/pseudo_terminals.h"
+
+#include <asm/termbits.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "base/error.h"
+#include "engine/procfs/status.h"
+#include "engine/procfs/tree.h"
+#include "engine/resources/descriptors/terminals/terminals.h"
+
+namespace crs::engine {
+namespace {
+
+// The kernel's admin-guide/devices.txt.
+const dev_t kMasterDevice = makedev(5, 2);
+const dev_t kControllingTerminal = makedev(5, 0);
+constexpr unsigned kTerminalMajor = 136;
+constexpr unsigned kMostTerminals = 1U << 20U;
+
+std::string path_of(unsigned number) { return fmt::format("/dev/pts/{}", number); }
+
+template <typename T>
+std::optional<T> asked(int descriptor, unsigned long request) {
+  T value{};
+  if (::ioctl(descriptor, request, &value) != 0) return std::nullopt;
+  return value;
+}
+
+bool is_master(const Seen& seen) {
+  return S_ISCHR(seen.status.st_mode) && !seen.is_path_only() && seen.status.st_rdev == kMasterDevice;
+}
+
+// The device that /dev/tty stands for (TIOCGDEV of ioctl_tty(2)), encoded as /proc/PID/stat does.
+dev_t decoded(unsigned encoded) {
+  return makedev((encoded >> 8U) & 0xfffU, (encoded & 0xffU) | ((encoded >> 12U) & 0xfff00U));
+}
+
+// The number of the pseudo-terminal of which `seen` is an end.
+std::optional<unsigned> number_of(const Seen& seen) {
+  if (!S_ISCHR(seen.status.st_mode) || seen.is_path_only()) return std::nullopt;
+  if (is_master(seen)) return asked<unsigned>(seen.copy.get(), TIOCGPTN);
+  dev_t device = seen.status.st_rdev;
+  if (device == kControllingTerminal) {
+    const auto encoded = asked<unsigned>(seen.copy.get(), TIOCGDEV);
+    if (!encoded) return std::nullopt;
+    device = decoded(*encoded);
+  } else {
+    // There may be several file systems with a terminal of that number.
+    struct stat node{};
+    const bool same = ::stat(path_of(minor(device)).c_str(), &node) == 0 && node.st_dev == seen.status.st_dev;
+    if (!same) return std::nullopt;
+  }
+  return major(device) == kTerminalMajor ? std::optional(minor(device)) : std::nullopt;
+}
+
+short events_of(int descriptor) {
+  pollfd entry{descriptor, POLLIN, 0};
+  return ::poll(&entry, 1, 0) == 1 ? entry.revents : short{0};
+}
+
+bool has_unread(int descriptor) {
+  return (events_of(descriptor) & POLLIN) != 0 || asked<int>(descriptor, FIONREAD).value_or(0) > 0;
+}
+
+bool is_closed(const Seen& master) { return (events_of(master.copy.get()) & POLLHUP) != 0; }
+bool is_locked(const Seen& master) { return asked<int>(master.copy.get(), TIOCGPTLCK).value_or(0) != 0; }
+
+void capture_node(unsigned number, image::PseudoTerminal& terminal) {
+  struct stat node{};
+  if (::stat(path_of(number).c_str(), &node) != 0) fail_errno(errno, "cannot look at {}", path_of(number));
+  terminal.set_mode(node.st_mode & 07777);
+  terminal.set_owner(node.st_uid);
+  terminal.set_group(node.st_gid);
+}
+
+// The session that it controls; its leader is one of the tree, or somebody outside has it.
+void capture_session_of(const TableCapture& table, const Seen& master, image::PseudoTerminal& terminal) {
+  constexpr int kTerminalField = 7;  // of /proc/PID/stat
+  const dev_t own = makedev(kTerminalMajor, terminal.number());
+  const pid_t foreground = asked<pid_t>(master.copy.get(), TIOCGPGRP).value_or(0);
+  for (std::uint32_t index = 0; index < table.processes.size(); ++index) {
+    const CapturedProcess& process = table.processes[index];
+    if (decoded(static_cast<unsigned>(stat_number(process.pid, kTerminalField))) != own) continue;
+    const ProcessStatus status = ProcessStatus::of(process.pid);
+    if (static_cast<pid_t>(status.numbers("NSsid").back()) == process.own_pid) {
+      terminal.set_is_controlling(true);
+      terminal.set_leader(index);
+    }
+    if (foreground > 0 && ::getpgid(process.pid) == foreground)
+      terminal.set_foreground_group(static_cast<int>(status.numbers("NSpgid").back()));
+  }
+}
+
+// A new one, with this number if that is free. The kernel gives the lowest number that is.
+FileDescriptor open_master(unsigned wanted) {
+  constexpr std::size_t kMostTries = 1024;
+  std::vector<FileDescriptor> others;
+  while (true) {
+    FileDescriptor master(::open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC));
+    if (!master) fail_errno(errno, "cannot make a pseudo-terminal");
+    const unsigned number = asked<unsigned>(master.get(), TIOCGPTN).value_or(0);
+    if (number == wanted || number > wanted || others.size() == kMostTries) return master;
+    others.push_back(std::move(master));
+  }
+}
+
+std::string new_path(int master) {
+  const auto number = asked<unsigned>(master, TIOCGPTN);
+  if (!number) fail_errno(errno, "cannot ask a pseudo-terminal for its number");
+  return path_of(*number);
+}
+
+void set_up(int master, const image::PseudoTerminal& terminal) {
+  constexpr int kUnlocked = 0;
+  termios2 settings{};
+  std::memcpy(&settings, terminal.state().settings().data(), sizeof settings);
+  winsize size{};
+  size.ws_row = static_cast<unsigned short>(terminal.state().rows());
+  size.ws_col = static_cast<unsigned short>(terminal.state().columns());
+  const bool done = ::ioctl(master, TIOCSPTLCK, &kUnlocked) == 0 && ::ioctl(master, TCSETS2, &settings) == 0 &&
+                    ::ioctl(master, TIOCSWINSZ, &size) == 0;
+  if (!done) fail_errno(errno, "cannot set up a pseudo-terminal");
+  const std::string path = new_path(master);
+  if (terminal.closed()) open_again(path, O_RDWR);
+  struct stat node{};
+  if (::stat(path.c_str(), &node) != 0) fail_errno(errno, "cannot look at {}", path);
+  if (node.st_uid != terminal.owner() || node.st_gid != terminal.group())
+    static_cast<void>(::chown(path.c_str(), terminal.owner(), terminal.group()));
+  if ((node.st_mode & 07777) != terminal.mode()) static_cast<void>(::chmod(path.c_str(), terminal.mode()));
+}
+
+}  // namespace
+
+void PseudoTerminalKind::survey(const TableCapture& table) {
+  if (ends_) return;
+  ends_.emplace();
+  for (const Seen& seen : table.seen) {
+    const std::optional<unsigned> number = number_of(seen);
+    if (!number) continue;
+    Ends& ends = (*ends_)[*number];
+    (is_master(seen) ? ends.master : ends.terminal) = &seen;
+  }
+}
+
+// Of a master alone: nobody can have the terminal where that has been closed or could not be opened yet.
+bool PseudoTerminalKind::recognises(const TableCapture& table, const Seen& seen) {
+  const std::optional<unsigned> number = number_of(seen);
+  if (!number) return false;
+  survey(table);
+  const Ends& ends = (*ends_)[*number];
+  if (ends.master == nullptr) return false;
+  return ends.terminal != nullptr || is_closed(*ends.master) || is_locked(*ends.master);
+}
+
+void PseudoTerminalKind::capture(TableCapture& table, const Seen& seen, Description& description) {
+  const unsigned number = number_of(seen).value();
+  const auto [known, is_new] = captured_.try_emplace(number, static_cast<std::uint32_t>(table.image.terminals_size()));
+  description.mutable_pseudo_terminal_end()->set_terminal(known->second);
+  description.mutable_pseudo_terminal_end()->set_master(is_master(seen));
+  if (!is_new) return;
+  const Ends& ends = (*ends_)[number];
+  const int master = ends.master->copy.get();
+  image::PseudoTerminal& terminal = *table.image.add_terminals();
+  terminal.set_number(number);
+  *terminal.mutable_state() = look_at_terminal(master, table.name_of(*ends.master));
+  terminal.set_locked(is_locked(*ends.master));
+  terminal.set_packet_mode(asked<int>(master, TIOCGPKT).value_or(0) != 0);
+  terminal.set_exclusive(asked<int>(master, TIOCGEXCL).value_or(0) != 0);
+  terminal.set_closed(ends.terminal == nullptr && is_closed(*ends.master));
+  capture_node(number, terminal);
+  capture_session_of(table, *ends.master, terminal);
+  if (has_unread(master))
+    table.refuse(*ends.master,
+                 "the master of a pseudo-terminal with output that has not been read, which only reading shows");
+  if (ends.terminal != nullptr && has_unread(ends.terminal->copy.get()))
+    table.refuse(*ends.terminal, "a terminal with input that has not been read, which only reading shows");
+}
+
+void PseudoTerminalKind::check(TableCheck& table, const Description& description) {
+  const std::uint32_t index = description.pseudo_terminal_end().terminal();
+  if (index >= static_cast<std::uint32_t>(table.image.terminals_size()))
+    fail(ErrorKind::Damaged, "the snapshot has an end of a pseudo-terminal that it does not have");
+  if (checked_) return;
+  checked_ = true;
+  std::vector<int> masters(static_cast<std::size_t>(table.image.terminals_size()));
+  for (const Description& one : table.image.descriptions()) {
+    const image::PseudoTerminalEnd& end = one.pseudo_terminal_end();
+    if (end.master() && end.terminal() < masters.size()) ++masters[end.terminal()];
+  }
+  for (int i = 0; i < table.image.terminals_size(); ++i) {
+    const image::PseudoTerminal& terminal = table.image.terminals(i);
+    check_terminal(terminal.state());
+    const bool possible = terminal.number() < kMostTerminals && (terminal.mode() & ~07777U) == 0 &&
+                          terminal.foreground_group() >= 0 && masters[static_cast<std::size_t>(i)] == 1;
+    if (!possible) fail(ErrorKind::Damaged, "the snapshot has a pseudo-terminal that cannot be");
+  }
+}
+
+FileDescriptor& PseudoTerminalKind::make(TableRestore& table, std::uint32_t index) {
+  FileDescriptor& master = masters_[index];
+  if (master) return master;
+  const image::PseudoTerminal& terminal = table.image.terminals(static_cast<int>(index));
+  master = table.aside(open_master(terminal.number()));
+  set_up(master.get(), terminal);
+  const std::string now = new_path(master.get());
+  if (now != path_of(terminal.number()))
+    table.context.notes.push_back(fmt::format("the program's terminal {} is {} now", path_of(terminal.number()), now));
+  return master;
+}
+
+FileDescriptor PseudoTerminalKind::open(TableRestore& table, const Description& description) {
+  const image::PseudoTerminalEnd& end = description.pseudo_terminal_end();
+  const FileDescriptor& master = make(table, end.terminal());
+  return end.master() ? FileDescriptor(::dup(master.get()))
+                      : open_again(new_path(master.get()), description.status_flags());
+}
+
+// What would stand in the way of opening the terminal.
+void PseudoTerminalKind::complete(TableRestore& table) {
+  constexpr int kYes = 1;
+  for (const auto& [index, master] : masters_) {
+    const image::PseudoTerminal& terminal = table.image.terminals(static_cast<int>(index));
+    const bool done = (!terminal.packet_mode() || ::ioctl(master.get(), TIOCPKT, &kYes) == 0) &&
+                      (!terminal.locked() || ::ioctl(master.get(), TIOCSPTLCK, &kYes) == 0);
+    if (!done) fail_errno(errno, "cannot set up a pseudo-terminal");
+  }
+  masters_.clear();
+}
+
+namespace {
+
+// The terminal that controls the session which this process leads.
+template <typename Action>
+void with_own_terminal(const TableRestore& table, Action action) {
+  for (std::uint32_t i = 0; i < static_cast<std::uint32_t>(table.image.descriptions_size()); ++i) {
+    const image::OpenDescription& description = table.image.descriptions(static_cast<int>(i));
+    const image::PseudoTerminalEnd& end = description.pseudo_terminal_end();
+    if (!end.master()) continue;
+    const image::PseudoTerminal& terminal = table.image.terminals(static_cast<int>(end.terminal()));
+    if (!terminal.is_controlling() || terminal.leader() != table.context.process) continue;
+    const std::string path = new_path(table.place_of(i));
+    const FileDescriptor opened = open_again(path, O_RDWR);
+    if (!action(opened.get(), terminal))
+      table.context.notes.push_back(
+          fmt::format("{} does not control the session as it did: {}", path, std::strerror(errno)));
+  }
+}
+
+}  // namespace
+
+void take_controlling_terminal(const TableRestore& table) {
+  with_own_terminal(table, [](int opened, const auto& /*terminal*/) { return ::ioctl(opened, TIOCSCTTY, 0) == 0; });
+}
+
+void set_foreground_group(const TableRestore& table) {
+  with_own_terminal(table, [](int opened, const image::PseudoTerminal& terminal) {
+    const pid_t group = terminal.foreground_group();
+    return group == 0 || ::ioctl(opened, TIOCSPGRP, &group) == 0;
+  });
+}
+
+}  // namespace crs::engine

@@ -1,0 +1,41 @@
+// Pseudo-terminals (pty(7)) no end of which leads outside the snapshot: the master of a terminal multiplexer or of
+// expect, and the terminal of the programs that run in it.
+#pragma once
+
+#include <map>
+#include <optional>
+
+#include "engine/resources/descriptors/kind.h"
+
+namespace crs::engine {
+
+class PseudoTerminalKind : public Kind {
+ public:
+  Tag tag() const override { return Description::kPseudoTerminalEnd; }
+  bool recognises(const TableCapture& table, const Seen& seen) override;
+  void capture(TableCapture& table, const Seen& seen, Description& description) override;
+  void check(TableCheck& table, const Description& description) override;
+  FileDescriptor open(TableRestore& table, const Description& description) override;
+  void complete(TableRestore& table) override;
+
+ private:
+  struct Ends {
+    const Seen* master = nullptr;
+    const Seen* terminal = nullptr;  // one of them
+  };
+  void survey(const TableCapture& table);
+  FileDescriptor& make(TableRestore& table, std::uint32_t index);
+
+  std::optional<std::map<unsigned, Ends>> ends_;  // by number
+  std::map<unsigned, std::uint32_t> captured_;    // by number: index in the image
+  bool checked_ = false;
+  std::map<std::uint32_t, FileDescriptor> masters_;  // by index in the image; they lie aside
+};
+
+// In the process that leads the session of one of them, before there are others in that session: they inherit it
+// (credentials(7)). What cannot be had is noted.
+void take_controlling_terminal(const TableRestore& table);
+// In that process, when all groups of the session are there.
+void set_foreground_group(const TableRestore& table);
+
+}  // namespace crs::engine

@@ -1,0 +1,49 @@
+// Names of unix sockets: paths and abstract ones (unix(7)).
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/file_descriptor.h"
+#include "engine/resources/descriptors/kind.h"
+#include "engine/resources/descriptors/unix_sockets/unix_diag.h"
+
+namespace crs::engine {
+
+// Records the name `sun_path`. Refuses `seen` where it is a path below another root directory.
+void capture_name(TableCapture& table, const Seen& seen, const std::string& sun_path, const UnixDiag* diag,
+                  image::UnixName& name);
+
+// Throws Damaged for a name that cannot be, Failed for a path that cannot be bound here.
+void check_name(const image::UnixName& name);
+
+// The address alone.
+void check_address(const image::UnixName& name);
+
+// Enters the directory to which a relative path belongs, and comes back.
+class InDirectoryOf {
+ public:
+  explicit InDirectoryOf(const image::UnixName& name);
+  ~InDirectoryOf();
+  InDirectoryOf(const InDirectoryOf&) = delete;
+  InDirectoryOf& operator=(const InDirectoryOf&) = delete;
+
+ private:
+  FileDescriptor before_;
+};
+
+// Binds, where a socket that nobody has any more stands at the path. Throws.
+void bind_to_name(int socket, const image::UnixName& name, std::vector<std::string>& notes);
+
+// The same for a socket that is about to be closed and whose name its other end still sees: nothing that exists is
+// touched, nothing stays behind, and if it cannot be had, it has no name.
+void bind_in_passing(int socket, const image::UnixName& name);
+
+// Connects at once. Throws.
+void connect_to_name(int socket, const image::UnixName& name);
+
+// Takes a path away again whose name was unlinked at the checkpoint.
+void unlink_name(const image::UnixName& name);
+
+}  // namespace crs::engine

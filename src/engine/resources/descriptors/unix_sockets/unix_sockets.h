@@ -1,0 +1,33 @@
+// Unix sockets (unix(7)) no end of which leads outside the snapshot.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <unordered_map>
+
+#include "engine/resources/descriptors/kind.h"
+#include "engine/resources/descriptors/unix_sockets/assembly.h"
+#include "engine/resources/descriptors/unix_sockets/unix_diag.h"
+
+namespace crs::engine {
+
+class UnixSocketKind : public Kind {
+ public:
+  Tag tag() const override { return Description::kUnixSocket; }
+  bool recognises(const TableCapture& table, const Seen& seen) override;
+  void capture(TableCapture& table, const Seen& seen, Description& description) override;
+  // Says which descriptions go with the messages that wait.
+  void finish(TableCapture& table) override;
+  void check(TableCheck& table, const Description& description) override;
+  FileDescriptor open(TableRestore& table, const Description& description) override;
+  void complete(TableRestore& table) override;
+
+ private:
+  void capture_acceptor(const TableCapture& table, const UnixDiag& diag, image::UnixSocket& socket);
+
+  std::unordered_multimap<std::string, const UnixDiag*> by_address_;
+  bool checked_ = false;
+  std::unique_ptr<UnixAssembly> assembly_;
+};
+
+}  // namespace crs::engine

@@ -1,0 +1,64 @@
+// Anonymous memory that several processes of a tree may share (mmap(2), MAP_SHARED | MAP_ANONYMOUS).
+//
+// A checkpoint: whoever meets such memory first gives it a number; each page is saved once, by the first process that
+// shows it. A restart: what more than one process has is made in the root newborn, at places that no process of the
+// image occupies, and inherited by all; each then moves views of it to where they belong (mremap(2)).
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <span>
+#include <utility>
+
+#include "engine/resources/memory/memory.pb.h"
+#include "engine/tracee/remote_address.h"
+
+namespace crs::engine {
+
+// The capturing side, one for the whole tree.
+class SharedObjects {
+ public:
+  struct Object {
+    std::uint32_t number = 0;                            // image::SharedMemory::object
+    std::map<std::uint64_t, std::uint64_t> saved_parts;  // offsets: start -> end
+  };
+  // Device and inode as /proc/PID/maps has them.
+  Object& of(dev_t device, ino_t inode) {
+    Object& object = objects_[{device, inode}];
+    if (object.number == 0) object.number = static_cast<std::uint32_t>(objects_.size());
+    return object;
+  }
+
+ private:
+  std::map<std::pair<dev_t, ino_t>, Object> objects_;
+};
+
+// Where the memory that processes of the image share is made for all of them.
+class SharedPlaces {
+ public:
+  SharedPlaces() = default;
+  // `memories`: of each process. Nothing of this process lies in the places either. Throws if there is no room.
+  explicit SharedPlaces(std::span<const image::Memory* const> memories);
+
+  // All places together; empty if nothing is shared.
+  RemoteRange range() const noexcept { return range_; }
+  // Where the newborn has that memory; nothing if only one process has it.
+  std::optional<RemoteAddress> find(const image::SharedMemory& memory) const;
+
+  // In the root newborn: makes the memory. Throws.
+  void make_inside() const;
+
+ private:
+  struct Place {
+    RemoteAddress address;
+    std::uint64_t size = 0;
+    bool reserves = false;
+  };
+  std::map<std::uint32_t, Place> places_;  // by object
+  RemoteRange range_;
+};
+
+}  // namespace crs::engine

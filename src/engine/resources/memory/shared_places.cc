@@ -1,0 +1,72 @@
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <vector>
+
+#include "base/error.h"
+#include "engine/procfs/maps.h"
+#include "engine/resources/memory/address_space.h"
+#include "engine/resources/memory/memory.h"
+#include "engine/resources/memory/shared_objects.h"
+
+namespace crs::engine {
+namespace {
+
+constexpr RemoteAddress kNear{std::uint64_t{1} << 32};
+
+}  // namespace
+
+SharedPlaces::SharedPlaces(std::span<const image::Memory* const> memories) {
+  std::map<std::uint32_t, int> users;
+  for (const image::Memory* const memory : memories) {
+    for (const image::SharedMemory& shared : memory->shared()) {
+      ++users[shared.object()];
+      Place& place = places_[shared.object()];
+      place.size = std::max(place.size, shared.size());
+      place.reserves = place.reserves || shared.reserves();
+    }
+  }
+  std::erase_if(places_, [&](const auto& place) { return place.first == 0 || users[place.first] < 2; });
+  if (places_.empty()) return;
+
+  std::uint64_t bytes = 0;
+  for (const auto& [object, place] : places_) {
+    bytes += place.size;
+    if (bytes > kAddressLimit.value)
+      fail(ErrorKind::Damaged, "the processes share more memory than there are addresses");
+  }
+  std::vector<RemoteRange> taken;
+  for (const MapsLine& line : read_maps(::getpid())) taken.push_back(line.range);
+  for (const image::Memory* const memory : memories) {
+    const std::vector<RemoteRange> occupied = occupied_ranges(*memory);
+    taken.insert(taken.end(), occupied.begin(), occupied.end());
+  }
+  const std::optional<RemoteAddress> start = find_free(taken, bytes, kNear);
+  if (!start) fail(ErrorKind::Failed, "there is no room for {} bytes of shared memory in the address space", bytes);
+  range_ = {*start, *start + bytes};
+  RemoteAddress next = *start;
+  for (auto& [object, place] : places_) {
+    place.address = next;
+    next = next + place.size;
+  }
+}
+
+std::optional<RemoteAddress> SharedPlaces::find(const image::SharedMemory& memory) const {
+  const auto found = places_.find(memory.object());
+  if (found == places_.end()) return std::nullopt;
+  return found->second.address;
+}
+
+void SharedPlaces::make_inside() const {
+  for (const auto& [object, place] : places_) {
+    const int flags = MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | (place.reserves ? 0 : MAP_NORESERVE);
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): chosen among free addresses
+    void* const wanted = reinterpret_cast<void*>(place.address.value);
+    if (::mmap(wanted, place.size, PROT_READ | PROT_WRITE, flags, -1, 0) != wanted)
+      fail_errno(errno, "cannot make {} bytes of shared memory", place.size);
+  }
+}
+
+}  // namespace crs::engine

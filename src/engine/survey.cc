@@ -1,0 +1,189 @@
+#include "engine/survey.h"
+
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <set>
+
+#include "base/error.h"
+#include "engine/procfs/tree.h"
+#include "engine/suitability/suitability.h"
+
+namespace crs::engine {
+namespace {
+
+// Of a program that executes others all the time.
+constexpr int kMostStops = 50;
+
+FileDescriptor open_process(pid_t pid) {
+  const long number = ::syscall(SYS_pidfd_open, pid, 0);
+  if (number < 0) fail_errno(errno, "pidfd_open of process {}", pid);
+  return FileDescriptor(static_cast<int>(number));
+}
+
+Gadgets gadgets_of(pid_t pid, bool is_stopped) {
+  const RemoteMemory memory(pid);
+  return is_stopped ? find_gadgets(pid, memory) : find_gadgets_of_running(pid, memory);
+}
+
+// Whether it is still the process that it was.
+bool has_ended(const Survey& survey) {
+  return ::syscall(SYS_pidfd_send_signal, survey.process.get(), 0, nullptr, 0) != 0 && errno == ESRCH;
+}
+
+}  // namespace
+
+Survey::Survey(pid_t pid, bool is_stopped)
+    : process(open_process(pid)), gadgets(gadgets_of(pid, is_stopped)), memory(look_at_memory(pid)), waits(pid) {}
+
+Surveys::Surveys(pid_t root, const CheckpointOptions& options, Incremental& incremental, RememberedWaits& remembered,
+                 ExtentWriter& writer, std::vector<std::string>& warnings)
+    : root_(root),
+      options_(options),
+      incremental_(incremental),
+      remembered_(remembered),
+      writer_(writer),
+      warnings_(warnings),
+      held_memory_(PauseBudget{}.most_held) {}
+
+void Surveys::add(pid_t pid, bool is_stopped) {
+  Refusals refusals;
+  refuse_unsuitable(pid, refusals);
+  refusals.throw_if_any();
+  if (!is_stopped) wait_for_memory(pid, options_.remembered_path);
+  Survey& survey = surveys_.try_emplace(pid, pid, is_stopped).first->second;
+  incremental_.hide_tracking(pid, survey.memory.areas);
+  survey.pages = std::make_unique<ProcessPages>(writer_, PauseBudget{}, &held_memory_);
+  survey.stops = std::make_unique<ShortStops>(pid, root_, options_.remembered_path, remembered_, survey.gadgets);
+}
+
+// Who ends meanwhile is no longer of the tree, and who executes another program has none of the memory any more that
+// was looked at (ESRCH): both are forgotten, and looked at again later if they are still there.
+template <typename Action>
+void Surveys::try_with(pid_t pid, Action&& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    if (is_running(pid) && error.error_number() != ESRCH && error.kind() != ErrorKind::ProgramGone) throw;
+    forget(pid);
+  }
+}
+
+void Surveys::forget(pid_t pid) {
+  const auto known = surveys_.find(pid);
+  if (known == surveys_.end()) return;
+  if (known->second.pages) known->second.pages->finish();
+  if (known->second.stops) stopped_ += known->second.stops->total();
+  surveys_.erase(known);
+}
+
+void Surveys::look() {
+  for (const TreeProcess& process : tree_of(root_)) {
+    if (!surveys_.contains(process.pid) && is_running(process.pid))
+      try_with(process.pid, [&] { add(process.pid, false); });
+  }
+  if (!is_running(root_)) fail(ErrorKind::ProgramGone, "process {} ended meanwhile", root_);
+}
+
+void Surveys::copy_ahead(pid_t pid, Survey& survey) {
+  survey.pages->copy_ahead(
+      pid, areas_to_copy_ahead(survey.memory, pid == root_ ? options_.exclude : std::vector<MemoryRange>{}),
+      [&](const auto& action) { survey.stops->stop(action); });
+  survey.memory.writes_tracked = survey.pages->tracks();
+}
+
+void Surveys::copy_ahead(bool only_continued) {
+  constexpr int kMostLooks = 3;
+  std::set<pid_t> seen;
+  for (int looks = 0; looks < kMostLooks; ++looks) {
+    const std::size_t seen_before = seen.size();
+    for (const pid_t pid : known()) {
+      if (!seen.insert(pid).second) continue;
+      try_with(pid, [&] {
+        const bool continues = incremental_.continue_from_earlier(pid, *of(pid).pages, warnings_);
+        if (continues || !only_continued) copy_ahead(pid, of(pid));
+      });
+    }
+    if (seen.size() == seen_before) break;
+    look();
+  }
+  for (const pid_t pid : known()) {
+    try_with(pid, [&] {
+      Survey& survey = of(pid);
+      // While the others were copied this one went on.
+      if (surveys_.size() > 1) survey.pages->catch_up([&](const auto& action) { survey.stops->stop(action); });
+      look_again(pid, survey.memory);
+      survey.waits = WaitsBefore(pid);
+    });
+  }
+}
+
+std::vector<pid_t> Surveys::known() const {
+  std::vector<pid_t> pids;
+  for (const auto& [pid, survey] : surveys_) pids.push_back(pid);
+  return pids;
+}
+
+bool Surveys::look_at_stopped(const StoppedTree& tree) {
+  // Another process may have the id of one that has ended.
+  for (const pid_t pid : known()) {
+    if (has_ended(of(pid))) forget(pid);
+  }
+  for (const StoppedTree::Member& member : tree.members()) {
+    if (!member.process || surveys_.contains(member.pid)) continue;
+    try {
+      add(member.pid, true);
+    } catch (const Error& error) {
+      surveys_.erase(member.pid);
+      // In the middle of execve(2), or its C library is not there yet. Whatever else it is will be found while it runs.
+      if (error.kind() != ErrorKind::Refused || ++stopped_too_early_ == kMostStops) throw;
+      return false;
+    }
+  }
+  return true;
+}
+
+void Surveys::note_waits(StoppedTree& tree) {
+  for (StoppedTree::Member& member : tree.members()) {
+    if (!member.process) continue;
+    const auto known = surveys_.find(member.pid);
+    note_limited_waits(*member.process, known == surveys_.end() ? WaitsBefore() : known->second.waits, remembered_);
+  }
+}
+
+void Surveys::let_go_on(StoppedTree& tree) {
+  WaitsKeeper keeper(options_.remembered_path, tree);
+  keeper.look();
+  tree.release();
+  stopped_ += std::chrono::steady_clock::now() - tree.since();
+  keeper.keep();
+  remembered_.replace(keeper.waits());
+  look();
+  for (auto& [pid, survey] : surveys_) survey.waits = WaitsBefore(pid);
+}
+
+void Surveys::forget_ended(const StoppedTree& tree) {
+  std::set<pid_t> members;
+  for (const StoppedTree::Member& member : tree.members()) {
+    if (member.process) members.insert(member.pid);
+  }
+  for (const pid_t pid : known()) {
+    if (!members.contains(pid)) forget(pid);
+  }
+}
+
+std::optional<std::uint64_t> Surveys::elapsed_in_call(pid_t pid, pid_t tid) const {
+  const auto known = surveys_.find(pid);
+  return known == surveys_.end() ? std::nullopt : known->second.waits.elapsed(tid);
+}
+
+std::chrono::nanoseconds Surveys::stopped() const {
+  std::chrono::nanoseconds total = stopped_;
+  for (const auto& [pid, survey] : surveys_) total += survey.stops->total();
+  return total;
+}
+
+}  // namespace crs::engine

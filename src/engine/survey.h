@@ -1,0 +1,88 @@
+// What is known of the processes of a program before they are stopped, and what of their memory has been copied by
+// then: everything that need not be part of the pause.
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/file_descriptor.h"
+#include "crs/component.hpp"
+#include "engine/pages/held_pages.h"
+#include "engine/pages/process_pages.h"
+#include "engine/resources/memory/memory.h"
+#include "engine/resources/threads/remembered_waits.h"
+#include "engine/resources/threads/timed_wait.h"
+#include "engine/short_stop.h"
+#include "engine/tracee/gadgets.h"
+#include "engine/tracee/stopped_tree.h"
+#include "engine/tracking/incremental.h"
+
+namespace crs::engine {
+
+// Of one process.
+struct Survey {
+  // `is_stopped`: it cannot go on to where it could be surveyed.
+  Survey(pid_t pid, bool is_stopped);
+
+  FileDescriptor process;
+  Gadgets gadgets;
+  MemorySurvey memory;
+  WaitsBefore waits;
+  std::unique_ptr<ProcessPages> pages;
+  std::unique_ptr<ShortStops> stops;
+};
+
+class Surveys {
+ public:
+  // Of the program whose first process is `root`. All must outlive this.
+  Surveys(pid_t root, const CheckpointOptions& options, Incremental& incremental, RememberedWaits& remembered,
+          ExtentWriter& writer, std::vector<std::string>& warnings);
+
+  // The program runs: looks at every process that is not known yet. Throws what stands in the way of taking one that
+  // lives on; the root first.
+  void look();
+  // The program runs: copies what can be copied of the memory of all processes, also of those that come meanwhile. With
+  // `only_continued` only of those of which an earlier snapshot has the most.
+  void copy_ahead(bool only_continued);
+  // All of the program is stopped. Looks at those that have come since. False: one of them has only just begun, and
+  // must run a little before it can be looked at.
+  bool look_at_stopped(const StoppedTree& tree);
+  // What each thread of it waits for.
+  void note_waits(StoppedTree& tree);
+  // Lets it run, to be stopped once more.
+  void let_go_on(StoppedTree& tree);
+  // Whoever is not of the tree any more leaves nothing in the snapshot.
+  void forget_ended(const StoppedTree& tree);
+
+  Survey& of(pid_t pid) { return surveys_.at(pid); }
+  std::optional<std::uint64_t> elapsed_in_call(pid_t pid, pid_t tid) const;
+  // How long processes were stopped before.
+  std::chrono::nanoseconds stopped() const;
+
+ private:
+  void add(pid_t pid, bool is_stopped);
+  template <typename Action>
+  void try_with(pid_t pid, Action&& action);
+  void forget(pid_t pid);
+  std::vector<pid_t> known() const;
+  void copy_ahead(pid_t pid, Survey& survey);
+
+  pid_t root_;
+  const CheckpointOptions& options_;
+  Incremental& incremental_;
+  RememberedWaits& remembered_;
+  ExtentWriter& writer_;
+  std::vector<std::string>& warnings_;
+  HeldMemory held_memory_;
+  std::map<pid_t, Survey> surveys_;
+  int stopped_too_early_ = 0;
+  std::chrono::nanoseconds stopped_{};
+};
+
+}  // namespace crs::engine

@@ -1,0 +1,51 @@
+// One checkpoint's part in a row of incremental ones: takes over what the one before left, and leaves the same for the
+// next.
+#pragma once
+
+#include <sys/types.h>
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "crs/component.hpp"
+#include "engine/pages/process_pages.h"
+#include "engine/resources/memory/smaps.h"
+#include "engine/tracking/tracking_keeper.h"
+
+namespace crs::engine {
+
+class Incremental {
+ public:
+  // Before the program's memory is looked at. Takes the tracking over if there is any, also where this checkpoint is
+  // not an incremental one: then tracking ends. `options` must outlive this.
+  explicit Incremental(const CheckpointOptions& options);
+
+  // Takes the marks off that this tracking leaves in what smaps says of process `pid`: to others it would look like a
+  // userfaultfd of the program's.
+  void hide_tracking(pid_t pid, std::vector<MappedArea>& areas) const;
+  // Lets `pages` go on from the earlier snapshot, where what process `pid` has written since is known. What stands in
+  // the way is added to `warnings`: then everything is written.
+  bool continue_from_earlier(pid_t pid, ProcessPages& pages, std::vector<std::string>& warnings);
+  // Completes `pages`, those of process `index` of the tree, which runs again.
+  SavedPages finish(pid_t pid, std::uint32_t index, ProcessPages& pages);
+  // The number of the earlier snapshot of which anything is used; 0: none.
+  std::uint64_t parent_sequence() const noexcept { return parent_sequence_; }
+  // The snapshot is complete: what was written since is known from now on. Never throws; where that fails, the next
+  // snapshot is a full one.
+  void keep() noexcept;
+
+ private:
+  EarlierPages open_earlier() const;
+
+  const CheckpointOptions& options_;
+  std::string path_;
+  std::optional<Tracking> before_;
+  std::optional<EarlierPages> earlier_;
+  std::map<std::uint32_t, std::vector<std::size_t>> earlier_extents_;  // of each process of the earlier tree
+  Tracking after_;
+  std::uint64_t parent_sequence_ = 0;
+};
+
+}  // namespace crs::engine

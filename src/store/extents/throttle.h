@@ -1,0 +1,38 @@
+// A limit on how much is written in a second.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <thread>
+
+namespace crs {
+
+class Throttle {
+ public:
+  // 0: no limit.
+  explicit Throttle(std::uint64_t bytes_per_second) : bytes_per_second_(bytes_per_second) {}
+
+  // Returns when so many bytes may be written. May be called by several threads at once.
+  void wait_for(std::size_t bytes) {
+    if (bytes_per_second_ == 0) return;
+    using Clock = std::chrono::steady_clock;
+    Clock::time_point turn;
+    {
+      const std::scoped_lock lock(mutex_);
+      turn = std::max(next_, Clock::now());
+      const std::chrono::duration<double> cost(static_cast<double>(bytes) / static_cast<double>(bytes_per_second_));
+      next_ = turn + std::chrono::duration_cast<Clock::duration>(cost);
+    }
+    std::this_thread::sleep_until(turn);
+  }
+
+ private:
+  std::uint64_t bytes_per_second_;
+  std::mutex mutex_;
+  std::chrono::steady_clock::time_point next_;
+};
+
+}  // namespace crs

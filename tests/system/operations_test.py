@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+"""The eight operations of a component's module without the service, in C and C++: checkpoints of the caller, which return twice, and of
+another process; restarts beside the caller, of a copy of the snapshot of which only the place is known, and in its stead."""
+
+import argparse
+import pathlib
+import shutil
+import sys
+
+from harness import Workspace, check, is_alive, run_cases, users_to_test
+
+
+def lines_of(workspace, options, language, component):
+    program = workspace.reachable(options.build / "library" / f"operations_{language}")
+    objects = workspace.make_directory("objects")
+    shutil.copy(options.build / "lib" / "crs" / "self.so", objects / "self.so")
+    (objects / "self.so").chmod(0o755)
+    workspace.environment.update(CRS_COMPONENT_PATH=str(objects), CRS_PARAM_crs_helper=str(workspace.crs_path))
+    other = workspace.start(["sleep", "1000"])
+    # Through a pipe: it ends when everybody who may write to it has ended.
+    result = workspace.run(["sh", "-c", '"$0" "$@" 2>&1 | cat', program, component, workspace.work / "copy", other.pid])
+    check(is_alive(other.pid), "the other process has ended")
+    # What CRS has to say to a person is not the program's output.
+    return [line for line in result.stdout.splitlines() if not line.startswith("crs: ")], other.pid, result
+
+
+def native(workspace, options, language):
+    lines, other, result = lines_of(workspace, options, language, "native")
+    # Twice restarted: beside the first process, and in its place.
+    expected = ["module native", "another continue direct@1", "checkpoint continue direct@2 cell 42",
+                "child of direct@2 by native, cold start 0", "checkpoint restart direct@2 cell 42", "checkpoint restart direct@2 cell 42"]
+    check(sorted(lines) == sorted(expected), f"{lines}\n{result}")
+    check(workspace.snapshots() == ["direct@1", "direct@2"], f"{workspace.snapshots()}")
+    workspace.kill(other)
+    check(is_alive(workspace.restart("direct@1")), "the other process is restarted")
+
+
+def self(workspace, options, language):
+    lines, _, result = lines_of(workspace, options, language, "self")
+    refused = [line for line in lines if line.startswith("another refused")]
+    check(len(refused) == 1 and "cannot checkpoint another process" in refused[0], f"{lines}\n{result}")
+    expected = ["module self", *refused, "checkpoint continue direct@1 cell 42", "child of direct@1 by self, cold start 0",
+                "begins anew, cell 42", "begins anew, cell 42"]
+    check(sorted(lines) == sorted(expected), f"{lines}\n{result}")
+
+
+def none(workspace, options, language):
+    lines, _, result = lines_of(workspace, options, language, "none")
+    check(lines[0] == "module none" and lines[2] == "checkpoint continue  cell 42" and len(lines) == 4, f"{lines}\n{result}")
+    check("stores nothing" in lines[1] and lines[3].startswith("no restart: there is no snapshot to restart"), f"{lines}\n{result}")
+    check(workspace.snapshots() == [], f"{workspace.snapshots()}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--crs", required=True)
+    parser.add_argument("--build", required=True, type=pathlib.Path)
+    parser.add_argument("--verbose", action="store_true")
+    options, _ = parser.parse_known_args()
+    options.build = options.build.resolve()
+
+    def case(test, language, user):
+        def run():
+            with Workspace(options.crs, user, options.verbose) as workspace:
+                test(workspace, options, language)
+        return f"{test.__name__} in {language} as {user}", run
+
+    run_cases([case(test, language, user) for test in (native, self, none) for language in ("c", "cc") for user in users_to_test()])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
