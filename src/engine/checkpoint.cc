@@ -355,6 +355,7 @@ CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOpti
     writer.finish();
   });
   for (const image::Process& process : image.processes()) passes.add_bytes(process.memory().page_bytes());
+  image.set_incremental(options.incremental);
   describe(image, contents);
   passes.run("write image", [&] { write_image(sink.location(), image); });
   contents.passes = passes.list();
