@@ -299,6 +299,7 @@ std::uint64_t nanoseconds_since(Clock::time_point start) {
 // NOLINTNEXTLINE(readability-function-size): a story is a list of steps
 CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOptions& options) {
   const ChildSignalBlocked child_signal;
+  raise_descriptor_limit();  // each process of a tree takes several
   Passes passes;
   Refusals refusals;
   SnapshotContents contents;

@@ -345,6 +345,7 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
 RestartedProgram restart(const Snapshot& snapshot, const RestartOptions& options) {
   constexpr int kAttempts = 3;
   const ChildSignalBlocked child_signal;
+  raise_descriptor_limit();
   for (int attempt = 1;; ++attempt) {
     try {
       return restart_once(snapshot, options);
