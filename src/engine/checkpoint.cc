@@ -311,7 +311,7 @@ CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOpti
   if (options.single) refuse_children(pid, refusals);
   refusals.throw_if_any();
   RememberedWaits remembered(options.remembered_path, pid);
-  Incremental incremental(options);
+  Incremental incremental(pid, options);
   ExtentWriter writer(sink.location(), kPagesName, writer_options(options));
   Surveys surveys(pid, options, incremental, remembered, writer, contents.warnings);
   passes.run("look", [&] {

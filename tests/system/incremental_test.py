@@ -196,6 +196,20 @@ def unknown_is_written(workspace):
         program.restart_and_check(sequence, rounds)
 
 
+def under_another_name(workspace):
+    """A checkpoint under another name is exact, and ends the row: the next one of that is a full one."""
+    program = Program(workspace)
+    program.row(2)
+    workspace.checkpoint(program.pid, "--name", "other")
+    check(not trackers(), "tracked still")
+    program.change()
+    check(program.snapshot("--incremental")["parent_sequence"] is None, "made from what is not known")
+    other = workspace.crs("checkpoint", "--name", "other", "--json", "--incremental", str(program.pid)).json()
+    check(other["parent_sequence"] is None and len(trackers()) == 1, f"{other}")
+    program.kill()
+    program.restart_and_check(3, 2)
+
+
 def ended_by_the_last(workspace):
     program = Program(workspace)
     program.row(2)
@@ -299,4 +313,4 @@ def goes_on_after_a_restart(workspace):
 
 
 if __name__ == "__main__":
-    run_tests([goes_on_after_a_restart, made_into_one, damage_is_not_compacted, of_a_tree, small_and_exact, earlier_ones_may_go, damage_is_named, unknown_is_written, ended_by_the_last])
+    run_tests([goes_on_after_a_restart, made_into_one, damage_is_not_compacted, of_a_tree, small_and_exact, earlier_ones_may_go, damage_is_named, unknown_is_written, under_another_name, ended_by_the_last])

@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <charconv>
+#include <filesystem>
 #include <set>
 #include <system_error>
+#include <utility>
 
 #include "base/error.h"
 #include "engine/pages/write_tracker.h"
@@ -22,6 +24,25 @@ std::uint64_t size_of(const std::string& path) {
   struct stat status{};
   if (::stat(path.c_str(), &status) != 0) fail_errno(errno, "cannot look at {}", path);
   return static_cast<std::uint64_t>(status.st_size);
+}
+
+// STORE/JOB/NAME of the other jobs, as `path` is of this one.
+std::vector<std::string> trackings_of_other_jobs(const std::filesystem::path& path) {
+  std::vector<std::string> found;
+  std::error_code problem;
+  std::filesystem::directory_iterator jobs(path.parent_path().parent_path(), problem);
+  for (; !problem && jobs != std::filesystem::directory_iterator(); jobs.increment(problem)) {
+    const std::filesystem::path other = jobs->path() / path.filename();
+    std::error_code missing;
+    if (other != path && std::filesystem::exists(other, missing)) found.push_back(other);
+  }
+  return found;
+}
+
+void end_tracking(std::optional<Tracking> tracking) {
+  if (!tracking) return;
+  for (TrackedProcess& process : tracking->processes)
+    const WriteTracker ended(process.pid, std::move(process.userfault), std::move(process.areas));
 }
 
 bool holds_too_much_else(const ExtentReader& reader) {
@@ -51,13 +72,14 @@ std::string path_of_tracking(const std::string& remembered_path) {
   return remembered_path.empty() ? "" : remembered_path + "-writes";
 }
 
-Incremental::Incremental(const CheckpointOptions& options)
+Incremental::Incremental(pid_t pid, const CheckpointOptions& options)
     : options_(options), path_(path_of_tracking(options.remembered_path)) {
   before_ = take_tracking(path_);
-  if (!before_ || options_.incremental) return;
-  for (TrackedProcess& process : before_->processes)
-    const WriteTracker ended(process.pid, std::move(process.userfault), std::move(process.areas));
-  before_.reset();
+  // A program under two names: no memory can be tracked twice.
+  for (const std::string& other : trackings_of_other_jobs(path_)) {
+    if (is_tracked(other, pid)) end_tracking(take_tracking(other));
+  }
+  if (!options_.incremental) end_tracking(std::exchange(before_, std::nullopt));
 }
 
 void Incremental::hide_tracking(pid_t pid, std::vector<MappedArea>& areas) const {

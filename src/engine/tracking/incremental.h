@@ -27,7 +27,8 @@ class Incremental {
  public:
   // Before the program's memory is looked at. Takes the tracking over if there is any, also where this checkpoint is
   // not an incremental one: then tracking ends. `options` must outlive this.
-  explicit Incremental(const CheckpointOptions& options);
+  // Tracking of process `pid` under another job's name ends, too.
+  Incremental(pid_t pid, const CheckpointOptions& options);
 
   // Takes the marks off that this tracking leaves in what smaps says of process `pid`: to others it would look like a
   // userfaultfd of the program's.

@@ -166,12 +166,17 @@ class EndOfKeeper {
   int keeper_;
 };
 
-Tracking take_all(const std::string& path) {
+TrackingFile read_tracking_file(const std::string& path) {
   constexpr std::size_t kLargest = std::size_t{1} << 28;
   TrackingFile file;
   const FileDescriptor descriptor = open_file(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
   if (!file.ParseFromString(read_file(descriptor.get(), path, kLargest)) || file.boot_id() != boot_id())
     fail(ErrorKind::Failed, "nothing is known");
+  return file;
+}
+
+Tracking take_all(const std::string& path) {
+  const TrackingFile file = read_tracking_file(path);
   const FileDescriptor keeper = open_process(file.keeper());
   if (start_time(file.keeper()) != file.keeper_start_time()) fail(ErrorKind::Failed, "the keeper has ended");
   // Whatever goes wrong from here on: nobody would ever end the tracking otherwise.
@@ -224,6 +229,17 @@ std::optional<Tracking> take_tracking(const std::string& path) noexcept {
   }
   ::unlink(path.c_str());
   return tracking;
+}
+
+bool is_tracked(const std::string& path, pid_t pid) noexcept {
+  try {
+    const TrackingFile file = read_tracking_file(path);
+    return std::ranges::any_of(file.processes(), [&](const TrackingFile::Process& process) {
+      return process.pid() == pid && process.start_time() == start_time(pid);
+    });
+  } catch (const std::exception&) {  // there is none
+    return false;
+  }
 }
 
 }  // namespace crs::engine

@@ -43,4 +43,7 @@ void keep_tracking(const std::string& path, Tracking tracking);
 // any more. Never throws.
 std::optional<Tracking> take_tracking(const std::string& path) noexcept;
 
+// Whether the file `path` says that process `pid` is tracked. Never throws.
+bool is_tracked(const std::string& path, pid_t pid) noexcept;
+
 }  // namespace crs::engine
