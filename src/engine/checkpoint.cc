@@ -25,6 +25,7 @@
 #include "engine/resources/processor/processor.h"
 #include "engine/resources/sessions/sessions.h"
 #include "engine/resources/signals/signals.h"
+#include "engine/resources/system_v/system_v.h"
 #include "engine/resources/threads/clock_waits.h"
 #include "engine/resources/threads/threads.h"
 #include "engine/resources/timers/timers.h"
@@ -133,6 +134,7 @@ class TreeCapture {
           if (tree_.members()[i].process) capture_descendant(i);
         }
       });
+      passes.run("System V objects", [&] { capture_system_v(root, processes_, image_); });
       passes.run("descriptors", [&] { capture_descriptors(root, processes_, *image_.mutable_descriptors()); });
     });
   }

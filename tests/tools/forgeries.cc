@@ -188,6 +188,12 @@ void add_of_memory(std::vector<Forgery>& all) {
       [](Snapshot& s) { memory(s).mutable_files(0)->set_path("/" + std::string(100000, 'n')); });
   add("shared-memory-huge", kDamaged, "shared memory",
       [](Snapshot& s) { memory(s).add_shared()->set_size(kHuge - kPage + 1); });
+  add("shared-memory-of-no-segment", kDamaged, "does not fit", [](Snapshot& s) {
+    image::SharedMemory& shared = *memory(s).add_shared();
+    shared.set_object(77);
+    shared.set_size(kPage);
+    shared.set_segment(5);
+  });
   add("guards-outside", kDamaged, "cannot be there", [](Snapshot& s) {
     image::AddressRange& guard = *memory(s).add_guards();
     guard.set_start(kHuge - 2 * kPage + 1);
