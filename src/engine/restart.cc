@@ -307,6 +307,10 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
   });
   for (const image::Memory* const memory : memories_of(tree)) passes.add_bytes(memory->page_bytes());
   passes.run("threads", [&] { for_each([&](Rebuilt& one) { one.restore_threads(plan.thread_ids); }); });
+  passes.run("semaphores", [&] {
+    for_each([&](Rebuilt& one) { restore_adjustments(one.context, tree.system_v(), one.image); });
+    for_each([&](Rebuilt& one) { restore_last_users(one.context, tree.system_v(), one.image); });
+  });
   passes.run("timers and credentials", [&] { for_each([](Rebuilt& one) { one.restore_rights(); }); });
 
   // The last steps that can fail; the user's files are touched only when nothing else can.

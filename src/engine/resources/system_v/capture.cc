@@ -97,6 +97,8 @@ class SystemVCapture {
 
   void run() {
     capture_segments();
+    for (const FoundSemaphores& found : find(find_semaphores)) capture_semaphores(found);
+    for (const FoundQueue& found : find(find_queues)) capture_queue(found);
     if (has_objects(image_)) image_.set_boot(read_file("/proc/sys/kernel/random/boot_id"));
   }
 
@@ -107,6 +109,12 @@ class SystemVCapture {
 
   template <typename Found>
   std::vector<Found> find(std::vector<Found> (*look)()) {
+    return all_of<Found>(look);
+  }
+
+  // Carried over from the process that looks.
+  template <typename Found>
+  std::vector<Found> all_of(const std::function<std::vector<Found>()>& look) {
     const std::string bytes = visit([&] {
       const std::vector<Found> found = look();
       return std::string(reinterpret_cast<const char*>(found.data()), found.size() * sizeof(Found));
@@ -157,6 +165,54 @@ class SystemVCapture {
                     name_of_object(kSegmentName, segment.object())));
   }
 
+  void capture_semaphores(const FoundSemaphores& found) {
+    const semid_ds& state = found.state;
+    if (!own_namespace_ && !members().has_user(state.sem_perm.uid)) return;
+    image::SemaphoreSet set;
+    record_object(found.id, state.sem_perm, *set.mutable_object());
+    try {
+      bool used = own_namespace_;
+      for (const SemaphoreState& one : all_of<SemaphoreState>([&] { return look_at_semaphores(found); })) {
+        used = used || members().did(one.last_process, std::max(state.sem_otime, state.sem_ctime));
+        image::Semaphore& semaphore = *set.add_semaphores();
+        semaphore.set_value(static_cast<std::uint32_t>(one.value));
+        semaphore.set_last_process(own_id_of(one.last_process));
+      }
+      if (used) *image_.add_semaphores() = set;
+    } catch (const Error& error) {
+      // Elsewhere it cannot be told whether it is the tree's.
+      if (own_namespace_) root_.refusals.add(error.what(), "let the program remove it first");
+    }
+  }
+
+  pid_t own_id_of(pid_t pid) const {
+    const auto member = std::ranges::find(tree_, pid, &CapturedProcess::pid);
+    return member == tree_.end() ? 0 : member->own_pid;
+  }
+
+  void capture_queue(const FoundQueue& found) {
+    const msqid_ds& state = found.state;
+    const bool ours =
+        own_namespace_ || (members().has_user(state.msg_perm.uid) && (members().did(state.msg_lspid, state.msg_stime) ||
+                                                                      members().did(state.msg_lrpid, state.msg_rtime)));
+    if (!ours) return;
+    image::MessageQueue& queue = *image_.add_queues();
+    record_object(found.id, state.msg_perm, *queue.mutable_object());
+    queue.set_most_bytes(state.msg_qbytes);
+    try {
+      image::MessageQueue content;
+      const std::string bytes = visit([&] {
+        copy_messages(found, content);
+        return content.SerializeAsString();
+      });
+      content.ParseFromString(bytes);
+      queue.mutable_messages()->Swap(content.mutable_messages());
+    } catch (const Error& error) {
+      root_.refusals.add(fmt::format("{}: {}", name_of_object(kQueueName, queue.object()), error.what()),
+                         "let the program empty it first");
+    }
+  }
+
   void keep_content(image::SharedSegment& segment) {
     auto [name, file] = root_.content.create();
     const int id = segment.object().id();
@@ -187,6 +243,8 @@ void capture_system_v(CaptureContext& root, std::span<const CapturedProcess> tre
   SystemVCapture(root, tree, image).run();
 }
 
-bool has_objects(const image::SystemV& image) { return !image.segments().empty(); }
+bool has_objects(const image::SystemV& image) {
+  return !image.segments().empty() || !image.semaphores().empty() || !image.queues().empty();
+}
 
 }  // namespace crs::engine

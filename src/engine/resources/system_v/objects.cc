@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <cstring>
 
 #include "base/error.h"
 #include "base/io.h"
@@ -17,11 +18,42 @@
 namespace crs::engine {
 namespace {
 
-constexpr int kShmStatAny = 15;     // SHM_STAT_ANY: Linux 4.17
+// SHM_STAT_ANY and the like: Linux 4.17.
+constexpr int kShmStatAny = 15;
+constexpr int kSemStatAny = 20;
+constexpr int kMsgStatAny = 13;
 constexpr int kIndexMask = 0x7fff;  // an id is 32768 times a sequence number, and a place (IPCMNI_SHIFT)
 
-// The id, or -1.
-int segment_by_index(int index, shmid_ds& state) { return ::shmctl(index, kShmStatAny, &state); }
+// The fourth argument of semctl(2).
+union SemaphoreArgument {
+  int value;
+  semid_ds* state;
+  unsigned short* values;
+  seminfo* info;
+};
+
+// Those of an index: the id, or -1.
+int by_index(int index, shmid_ds& state) { return ::shmctl(index, kShmStatAny, &state); }
+int by_index(int index, semid_ds& state) { return ::semctl(index, 0, kSemStatAny, SemaphoreArgument{.state = &state}); }
+int by_index(int index, msqid_ds& state) { return ::msgctl(index, kMsgStatAny, &state); }
+
+template <typename Found>
+std::vector<Found> find_up_to(int last) {
+  std::vector<Found> all;
+  for (int index = 0; index <= last; ++index) {
+    Found found{};
+    found.id = by_index(index, found.state);
+    if (found.id >= 0) all.push_back(found);
+  }
+  return all;
+}
+
+template <typename Found>
+std::optional<Found> at_place_of(int id) {
+  Found found{};
+  found.id = by_index(id & kIndexMask, found.state);
+  return found.id >= 0 ? std::optional(found) : std::nullopt;
+}
 
 // A segment attached for reading.
 class Attached {
@@ -85,21 +117,60 @@ void record_object(int id, const ipc_perm& permissions, image::SystemVObject& im
 }
 
 std::vector<FoundSegment> find_segments() {
-  std::vector<FoundSegment> found;
   shm_info info{};
-  const int last = ::shmctl(0, SHM_INFO, reinterpret_cast<shmid_ds*>(&info));
-  for (int index = 0; index <= last; ++index) {
-    FoundSegment segment{};
-    segment.id = segment_by_index(index, segment.state);
-    if (segment.id >= 0) found.push_back(segment);
-  }
-  return found;
+  return find_up_to<FoundSegment>(::shmctl(0, SHM_INFO, reinterpret_cast<shmid_ds*>(&info)));
 }
 
-std::optional<FoundSegment> segment_at(int id) {
-  FoundSegment segment{};
-  segment.id = segment_by_index(id & kIndexMask, segment.state);
-  return segment.id >= 0 ? std::optional(segment) : std::nullopt;
+std::optional<FoundSegment> segment_at(int id) { return at_place_of<FoundSegment>(id); }
+
+std::vector<FoundSemaphores> find_semaphores() {
+  seminfo info{};
+  return find_up_to<FoundSemaphores>(::semctl(0, 0, SEM_INFO, SemaphoreArgument{.info = &info}));
+}
+
+std::optional<FoundSemaphores> semaphores_at(int id) { return at_place_of<FoundSemaphores>(id); }
+
+std::vector<SemaphoreState> look_at_semaphores(const FoundSemaphores& found) {
+  std::vector<unsigned short> values(found.state.sem_nsems);
+  std::vector<SemaphoreState> states;
+  if (::semctl(found.id, 0, GETALL, SemaphoreArgument{.values = values.data()}) < 0)
+    fail_errno(errno, "cannot read System V {} {}", kSemaphoresName, found.id);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const int last = ::semctl(found.id, static_cast<int>(i), GETPID);
+    if (last < 0) fail_errno(errno, "cannot read System V {} {}", kSemaphoresName, found.id);
+    states.push_back({values[i], last});
+  }
+  return states;
+}
+
+int waiting_at_semaphores(const FoundSemaphores& found) {
+  int waiting = 0;
+  for (int i = 0; i < static_cast<int>(found.state.sem_nsems); ++i) {
+    waiting += std::max(0, ::semctl(found.id, i, GETNCNT)) + std::max(0, ::semctl(found.id, i, GETZCNT));
+  }
+  return waiting;
+}
+
+std::vector<FoundQueue> find_queues() {
+  msginfo info{};
+  return find_up_to<FoundQueue>(::msgctl(0, MSG_INFO, reinterpret_cast<msqid_ds*>(&info)));
+}
+
+std::optional<FoundQueue> queue_at(int id) { return at_place_of<FoundQueue>(id); }
+
+void copy_messages(const FoundQueue& found, image::MessageQueue& image) {
+  // A msgbuf: its type and then the text.
+  std::vector<char> buffer(sizeof(long) + found.state.__msg_cbytes + 1);
+  for (msgqnum_t i = 0; i < found.state.msg_qnum; ++i) {
+    const ssize_t length =
+        ::msgrcv(found.id, buffer.data(), buffer.size() - sizeof(long), static_cast<long>(i), MSG_COPY | IPC_NOWAIT);
+    if (length < 0) fail_errno(errno, "cannot read System V {} {}", kQueueName, found.id);
+    long type = 0;
+    std::memcpy(&type, buffer.data(), sizeof type);
+    image::SystemVMessage& message = *image.add_messages();
+    message.set_type(type);
+    message.set_text(buffer.data() + sizeof type, static_cast<std::size_t>(length));
+  }
 }
 
 void copy_segment(int id, std::uint64_t size, int to) {

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <sys/ipc.h>
+#include <sys/msg.h>
+#include <sys/sem.h>
 #include <sys/shm.h>
 
 #include <functional>
@@ -17,6 +19,8 @@ namespace crs::engine {
 // "System V shared memory segment 5 (key 0x1234)"
 std::string name_of_object(std::string_view kind, const image::SystemVObject& object);
 inline constexpr std::string_view kSegmentName = "shared memory segment";
+inline constexpr std::string_view kSemaphoresName = "semaphore set";
+inline constexpr std::string_view kQueueName = "message queue";
 
 void record_object(int id, const ipc_perm& permissions, image::SystemVObject& image);
 
@@ -29,6 +33,31 @@ struct FoundSegment {
 std::vector<FoundSegment> find_segments();
 // The one whose place in the kernel's table `id` has: another id may have the same.
 std::optional<FoundSegment> segment_at(int id);
+
+struct FoundSemaphores {
+  int id;
+  semid_ds state;
+};
+std::vector<FoundSemaphores> find_semaphores();
+std::optional<FoundSemaphores> semaphores_at(int id);
+
+struct SemaphoreState {
+  int value;
+  pid_t last_process;  // as this process sees it
+};
+// Throws where this process may not read it.
+std::vector<SemaphoreState> look_at_semaphores(const FoundSemaphores& found);
+// How many processes wait for it to change.
+int waiting_at_semaphores(const FoundSemaphores& found);
+
+struct FoundQueue {
+  int id;
+  msqid_ds state;
+};
+std::vector<FoundQueue> find_queues();
+std::optional<FoundQueue> queue_at(int id);
+// Adds the messages, which stay where they are (MSG_COPY of msgrcv(2)). Throws where this process may not read them.
+void copy_messages(const FoundQueue& found, image::MessageQueue& image);
 
 // Writes the content of a segment to the file `to`, with holes where it has zeros. Throws.
 void copy_segment(int id, std::uint64_t size, int to);

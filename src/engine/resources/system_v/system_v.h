@@ -22,6 +22,9 @@ void capture_system_v(CaptureContext& root, std::span<const CapturedProcess> tre
 
 bool has_objects(const image::SystemV& image);
 
+// Of each process, when the objects of the tree are known: what its end does to semaphores.
+void capture_adjustments(CaptureContext& context, const image::SystemV& system_v, image::Process& process);
+
 // Throws Damaged for an image that cannot be.
 void check_system_v(const CheckContext& context, const image::Tree& image);
 
@@ -50,5 +53,9 @@ class SystemVPlaces {
 void make_system_v_inside(const NewbornContext& context, const image::SystemV& image);
 // ... and, when it has attached them, gives them their rights.
 void finish_system_v_inside(const NewbornContext& context, const image::SystemV& image);
+
+// From outside, in each process, when all are there, before it has its credentials; and in each when that is done.
+void restore_adjustments(RestoreContext& context, const image::SystemV& system_v, const image::Process& process);
+void restore_last_users(RestoreContext& context, const image::SystemV& system_v, const image::Process& process);
 
 }  // namespace crs::engine
