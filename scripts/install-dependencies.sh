@@ -11,7 +11,7 @@ build_packages=(
 )
 test_packages=(
   libgtest-dev libgmock-dev libbenchmark-dev clang-19 libclang-rt-19-dev clang-format-19 clang-tidy-19 golang-go
-  perl gawk gzip xz-utils sqlite3 lua5.4
+  perl gawk gzip xz-utils sqlite3 lua5.4 redis-server nginx-light nodejs openjdk-17-jre-headless openmpi-bin libopenmpi-dev
   strace gdb util-linux libcap2-bin groff-base make tmux
 )
 
@@ -51,6 +51,18 @@ if ((EUID != 0)); then
   as_root=(sudo)
 fi
 
+# The servers are programs for the tests, not services that this machine is to offer (invoke-rc.d(8): 101, not allowed).
+policy=/usr/sbin/policy-rc.d
+if [[ ! -e $policy ]]; then
+  printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" install -m 755 /dev/stdin "$policy"
+  trap '"${as_root[@]}" rm -f "$policy"' EXIT
+fi
 echo "Installing: ${missing[*]}" >&2
 "${as_root[@]}" apt-get update --quiet --quiet >&2
 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install --quiet --quiet --yes --no-install-recommends "${missing[@]}" >&2
+
+if [[ -d /run/systemd/system ]]; then
+  for service in redis-server nginx; do
+    if [[ " ${missing[*]} " == *" $service"* ]]; then "${as_root[@]}" systemctl --quiet disable "$service" >&2; fi
+  done
+fi

@@ -17,6 +17,7 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "engine/procfs/tree.h"
 #include "framework/nearest.h"
 
 namespace crs::cli {
@@ -140,11 +141,26 @@ Target find_process(const RunningJobs& jobs, pid_t pid) {
       .advise("'crs list' shows the jobs that run");
 }
 
-// Whether the process is a `crs run` that has not executed its program yet, or a `crs restart` that still makes it. (A
-// program that crs restarted in place may have crs's executable link, but not its name.)
-bool becomes_program(pid_t pid) {
-  return executes_crs(pid) && status_field(pid, "Name") == status_field(::getpid(), "Name");
+// As execve(2) names a process, or as it names itself when it stays in the foreground.
+bool has_name_of_crs(pid_t pid) {
+  constexpr std::size_t kLongestName = 15;  // TASK_COMM_LEN
+  const std::string executable = read_link("/proc/self/exe");
+  const std::string name = status_field(pid, "Name");
+  return name == engine::kRunnerName || name == executable.substr(executable.rfind('/') + 1, kLongestName);
 }
+
+// The command in the foreground that made the process and has not let it go yet; 0 if there is none.
+pid_t maker_of(pid_t pid) {
+  const std::string text = status_field(pid, "TracerPid");
+  pid_t tracer = 0;
+  std::from_chars(text.data(), text.data() + text.size(), tracer);
+  return tracer > 0 && status_field(tracer, "Name") == engine::kRunnerName && executes_crs(tracer) ? tracer : 0;
+}
+
+// Whether the process is a `crs run` that has not executed its program yet, a `crs restart` that still makes it, or the
+// program before it is let go. (A program that crs restarted in place may have crs's executable link, but not its
+// name.)
+bool becomes_program(pid_t pid) { return (executes_crs(pid) && has_name_of_crs(pid)) || maker_of(pid) != 0; }
 
 // `crs run prog & crs checkpoint prog` means the program, which is announced by its job's name just before it begins.
 std::optional<RunningJob> find_begun(const RunningJobs& jobs, const std::string& name) {
@@ -188,8 +204,7 @@ Announcement::~Announcement() {
 }
 
 void Announcement::hand_over(pid_t pid) {
-  jobs_.withdraw(job_, pid_);
-  jobs_.announce(job_, pid);
+  jobs_.announce(job_, pid, pid_);
   pid_ = pid;
 }
 
@@ -209,7 +224,8 @@ Target find_target(Store& store, const std::string& text) {
   const auto running = find_begun(jobs, text);
   if (!running) fail_no_job(store, jobs, text);
   if (becomes_program(running->pid)) {
-    fail(ErrorKind::Failed, "job {} is just being restarted by process {}", text, running->pid);
+    fail(ErrorKind::Failed, "process {}, by which job {} is known, is crs itself and has not become the program yet",
+         running->pid, text);
   }
   check_is_program(running->pid);
   return {running->pid, running->job};

@@ -4,6 +4,7 @@
 #include <csignal>
 #include <memory>
 #include <optional>
+#include <ranges>
 
 #include "base/error.h"
 #include "base/io.h"
@@ -346,8 +347,10 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
     const std::vector<RememberedWait> own = one.threads.waits();
     waits.insert(waits.end(), own.begin(), own.end());
   });
-  for_each(
-      [&](Rebuilt& one) { one.threads.detach(one.newborn.pid() == program.pid && program.pid == program.wait_pid); });
+  // The root last: whoever sees it free (a checkpoint by the job's name) finds all of them free.
+  for (const std::unique_ptr<Rebuilt>& one : all | std::views::reverse) {
+    if (one) one->threads.detach(one->newborn.pid() == program.pid && program.pid == program.wait_pid);
+  }
   remember_waits(options.remembered_path, program.pid, waits);
   program.passes = passes.list();
   return program;

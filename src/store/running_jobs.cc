@@ -137,7 +137,7 @@ std::optional<std::uint64_t> start_time_of(pid_t pid) {
   }
 }
 
-void RunningJobs::announce(const std::string& job, pid_t pid) {
+void RunningJobs::announce(const std::string& job, pid_t pid, pid_t predecessor) {
   const std::optional<std::uint64_t> start_time = start_time_of(pid);
   if (!start_time) fail(ErrorKind::ProgramGone, "process {} of the job {} has ended", pid, job);
   store::RunningRecord record = describe_here();
@@ -146,7 +146,8 @@ void RunningJobs::announce(const std::string& job, pid_t pid) {
   store_.with_job(job, [&](const JobDirectory& directory) {
     const FileLock lock = lock_record(directory);
     const std::optional<store::RunningRecord> present = read_record(directory);
-    if (present && present->pid() != pid && standing_of(*present) == Standing::Runs) refuse_name(job, present->pid());
+    const bool by_others = present && present->pid() != pid && present->pid() != predecessor;
+    if (by_others && standing_of(*present) == Standing::Runs) refuse_name(job, present->pid());
     // It names a process of this boot.
     replace_file(store_.disk(), directory.descriptor(), kRunningName, record.SerializeAsString(), directory.path(),
                  Durability::UntilReboot);

@@ -28,8 +28,9 @@ class RunningJobs {
   // `store` outlives the object.
   explicit RunningJobs(Store& store) : store_(store) {}
 
-  // Records that process `pid` runs `job`. Throws if a running process has this name already, or if `pid` is gone.
-  void announce(const std::string& job, pid_t pid);
+  // Records that process `pid` runs `job`. Throws if a running process other than `predecessor`, which it follows
+  // without a moment between, has this name already, or if `pid` is gone.
+  void announce(const std::string& job, pid_t pid, pid_t predecessor = 0);
   // Ends the entry of `job` if it is that of `pid`.
   void withdraw(const std::string& job, pid_t pid);
 

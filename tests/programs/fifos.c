@@ -1,6 +1,14 @@
 // FIFOs with both ends in the process: one that has a name, one whose name is gone, one that is read and written by one
-// descriptor.
+// descriptor. And two whose readers wait for their first writer.
+#include <poll.h>
+
 #include "descriptors.h"
+
+// A reader is told of none before its first writer has come and gone.
+static void expect_no_hang_up(int reader) {
+  struct pollfd end = {reader, POLLIN, 0};
+  SUBJECT_CHECK(poll(&end, 1, 0) == 0, "descriptor %d reports events %#x", reader, (unsigned)end.revents);
+}
 
 int main(void) {
   SUBJECT_NEED(mkfifo("named", 0600) == 0 && mkfifo("removed", 0600) == 0 && mkfifo("both", 0600) == 0);
@@ -16,6 +24,12 @@ int main(void) {
   const int both = open_existing("both", O_RDWR);
   SUBJECT_NEED(fcntl(both, F_SETPIPE_SZ, 1 << 17) == 1 << 17);
   write_text(both, "by oneself");
+
+  SUBJECT_NEED(mkfifo("awaiting", 0600) == 0 && mkfifo("waiting", 0600) == 0);
+  const int awaiting = open_existing("awaiting", O_RDONLY | O_NONBLOCK);
+  const int waiting = open_existing("waiting", O_RDONLY | O_NONBLOCK);
+  SUBJECT_NEED(fcntl(waiting, F_SETFL, 0) == 0 && fcntl(awaiting, F_SETPIPE_SZ, 1 << 17) == 1 << 17);
+  expect_no_hang_up(awaiting);
 
   subject_ready();
 
@@ -34,5 +48,15 @@ int main(void) {
   expect_read(removed_reader, "");
   SUBJECT_CHECK(fcntl(both, F_GETPIPE_SZ) == 1 << 17);
   expect_read(both, "by oneself");
+  expect_no_hang_up(awaiting);
+  expect_no_hang_up(waiting);
+  SUBJECT_CHECK((fcntl(waiting, F_GETFL) & O_NONBLOCK) == 0 && (fcntl(awaiting, F_GETFL) & O_NONBLOCK) != 0);
+  SUBJECT_CHECK(fcntl(awaiting, F_GETPIPE_SZ) == 1 << 17);
+  const int first = open_existing("awaiting", O_WRONLY | O_NONBLOCK);
+  write_text(first, "the first");
+  expect_read(awaiting, "the first");
+  SUBJECT_CHECK(close(first) == 0);
+  struct pollfd end = {awaiting, POLLIN, 0};
+  SUBJECT_CHECK(poll(&end, 1, 0) == 1 && end.revents == POLLHUP);
   subject_ok();
 }

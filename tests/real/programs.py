@@ -22,6 +22,7 @@ class Program:
     # A file that was changed in place after a checkpoint is not brought back (docs/limits.md). Where a program does so, what ends it is the
     # checkpoint itself (--kill), so that its files stay as they were.
     ends_with_checkpoint: bool = False
+    short: bool = False  # by default one checkpoint for each user; the other cases with --long
     exists_in_the_middle: str = ""  # a file that only a program in the middle of its work has
 
 
@@ -44,6 +45,13 @@ PROGRAMS = [
             ends_with_checkpoint=True),
     Program("make", ["make", "-s", "-j2", "-f", "units.mk"], ["result.txt"], ["*.o"], 0, ["units.mk", "unit.c"],
             ends_with_checkpoint=True),
+    Program("multiprocessing", ["/usr/bin/python3", "pool.py", "7000"], ["results.log", "result.txt"], ["results.log"], 23, ["pool.py"],
+            fractions=(0.1, 0.2, 0.3), short=True),
+    Program("node", ["node", "events.js", "1500"], ["worker-*.log", "result.txt"], ["worker-*.log"], 21, ["events.js"], short=True),
+    Program("java", ["java", "-Xmx64m", "Collected.java", "500"], ["thread-*.log", "result.txt"], ["thread-*.log"], 25,
+            ["Collected.java"], fractions=(0.1, 0.25, 0.4), short=True),
+    Program("mpi", ["mpirun", "--allow-run-as-root", "--oversubscribe", "-np", "4", "{compiled}/neighbours", "20000"],
+            ["steps.log", "result.bin"], ["steps.log"], ends_with_checkpoint=True, short=True),
     Program("cpp_64_threads", ["{compiled}/many_threads", "5000"], ["thread-*.log", "result.txt"], ["thread-*.log"], 17),
 ]
 

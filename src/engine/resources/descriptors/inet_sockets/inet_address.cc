@@ -56,6 +56,15 @@ InetAddress InetAddress::loopback(int family) {
   return address;
 }
 
+InetAddress InetAddress::of_kernel(int family, std::span<const std::uint32_t, 4> address, std::uint16_t port) {
+  InetAddress made = loopback(family);
+  if (family == AF_INET6)
+    std::memcpy(&reinterpret_cast<sockaddr_in6&>(made.storage_).sin6_addr, address.data(), address.size_bytes());
+  else
+    reinterpret_cast<sockaddr_in&>(made.storage_).sin_addr.s_addr = address.front();
+  return made.with_port(ntohs(port));
+}
+
 InetPlace InetAddress::place() const {
   InetPlace place;
   if (storage_.ss_family == AF_INET6) {

@@ -7,6 +7,7 @@
 #include <array>
 #include <compare>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -29,6 +30,8 @@ class InetAddress {
   static InetAddress local_of(int socket);   // empty where it is not bound
   static InetAddress remote_of(int socket);  // empty where it is not connected
   static InetAddress loopback(int family);
+  // As sock_diag(7) gives them: four words of address, of which IPv4 uses the first; all in the network's byte order.
+  static InetAddress of_kernel(int family, std::span<const std::uint32_t, 4> address, std::uint16_t port);
 
   bool empty() const { return size_ == 0; }
   std::string bytes() const { return {reinterpret_cast<const char*>(&storage_), size_}; }

@@ -7,9 +7,11 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <set>
 #include <utility>
 
 #include "base/error.h"
+#include "engine/resources/descriptors/inet_sockets/ended_connections.h"
 #include "engine/resources/descriptors/sockets/dead_socket.h"
 #include "engine/resources/descriptors/sockets/settings.h"
 
@@ -98,6 +100,7 @@ InetAssembly::InetAssembly(TableRestore& table) : table_(table) {
     made.image = &socket;
     if (!socket.local().empty()) by_port_.emplace(local_of(socket).place().port, &made);
   }
+  forget_killed_program();
   // Where nobody listens any more, somebody has to for a while: before others take the port.
   make_connections(false);
   for (auto& [id, made] : sockets_) {
@@ -114,6 +117,15 @@ InetAssembly::InetAssembly(TableRestore& table) : table_(table) {
   for (auto& [id, made] : sockets_) {
     if (made.image->state() == image::InetSocket::PENDING) let_wait(made);
   }
+}
+
+// Its connections are in the way for a minute, at either end.
+void InetAssembly::forget_killed_program() const {
+  std::set<std::uint16_t> ports;
+  for (const auto& [id, made] : sockets_) {
+    if (is_stream(*made.image) && !made.image->local().empty()) ports.insert(local_of(*made.image).place().port);
+  }
+  if (!ports.empty()) forget_ended_connections(ports);
 }
 
 FileDescriptor InetAssembly::duplicate(std::uint64_t id) const {

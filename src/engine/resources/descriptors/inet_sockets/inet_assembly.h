@@ -26,6 +26,7 @@ class InetAssembly {
     FileDescriptor socket;  // aside
   };
 
+  void forget_killed_program() const;
   FileDescriptor make_socket(const image::InetSocket& socket) const;
   void make_bound(Made& made);
   void make_reset(Made& made);

@@ -26,6 +26,18 @@ bool other_end_closed(const Seen& seen) {
   return (end.revents & (seen.reads() ? POLLHUP : POLLERR)) != 0;
 }
 
+// Whether this reader of a FIFO waits for its first writer: no hang-up is reported before (poll(2)), but reading, which
+// tee(2) does here without taking anything, finds an end.
+bool awaits_writer(const Seen& seen) {
+  if (!seen.reads() || seen.writes() || !seen.link.starts_with('/')) return false;
+  std::array<int, 2> ends{};
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0) fail_errno(errno, "cannot make a pipe");
+  const FileDescriptor read_end(ends[0]);
+  const FileDescriptor write_end(ends[1]);
+  const bool at_end = ::tee(seen.copy.get(), write_end.get(), 1, SPLICE_F_NONBLOCK) == 0;
+  return at_end && !other_end_closed(seen) && reach_of(seen) == Reach::ByPath;
+}
+
 void set_capacity(int end, const image::Pipe& pipe, std::vector<std::string>& notes) {
   if (::fcntl(end, F_GETPIPE_SZ) == static_cast<int>(pipe.capacity())) return;
   if (::fcntl(end, F_SETPIPE_SZ, static_cast<int>(pipe.capacity())) >= 0) return;
@@ -33,9 +45,8 @@ void set_capacity(int end, const image::Pipe& pipe, std::vector<std::string>& no
       "a pipe had room for {} bytes and has its ordinary size now (limits: /proc/sys/fs/pipe-*)", pipe.capacity()));
 }
 
-FileDescriptor open_fifo(const image::Pipe& pipe) {
-  // Reading and writing: does not wait for anyone (fifo(7)).
-  FileDescriptor fifo = open_again(pipe.path(), O_RDWR);
+FileDescriptor open_fifo(const image::Pipe& pipe, std::uint32_t flags) {
+  FileDescriptor fifo = open_again(pipe.path(), flags);
   struct stat now{};
   if (::fstat(fifo.get(), &now) != 0 || !S_ISFIFO(now.st_mode)) {
     fail(ErrorKind::Failed, "{} was a FIFO at the checkpoint and is none now", pipe.path());
@@ -48,6 +59,15 @@ FileDescriptor open_fifo(const image::Pipe& pipe) {
   return fifo;
 }
 
+// A reader that came while there is no writer, as the original did; it must not wait for one here.
+FileDescriptor open_awaiting(const image::Pipe& pipe, std::uint32_t flags, std::vector<std::string>& notes) {
+  FileDescriptor reader = open_fifo(pipe, flags | O_NONBLOCK);
+  if (::fcntl(reader.get(), F_SETFL, static_cast<int>(flags)) != 0)
+    fail_errno(errno, "cannot set the flags of FIFO {}", pipe.path());
+  set_capacity(reader.get(), pipe, notes);
+  return reader;
+}
+
 void check_pipe(const image::Pipe& pipe) {
   std::uint64_t bytes = 0;
   for (const image::Pipe::Piece& piece : pipe.pieces()) {
@@ -58,6 +78,8 @@ void check_pipe(const image::Pipe& pipe) {
   const bool possible = pipe.capacity() >= kPageSize && pipe.capacity() <= INT_MAX && bytes <= pipe.capacity();
   if (!possible) fail(ErrorKind::Damaged, "the snapshot has a pipe that cannot be");
   if (!pipe.path().empty()) checked_path(pipe.path());
+  if (pipe.awaits_writer() && (pipe.path().empty() || bytes != 0))
+    fail(ErrorKind::Damaged, "the snapshot has a pipe that waits for a writer and cannot");
 }
 
 }  // namespace
@@ -79,7 +101,7 @@ const PipeKind::Ends& PipeKind::ends_of(const TableCapture& table, const Seen& s
 bool PipeKind::recognises(const TableCapture& table, const Seen& seen) {
   if (!S_ISFIFO(seen.status.st_mode) || seen.is_path_only()) return false;
   const Ends& ends = ends_of(table, seen);
-  return (ends.reader != nullptr && ends.writer != nullptr) || other_end_closed(seen);
+  return (ends.reader != nullptr && ends.writer != nullptr) || other_end_closed(seen) || awaits_writer(seen);
 }
 
 void PipeKind::capture(TableCapture& table, const Seen& seen, Description& description) {
@@ -94,6 +116,7 @@ void PipeKind::capture(TableCapture& table, const Seen& seen, Description& descr
   if (capacity < 0) fail_errno(errno, "cannot ask {}, a pipe, for its capacity", table.name_of(seen));
   pipe.set_capacity(static_cast<std::uint64_t>(capacity));
   if (pipe.capacity() > kLargestPipe) return table.refuse(seen, fmt::format("a pipe of {} bytes", capacity));
+  pipe.set_awaits_writer(ends.writer == nullptr && awaits_writer(seen));
   // Where no reader is left anywhere, nobody will ever see what is in it.
   if (ends.reader != nullptr) copy_pipe_content(ends.reader->copy.get(), ends.packets, table.name_of(seen), pipe);
 }
@@ -106,6 +129,9 @@ void PipeKind::check(TableCheck& table, const Description& description) {
   if (description.pipe_end().pipe() >= static_cast<std::uint32_t>(table.image.pipes_size())) {
     fail(ErrorKind::Damaged, "the snapshot has an end of a pipe that it does not have");
   }
+  const bool awaits = table.image.pipes(static_cast<int>(description.pipe_end().pipe())).awaits_writer();
+  if (awaits && (description.status_flags() & O_ACCMODE) != O_RDONLY)
+    fail(ErrorKind::Damaged, "the snapshot has a writer of a FIFO that waits for one");
 }
 
 PipeKind::Made& PipeKind::make(TableRestore& table, std::uint32_t index) {
@@ -114,7 +140,8 @@ PipeKind::Made& PipeKind::make(TableRestore& table, std::uint32_t index) {
   if (!is_new) return made;
   const image::Pipe& pipe = table.image.pipes(static_cast<int>(index));
   if (!pipe.path().empty()) {
-    made.read_end = table.aside(open_fifo(pipe));
+    // Reading and writing: does not wait for anyone (fifo(7)).
+    made.read_end = table.aside(open_fifo(pipe, O_RDWR));
     made.write_end = table.aside(FileDescriptor(::dup(made.read_end.get())));
     made.read_end_given = made.write_end_given = true;  // every end of a FIFO is opened by its path
   } else {
@@ -131,6 +158,7 @@ PipeKind::Made& PipeKind::make(TableRestore& table, std::uint32_t index) {
 
 FileDescriptor PipeKind::open(TableRestore& table, const Description& description) {
   const image::Pipe& pipe = table.image.pipes(static_cast<int>(description.pipe_end().pipe()));
+  if (pipe.awaits_writer()) return open_awaiting(pipe, description.status_flags(), table.context.notes);
   Made& made = make(table, description.pipe_end().pipe());
   const std::uint32_t flags = description.status_flags();
   const std::uint32_t access = flags & O_ACCMODE;

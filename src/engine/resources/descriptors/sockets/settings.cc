@@ -31,9 +31,12 @@ struct Option {
   int name;
   std::string_view words;
   SettingStage stage = SettingStage::Finally;
+  bool of_multicasts = false;
 };
 
 constexpr SettingStage kEarly = SettingStage::BeforeBinding;
+constexpr SettingStage kFinally = SettingStage::Finally;
+constexpr bool kOfMulticasts = true;
 constexpr std::size_t kLongestOption = 64;
 
 constexpr std::array kOptions{
@@ -83,15 +86,15 @@ constexpr std::array kOptions{
     Option{IPPROTO_IP, IP_RECVTTL, "IP_RECVTTL"},
     Option{IPPROTO_IP, IP_RECVTOS, "IP_RECVTOS"},
     Option{IPPROTO_IP, IP_RECVORIGDSTADDR, "IP_RECVORIGDSTADDR"},
-    Option{IPPROTO_IP, IP_MULTICAST_TTL, "IP_MULTICAST_TTL"},
-    Option{IPPROTO_IP, IP_MULTICAST_LOOP, "IP_MULTICAST_LOOP"},
+    Option{IPPROTO_IP, IP_MULTICAST_TTL, "IP_MULTICAST_TTL", kFinally, kOfMulticasts},
+    Option{IPPROTO_IP, IP_MULTICAST_LOOP, "IP_MULTICAST_LOOP", kFinally, kOfMulticasts},
     // ipv6(7)
     Option{IPPROTO_IPV6, IPV6_V6ONLY, "IPV6_V6ONLY", kEarly},
     Option{IPPROTO_IPV6, IPV6_FREEBIND, "IPV6_FREEBIND", kEarly},
     Option{IPPROTO_IPV6, IPV6_TRANSPARENT, "IPV6_TRANSPARENT", kEarly},
     Option{IPPROTO_IPV6, IPV6_UNICAST_HOPS, "IPV6_UNICAST_HOPS"},
-    Option{IPPROTO_IPV6, IPV6_MULTICAST_HOPS, "IPV6_MULTICAST_HOPS"},
-    Option{IPPROTO_IPV6, IPV6_MULTICAST_LOOP, "IPV6_MULTICAST_LOOP"},
+    Option{IPPROTO_IPV6, IPV6_MULTICAST_HOPS, "IPV6_MULTICAST_HOPS", kFinally, kOfMulticasts},
+    Option{IPPROTO_IPV6, IPV6_MULTICAST_LOOP, "IPV6_MULTICAST_LOOP", kFinally, kOfMulticasts},
     Option{IPPROTO_IPV6, IPV6_MTU_DISCOVER, "IPV6_MTU_DISCOVER"},
     Option{IPPROTO_IPV6, IPV6_RECVERR, "IPV6_RECVERR"},
     Option{IPPROTO_IPV6, IPV6_RECVPKTINFO, "IPV6_RECVPKTINFO"},
@@ -131,25 +134,23 @@ bool is_zero(std::string_view value) {
   return std::ranges::all_of(value, [](char byte) { return byte == '\0'; });
 }
 
-// Of another family the same numbers may mean something else.
-bool belongs_to(int socket, const Option& option) {
-  if (option.level == SOL_SOCKET) return true;
-  int family = 0;
-  int protocol = 0;
-  socklen_t size = sizeof family;
-  ::getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &family, &size);
-  size = sizeof protocol;
-  ::getsockopt(socket, SOL_SOCKET, SO_PROTOCOL, &protocol, &size);
-  if (option.level == IPPROTO_TCP) return (family == AF_INET || family == AF_INET6) && protocol == IPPROTO_TCP;
-  if (option.level == IPPROTO_IPV6) return family == AF_INET6;
-  return family == AF_INET || family == AF_INET6;
-}
-
 std::optional<int> number_of(int socket, int name) {
   int value = 0;
   socklen_t size = sizeof value;
   if (::getsockopt(socket, SOL_SOCKET, name, &value, &size) != 0) return std::nullopt;
   return value;
+}
+
+// Of another family the same numbers may mean something else.
+bool belongs_to(int socket, const Option& option) {
+  if (option.level == SOL_SOCKET) return true;
+  // An accepted connection shows its peer's TTL as its own for multicasts; no connection's can be set (ip(7): EINVAL).
+  if (option.of_multicasts && number_of(socket, SO_TYPE) == SOCK_STREAM) return false;
+  const int family = number_of(socket, SO_DOMAIN).value_or(AF_UNSPEC);
+  const int protocol = number_of(socket, SO_PROTOCOL).value_or(0);
+  if (option.level == IPPROTO_TCP) return (family == AF_INET || family == AF_INET6) && protocol == IPPROTO_TCP;
+  if (option.level == IPPROTO_IPV6) return family == AF_INET6;
+  return family == AF_INET || family == AF_INET6;
 }
 
 // getsockopt(2) of SO_GET_FILTER counts in filter instructions, and refuses filters of the newer kind (BPF).
