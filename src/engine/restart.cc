@@ -75,6 +75,14 @@ std::vector<const image::Memory*> memories_of(const image::Tree& tree) {
 
 bool has_orphans(const image::Tree& tree) { return std::ranges::any_of(tree.processes(), &image::Process::adopted); }
 
+void check_pidfds(const image::Tree& tree) {
+  for (const image::OpenDescription& description : tree.descriptors().descriptions()) {
+    const std::int32_t pid = description.pidfd().process();
+    if (pid != 0 && std::ranges::find(tree.processes(), pid, &image::Process::pid) == tree.processes().end())
+      fail(ErrorKind::Damaged, "the image has a pidfd of process {}, which is not in it", pid);
+  }
+}
+
 void check_tree(CheckContext& context, const image::Tree& tree, const PageData& pages) {
   const auto objects = static_cast<std::uint32_t>(tree.descriptors().objects_size());
   for (int i = 0; i < tree.processes_size(); ++i) {
@@ -83,6 +91,7 @@ void check_tree(CheckContext& context, const image::Tree& tree, const PageData& 
     for_process(tree, process, [&] { check_process(context, process, objects, pages, static_cast<std::uint32_t>(i)); });
   }
   check_system_v(context, tree);
+  check_pidfds(tree);
   check_memory_supply(memories_of(tree));
   check_descriptors(context, tree.descriptors(), static_cast<std::uint32_t>(tree.processes_size()));
 }

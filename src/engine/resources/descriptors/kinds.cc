@@ -17,6 +17,7 @@
 #include "engine/resources/descriptors/inotifies/inotifies.h"
 #include "engine/resources/descriptors/kind.h"
 #include "engine/resources/descriptors/left_out/left_out.h"
+#include "engine/resources/descriptors/message_queues/message_queues.h"
 #include "engine/resources/descriptors/netlink_sockets/netlink_sockets.h"
 #include "engine/resources/descriptors/pidfds/pidfds.h"
 #include "engine/resources/descriptors/pipes/pipes.h"
@@ -36,6 +37,7 @@ std::vector<std::unique_ptr<Kind>> make_kinds() {
   kinds.push_back(std::make_unique<ChannelKind>());
   kinds.push_back(std::make_unique<DeadSocketKind>());
   kinds.push_back(std::make_unique<PathOnlyKind>());
+  kinds.push_back(std::make_unique<MessageQueueKind>());
   kinds.push_back(std::make_unique<ContentFileKind>());
   kinds.push_back(std::make_unique<RegularFileKind>());
   kinds.push_back(std::make_unique<DirectoryKind>());

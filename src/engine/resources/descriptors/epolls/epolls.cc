@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <map>
 #include <optional>
 
@@ -127,6 +128,24 @@ int add_fired(int epoll, const image::Epoll::Watch& watch) {
   return problem;
 }
 
+// Each process opens its own pidfds, when all processes are there: only then can they be watched.
+bool is_watched_later(const image::Descriptors& image, const image::Epoll::Watch& watch) {
+  if (is_of_one_process(image)) return false;
+  const auto target = std::ranges::find_if(image.descriptors(), [&](const image::Descriptor& one) {
+    return one.process() == watch.target_process() && one.number() == watch.target_number();
+  });
+  return target != image.descriptors().end() && image.descriptions(static_cast<int>(target->description())).has_pidfd();
+}
+
+// The number by which a process has a description, or -1.
+int number_in(const image::Descriptors& image, std::uint32_t process, const image::OpenDescription& description) {
+  for (const image::Descriptor& one : image.descriptors()) {
+    if (one.process() == process && &image.descriptions(static_cast<int>(one.description())) == &description)
+      return one.number();
+  }
+  return -1;
+}
+
 int add_watch(const TableRestore& table, int epoll, const image::Epoll::Watch& watch) {
   const auto add = [&] {
     if (has_fired(watch)) return add_fired(epoll, watch);
@@ -200,6 +219,7 @@ void EpollKind::connect(TableRestore& table, const Description& description, int
   for (const image::Epoll::Watch& watch : description.epoll().watches()) watches.push_back(&watch);
   std::ranges::stable_partition(watches, [](const image::Epoll::Watch* watch) { return has_fired(*watch); });
   for (const image::Epoll::Watch* const watch : watches) {
+    if (is_watched_later(table.image, *watch)) continue;
     const int problem = add_watch(table, number, *watch);
     if (problem == 0) continue;
     // What a standard stream leads to now, or what was left out, may be of a kind that epoll does not take.
@@ -209,6 +229,24 @@ void EpollKind::connect(TableRestore& table, const Description& description, int
     table.context.notes.push_back(fmt::format(
         "descriptor {} is not watched by epoll descriptor {} any more: it leads to something that epoll does not take",
         watch->registered_number(), number));
+  }
+}
+
+void EpollKind::activate(TableActivation& table, const Description& description, int number) {
+  for (const image::Epoll::Watch& watch : description.epoll().watches()) {
+    if (!is_watched_later(table.image, watch)) continue;
+    RestoreContext& target = *table.processes[watch.target_process()];
+    const int epoll = number_in(table.image, watch.target_process(), description);
+    epoll_event event{};
+    event.events = watch.events();
+    event.data.u64 = watch.data();
+    const std::int64_t result = target.remote.raw_call(
+        SYS_epoll_ctl, {static_cast<std::uint64_t>(epoll), EPOLL_CTL_ADD,
+                        static_cast<std::uint64_t>(watch.target_number()), target.remote.put(event).value, 0, 0});
+    if (result == 0) continue;
+    table.context.notes.push_back(fmt::format("descriptor {} is not watched by epoll descriptor {} any more: {}",
+                                              watch.registered_number(), number,
+                                              ::strerrordesc_np(static_cast<int>(-result))));
   }
 }
 

@@ -15,6 +15,7 @@ class EpollKind : public Kind {
   void capture(TableCapture& table, const Seen& seen, Description& description) override;
   void check(TableCheck& table, const Description& description) override;
   FileDescriptor open(TableRestore& table, const Description& description) override;
+  void activate(TableActivation& table, const Description& description, int number) override;
   void connect(TableRestore& table, const Description& description, int number) override;
 };
 

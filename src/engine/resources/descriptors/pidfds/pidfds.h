@@ -1,4 +1,4 @@
-// pidfd_open(2) of the process itself.
+// pidfd_open(2) of a process of the tree, or of one that is gone.
 #pragma once
 
 #include "engine/resources/descriptors/kind.h"
