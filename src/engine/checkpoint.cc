@@ -25,6 +25,7 @@
 #include "engine/resources/processor/processor.h"
 #include "engine/resources/sessions/sessions.h"
 #include "engine/resources/signals/signals.h"
+#include "engine/resources/system_v/system_v.h"
 #include "engine/resources/threads/clock_waits.h"
 #include "engine/resources/threads/threads.h"
 #include "engine/resources/timers/timers.h"
@@ -133,6 +134,13 @@ class TreeCapture {
           if (tree_.members()[i].process) capture_descendant(i);
         }
       });
+      passes.run("System V objects", [&] {
+        capture_system_v(root, processes_, image_);
+        capture_adjustments(root, image_.system_v(), *image_.mutable_processes(0));
+        for (std::size_t i = 1; i < processes_.size() && !image_.system_v().semaphores().empty(); ++i) {
+          if (tree_.members()[i].process) capture_adjustments_of_descendant(i);
+        }
+      });
       passes.run("descriptors", [&] { capture_descriptors(root, processes_, *image_.mutable_descriptors()); });
     });
   }
@@ -179,6 +187,12 @@ class TreeCapture {
     in_context(fmt::format("process {} ({})", processes_[index].own_pid, name_of_process(member.pid)), [&] {
       with_process(index,
                    [&](CaptureContext& context, BorrowedProcess& borrowed) { capture(index, context, borrowed); });
+    });
+  }
+
+  void capture_adjustments_of_descendant(std::size_t index) {
+    with_process(index, [&](CaptureContext& context, BorrowedProcess&) {
+      capture_adjustments(context, image_.system_v(), *image_.mutable_processes(static_cast<int>(index)));
     });
   }
 

@@ -21,6 +21,7 @@
 #include "engine/resources/memory/shared_objects.h"
 #include "engine/resources/sessions/sessions.h"
 #include "engine/resources/signals/signals.h"
+#include "engine/resources/system_v/system_v.h"
 #include "engine/resources/threads/threads.h"
 #include "engine/resources/timers/timers.h"
 #include "engine/tracee/child_signal.h"
@@ -80,6 +81,7 @@ void check_tree(CheckContext& context, const image::Tree& tree, const PageData& 
     if (process.zombie()) continue;
     for_process(tree, process, [&] { check_process(context, process, objects, pages, static_cast<std::uint32_t>(i)); });
   }
+  check_system_v(context, tree);
   check_memory_supply(memories_of(tree));
   check_descriptors(context, tree.descriptors(), static_cast<std::uint32_t>(tree.processes_size()));
 }
@@ -134,8 +136,10 @@ class Preparation {
   void begin() {
     restore_session_inside(place_);
     lift_soft_limits_inside();
-    shared_.make_inside();
     root_context_.emplace(context_of(0));
+    make_system_v_inside(*root_context_, tree_.system_v());
+    shared_.make_inside();
+    finish_system_v_inside(*root_context_, tree_.system_v());
     opened_ = std::make_unique<OpenedDescriptions>(*root_context_, tree_.descriptors());
   }
 
@@ -246,19 +250,22 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
   }
   const SessionPlace place = session_place(tree.processes(0).session(), options);
   const Kinship kinship(tree, place == SessionPlace::OwnSession);
-  const IdPlan plan = passes.run("plan ids", [&] {
+  IdPlan plan = passes.run("plan ids", [&] {
     const std::vector<pid_t> ids = ids_of(tree, kinship);
     if (options.replace_caller) return plan_ids_of_caller(options.ids, ids, is_tree);
     // Orphans are to be found again: below the init of a namespace where this process does not stay to adopt them.
     const bool needs_init = options.detach && options.ids == Ids::Automatic && has_orphans(tree);
     return plan_ids(needs_init ? Ids::Namespace : options.ids, ids, is_tree);
   });
+  plan.ipc_namespace = plan.makes_namespaces() && has_objects(tree.system_v());
+  SystemVPlaces system_v(tree.system_v());
+  if (!plan.ipc_namespace) system_v.check();
   if (options.check_only) return program;
   if (!plan.note.empty()) program.notes.push_back(plan.note);
 
   // Make the processes; they prepare themselves as far as ordinary code can.
   const PrivateDescriptors numbers(tree);
-  const SharedPlaces shared(memories_of(tree));
+  const SharedPlaces shared(memories_of(tree), tree.system_v());
   Preparation preparation(tree, options, content, shared, numbers, place);
   Steps steps;
   const FamilyWork work{.kinship = kinship,
@@ -269,6 +276,7 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
                         .lead_session = [&](std::size_t index) { preparation.lead_session(index); },
                         .prepare = [&](std::size_t index) { return preparation.prepare(index); }};
   NewbornTree newborns(plan, work, steps);
+  if (!plan.ipc_namespace) system_v.begin();
   passes.run("newborn", [&] { newborns.start(); });
   program.notes.insert(program.notes.end(), newborns.notes().begin(), newborns.notes().end());
 
@@ -300,6 +308,10 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
   });
   for (const image::Memory* const memory : memories_of(tree)) passes.add_bytes(memory->page_bytes());
   passes.run("threads", [&] { for_each([&](Rebuilt& one) { one.restore_threads(plan.thread_ids); }); });
+  passes.run("semaphores", [&] {
+    for_each([&](Rebuilt& one) { restore_adjustments(one.context, tree.system_v(), one.image); });
+    for_each([&](Rebuilt& one) { restore_last_users(one.context, tree.system_v(), one.image); });
+  });
   passes.run("timers and credentials", [&] { for_each([](Rebuilt& one) { one.restore_rights(); }); });
 
   // The last steps that can fail; the user's files are touched only when nothing else can.
@@ -324,6 +336,7 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
         program.pid));
   }
   newborns.release();
+  system_v.keep();
   std::vector<RememberedWait> waits;
   for_each([&](Rebuilt& one) {
     const std::vector<RememberedWait> own = one.threads.waits();

@@ -89,6 +89,14 @@ static inline void subject_sleep_ms(long milliseconds) {
   }
 }
 
+// A System V object ('m', 's' or 'q', as ipcrm(1) takes it) that outlives its processes: removed at the end of the test
+// if it is still there.
+static inline void subject_leaves(char kind, int id) {
+  const int file = open(subject_environment("SUBJECT_OBJECTS"), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+  if (file < 0 || dprintf(file, "%c %d\n", kind, id) < 0) _exit(3);
+  close(file);
+}
+
 // Says "ready" and returns at once: for subjects that go on working or block in the call under test.
 static inline void subject_announce(void) { subject_say("ready\n"); }
 

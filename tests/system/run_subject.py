@@ -7,6 +7,7 @@ import os
 import pathlib
 import pty
 import re
+import subprocess
 import sys
 import termios
 import time
@@ -48,7 +49,8 @@ class Case:
             self.go_file = self.workspace.work / "go"
             self.program = self.workspace.reachable(self.options.program)
             self.workspace.environment |= {"SUBJECT_STATUS": str(self.status_file), "SUBJECT_GO": str(self.go_file)}
-            self.workspace.environment |= {"SUBJECT_ROUNDS": str(self.rounds)}
+            self.objects_file = self.workspace.work / "objects"
+            self.workspace.environment |= {"SUBJECT_ROUNDS": str(self.rounds), "SUBJECT_OBJECTS": str(self.objects_file)}
             self.workspace.environment |= dict(word.split("=", 1) for word in self.directives.words("env"))
             self.streams = self.make_streams()
             try:
@@ -56,6 +58,13 @@ class Case:
             finally:
                 for descriptor in self.terminal:
                     os.close(descriptor)
+                self.remove_objects()
+
+    def remove_objects(self):
+        """What a killed program leaves in the system (subject_leaves)."""
+        for line in read_text(self.objects_file).splitlines():
+            kind, number = line.split()
+            subprocess.run(["ipcrm", f"-{kind}", number], stderr=subprocess.DEVNULL, check=False)
 
     def make_streams(self):
         self.terminal = []

@@ -188,6 +188,21 @@ void add_of_memory(std::vector<Forgery>& all) {
       [](Snapshot& s) { memory(s).mutable_files(0)->set_path("/" + std::string(100000, 'n')); });
   add("shared-memory-huge", kDamaged, "shared memory",
       [](Snapshot& s) { memory(s).add_shared()->set_size(kHuge - kPage + 1); });
+  add("shared-memory-of-no-segment", kDamaged, "does not fit", [](Snapshot& s) {
+    image::SharedMemory& shared = *memory(s).add_shared();
+    shared.set_object(77);
+    shared.set_size(kPage);
+    shared.set_segment(5);
+  });
+  add("semaphores-none", kDamaged, "semaphore set",
+      [](Snapshot& s) { s.tree.mutable_system_v()->add_semaphores()->mutable_object()->set_id(3); });
+  add("semaphore-adjustment-of-no-set", kDamaged, "semaphore adjustment", [](Snapshot& s) {
+    image::SemaphoreAdjustment& adjustment = *s.tree.mutable_processes(0)->add_adjustments();
+    adjustment.set_set(3);
+    adjustment.set_amount(1);
+  });
+  add("message-of-type-zero", kDamaged, "message queue",
+      [](Snapshot& s) { s.tree.mutable_system_v()->add_queues()->add_messages(); });
   add("guards-outside", kDamaged, "cannot be there", [](Snapshot& s) {
     image::AddressRange& guard = *memory(s).add_guards();
     guard.set_start(kHuge - 2 * kPage + 1);

@@ -23,6 +23,9 @@ struct IdPlan {
   Way way = Way::InPlace;
   std::string note;                        // for the user, if the way is not what they would expect; or empty
   ThreadIds thread_ids = ThreadIds::Keep;  // of all but the main thread
+  bool ipc_namespace = false;              // where it is in private namespaces: one of these, too
+
+  bool makes_namespaces() const { return way == Way::UserNamespace || way == Way::ProcessNamespace; }
 };
 
 // Decides for the process `ids.front()`; `ids` are those of its threads and, if it is a tree, of all other processes

@@ -67,9 +67,8 @@ std::unique_ptr<Maker> make_maker(const IdPlan& plan, pid_t pid) {
     case IdPlan::Way::Caller:
       return make_maker_of_caller();
     case IdPlan::Way::UserNamespace:
-      return make_maker_below_init(true, pid);
     case IdPlan::Way::ProcessNamespace:
-      return make_maker_below_init(false, pid);
+      return make_maker_below_init(plan, pid);
     case IdPlan::Way::Fresh:
       return make_maker_of_child(0);
     case IdPlan::Way::InPlace:

@@ -48,7 +48,7 @@ pid_t clone_process(std::uint64_t flags, pid_t wanted, int exit_signal);
 void block_all_signals();
 
 std::unique_ptr<Maker> make_maker_of_child(pid_t wanted);
-std::unique_ptr<Maker> make_maker_below_init(bool with_user_namespace, pid_t wanted);
+std::unique_ptr<Maker> make_maker_below_init(const IdPlan& plan, pid_t wanted);
 std::unique_ptr<Maker> make_maker_of_caller();
 
 }  // namespace crs::engine

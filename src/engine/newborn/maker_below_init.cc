@@ -64,13 +64,16 @@ void mount_own_proc() {
 
 class MakerBelowInit final : public Maker {
  public:
-  MakerBelowInit(bool with_user_namespace, pid_t wanted) : with_user_namespace_(with_user_namespace), wanted_(wanted) {}
+  MakerBelowInit(const IdPlan& plan, pid_t wanted)
+      : with_user_namespace_(plan.way == IdPlan::Way::UserNamespace),
+        with_ipc_namespace_(plan.ipc_namespace),
+        wanted_(wanted) {}
 
   Channel make(const Life& life, std::vector<std::string>& notes) override {
     auto [mine, theirs] = Channel::make();
     auto [to_init, from_init] = Channel::make();
     StopReport stops;
-    init_ = clone_process(CLONE_NEWPID | CLONE_NEWNS | (with_user_namespace_ ? CLONE_NEWUSER : 0), 0, SIGCHLD);
+    init_ = clone_process(namespaces(), 0, SIGCHLD);
     if (init_ == 0) {
       block_all_signals();
       mine.close();
@@ -98,7 +101,15 @@ class MakerBelowInit final : public Maker {
   }
 
  private:
+  std::uint64_t namespaces() const {
+    std::uint64_t flags = CLONE_NEWPID | CLONE_NEWNS;
+    if (with_user_namespace_) flags |= CLONE_NEWUSER;
+    if (with_ipc_namespace_) flags |= CLONE_NEWIPC;
+    return flags;
+  }
+
   bool with_user_namespace_;
+  bool with_ipc_namespace_;
   pid_t wanted_;
   pid_t init_ = 0;
   std::optional<Channel> to_init_;
@@ -106,8 +117,8 @@ class MakerBelowInit final : public Maker {
 
 }  // namespace
 
-std::unique_ptr<Maker> make_maker_below_init(bool with_user_namespace, pid_t wanted) {
-  return std::make_unique<MakerBelowInit>(with_user_namespace, wanted);
+std::unique_ptr<Maker> make_maker_below_init(const IdPlan& plan, pid_t wanted) {
+  return std::make_unique<MakerBelowInit>(plan, wanted);
 }
 
 }  // namespace crs::engine

@@ -140,7 +140,7 @@ void refuse_own_ancestors(const std::vector<pid_t>& pids, Refusals& refusals) {
 // The init of a restart's process id namespace is known by its name and by being the program's parent. A program that
 // calls itself so gains nothing: it is this user's too.
 bool is_made_by_restart(pid_t pid, std::string_view kind) {
-  if (kind != "user" && kind != "pid" && kind != "mnt") return false;
+  if (kind != "user" && kind != "pid" && kind != "mnt" && kind != "ipc") return false;
   return name_of_process(static_cast<pid_t>(ProcessStatus::of(pid).number("PPid"))) == kInitName;
 }
 

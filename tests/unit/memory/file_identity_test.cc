@@ -76,7 +76,11 @@ TEST_F(FileIdentityTest, KnowsWhatIsNoFile) {
   const FileDescriptor memory(::memfd_create("m", 0));
   ASSERT_EQ(::ftruncate(memory.get(), 4096), 0);
   EXPECT_EQ(backing_of(line_of(memory.get(), MAP_SHARED)).kind, BackingKind::Gone);
-  for (const char* name : {"/SYSV00000000 (deleted)", "/[aio] (deleted)", "anon_inode:[io_uring]"}) {
+  MapsLine segment;
+  segment.name = "/SYSV00000000 (deleted)";
+  segment.shared = true;
+  EXPECT_EQ(backing_of(segment).kind, BackingKind::SystemV);
+  for (const char* name : {"/[aio] (deleted)", "anon_inode:[io_uring]"}) {
     MapsLine line;
     line.inode = 1;
     line.name = name;

@@ -173,6 +173,7 @@ class MemoryCapture {
       case BackingKind::ZeroDevice:
         return save_own_pages(area, add(area, Area::ANONYMOUS));
       case BackingKind::SharedZero:
+      case BackingKind::SystemV:
         return capture_shared_memory(area);
       case BackingKind::Unsupported:
         return refuse(area, backing.path, "Let the program release it first");
@@ -242,12 +243,13 @@ class MemoryCapture {
 
   void capture_shared_memory(const MappedArea& area) {
     const auto [known, is_new] =
-        shared_.try_emplace({area.device, area.inode}, static_cast<std::uint32_t>(image_.shared_size()));
-    SharedObjects::Object& object = objects().of(area.device, area.inode);
+        shared_.try_emplace(SharedObjects::key_of(area), static_cast<std::uint32_t>(image_.shared_size()));
+    SharedObjects::Object& object = objects().of(area);
     if (is_new) exclude_shared(area, object.saved_parts);
     image::SharedMemory& memory =
         is_new ? *image_.add_shared() : *image_.mutable_shared(static_cast<int>(known->second));
     memory.set_object(object.number);
+    if (is_segment(area)) memory.set_segment(static_cast<std::int32_t>(area.inode));
     Area& entry = add(area, Area::SHARED_MEMORY);
     entry.set_backing(known->second);
     entry.set_offset(area.offset);
@@ -277,8 +279,8 @@ class MemoryCapture {
   // What guard pages cover and no other area shows.
   void read_below_guards() {
     for (const Covered& covered : covered_) {
-      for (const RemoteRange& part : unsaved_parts(
-               covered.part, *covered.area, objects().of(covered.area->device, covered.area->inode).saved_parts)) {
+      for (const RemoteRange& part :
+           unsaved_parts(covered.part, *covered.area, objects().of(*covered.area).saved_parts)) {
         const UnguardedView view(context_.remote, covered.area->range);
         std::vector<std::byte> content(part.size());
         context_.memory.read_protected(view.of(part.start), content);
@@ -392,7 +394,7 @@ class MemoryCapture {
   };
   std::vector<Covered> covered_;  // existing pages of shared memory below guard pages
   std::map<std::string, std::uint32_t> files_;
-  std::map<std::pair<dev_t, ino_t>, std::uint32_t> shared_;
+  std::map<SharedObjects::Key, std::uint32_t> shared_;
   SharedObjects own_objects_;
 };
 

@@ -68,8 +68,7 @@ std::optional<Backing> special(const MapsLine& line) {
   if (name == "/dev/zero (deleted)" || name.starts_with("[anon_shmem:")) {
     return Backing{line.shared ? BackingKind::SharedZero : BackingKind::Gone, name};
   }
-  if (name.starts_with("/SYSV") && name.ends_with(kDeleted))
-    return Backing{BackingKind::Unsupported, "System V shared memory"};
+  if (is_segment(line)) return Backing{BackingKind::SystemV, name};
   if (name.starts_with("/[aio]"))
     return Backing{BackingKind::Unsupported, "the ring of an asynchronous I/O context (io_setup)"};
   if (name.starts_with("/memfd:")) return Backing{BackingKind::Gone, name};
@@ -79,6 +78,10 @@ std::optional<Backing> special(const MapsLine& line) {
 }
 
 }  // namespace
+
+bool is_segment(const MapsLine& line) {
+  return line.shared && line.name.starts_with("/SYSV") && line.name.ends_with(kDeleted);
+}
 
 Backing backing_of(const MapsLine& line) {
   if (const auto object = special(line)) return *object;

@@ -16,6 +16,7 @@ enum class BackingKind {
   Gone,         // unlinked, or another file is at its path now; also memfds
   ZeroDevice,   // /dev/zero mapped privately: anonymous memory
   SharedZero,   // shared anonymous memory
+  SystemV,      // a System V segment
   Unsupported,  // `path` says what it is
 };
 
@@ -23,6 +24,9 @@ struct Backing {
   BackingKind kind = BackingKind::Unsupported;
   std::string path;  // File: absolute; Gone: as shown; Unsupported: what it is, in words
 };
+
+// Whether that is a System V segment, whose id is the inode.
+bool is_segment(const MapsLine& line);
 
 // What lies behind a line with an inode. Looks at the file system.
 Backing backing_of(const MapsLine& line);

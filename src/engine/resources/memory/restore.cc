@@ -20,6 +20,7 @@
 #include "engine/resources/memory/mapping_descriptors.h"
 #include "engine/resources/memory/memory.h"
 #include "engine/resources/memory/page_data.h"
+#include "engine/resources/memory/read_only_segments.h"
 
 namespace crs::engine {
 namespace {
@@ -236,6 +237,7 @@ void MemoryRestore::load_pages_lazily() {
 }
 
 void MemoryRestore::finish() {
+  for (const Area* area : attach_segments_read_only(context_, image_)) settings_->advise(*area);
   std::vector<bool> changed;
   for (std::size_t i = 0; i < filled_.size(); ++i) {
     const Area& area = image_.areas(static_cast<int>(i));

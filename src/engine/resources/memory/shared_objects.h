@@ -1,8 +1,9 @@
-// Anonymous memory that several processes of a tree may share (mmap(2), MAP_SHARED | MAP_ANONYMOUS).
+// Anonymous memory that several processes of a tree may share (mmap(2), MAP_SHARED | MAP_ANONYMOUS), and System V
+// segments.
 //
 // A checkpoint: whoever meets such memory first gives it a number; each page is saved once, by the first process that
-// shows it. A restart: what more than one process has is made in the root newborn, at places that no process of the
-// image occupies, and inherited by all; each then moves views of it to where they belong (mremap(2)).
+// shows it. A restart: what more than one process has, and every segment, is made in the root newborn, at places that
+// no process of the image occupies, and inherited by all; each then moves views of it to where they belong (mremap(2)).
 #pragma once
 
 #include <sys/types.h>
@@ -11,9 +12,12 @@
 #include <map>
 #include <optional>
 #include <span>
-#include <utility>
+#include <tuple>
 
+#include "engine/procfs/maps.h"
+#include "engine/resources/memory/file_identity.h"
 #include "engine/resources/memory/memory.pb.h"
+#include "engine/resources/system_v/system_v.pb.h"
 #include "engine/tracee/remote_address.h"
 
 namespace crs::engine {
@@ -25,15 +29,17 @@ class SharedObjects {
     std::uint32_t number = 0;                            // image::SharedMemory::object
     std::map<std::uint64_t, std::uint64_t> saved_parts;  // offsets: start -> end
   };
-  // Device and inode as /proc/PID/maps has them.
-  Object& of(dev_t device, ino_t inode) {
-    Object& object = objects_[{device, inode}];
+  // Device and inode as /proc/PID/maps has them; the inode of a segment is its id, which may be another's inode.
+  using Key = std::tuple<dev_t, ino_t, bool>;
+  static Key key_of(const MapsLine& line) { return {line.device, line.inode, is_segment(line)}; }
+  Object& of(const MapsLine& line) {
+    Object& object = objects_[key_of(line)];
     if (object.number == 0) object.number = static_cast<std::uint32_t>(objects_.size());
     return object;
   }
 
  private:
-  std::map<std::pair<dev_t, ino_t>, Object> objects_;
+  std::map<Key, Object> objects_;
 };
 
 // Where the memory that processes of the image share is made for all of them.
@@ -41,14 +47,14 @@ class SharedPlaces {
  public:
   SharedPlaces() = default;
   // `memories`: of each process. Nothing of this process lies in the places either. Throws if there is no room.
-  explicit SharedPlaces(std::span<const image::Memory* const> memories);
+  SharedPlaces(std::span<const image::Memory* const> memories, const image::SystemV& system_v);
 
   // All places together; empty if nothing is shared.
   RemoteRange range() const noexcept { return range_; }
-  // Where the newborn has that memory; nothing if only one process has it.
+  // Where the newborn has that memory; nothing if only one process has it and it is no segment.
   std::optional<RemoteAddress> find(const image::SharedMemory& memory) const;
 
-  // In the root newborn: makes the memory. Throws.
+  // In the root newborn, when the segments are there: makes the memory. Throws.
   void make_inside() const;
 
  private:
@@ -56,6 +62,7 @@ class SharedPlaces {
     RemoteAddress address;
     std::uint64_t size = 0;
     bool reserves = false;
+    std::optional<int> segment;
   };
   std::map<std::uint32_t, Place> places_;  // by object
   RemoteRange range_;

@@ -1,4 +1,5 @@
 #include <sys/mman.h>
+#include <sys/shm.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,9 +17,24 @@ namespace {
 
 constexpr RemoteAddress kNear{std::uint64_t{1} << 32};
 
+std::uint64_t whole_pages(std::uint64_t bytes) { return (bytes + kPageSize - 1) / kPageSize * kPageSize; }
+
+std::uint64_t size_of_segment(const image::SystemV& system_v, int id) {
+  for (const image::SharedSegment& segment : system_v.segments()) {
+    if (segment.object().id() == id) return segment.size();
+  }
+  fail(ErrorKind::Damaged, "the image has no System V segment {}", id);
+}
+
+void attach_segment(int id, RemoteAddress address) {
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): chosen among free addresses
+  void* const wanted = reinterpret_cast<void*>(address.value);
+  if (::shmat(id, wanted, 0) != wanted) fail_errno(errno, "cannot attach System V shared memory segment {}", id);
+}
+
 }  // namespace
 
-SharedPlaces::SharedPlaces(std::span<const image::Memory* const> memories) {
+SharedPlaces::SharedPlaces(std::span<const image::Memory* const> memories, const image::SystemV& system_v) {
   std::map<std::uint32_t, int> users;
   for (const image::Memory* const memory : memories) {
     for (const image::SharedMemory& shared : memory->shared()) {
@@ -26,9 +42,14 @@ SharedPlaces::SharedPlaces(std::span<const image::Memory* const> memories) {
       Place& place = places_[shared.object()];
       place.size = std::max(place.size, shared.size());
       place.reserves = place.reserves || shared.reserves();
+      if (!shared.has_segment()) continue;
+      place.segment = shared.segment();
+      place.size = whole_pages(size_of_segment(system_v, shared.segment()));
     }
   }
-  std::erase_if(places_, [&](const auto& place) { return place.first == 0 || users[place.first] < 2; });
+  std::erase_if(places_, [&](const auto& place) {
+    return place.first == 0 || (users[place.first] < 2 && !place.second.segment);
+  });
   if (places_.empty()) return;
 
   std::uint64_t bytes = 0;
@@ -61,6 +82,10 @@ std::optional<RemoteAddress> SharedPlaces::find(const image::SharedMemory& memor
 
 void SharedPlaces::make_inside() const {
   for (const auto& [object, place] : places_) {
+    if (place.segment) {
+      attach_segment(*place.segment, place.address);
+      continue;
+    }
     const int flags = MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | (place.reserves ? 0 : MAP_NORESERVE);
     // NOLINTNEXTLINE(performance-no-int-to-ptr): chosen among free addresses
     void* const wanted = reinterpret_cast<void*>(place.address.value);

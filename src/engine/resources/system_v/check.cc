@@ -1,0 +1,102 @@
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "base/error.h"
+#include "engine/resources/memory/address_space.h"
+#include "engine/resources/system_v/system_v.h"
+
+namespace crs::engine {
+namespace {
+
+void check_object(const image::SystemVObject& object, std::set<int>& ids) {
+  constexpr unsigned kRights = 0777;
+  if (object.id() < 0 || object.mode() > kRights || !ids.insert(object.id()).second)
+    fail(ErrorKind::Damaged, "the image holds a System V object {}, which cannot be", object.id());
+}
+
+// semget(2): SEMMSL is at most that, and SEMVMX.
+constexpr int kMostSemaphores = 0xffff;
+constexpr std::uint32_t kHighestValue = 32767;
+
+void check_semaphores(const image::SemaphoreSet& set, std::set<int>& ids) {
+  check_object(set.object(), ids);
+  bool sound = set.semaphores_size() > 0 && set.semaphores_size() <= kMostSemaphores;
+  for (const image::Semaphore& semaphore : set.semaphores()) sound = sound && semaphore.value() <= kHighestValue;
+  if (!sound) fail(ErrorKind::Damaged, "the image's System V semaphore set {} cannot be", set.object().id());
+}
+
+void check_queue(const image::MessageQueue& queue, std::set<int>& ids) {
+  check_object(queue.object(), ids);
+  for (const image::SystemVMessage& message : queue.messages()) {
+    if (message.type() <= 0)
+      fail(ErrorKind::Damaged, "the image's System V message queue {} has a message that cannot be",
+           queue.object().id());
+  }
+}
+
+void check_adjustments(const image::Process& process, const image::SystemV& system_v) {
+  for (const image::SemaphoreAdjustment& adjustment : process.adjustments()) {
+    const auto set = std::ranges::find(system_v.semaphores(), adjustment.set(),
+                                       [](const image::SemaphoreSet& one) { return one.object().id(); });
+    const bool sound = set != system_v.semaphores().end() &&
+                       adjustment.semaphore() < static_cast<std::uint32_t>(set->semaphores_size()) &&
+                       adjustment.amount() != 0 && adjustment.amount() >= -static_cast<int>(kHighestValue) - 1 &&
+                       adjustment.amount() <= static_cast<int>(kHighestValue);
+    if (!sound) fail(ErrorKind::Damaged, "process {} has a semaphore adjustment that cannot be", process.pid());
+  }
+}
+
+// What a process maps is a segment of the image, the same one under the same number in all of them.
+class MappedSegments {
+ public:
+  explicit MappedSegments(const image::SystemV& image) {
+    for (const image::SharedSegment& segment : image.segments()) sizes_[segment.object().id()] = segment.size();
+  }
+
+  void check(const image::SharedMemory& memory) {
+    const int id = memory.has_segment() ? memory.segment() : kNone;
+    const auto [known, is_new] = by_object_.try_emplace(memory.object(), id);
+    const bool ours = id == kNone || known->first != 0;
+    if (!ours || known->second != id) fail_here(id);
+    if (id == kNone) return;
+    const auto size = sizes_.find(id);
+    if (size == sizes_.end() || memory.size() > size->second + kPageSize - 1) fail_here(id);
+    const auto [object, first] = by_segment_.try_emplace(id, memory.object());
+    if (!first && object->second != memory.object()) fail_here(id);
+  }
+
+ private:
+  static constexpr int kNone = -1;
+
+  [[noreturn]] static void fail_here(int id) {
+    fail(ErrorKind::Damaged, "the image's memory does not fit System V segment {}", id);
+  }
+
+  std::map<int, std::uint64_t> sizes_;
+  std::map<std::uint32_t, int> by_object_;
+  std::map<int, std::uint32_t> by_segment_;
+};
+
+}  // namespace
+
+void check_system_v(const CheckContext& context, const image::Tree& image) {
+  std::set<int> ids;
+  std::set<int> ids_of_semaphores;
+  std::set<int> ids_of_queues;
+  for (const image::SharedSegment& segment : image.system_v().segments()) {
+    check_object(segment.object(), ids);
+    if (segment.size() == 0 || segment.size() > kAddressLimit.value)
+      fail(ErrorKind::Damaged, "the image holds a System V segment of {} bytes", segment.size());
+    if (!segment.content().empty()) static_cast<void>(context.content.open(segment.content()));
+  }
+  for (const image::SemaphoreSet& set : image.system_v().semaphores()) check_semaphores(set, ids_of_semaphores);
+  for (const image::MessageQueue& queue : image.system_v().queues()) check_queue(queue, ids_of_queues);
+  for (const image::Process& process : image.processes()) check_adjustments(process, image.system_v());
+  MappedSegments mapped(image.system_v());
+  for (const image::Process& process : image.processes()) {
+    for (const image::SharedMemory& memory : process.memory().shared()) mapped.check(memory);
+  }
+}
+
+}  // namespace crs::engine
