@@ -11,7 +11,8 @@ build_packages=(
 )
 test_packages=(
   libgtest-dev libgmock-dev libbenchmark-dev clang-19 libclang-rt-19-dev clang-format-19 clang-tidy-19 golang-go
-  perl gawk gzip xz-utils sqlite3 lua5.4 redis-server nginx-light nodejs openjdk-17-jre-headless openmpi-bin libopenmpi-dev
+  perl gawk gzip xz-utils sqlite3 lua5.4 redis-server nginx-light postgresql-15 nodejs openjdk-17-jre-headless
+  openmpi-bin libopenmpi-dev stress-ng
   strace gdb util-linux libcap2-bin groff-base make tmux
 )
 
@@ -62,7 +63,7 @@ echo "Installing: ${missing[*]}" >&2
 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install --quiet --quiet --yes --no-install-recommends "${missing[@]}" >&2
 
 if [[ -d /run/systemd/system ]]; then
-  for service in redis-server nginx; do
+  for service in redis-server nginx postgresql; do
     if [[ " ${missing[*]} " == *" $service"* ]]; then "${as_root[@]}" systemctl --quiet disable "$service" >&2; fi
   done
 fi

@@ -26,6 +26,7 @@ import time
 SKIPPED = 77
 ORDINARY_USER = 61234  # no passwd entry needed or wanted
 OTHER_USER = 61235
+NOBODY = 65534  # for programs that insist on an entry
 STEP_LIMIT = 30.0  # seconds for anything that takes a fraction of one
 POLL_INTERVAL = 0.005
 MEMORY_DISK = "/dev/shm"
@@ -148,7 +149,7 @@ class Workspace:
         self.am_root = os.geteuid() == 0
         self.drops = self.am_root and user != "root"
         self.user = user
-        self.uid = {"ordinary": ORDINARY_USER, "other": OTHER_USER}.get(user) if self.drops else os.geteuid()
+        self.uid = {"ordinary": ORDINARY_USER, "other": OTHER_USER, "nobody": NOBODY}.get(user) if self.drops else os.geteuid()
         self.journal = []
         self.crs_path = pathlib.Path(crs).resolve()
 

@@ -5,7 +5,7 @@ import shutil
 import socket
 import sys
 
-from harness import SKIPPED, Workspace, check, read_text, run_cases, users_to_test
+from harness import SKIPPED, Failure, Workspace, check, read_text, run_cases, users_to_test
 
 
 def free_port():
@@ -17,9 +17,9 @@ def free_port():
 class Server:
     """A server that crs started, and that goes through checkpoints and restarts."""
 
-    def __init__(self, workspace, job, command):
-        self.workspace, self.job, self.program = workspace, job, command[0]
-        self.process, self.pid = workspace.start_by_crs(job, command)
+    def __init__(self, workspace, job, command, program=None):
+        self.workspace, self.job, self.program = workspace, job, program or command[0]
+        self.process, self.pid = workspace.start_by_crs(job, command, program)
         self.messages = None  # of the restart that it runs under
 
     def end_with_checkpoint(self):
@@ -36,7 +36,10 @@ class Server:
     def restart(self, reference):
         self.messages = f"restart-of-{reference}.txt"
         self.process = self.workspace.restart_in_foreground(reference, stderr=self.workspace.output_file(self.messages))
-        self.pid = self.workspace.program_below(self.process, self.program)
+        try:
+            self.pid = self.workspace.program_below(self.process, self.program)
+        except Failure as failure:
+            raise Failure(f"{failure}; it said: {read_text(self.workspace.work / self.messages)}") from None
 
     def check_messages(self):
         """Where nothing differs, crs has nothing to say of a restart, save that logs have grown since the checkpoint."""
@@ -51,8 +54,9 @@ class Server:
         self.check_messages()
 
 
-def run_server_tests(programs, test, rounds, many_rounds):
-    """The main program of a test file: test(workspace, rounds) as each user. Skipped where one of the programs is missing."""
+def run_server_tests(programs, test, rounds, many_rounds, ordinary="ordinary"):
+    """The main program of a test file: test(workspace, rounds) as each user, `ordinary` naming the ordinary one. Skipped where one of the
+    programs is missing."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--crs", required=True)
     parser.add_argument("--long", action="store_true", help=f"{many_rounds} rounds instead of {rounds}")
@@ -64,7 +68,7 @@ def run_server_tests(programs, test, rounds, many_rounds):
         sys.exit(SKIPPED)
 
     def case(user):
-        with Workspace(options.crs, user, options.verbose) as workspace:
+        with Workspace(options.crs, ordinary if user == "ordinary" else user, options.verbose) as workspace:
             test(workspace, many_rounds if options.long else rounds)
 
     users = [user for user in users_to_test() if options.user in (None, user)]
