@@ -116,6 +116,11 @@ def run(command, environment):
     return output, seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
+def ignore_missing(_function, _path, problem):
+    if problem[0] is not FileNotFoundError:
+        raise problem[1]
+
+
 class Bench:
     def __init__(self, options):
         self.options = options
@@ -125,7 +130,8 @@ class Bench:
         self.results = {}
 
     def close(self):
-        shutil.rmtree(self.directory)
+        # What brought the memory of a program that has been killed takes a file away as it ends.
+        shutil.rmtree(self.directory, onerror=ignore_missing)
 
     def note(self, case, figure, value):
         self.results.setdefault(case, {}).setdefault(figure, []).append(value)

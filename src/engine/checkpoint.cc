@@ -313,6 +313,7 @@ std::uint64_t nanoseconds_since(Clock::time_point start) {
 // NOLINTNEXTLINE(readability-function-size): a story is a list of steps
 CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOptions& options) {
   const ChildSignalBlocked child_signal;
+  raise_descriptor_limit();  // each process of a tree takes several
   Passes passes;
   Refusals refusals;
   SnapshotContents contents;
@@ -369,6 +370,7 @@ CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOpti
     writer.finish();
   });
   for (const image::Process& process : image.processes()) passes.add_bytes(process.memory().page_bytes());
+  image.set_incremental(options.incremental);
   describe(image, contents);
   passes.run("write image", [&] { write_image(sink.location(), image); });
   contents.passes = passes.list();

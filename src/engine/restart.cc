@@ -25,6 +25,7 @@
 #include "engine/resources/timers/timers.h"
 #include "engine/tracee/child_signal.h"
 #include "engine/tracee/id_taken.h"
+#include "engine/tracking/restart_tracking.h"
 #include "store/extents/extent_file.h"
 
 namespace crs::engine {
@@ -251,11 +252,6 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
     CheckContext context{options, content, program.notes};
     check_tree(context, tree, pages);
   });
-  const bool is_lazy = options.lazy && !is_tree;
-  if (options.lazy && is_tree) {
-    program.notes.push_back(
-        "all memory was loaded before the program began: --lazy is for programs of a single process");
-  }
   const SessionPlace place = session_place(tree.processes(0).session(), options);
   const Kinship kinship(tree, place == SessionPlace::OwnSession);
   IdPlan plan = passes.run("plan ids", [&] {
@@ -310,10 +306,18 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
   });
 
   // Memory, then threads, then what belongs to each of them.
+  std::vector<pid_t> pids;
+  for_each([&](Rebuilt& one) { pids.push_back(one.context.pid); });
   passes.run("memory areas", [&] { for_each([](Rebuilt& one) { one.memory.map_areas(); }); });
   passes.run("pages", [&] {
-    for_each([&](Rebuilt& one) { is_lazy ? one.memory.load_pages_lazily() : one.memory.load_pages(); });
+    for_each([&](Rebuilt& one) { options.lazy ? one.memory.load_pages_lazily(pids) : one.memory.load_pages(); });
   });
+  RestartTracking tracking(snapshot, tree, options);
+  if (tracking.wanted()) {
+    passes.run("track writes", [&] {
+      for_each([&](Rebuilt& one) { tracking.add(one.context.pid, one.context.process, one.memory.track_writes()); });
+    });
+  }
   for (const image::Memory* const memory : memories_of(tree)) passes.add_bytes(memory->page_bytes());
   passes.run("threads", [&] { for_each([&](Rebuilt& one) { one.restore_threads(plan.thread_ids); }); });
   passes.run("semaphores", [&] {
@@ -329,6 +333,7 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
     commit_set_aside(options, tree.descriptors(), program.notes);
   });
 
+  tracking.keep();
   program.pid = newborns.root().pid();
   program.wait_pid = newborns.wait_pid();
   if (options.before_start) options.before_start(program.pid);
@@ -362,6 +367,7 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
 RestartedProgram restart(const Snapshot& snapshot, const RestartOptions& options) {
   constexpr int kAttempts = 3;
   const ChildSignalBlocked child_signal;
+  raise_descriptor_limit();
   for (int attempt = 1;; ++attempt) {
     try {
       return restart_once(snapshot, options);

@@ -9,7 +9,7 @@ namespace crs::engine {
 void ShortStops::stop(const std::function<void(BorrowedThread&)>& action) {
   const WaitsBefore waits(pid_);
   const StopSignalsBlocked stop_signals;
-  StoppedProcess process(pid_, [&](pid_t tid) { return waits.elapsed(tid); });
+  StoppedProcess process(pid_, [&](pid_t tid) { return waits.elapsed(tid); }, StoppedProcess::At::AnyPlace);
   note_limited_waits(process, waits, remembered_);
   WaitsKeeper keeper(remembered_path_, root_, process, remembered_);
   if (action) {

@@ -11,7 +11,8 @@ from harness import check, run_tests, wait_until
 # Any user may execute this one.
 PYTHON = "/usr/bin/python3"
 
-# Writes as many lines as the file "target" says to three files, in each way: appending, at its offset, as standard output; then ends.
+# Writes as many lines as the link "target" says, which nobody needs to open, to three files, in each way: appending, at its offset, as
+# standard output; then ends.
 WRITER = r"""
 import os, time
 appending = os.open("appended.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -19,7 +20,7 @@ placed = os.open("folder/placed.log", os.O_RDWR | os.O_CREAT, 0o644)
 print("begin", flush=True)
 line = 0
 while True:
-    target = int(open("target").read() or 0)
+    target = int(os.readlink("target"))
     while line < target:
         line += 1
         for file in (appending, placed, 1):
@@ -50,7 +51,7 @@ class Writer:
 
     def aim(self, target):
         new = self.workspace.work / "target.new"
-        new.write_text(str(target))
+        new.symlink_to(str(target))
         new.rename(self.workspace.work / "target")
 
     def write_to(self, target):

@@ -271,5 +271,32 @@ def of_a_tree(workspace):
         program.restart_and_check(sequence, sequence - 1)
 
 
+def goes_on_after_a_restart(workspace):
+    """A restarted program's next snapshot writes what it has changed since, also where it began from an earlier one."""
+    program = Program(workspace, children=1)
+    program.row(2)
+    program.kill()
+    for before, sequence in ((2, 3), (1, 4), (4, 5)):
+        program.rounds = {1: 0, 2: 1, 4: 1}[before]
+        program.pid = workspace.restart(f"row@{before}")
+        program.change()
+        after = program.snapshot("--incremental")
+        check(after["sequence"] == sequence and after["parent_sequence"] == before, f"made from {after['parent_sequence']}: {after}")
+        check(own_bytes(after) < after["memory_bytes"] // 10, f"{own_bytes(after)} bytes of its own: {after}")
+        check(len(trackers()) == 1, f"processes that hold the tracking: {trackers()}")
+        program.kill()
+        wait_until(lambda: not trackers(), "the tracker is gone")
+    for sequence, rounds in ((3, 2), (4, 1), (5, 2)):
+        workspace.crs("verify", f"row@{sequence}")
+        program.restart_and_check(sequence, rounds)
+    # Of one that is not of a row nothing is tracked.
+    program.pid = workspace.restart("row@5")
+    check(program.snapshot()["parent_sequence"] is None, "made from another")
+    program.kill()
+    program.pid = workspace.restart("row@6")
+    check(not trackers(), "tracked, though nobody asked")
+    program.kill()
+
+
 if __name__ == "__main__":
-    run_tests([made_into_one, damage_is_not_compacted, of_a_tree, small_and_exact, earlier_ones_may_go, damage_is_named, unknown_is_written, ended_by_the_last])
+    run_tests([goes_on_after_a_restart, made_into_one, damage_is_not_compacted, of_a_tree, small_and_exact, earlier_ones_may_go, damage_is_named, unknown_is_written, ended_by_the_last])

@@ -14,7 +14,7 @@ import subprocess
 import time
 
 from harness import Workspace, check, run_cases, users_to_test
-from onlooker import SelfCheck
+from onlooker import RING, SELFCHECK, SelfCheck
 
 JOB = "sim"
 MEASURED = 7  # undisturbed checkpoints, whose median duration the moments are spread over
@@ -25,6 +25,7 @@ LEAST_HELD = 0.1  # of the kills must meet a program that is held, or this test 
 # Threads in groups of 11, and one: the kills for each, and how many MiB of memory the program has: so much that it is copied while the
 # program runs, or so little that it is not.
 KILLS = {1: (400, 8), 3: (100, 0)}
+TREE_KILLS = 80  # of a tree of ten processes; with -C Long more (tests/system/CMakeLists.txt)
 
 
 class Kills:
@@ -126,10 +127,10 @@ def restart_from_new_snapshot(workspace, program):
     program.check_goes_on()
 
 
-def survive(options, user, groups, kills, memory, seed):
+def survive(options, user, groups, kills, memory, seed, program=SELFCHECK):
     with Workspace(options.crs, user, options.verbose, store_in_memory=True) as workspace:
         # A kill may cost one wait an EINTR, in the instant in which its thread is borrowed (docs/limits.md).
-        program = SelfCheck(workspace, options.subjects, JOB, groups, interruptions=kills, memory=memory)
+        program = SelfCheck(workspace, options.subjects, JOB, groups, interruptions=kills, memory=memory, program=program)
         first = Kills(workspace, program, seed)
         first.kill(kills - kills // 2)
         first.report()
@@ -154,6 +155,7 @@ def main():
     parser.add_argument("--user", choices=["root", "ordinary"])
     parser.add_argument("--groups", type=int, help="groups of threads")
     parser.add_argument("--kills", type=int, help="for each user and number of threads")
+    parser.add_argument("--tree", action="store_true", help="the tree of processes alone")
     parser.add_argument("--memory", type=int, default=8, help="with --groups: MiB of memory")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "little"))
     parser.add_argument("--verbose", action="store_true")
@@ -165,7 +167,15 @@ def main():
     share = 2 / len(users)
     cases = []
     for user in users:
-        for groups, (kills, memory) in all_groups.items():
+        if not options.groups:
+            kills = options.kills or int(TREE_KILLS * share)
+            cases.append(
+                (
+                    f"{kills} kills as {user}, a tree of ten processes",
+                    lambda user=user, kills=kills: survive(options, user, 1, kills, 0, options.seed, RING),
+                )
+            )
+        for groups, (kills, memory) in () if options.tree else all_groups.items():
             kills = options.kills or int(kills * share)
             name = f"{kills} kills as {user}, {11 * groups + 1} threads, {memory} MiB"
             cases.append(

@@ -47,6 +47,23 @@ while not os.path.exists("end"):
 sys.exit(0 if not problems and status == 0 else 1)
 """ % MEBIBYTES
 
+# A process and two children, each with memory of its own; when "go" is there, all check it.
+FAMILY = """
+import hashlib, mmap, os, pathlib, random, sys, time
+number = next((child for child in (1, 2) if os.fork() == 0), 0)
+memory = mmap.mmap(-1, 48 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+memory[:] = random.Random(number).randbytes(len(memory))
+content = hashlib.sha256(memory).digest()
+pathlib.Path(f"up-{number}").touch()
+while not os.path.exists("go"):
+    time.sleep(0.002)
+right = hashlib.sha256(memory).digest() == content
+if number:
+    os._exit(0 if right else 1)
+ended = [os.waitpid(-1, 0)[1] for _ in range(2)]
+sys.exit(7 if right and ended == [0, 0] else 1)
+"""
+
 
 def make_snapshot(workspace):
     (workspace.work / "input").write_bytes(b"kernel")
@@ -92,17 +109,20 @@ def everything_is_as_it_was(workspace):
         (workspace.work / "end").unlink()
 
 
-def damage_ends_it(workspace):
-    """A page that cannot be trusted is never seen: the program ends, and why is said."""
-    make_snapshot(workspace)
-    pages = workspace.store / "job" / "1" / "pages"
+def flip_byte_in_the_middle(pages):
+    """Of the large memory; what is loaded at once may lie at the end."""
     pages.chmod(0o600)
     with open(pages, "r+b") as file:
-        # In the middle of the large memory; what is loaded at once may lie at the end.
         file.seek(pages.stat().st_size // 2)
         byte = file.read(1)
         file.seek(-1, os.SEEK_CUR)
         file.write(bytes([byte[0] ^ 1]))
+
+
+def damage_ends_it(workspace):
+    """A page that cannot be trusted is never seen: the program ends, and why is said."""
+    make_snapshot(workspace)
+    flip_byte_in_the_middle(workspace.store / "job" / "1" / "pages")
     program = workspace.restart_in_foreground("job", "--lazy")
     status = workspace.wait_exit(program)
     said = read_text(workspace.work / "stderr.txt")
@@ -132,5 +152,42 @@ def ends_with_its_pager(workspace):
     workspace.wait_gone()
 
 
+def make_snapshot_of_family(workspace):
+    runner = workspace.start([workspace.crs_path, "run", "--name", "job", "--", PYTHON, "-c", FAMILY])
+    wait_until(lambda: all((workspace.work / f"up-{number}").exists() for number in range(3)), "the family is up")
+    workspace.crs("checkpoint", "--kill", "job")
+    workspace.wait_gone(runner.pid)
+
+
+def a_tree(workspace):
+    make_snapshot_of_family(workspace)
+    pid = workspace.restart("job", "--lazy")
+    second = workspace.checkpoint("job")  # waits until all is there
+    check(not pagers(), "memory is still coming")
+    workspace.kill(pid)
+    workspace.wait_gone()
+    for reference in ("job@1", second):
+        (workspace.work / "go").touch()
+        program = workspace.restart_in_foreground(reference, "--lazy")
+        check(workspace.wait_exit(program) == 7, "what a member found, or was")
+        (workspace.work / "go").unlink()
+    if workspace.user == "root":
+        left = workspace.restart("job@1", "--lazy")
+        check(len(pagers()) > 2, f"the processes that bring the memory: {pagers()}")
+        workspace.kill(left)
+        wait_until(lambda: not pagers(), "they end with the program")
+
+
+def damage_ends_a_tree(workspace):
+    """What one member cannot have ends all of them."""
+    make_snapshot_of_family(workspace)
+    flip_byte_in_the_middle(workspace.store / "job" / "1" / "pages")
+    program = workspace.restart_in_foreground("job", "--lazy")
+    status = workspace.wait_exit(program)
+    check("fails its checksum" in read_text(workspace.work / "stderr.txt"), "the reason")
+    check(status in ((128 + signal.SIGKILL, 4) if workspace.user == "root" else (4,)), f"status {status}")
+    workspace.wait_gone()
+
+
 if __name__ == "__main__":
-    run_tests([everything_is_as_it_was, damage_ends_it, ends_with_its_pager])
+    run_tests([everything_is_as_it_was, damage_ends_it, ends_with_its_pager, a_tree, damage_ends_a_tree])

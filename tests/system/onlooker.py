@@ -1,18 +1,27 @@
-"""Looks at tests/programs/selfcheck.c from outside, at no cost to it: its threads' progress is read from its memory."""
+"""Looks at tests/programs/selfcheck.c or tree_ring.c from outside, at no cost to it: its progress is read from its memory."""
 
 import os
 import re
 import struct
 
-from harness import STEP_LIMIT, Failure, check, describe_process, read_text, wait_until
+from harness import STEP_LIMIT, Failure, check, descendants_of, describe_process, read_text, wait_until
 
 SELFCHECK = "selfcheck"
+RING = "tree_ring"
+
+
+def threads_of(pid):
+    """None if it has ended: what a killed checkpointer leaves of its own may be about to."""
+    try:
+        return os.listdir(f"/proc/{pid}/task")
+    except FileNotFoundError:
+        return []
 
 
 class SelfCheck:
     """One self-checking program, its job and what is known of it. It may be killed and restarted any number of times."""
 
-    def __init__(self, workspace, subjects, job, groups=1, interruptions=0, memory=0):
+    def __init__(self, workspace, subjects, job, groups=1, interruptions=0, memory=0, program=SELFCHECK):
         self.workspace, self.job = workspace, job
         self.status_file, self.go_file, progress_file = (workspace.work / name for name in ("status", "go", "progress"))
         workspace.environment |= {
@@ -25,7 +34,7 @@ class SelfCheck:
         }
         if interruptions:
             workspace.environment["SUBJECT_INTERRUPTIONS"] = str(interruptions)
-        runner, pid = workspace.start_by_crs(job, [workspace.reachable(f"{subjects}/{SELFCHECK}")])
+        runner, pid = workspace.start_by_crs(job, [workspace.reachable(f"{subjects}/{program}")])
         wait_until(lambda: self.status() or runner.poll() is not None, "the program says ready")
         self.address, self.count = map(int, read_text(progress_file).split())
         self.watch(pid)
@@ -60,12 +69,13 @@ class SelfCheck:
         check(not more, "left behind: " + "; ".join(describe_process(pid) for pid in more))
 
     def held_threads(self):
-        """The threads that are stopped or have a tracer."""
+        """The threads, of any of the processes, that are stopped or have a tracer."""
         held = []
-        for tid in os.listdir(f"/proc/{self.pid}/task"):
-            status = read_text(f"/proc/{self.pid}/task/{tid}/status")
-            if re.search(r"^(State:\t[tT]|TracerPid:\t[1-9])", status, re.MULTILINE):
-                held.append(tid)
+        for pid in [self.pid, *descendants_of(self.pid)]:
+            for tid in threads_of(pid):
+                status = read_text(f"/proc/{pid}/task/{tid}/status")
+                if re.search(r"^(State:\t[tT]|TracerPid:\t[1-9])", status, re.MULTILINE):
+                    held.append(tid)
         return held
 
     def is_traced(self):

@@ -13,19 +13,12 @@
 #include <unordered_set>
 
 #include "base/error.h"
+#include "base/io.h"
 #include "engine/newborn/maker.h"
 #include "engine/tracee/id_taken.h"
 
 namespace crs::engine {
 namespace {
-
-// Descriptors may have to be moved above what the restart command itself may have.
-void lift_descriptor_limit() {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  static_cast<void>(::setrlimit(RLIMIT_NOFILE, &limit));
-}
 
 void reap(pid_t pid) {
   int status = 0;
@@ -80,7 +73,8 @@ class Family {
   bool is_alone() const { return work_.kinship.members().size() == 1; }
 
   void begin() {
-    lift_descriptor_limit();
+    // Descriptors may have to be moved above what the restart command itself may have.
+    raise_descriptor_limit();
     channel_.move_above(work_.first_private_descriptor);
     work_.begin();
   }

@@ -20,7 +20,6 @@ namespace {
 // linux/userfaultfd.h of Linux 6.7.
 constexpr std::uint64_t kFeatureUnpopulated = 1 << 13;   // UFFD_FEATURE_WP_UNPOPULATED
 constexpr std::uint64_t kFeatureAsynchronous = 1 << 15;  // UFFD_FEATURE_WP_ASYNC
-constexpr std::uint64_t kUserModeOnly = 1;               // UFFD_USER_MODE_ONLY
 
 // The address space is locked for so much at a time only: system calls of the program that change it wait meanwhile.
 constexpr std::uint64_t kPiece = std::uint64_t{64} << 20;
@@ -28,7 +27,7 @@ constexpr std::uint64_t kPiece = std::uint64_t{64} << 20;
 // In the sharer, whose descriptors are its own.
 FileDescriptor make_userfault(BorrowedThread& borrowed) {
   MemorySharer sharer(borrowed);
-  const std::int64_t number = sharer.call(SYS_userfaultfd, {O_CLOEXEC | O_NONBLOCK | kUserModeOnly, 0, 0, 0, 0, 0});
+  const std::int64_t number = sharer.call(SYS_userfaultfd, {kTrackerFlags, 0, 0, 0, 0, 0});
   if (number < 0) fail_errno(static_cast<int>(-number), "userfaultfd");
   return sharer.take_descriptor(static_cast<int>(number));
 }
@@ -78,7 +77,9 @@ PageRuns merged(PageRuns runs) {
 }  // namespace
 
 WriteTracker::WriteTracker(BorrowedThread& borrowed)
-    : pid_(borrowed.memory().pid()), userfault_(make_userfault(borrowed)) {
+    : WriteTracker(borrowed.memory().pid(), make_userfault(borrowed)) {}
+
+WriteTracker::WriteTracker(pid_t pid, FileDescriptor userfault) : pid_(pid), userfault_(std::move(userfault)) {
   handshake();
   open_pagemap();
 }

@@ -8,6 +8,7 @@
 // given back by madvise or filled for the first time is never taken for unchanged.
 #pragma once
 
+#include <fcntl.h>
 #include <sys/types.h>
 
 #include "base/file_descriptor.h"
@@ -16,10 +17,15 @@
 
 namespace crs::engine {
 
+// How the descriptor of a tracker is to be made (userfaultfd(2)), which no user needs a privilege for.
+inline constexpr int kTrackerFlags = O_CLOEXEC | O_NONBLOCK | 1;  // UFFD_USER_MODE_ONLY
+
 class WriteTracker {
  public:
   // The program is stopped and `borrowed` one of its threads. Throws if this kernel cannot do it.
   explicit WriteTracker(BorrowedThread& borrowed);
+  // The program is stopped and `userfault` a userfaultfd of its address space that nobody has used yet.
+  WriteTracker(pid_t pid, FileDescriptor userfault);
   // Takes over what another one gave up: `areas` are those that were tracked.
   WriteTracker(pid_t pid, FileDescriptor userfault, PageRuns areas);
   // Ends tracking, in pieces, so that the program does not wait for it.

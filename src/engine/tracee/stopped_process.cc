@@ -66,13 +66,21 @@ bool is_ending(pid_t tid) {
           "it; see `crs check`");
 }
 
+// Too short to sleep.
+void give_time(std::chrono::microseconds time) {
+  const auto end = std::chrono::steady_clock::now() + time;
+  while (std::chrono::steady_clock::now() < end) {
+  }
+}
+
 }  // namespace
 
-StoppedProcess::StoppedProcess(pid_t pid, const ElapsedInCall& elapsed_in_call)
+StoppedProcess::StoppedProcess(pid_t pid, const ElapsedInCall& elapsed_in_call, At at)
     : pid_(pid), memory_(pid), since_(std::chrono::steady_clock::now()) {
   try {
     seize_all();
-    const RemoteRange vdso = find_line(read_maps(pid), "[vdso]").value_or(MapsLine{}).range;
+    RemoteRange vdso{};
+    if (at == At::Elsewhere) vdso = find_line(read_maps(pid), "[vdso]").value_or(MapsLine{}).range;
     for (StoppedThread& thread : threads_) {
       if (elapsed_in_call) thread.elapsed_in_call = elapsed_in_call(thread.tid);
       leave_passing_places(thread, vdso);
@@ -145,22 +153,27 @@ void StoppedProcess::read_state(StoppedThread& thread) {
 }
 
 // Some places are better left before a thread is looked at; all are short. Just before restart_syscall(2) only the
-// kernel knows what the thread waits for; inside that call it can be found out. Inside the vDSO it may hold half of a
-// clock reading, which is worth nothing under another kernel or after another boot. And on its way back from a tracer
-// that died, its true registers are still in the signal frame.
+// kernel knows what the thread waits for; inside that call it can be found out. Inside the vDSO, if it matters. And on
+// its way back from a tracer that died, its true registers are still in the signal frame.
 void StoppedProcess::leave_passing_places(StoppedThread& thread, const RemoteRange& vdso) {
   constexpr int kAttempts = 1000;
+  constexpr std::chrono::microseconds kShortestRun{20};
+  constexpr int kDifferentRuns = 8;
   const auto passing = [&] {
     return !thread.group_stopped &&
            (vdso.contains({thread.registers.rip}) || is_about_to_continue_wait(thread.registers, memory_) ||
             is_on_way_back(thread.registers, memory_));
   };
+  if (!passing()) return;
   for (int attempt = 0; attempt < kAttempts && passing(); ++attempt) {
     ptrace::resume(PTRACE_CONT, thread.tid);
+    // Asked to stop before it has a processor again, it would not get on at all.
+    give_time(kShortestRun * (attempt % kDifferentRuns + 1));
     ptrace::interrupt(thread.tid);
     stop(thread);
-    read_state(thread);
+    thread.registers = ptrace::registers(thread.tid);
   }
+  read_state(thread);
 }
 
 void StoppedProcess::release() noexcept {

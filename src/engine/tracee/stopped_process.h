@@ -44,7 +44,10 @@ class StoppedProcess {
   // permission, a debugger); every thread stopped so far is then let go. `elapsed_in_call` says for how many
   // nanoseconds a thread had been waiting in its system call, if that is known; it may be empty.
   using ElapsedInCall = std::function<std::optional<std::uint64_t>(pid_t)>;
-  explicit StoppedProcess(pid_t pid, const ElapsedInCall& elapsed_in_call = {});
+  // Elsewhere: no thread is inside the vDSO, where it may hold half of a clock reading, which is worth nothing under
+  // another kernel or after another boot. A thread that does little but read clocks takes some attempts.
+  enum class At { Elsewhere, AnyPlace };
+  explicit StoppedProcess(pid_t pid, const ElapsedInCall& elapsed_in_call = {}, At at = At::Elsewhere);
   ~StoppedProcess();
   StoppedProcess(const StoppedProcess&) = delete;
   StoppedProcess& operator=(const StoppedProcess&) = delete;

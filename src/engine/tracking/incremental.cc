@@ -24,16 +24,6 @@ std::uint64_t size_of(const std::string& path) {
   return static_cast<std::uint64_t>(status.st_size);
 }
 
-// The last part of STORE/JOB/SEQ. It may be another one than that which was asked for: one written anew.
-std::uint64_t sequence_of(const std::string& location) {
-  std::uint64_t sequence = 0;
-  const char* const end = location.data() + location.size();
-  const auto [stop, problem] = std::from_chars(location.data() + location.rfind('/') + 1, end, sequence);
-  if (problem != std::errc{} || stop != end || sequence == 0)
-    fail(ErrorKind::Failed, "{} is no snapshot's directory", location);
-  return sequence;
-}
-
 bool holds_too_much_else(const ExtentReader& reader) {
   std::set<std::uint64_t> sources;
   std::uint64_t used = 0;
@@ -48,8 +38,21 @@ bool holds_too_much_else(const ExtentReader& reader) {
 
 }  // namespace
 
+std::uint64_t sequence_of(const std::string& location) {
+  std::uint64_t sequence = 0;
+  const char* const end = location.data() + location.size();
+  const auto [stop, problem] = std::from_chars(location.data() + location.rfind('/') + 1, end, sequence);
+  if (problem != std::errc{} || stop != end || sequence == 0)
+    fail(ErrorKind::Failed, "{} is no snapshot's directory", location);
+  return sequence;
+}
+
+std::string path_of_tracking(const std::string& remembered_path) {
+  return remembered_path.empty() ? "" : remembered_path + "-writes";
+}
+
 Incremental::Incremental(const CheckpointOptions& options)
-    : options_(options), path_(options.remembered_path.empty() ? "" : options.remembered_path + "-writes") {
+    : options_(options), path_(path_of_tracking(options.remembered_path)) {
   before_ = take_tracking(path_);
   if (!before_ || options_.incremental) return;
   for (TrackedProcess& process : before_->processes)
@@ -70,6 +73,7 @@ void Incremental::hide_tracking(pid_t pid, std::vector<MappedArea>& areas) const
 EarlierPages Incremental::open_earlier() const {
   const std::string location = options_.earlier ? options_.earlier(before_->sequence) : "";
   if (location.empty()) fail(ErrorKind::NotFound, "the snapshot before, number {}, is not there", before_->sequence);
+  // It may be another one than that which was asked for: one written anew.
   EarlierPages earlier{.sequence = sequence_of(location), .reader = {}, .extents = {}};
   earlier.reader = std::make_shared<const ExtentReader>(location, kPagesName);
   if (holds_too_much_else(*earlier.reader))

@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
@@ -15,6 +16,12 @@
 #include "engine/tracking/tracking_keeper.h"
 
 namespace crs::engine {
+
+// The number of the snapshot in the directory STORE/JOB/SEQ. Throws where it has none.
+std::uint64_t sequence_of(const std::string& location);
+
+// Where it is noted, for the job whose CheckpointOptions::remembered_path this is; empty: nowhere.
+std::string path_of_tracking(const std::string& remembered_path);
 
 class Incremental {
  public:

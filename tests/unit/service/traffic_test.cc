@@ -4,12 +4,14 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <condition_variable>
+#include <fstream>
 #include <mutex>
 #include <random>
 #include <thread>
@@ -358,6 +360,17 @@ class ReadingLayer : public Layer {
     return Answer::Done;
   }
   int number() const { return claim_.number; }
+  // Until the thread is in its read, where a picture would find it (proc_pid_syscall(5)): between the question and the
+  // read no answer could help.
+  void wait_until_it_reads() const {
+    const std::string reads = std::to_string(SYS_read) + " ";
+    std::string call;
+    while (call.rfind(reads, 0) != 0) {
+      std::this_thread::yield();
+      std::ifstream file("/proc/self/task/" + std::to_string(id_.load()) + "/syscall");
+      std::getline(file, call);
+    }
+  }
   std::string read() {
     std::unique_lock lock(mutex_);
     over_.wait(lock, [&] { return is_over_; });
@@ -366,6 +379,7 @@ class ReadingLayer : public Layer {
 
  private:
   void read_on() {
+    id_ = static_cast<pid_t>(::syscall(SYS_gettid));
     std::array<char, 64> buffer{};
     ssize_t length = 0;
     // The end of the connection is no reason for this thread to stop: its layer reopens.
@@ -384,6 +398,7 @@ class ReadingLayer : public Layer {
   static constexpr int kTries = 1000000;  // enough to outlast the restart
   bool asks_;
   Ledger& ledger_;
+  std::atomic<pid_t> id_ = 0;
   Claim claim_;
   Use use_;
   int peer_ = -1;
@@ -402,6 +417,7 @@ std::string read_after_restart(bool asks) {
   const auto registration = service.register_layer("reader", reading);
   Pair others{};
   module.happen = [&] {
+    reading.wait_until_it_reads();
     others = make_pair_of_sockets();
     [[maybe_unused]] const ssize_t written = ::write(others[1], "not yours", 9);
     const FileDescriptor before(::dup(reading.number()));

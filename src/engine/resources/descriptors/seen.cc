@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/kcmp.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -136,22 +135,12 @@ class Look {
   std::vector<std::vector<SeenNumber>> groups_;
 };
 
-void raise_own_limit() {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= limit.rlim_max) return;
-  limit.rlim_cur = limit.rlim_max;
-  static_cast<void>(::setrlimit(RLIMIT_NOFILE, &limit));
-}
-
 }  // namespace
 
 bool Seen::is_path_only() const { return (flags & O_PATH) != 0; }
 bool Seen::reads() const { return (flags & O_ACCMODE) != O_WRONLY; }
 bool Seen::writes() const { return (flags & O_ACCMODE) != O_RDONLY; }
 
-std::vector<Seen> look_at_descriptors(std::span<const CapturedProcess> processes) {
-  raise_own_limit();
-  return Look(processes).run();
-}
+std::vector<Seen> look_at_descriptors(std::span<const CapturedProcess> processes) { return Look(processes).run(); }
 
 }  // namespace crs::engine

@@ -56,12 +56,8 @@ bool all_lie_in(const PageRuns& runs, const PageRuns& ranges) {
   });
 }
 
-FileDescriptor userfault_of(RestoreContext& context, const std::vector<RemoteRange>& ranges) {
-  const auto number = static_cast<int>(context.remote.call("userfaultfd", SYS_userfaultfd, kFlags));
-  const FileDescriptor process(static_cast<int>(::syscall(SYS_pidfd_open, context.pid, 0)));
-  FileDescriptor own(static_cast<int>(::syscall(SYS_pidfd_getfd, process.get(), number, 0)));
-  if (!own) fail_errno(errno, "pidfd_getfd");
-  context.remote.call("close", SYS_close, number);
+FileDescriptor userfault_with(RestoreContext& context, const std::vector<RemoteRange>& ranges) {
+  FileDescriptor own = userfault_of(context, kFlags);
   if (!begin_userfaults(own.get())) fail_errno(errno, "UFFDIO_API");
   for (const RemoteRange& range : ranges) {
     uffdio_register request{};
@@ -73,15 +69,20 @@ FileDescriptor userfault_of(RestoreContext& context, const std::vector<RemoteRan
   return own;
 }
 
-// For wait_for_memory(): held as long as memory is still to come.
+// For wait_for_memory(): held, by each process that brings some, as long as memory is still to come.
 std::string lock_path(const std::string& remembered_path) { return remembered_path + ".loading"; }
 
 FileDescriptor take_lock(const std::string& remembered_path) {
   if (remembered_path.empty()) return {};
   const std::string path = lock_path(remembered_path);
   FileDescriptor lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (lock) ::flock(lock.get(), LOCK_EX | LOCK_NB);
+  if (lock) ::flock(lock.get(), LOCK_SH | LOCK_NB);
   return lock;
+}
+
+// The last one takes the file away.
+void leave_lock(const FileDescriptor& lock, const std::string& remembered_path) {
+  if (lock && ::flock(lock.get(), LOCK_EX | LOCK_NB) == 0) ::unlink(lock_path(remembered_path).c_str());
 }
 
 void close_all_but(std::vector<int> kept) {
@@ -116,10 +117,20 @@ void kill_tree(pid_t pid) {
   }
 }
 
+// That of `first` in front.
+std::vector<FileDescriptor> open_processes(pid_t first, std::span<const pid_t> members) {
+  std::vector<FileDescriptor> processes;
+  processes.emplace_back(static_cast<int>(::syscall(SYS_pidfd_open, first, 0)));
+  for (const pid_t member : members) {
+    if (member != first) processes.emplace_back(static_cast<int>(::syscall(SYS_pidfd_open, member, 0)));
+  }
+  return processes;
+}
+
 // While this process is there, the descriptor stays open and the program waits for its pages, whatever becomes of the
 // worker.
-// `process` is a pidfd of the program. Returns an exit status.
-int watch(pid_t program, int process, const std::function<void()>& work) {
+// `members` are pidfds of the program's whole tree. Returns an exit status.
+int watch(pid_t program, const std::vector<FileDescriptor>& members, const std::function<void()>& work) {
   const pid_t worker = ::fork();
   if (worker == 0) {
     try {
@@ -137,11 +148,21 @@ int watch(pid_t program, int process, const std::function<void()>& work) {
   if (worker < 0 || WIFSIGNALED(status))
     say(fmt::format("process {} is ended: the process that brought its memory was killed", program));
   // The id may be another's by now.
-  if (::syscall(SYS_pidfd_send_signal, process, 0, nullptr, 0) == 0) kill_tree(program);
+  if (::syscall(SYS_pidfd_send_signal, members.front().get(), 0, nullptr, 0) == 0) kill_tree(program);
+  for (const FileDescriptor& member : members) ::syscall(SYS_pidfd_send_signal, member.get(), SIGKILL, nullptr, 0);
   return 1;
 }
 
 }  // namespace
+
+FileDescriptor userfault_of(RestoreContext& context, int flags) {
+  const auto number = static_cast<int>(context.remote.call("userfaultfd", SYS_userfaultfd, flags));
+  const FileDescriptor process(static_cast<int>(::syscall(SYS_pidfd_open, context.pid, 0)));
+  FileDescriptor own(static_cast<int>(::syscall(SYS_pidfd_getfd, process.get(), number, 0)));
+  if (!own) fail_errno(errno, "pidfd_getfd");
+  context.remote.call("close", SYS_close, number);
+  return own;
+}
 
 std::string obstacle_to_lazy_pages() {
   const FileDescriptor probe(static_cast<int>(::syscall(SYS_userfaultfd, kFlags)));
@@ -159,16 +180,20 @@ LazyPages choose_lazy_pages(const image::Memory& image, const PageLoader& loader
     lazy.ranges.push_back(range_of(area));
     append_run(merged, range_of(area));
   }
-  for (std::size_t extent = 0; extent < loader.extents(); ++extent)
-    (all_lie_in(loader.runs(extent), merged) ? lazy.extents : lazy.others).push_back(extent);
+  for (std::size_t extent = 0; extent < loader.extents(); ++extent) {
+    const bool may_come_later = all_lie_in(loader.runs(extent), merged);
+    (may_come_later ? lazy.extents : lazy.others).push_back(extent);
+    if (may_come_later) lazy.bytes += total_bytes(loader.runs(extent));
+  }
   return lazy;
 }
 
-void start_pager(RestoreContext& context, const LazyPages& lazy, const PageLoader& loader, std::vector<int> page_data) {
-  FileDescriptor userfault = userfault_of(context, lazy.ranges);
+void start_pager(RestoreContext& context, const LazyPages& lazy, const PageLoader& loader, std::vector<int> page_data,
+                 std::span<const pid_t> members) {
+  FileDescriptor userfault = userfault_with(context, lazy.ranges);
   const FileDescriptor lock = take_lock(context.options.remembered_path);
   const pid_t program = context.pid;
-  const FileDescriptor process(static_cast<int>(::syscall(SYS_pidfd_open, program, 0)));
+  const std::vector<FileDescriptor> processes = open_processes(program, members);
   const pid_t between = ::fork();
   if (between < 0) fail_errno(errno, "cannot make a process that brings the memory");
   if (between == 0) {
@@ -180,11 +205,12 @@ void start_pager(RestoreContext& context, const LazyPages& lazy, const PageLoade
     const FileDescriptor nowhere(::open("/dev/null", O_RDWR | O_CLOEXEC));
     ::dup2(nowhere.get(), STDIN_FILENO);
     ::dup2(nowhere.get(), STDOUT_FILENO);
-    page_data.insert(page_data.end(), {userfault.get(), lock.get(), process.get()});
+    page_data.insert(page_data.end(), {userfault.get(), lock.get()});
+    for (const FileDescriptor& process : processes) page_data.push_back(process.get());
     close_all_but(std::move(page_data));
     const int ended =
-        watch(program, process.get(), [&] { Pager(std::move(userfault), lazy.ranges, loader, lazy.extents).run(); });
-    if (lock) ::unlink(lock_path(context.options.remembered_path).c_str());
+        watch(program, processes, [&] { Pager(std::move(userfault), lazy.ranges, loader, lazy.extents).run(); });
+    leave_lock(lock, context.options.remembered_path);
     ::_exit(ended);
   }
   int status = 0;
@@ -198,6 +224,7 @@ void wait_for_memory(pid_t pid, const std::string& remembered_path) {
   if (remembered_path.empty()) return;
   const FileDescriptor lock(::open(lock_path(remembered_path).c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
   if (!lock) return;
+  // Waits for all who hold it.
   while (::flock(lock.get(), LOCK_EX) != 0) {
     if (errno != EINTR) fail_errno(errno, "waiting for the memory of process {}", pid);
   }

@@ -79,6 +79,7 @@ int memory_descriptors_needed(const image::Memory& image);
 void restore_memory_inside(NewbornContext& context, const image::Memory& image, int first_number);
 
 class AreaSettings;
+class WriteTracker;
 
 // The passes of the restore from outside, in this order, before activate_descriptors().
 class MemoryRestore {
@@ -93,8 +94,12 @@ class MemoryRestore {
   void map_areas();
   // Fills them, on all cores.
   void load_pages();
-  // The same, but leaves the greater part to a process that it starts and that outlives this one if need be.
-  void load_pages_lazily();
+  // The same, but leaves the greater part to a process that it starts and that outlives this one if need be. `members`:
+  // the processes of the tree, which end together if a page cannot be had.
+  void load_pages_lazily(std::span<const pid_t> members);
+  // After load_pages(), and before anything else is written: what is from now on. Null if it is not worth it, or this
+  // system cannot.
+  std::unique_ptr<WriteTracker> track_writes();
   // Final protections, names, guards, locks, seals, the kernel's bookkeeping, the executable link; closes the
   // descriptors.
   void finish();

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "engine/pages/page_loader.h"
+#include "engine/pages/write_tracker.h"
 #include "engine/resources/descriptors/content_objects.h"
 #include "engine/resources/memory/address_space.h"
 #include "engine/resources/memory/area_properties.h"
@@ -26,6 +27,12 @@ namespace crs::engine {
 namespace {
 
 using image::Area;
+
+// Less is there sooner than the process that would bring it.
+constexpr std::uint64_t kWorthWaiting = std::uint64_t{2} << 20;
+// Less is written again as quickly as it is looked at.
+constexpr std::uint64_t kWorthTracking = std::uint64_t{4} << 20;
+constexpr std::uint64_t kSmallestTracked = std::uint64_t{128} << 10;
 
 constexpr int kMapDroppable = 0x08;  // MAP_DROPPABLE: Linux 6.11
 
@@ -225,15 +232,34 @@ void MemoryRestore::map_areas() {
 
 void MemoryRestore::load_pages() { loader_.load(context_.memory); }
 
-void MemoryRestore::load_pages_lazily() {
+void MemoryRestore::load_pages_lazily(std::span<const pid_t> members) {
   const std::string obstacle = obstacle_to_lazy_pages();
   if (!obstacle.empty()) {
-    context_.notes.push_back(fmt::format("all memory was loaded before the program began: {}", obstacle));
+    const std::string note = fmt::format("all memory was loaded before the program began: {}", obstacle);
+    if (std::ranges::find(context_.notes, note) == context_.notes.end()) context_.notes.push_back(note);
     return load_pages();
   }
   const LazyPages lazy = choose_lazy_pages(image_, loader_);
+  if (lazy.bytes < kWorthWaiting) return load_pages();
   loader_.load(context_.memory, lazy.others);
-  if (!lazy.extents.empty()) start_pager(context_, lazy, loader_, page_data_);
+  start_pager(context_, lazy, loader_, page_data_, members);
+}
+
+std::unique_ptr<WriteTracker> MemoryRestore::track_writes() {
+  if (image_.page_bytes() < kWorthTracking) return nullptr;
+  try {
+    auto tracker = std::make_unique<WriteTracker>(context_.pid, userfault_of(context_, kTrackerFlags));
+    for (std::size_t i = 0; i < filled_.size(); ++i) {
+      const Area& area = image_.areas(static_cast<int>(i));
+      const bool is_large = range_of(area).size() >= kSmallestTracked;
+      if (area.kind() != Area::ANONYMOUS || !filled_[i] || !is_large) continue;
+      if (tracker->track(range_of(area))) tracker->arm(range_of(area));
+    }
+    return tracker;
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::ProgramGone) throw;
+    return nullptr;
+  }
 }
 
 void MemoryRestore::finish() {

@@ -84,9 +84,19 @@ class SchedulerClocks {
 // The processor that a thread last ran on (proc_pid_stat(5), field 39).
 int last_processor(const std::string& task) { return std::atoi(stat_field(task, 39).c_str()); }
 
-// The number of the call that a thread waits in (proc_pid_syscall(5)). A thread that runs may be about to wait, as
-// after a restart: it is asked again a few times. Most run because they have work to do, so all threads of a program
-// share these attempts.
+// Whether a thread has not been there for long (proc_pid_stat(5), field 22).
+bool is_young(const std::string& task) {
+  constexpr double kYoung = 1;  // seconds
+  timespec now{};
+  ::clock_gettime(CLOCK_BOOTTIME, &now);
+  const double age = static_cast<double>(now.tv_sec) -
+                     std::strtod(stat_field(task, 22).c_str(), nullptr) / static_cast<double>(::sysconf(_SC_CLK_TCK));
+  return age < kYoung;
+}
+
+// The number of the call that a thread waits in (proc_pid_syscall(5)). After a restart a thread that runs may be on its
+// way back into its wait: it is asked again a few times, all threads of a program together. The others run because they
+// have work to do, and where one has the same processor as this process, each yield takes milliseconds.
 class CallFinder {
  public:
   std::optional<int> find(const std::string& task) {
@@ -94,7 +104,7 @@ class CallFinder {
       int call = 0;
       const std::string text = read_file(task + "/syscall");
       if (std::from_chars(text.data(), text.data() + text.size(), call).ec == std::errc{}) return call;
-      if (attempts_ == 0 || Clock::now() > deadline_) return std::nullopt;
+      if (attempts_ == 0 || Clock::now() > deadline_ || !is_young(task)) return std::nullopt;
       --attempts_;
       ::sched_yield();
     }
