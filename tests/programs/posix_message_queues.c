@@ -35,6 +35,7 @@ int main(void) {
   SUBJECT_CHECK(mq_getattr(queue, &attributes) == 0 && attributes.mq_maxmsg == 4 && attributes.mq_flags == 0);
   struct stat status;
   SUBJECT_CHECK(fstat(queue, &status) == 0 && (status.st_mode & 0777) == 0640, "%o", status.st_mode);
+  SUBJECT_CHECK(fstat(nameless, &status) == 0 && (status.st_mode & 0777) == 0640, "%o", status.st_mode);
   char text[100];
   SUBJECT_CHECK(mq_receive(writer, text, sizeof text, NULL) < 0 && errno == EBADF);
   SUBJECT_CHECK(mq_receive(nameless, text, sizeof text, NULL) < 0 && errno == EAGAIN);

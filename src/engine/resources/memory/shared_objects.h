@@ -64,6 +64,9 @@ class SharedPlaces {
     bool reserves = false;
     std::optional<int> segment;
   };
+  // What is to be made, without its place.
+  void collect(std::span<const image::Memory* const> memories, const image::SystemV& system_v);
+
   std::map<std::uint32_t, Place> places_;  // by object
   RemoteRange range_;
 };

@@ -34,7 +34,7 @@ void attach_segment(int id, RemoteAddress address) {
 
 }  // namespace
 
-SharedPlaces::SharedPlaces(std::span<const image::Memory* const> memories, const image::SystemV& system_v) {
+void SharedPlaces::collect(std::span<const image::Memory* const> memories, const image::SystemV& system_v) {
   std::map<std::uint32_t, int> users;
   for (const image::Memory* const memory : memories) {
     for (const image::SharedMemory& shared : memory->shared()) {
@@ -50,6 +50,10 @@ SharedPlaces::SharedPlaces(std::span<const image::Memory* const> memories, const
   std::erase_if(places_, [&](const auto& place) {
     return place.first == 0 || (users[place.first] < 2 && !place.second.segment);
   });
+}
+
+SharedPlaces::SharedPlaces(std::span<const image::Memory* const> memories, const image::SystemV& system_v) {
+  collect(memories, system_v);
   if (places_.empty()) return;
 
   std::uint64_t bytes = 0;
