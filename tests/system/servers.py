@@ -24,7 +24,7 @@ class Server:
 
     def end_with_checkpoint(self):
         """Nothing that the server does is later than the snapshot, so nothing that it has told a client may be lost."""
-        reference = self.workspace.checkpoint(self.job, "--kill")
+        reference = self.workspace.checkpoint(self.job, "--kill", limit=60)
         self.workspace.wait_gone(self.pid)
         self.check_messages()
         return reference

@@ -76,8 +76,8 @@ FileDescriptor ask_for_connection(const Ended& ended) {
   FileDescriptor asker(::socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!asker) return asker;
   ::setsockopt(asker.get(), SOL_SOCKET, SO_REUSEADDR, &kYes, sizeof kYes);
-  if (::bind(asker.get(), ended.remote.get(), ended.remote.size()) != 0) return FileDescriptor();
-  ::connect(asker.get(), ended.local.get(), ended.local.size());
+  if (::bind(asker.get(), ended.remote.get(), ended.remote.size()) != 0) return {};
+  static_cast<void>(::connect(asker.get(), ended.local.get(), ended.local.size()));  // it goes on without us
   return asker;
 }
 
