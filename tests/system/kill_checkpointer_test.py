@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""A program survives its checkpointer: SIGKILL to `crs checkpoint`, 1000 times in all: every other time at a random moment of its whole
-duration, and every other time, since the program is held for a small part of that, at a random moment of being held.
+"""A program survives its checkpointer: SIGKILL to `crs checkpoint`, with --long 1000 times in all, and as often where the program is a
+tree: every other time at a random moment of its whole duration, and every other time, since the program is held for a small part of
+that, at a random moment of being held.
 
 After each kill every thread of the self-checking program gets on, none is stopped or traced, and nothing else runs. Half of the kills of
 a program meet its restarted copy. At the end the program ends by itself with everything right, and so does its last snapshot."""
@@ -25,7 +26,8 @@ LEAST_HELD = 0.1  # of the kills must meet a program that is held, or this test 
 # Threads in groups of 11, and one: the kills for each, and how many MiB of memory the program has: so much that it is copied while the
 # program runs, or so little that it is not.
 KILLS = {1: (400, 8), 3: (100, 0)}
-TREE_KILLS = 80  # of a tree of ten processes; with -C Long more (tests/system/CMakeLists.txt)
+TREE_KILLS = 500  # of a tree of ten processes
+SHORT = 0.2  # of them, without --long
 
 
 class Kills:
@@ -155,7 +157,7 @@ def main():
     parser.add_argument("--user", choices=["root", "ordinary"])
     parser.add_argument("--groups", type=int, help="groups of threads")
     parser.add_argument("--kills", type=int, help="for each user and number of threads")
-    parser.add_argument("--tree", action="store_true", help="the tree of processes alone")
+    parser.add_argument("--long", action="store_true", help="all the kills")
     parser.add_argument("--memory", type=int, default=8, help="with --groups: MiB of memory")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "little"))
     parser.add_argument("--verbose", action="store_true")
@@ -164,7 +166,7 @@ def main():
     users = [options.user] if options.user else users_to_test()
     all_groups = {options.groups: (options.kills or 100, options.memory)} if options.groups else KILLS
     # One user who is not root must see all the kills, too.
-    share = 2 / len(users)
+    share = 2 / len(users) * (1 if options.long else SHORT)
     cases = []
     for user in users:
         if not options.groups:
@@ -175,7 +177,7 @@ def main():
                     lambda user=user, kills=kills: survive(options, user, 1, kills, 0, options.seed, RING),
                 )
             )
-        for groups, (kills, memory) in () if options.tree else all_groups.items():
+        for groups, (kills, memory) in all_groups.items():
             kills = options.kills or int(kills * share)
             name = f"{kills} kills as {user}, {11 * groups + 1} threads, {memory} MiB"
             cases.append(
