@@ -27,7 +27,7 @@ LEAST_HELD = 0.1  # of the kills must meet a program that is held, or this test 
 # program runs, or so little that it is not.
 KILLS = {1: (400, 8), 3: (100, 0)}
 TREE_KILLS = 500  # of a tree of ten processes
-SHORT = 0.2  # of them, without --long
+SHORT = 0.1  # of them, without --long
 
 
 class Kills:
