@@ -234,6 +234,7 @@ void restore_state_components(RestoreContext& context, const image::Attributes& 
 }
 
 void finish_attributes(RestoreContext& context, const image::Attributes& attributes) {
+  finish_limits(context, attributes.limits());
   RemoteCaller& remote = context.remote;
   if (attributes.deny_write_execute() != 0) {
     remote.call("prctl(PR_SET_MDWE)", SYS_prctl, kSetMdwe, attributes.deny_write_execute(), 0, 0, 0);

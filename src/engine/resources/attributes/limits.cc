@@ -97,8 +97,21 @@ void restore_limits(RestoreContext& context, const google::protobuf::RepeatedPtr
   const std::vector<ResourceLimit> now = limits_of(context.pid);
   for (std::size_t resource = 0; resource < now.size(); ++resource) {
     const image::Limit& kept = limits[static_cast<int>(resource)];
-    restore_limit(context, resource, {.soft = kept.soft(), .hard = kept.hard()}, now[resource]);
+    ResourceLimit wanted{.soft = kept.soft(), .hard = kept.hard()};
+    if (resource == RLIMIT_SIGPENDING)
+      wanted = {.soft = std::max(wanted.soft, now[resource].soft), .hard = std::max(wanted.hard, now[resource].hard)};
+    restore_limit(context, resource, wanted, now[resource]);
   }
+}
+
+void finish_limits(RestoreContext& context, const google::protobuf::RepeatedPtrField<image::Limit>& limits) {
+  const ResourceLimit now = limits_of(context.pid)[RLIMIT_SIGPENDING];
+  const image::Limit& kept = limits[static_cast<int>(RLIMIT_SIGPENDING)];
+  // That it could not be raised has been said.
+  restore_limit(
+      context, RLIMIT_SIGPENDING,
+      {.soft = std::min<std::uint64_t>(kept.soft(), now.hard), .hard = std::min<std::uint64_t>(kept.hard(), now.hard)},
+      now);
 }
 
 }  // namespace crs::engine

@@ -26,7 +26,10 @@ std::vector<ResourceLimit> limits_of(pid_t pid);
 // In the newborn, as ordinary code: soft limits become as high as they may be, so that they are not in the way of
 // building the process.
 void lift_soft_limits_inside();
-// A hard limit above what the caller has and may set stays as the caller has it, with a note.
+// A hard limit above what the caller has and may set stays as the caller has it, with a note. The limit of pending
+// signals is not lowered yet: timers that are still to be made count, too (getrlimit(2), RLIMIT_SIGPENDING).
 void restore_limits(RestoreContext& context, const google::protobuf::RepeatedPtrField<image::Limit>& limits);
+// When the timers are there.
+void finish_limits(RestoreContext& context, const google::protobuf::RepeatedPtrField<image::Limit>& limits);
 
 }  // namespace crs::engine
