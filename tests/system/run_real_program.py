@@ -151,8 +151,7 @@ def wanted(options, program, user, counts):
         return user == options.user
     if program.short and not options.long:
         return counts == (0, 1)
-    # As root the ids are kept in place, as ordinary user in a namespace.
-    return options.long or counts == ((0, 3) if user == "ordinary" else (2, 1))
+    return options.long or (user == "ordinary" and counts == (0, 3))
 
 
 def main():
