@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the Debian 12 packages that building CRS needs and, unless --build-only is given, those its tests need. Nothing else.
+# Installs the Debian 12 packages that building CRS needs and, unless --build-only is given, those its tests need. Nothing else
+# is changed: the file that keeps servers from being started is there meanwhile only.
 # Works as root or through sudo; does nothing at all when everything is there.
 set -euo pipefail
 

@@ -11,7 +11,7 @@ RING = "tree_ring"
 
 
 def threads_of(pid):
-    """None if it has ended: what a killed checkpointer leaves of its own may be about to."""
+    """Empty if it has ended: what a killed checkpointer leaves of its own may be about to."""
     try:
         return os.listdir(f"/proc/{pid}/task")
     except FileNotFoundError:

@@ -27,8 +27,9 @@ long request(int number, const char* name, pid_t tid, void* address, void* data)
 constexpr std::size_t kSignalSetBytes = 8;            // of the kernel's sigset_t
 constexpr std::size_t kLargestExtendedState = 65536;  // AMX needs about 11 KiB today
 
-// A thread that is let run for one call is back before this process could have gone to sleep: measured on two virtual
-// processors, being woken takes 25 us, and the call 3. Beyond this it waits for a processor or for a device.
+// A thread that is let run for one call is back soon, while going to sleep and being woken takes long: measured on two
+// virtual processors, a word and its answer took 50 to 60 us between two that sleep on different ones. Beyond this the
+// thread waits for a processor or for a device.
 constexpr std::chrono::microseconds kAtOnce{50};
 
 // Whether the other thread can get on while this one does not sleep.
