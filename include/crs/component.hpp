@@ -164,6 +164,8 @@ struct RestartOptions {
   // The program may run before all of its memory is there, if the component and the system can do that unnoticed by the
   // program; what is damaged then ends it, with a report to standard error. Otherwise a note says why it was not done.
   bool lazy = false;
+  // Bytes a second that `lazy` brings of what the program has not touched; 0: any number.
+  std::uint64_t read_limit = 0;
 };
 
 struct CompactOptions {

@@ -16,6 +16,7 @@
 #include "base/file_descriptor.h"
 #include "base/io.h"
 #include "cli/foreground_program.h"
+#include "cli/format.h"
 #include "cli/jobs.h"
 #include "cli/layer_report.h"
 #include "cli/periodic_checkpoints.h"
@@ -92,7 +93,8 @@ class RestartVerb : public Verb {
            "--lazy: a page comes when it is touched, all others in the background, each verified before it is seen. A\n"
            "damaged one ends the program, and standard error says so. The program cannot tell the difference. It "
            "takes\n"
-           "CAP_SYS_PTRACE; without that all memory is loaded first, and a note says so.\n\n"
+           "CAP_SYS_PTRACE; without that all memory is loaded first, and a note says so. --io-limit (200MiB/s) bounds\n"
+           "what comes in the background; a page that is touched comes at once.\n\n"
            "A program that links libcrs is told where it comes from, and the values of --env and of the variables of\n"
            "this command that begin with CRS_, which it reads through its service. If one of its layers cannot\n"
            "come back, the program hears of it and this command says so.\n\n"
@@ -110,7 +112,11 @@ class RestartVerb : public Verb {
         ->type_name("JOB[@SEQ]|DIR")
         ->required();
     app.add_flag("--detach", detach_, "Do not wait: print the program's process id");
-    app.add_flag("--lazy", lazy_, "Let the program run before all of its memory is there (root)");
+    CLI::Option* const lazy =
+        app.add_flag("--lazy", lazy_, "Let the program run before all of its memory is there (root)");
+    app.add_option("--io-limit", io_limit_, "With --lazy: read at most so much in a second: 200MiB/s")
+        ->type_name("RATE")
+        ->needs(lazy);
     app.add_option("--ids", ids_, "Process ids: auto, keep, namespace or new")
         ->type_name("HOW")
         ->check(CLI::IsMember(names_of(kIds)))
@@ -279,6 +285,7 @@ class RestartVerb : public Verb {
     options.changed_files = kChangedFiles.at(changed_files_);
     options.detach = detach_;
     options.lazy = lazy_ && !replace_;
+    if (!io_limit_.empty()) options.read_limit = parse_rate(io_limit_);
     options.replace_caller = replace_;
     options.check_only = check_only_;
     if (set_aside) options.set_aside_directory = set_aside->path();
@@ -343,6 +350,7 @@ class RestartVerb : public Verb {
   std::string job_;
   std::string ids_ = "auto";
   std::string changed_files_ = "refuse";
+  std::string io_limit_;
   std::vector<std::string> variables_;
   PeriodicOptions periodic_;
   double layers_timeout_ = 60;

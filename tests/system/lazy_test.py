@@ -4,11 +4,13 @@
 import os
 import re
 import signal
+import time
 
 from harness import check, children_of, descendants_of, is_alive, read_text, run_tests, wait_until
 
 PYTHON = "/usr/bin/python3"
 MEBIBYTES = 192
+SLOWLY = ("--lazy", "--io-limit", "4MiB/s")  # so that memory is still to come when something else has been done
 
 # Fills memory with a pattern of its own on each page. When the file "go" is there, which it is before the restart: forks, gives memory
 # back, moves and enlarges it, all before much of it can have come, and checks every page of parent and child.
@@ -138,18 +140,24 @@ def ends_with_its_pager(workspace):
         return
     make_snapshot(workspace)
 
-    def caught():
-        pid = workspace.restart("job", "--lazy")
-        workers = [child for watcher in pagers() for child in children_of(watcher)]
-        for worker in workers:
-            os.kill(worker, signal.SIGKILL)
-        if not workers:
-            workspace.kill(pid)
-        return workers and pid
-
-    pid = wait_until(caught, "memory is still coming when the restart returns")
+    pid = workspace.restart("job", *SLOWLY)
+    (worker,) = [child for watcher in pagers() for child in children_of(watcher)]
+    os.kill(worker, signal.SIGKILL)
     wait_until(lambda: not is_alive(pid), "the program ends")
     workspace.wait_gone()
+
+
+def touched_pages_do_not_wait(workspace):
+    """What --io-limit holds back is what nobody asks for."""
+    make_snapshot(workspace)
+    (workspace.work / "go").touch()
+    program = workspace.restart_in_foreground("job", *SLOWLY)
+    begin = time.monotonic()
+    result = wait_until(lambda: read_text(workspace.work / "result"), "the program has checked its memory")
+    check(result == "parent [] child 0", result)
+    check(time.monotonic() - begin < MEBIBYTES / 4, "no sooner than at the limit's pace")
+    (workspace.work / "end").touch()
+    check(workspace.wait_exit(program) == 0, "")
 
 
 def make_snapshot_of_family(workspace):
@@ -172,7 +180,7 @@ def a_tree(workspace):
         check(workspace.wait_exit(program) == 7, "what a member found, or was")
         (workspace.work / "go").unlink()
     if workspace.user == "root":
-        left = workspace.restart("job@1", "--lazy")
+        left = workspace.restart("job@1", *SLOWLY)
         check(len(pagers()) > 2, f"the processes that bring the memory: {pagers()}")
         workspace.kill(left)
         wait_until(lambda: not pagers(), "they end with the program")
@@ -190,4 +198,4 @@ def damage_ends_a_tree(workspace):
 
 
 if __name__ == "__main__":
-    run_tests([everything_is_as_it_was, damage_ends_it, ends_with_its_pager, a_tree, damage_ends_a_tree])
+    run_tests([everything_is_as_it_was, damage_ends_it, ends_with_its_pager, touched_pages_do_not_wait, a_tree, damage_ends_a_tree])

@@ -1,5 +1,6 @@
 #include "engine/pages/pager.h"
 
+#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,10 +10,18 @@
 #include "base/error.h"
 
 namespace crs::engine {
+namespace {
+
+constexpr std::chrono::hours kLongestWait(1);  // poll(2) counts milliseconds in an int
+
+}  // namespace
 
 Pager::Pager(FileDescriptor userfault, std::span<const RemoteRange> ranges, const PageLoader& loader,
-             std::vector<std::size_t> extents)
-    : loader_(loader), extents_(std::move(extents)), loaded_(loader.extents(), true) {
+             std::vector<std::size_t> extents, std::uint64_t bytes_per_second)
+    : loader_(loader),
+      extents_(std::move(extents)),
+      bytes_per_second_(bytes_per_second),
+      loaded_(loader.extents(), true) {
   for (const std::size_t extent : extents_) {
     loaded_[extent] = false;
     for (const RemoteRange& run : loader_.runs(extent)) places_.push_back({run, extent});
@@ -24,9 +33,28 @@ Pager::Pager(FileDescriptor userfault, std::span<const RemoteRange> ranges, cons
 void Pager::run() {
   for (const std::size_t extent : extents_) {
     take_events();
+    if (!loaded_[extent]) wait_for_turn(extent);
     if (spaces_.empty()) return;
     load(extent);
   }
+}
+
+// What is touched meanwhile comes at once.
+void Pager::wait_for_turn(std::size_t extent) {
+  if (bytes_per_second_ == 0) return;
+  for (Clock::time_point now = Clock::now(); now < turn_ && !spaces_.empty(); now = Clock::now()) {
+    if (wait_for_event(turn_ - now)) take_events();
+  }
+  const std::chrono::duration<double> cost(static_cast<double>(total_bytes(loader_.runs(extent))) /
+                                           static_cast<double>(bytes_per_second_));
+  turn_ = std::max(turn_, Clock::now()) + std::chrono::duration_cast<Clock::duration>(cost);
+}
+
+bool Pager::wait_for_event(Clock::duration limit) const {
+  std::vector<pollfd> polled;
+  for (const LazySpace& space : spaces_) polled.push_back({space.descriptor(), POLLIN, 0});
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(std::min<Clock::duration>(limit, kLongestWait));
+  return ::poll(polled.data(), polled.size(), static_cast<int>(left.count())) > 0;
 }
 
 const Pager::Place* Pager::place_of(RemoteAddress origin) const {

@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <cstdint>
 #include <list>
 #include <span>
@@ -17,9 +18,10 @@ namespace crs::engine {
 class Pager {
  public:
   // `userfault`: of the program, with events, on which `ranges` are registered. `extents`: which of the loader's hold
-  // pages of these ranges that are still to come. `loader` outlives this.
+  // pages of these ranges that are still to come. `bytes_per_second`: what comes untouched; 0: any number. `loader`
+  // outlives this.
   Pager(FileDescriptor userfault, std::span<const RemoteRange> ranges, const PageLoader& loader,
-        std::vector<std::size_t> extents);
+        std::vector<std::size_t> extents, std::uint64_t bytes_per_second);
 
   // Returns when every page has come, or no process is left that wants one; from then on the memory is like any other.
   // Throws an Error of kind Damaged if an extent is: what it holds has not come, and must never be waited for.
@@ -32,6 +34,10 @@ class Pager {
   };
   using Spaces = std::list<LazySpace>;
 
+  using Clock = std::chrono::steady_clock;
+
+  void wait_for_turn(std::size_t extent);
+  bool wait_for_event(Clock::duration limit) const;
   void load(std::size_t extent);
   bool put_everywhere(std::size_t extent, std::span<const std::byte> payload);
   void take_events();
@@ -41,6 +47,8 @@ class Pager {
 
   const PageLoader& loader_;
   std::vector<std::size_t> extents_;
+  std::uint64_t bytes_per_second_;
+  Clock::time_point turn_;     // of the next extent
   std::vector<Place> places_;  // ascending
   std::vector<bool> loaded_;   // by the extent's number
   std::vector<std::byte> buffer_;

@@ -208,8 +208,9 @@ void start_pager(RestoreContext& context, const LazyPages& lazy, const PageLoade
     page_data.insert(page_data.end(), {userfault.get(), lock.get()});
     for (const FileDescriptor& process : processes) page_data.push_back(process.get());
     close_all_but(std::move(page_data));
-    const int ended =
-        watch(program, processes, [&] { Pager(std::move(userfault), lazy.ranges, loader, lazy.extents).run(); });
+    const int ended = watch(program, processes, [&] {
+      Pager(std::move(userfault), lazy.ranges, loader, lazy.extents, context.options.read_limit).run();
+    });
     leave_lock(lock, context.options.remembered_path);
     ::_exit(ended);
   }
