@@ -44,6 +44,11 @@ void lower_priority() {
 
 }  // namespace
 
+unsigned threads_for_disk() {
+  constexpr unsigned kMost = 12;
+  return std::min(kMost, 2 * std::max(1U, std::thread::hardware_concurrency()));
+}
+
 void run_in_background(const std::function<void()>& worker, unsigned threads) {
   if (threads == 0) threads = std::max(1U, std::thread::hardware_concurrency());
   FirstFailure failure;

@@ -9,6 +9,10 @@
 
 namespace crs {
 
+// How many threads keep a disk busy, and the processors with what is read from it or to be written: while some wait the
+// others work. Not so many that their buffers would need much memory.
+unsigned threads_for_disk();
+
 // Runs `worker` in `threads` threads at once, the calling one included (0: as many as there are cores), and waits for
 // all of them. The first exception that leaves one is rethrown. Signals are blocked in the threads it starts.
 void run_in_parallel(const std::function<void()>& worker, unsigned threads = 0);

@@ -115,8 +115,10 @@ void add_of_pages(std::vector<Forgery>& all) {
       [](Snapshot& s) { s.pages.mutable_extents(0)->set_encoding(static_cast<store::ExtentRecord::Encoding>(77)); });
   add("extent-checksum-length", kDamaged, "5 bytes instead of 16",
       [](Snapshot& s) { s.pages.mutable_extents(0)->set_checksum("short"); });
-  add("extent-elsewhere", kDamaged, "it belongs before",
-      [](Snapshot& s) { s.pages.mutable_extents(0)->set_source(3); });
+  add("extent-elsewhere", kDamaged, "it belongs before", [](Snapshot& s) {
+    *s.pages.add_extents() = s.pages.extents(0);
+    s.pages.mutable_extents(0)->set_source(3);
+  });
   add("extent-tag", kDamaged, "list of its pages",
       [](Snapshot& s) { s.pages.mutable_extents(0)->set_tag("\xff\xff\xff"); });
   add("extent-missing", kDamaged, "pages", [](Snapshot& s) { s.pages.mutable_extents()->RemoveLast(); });

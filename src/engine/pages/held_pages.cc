@@ -4,30 +4,67 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <memory>
 
 #include "base/error.h"
+#include "base/page_buffer.h"
 
 namespace crs::engine {
 namespace {
 
 // For what is not known before: shared memory, and what the program writes until it stands still.
 constexpr std::size_t kLeast = std::size_t{4} << 20;
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
+
+// Batches, of which many are small, in extents as large as they may be: each write costs some 100 us.
+class Gathered {
+ public:
+  Gathered(ExtentWriter& writer, std::uint32_t process) : writer_(writer), process_(process), buffer_(kPagePayload) {}
+
+  // Batches ascend. `bytes` is changed.
+  SavedPages add(const Batch& batch, std::span<std::byte> bytes) {
+    const PageRuns kept = batch.like.starts_zero ? drop_zeros(batch.runs, bytes) : batch.runs;
+    const std::uint64_t kept_bytes = total_bytes(kept);
+    if (used_ + kept_bytes > kPagePayload) flush();
+    std::ranges::copy(bytes.first(kept_bytes), buffer_.first(used_ + kept_bytes).subspan(used_).begin());
+    for (const RemoteRange& run : kept) append_run(runs_, run);
+    used_ += kept_bytes;
+    return {kept_bytes / kPageSize, (bytes.size() - kept_bytes) / kPageSize, {}};
+  }
+
+  void flush() {
+    if (used_ > 0) writer_.append(buffer_.first(used_), encode_runs(runs_, process_));
+    runs_.clear();
+    used_ = 0;
+  }
+
+ private:
+  ExtentWriter& writer_;
+  std::uint32_t process_;
+  PageBuffer buffer_;
+  PageRuns runs_;
+  std::size_t used_ = 0;
+};
 
 }  // namespace
 
 HeldMemory::HeldMemory(std::size_t most) : most_(most) {
   if (most == 0) return;
-  void* const memory =
-      ::mmap(nullptr, most, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (memory == MAP_FAILED) {
+  void* const mapped =
+      ::mmap(nullptr, most + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (mapped == MAP_FAILED) {
     throw Error::from_errno(fmt::format("cannot get {} bytes of memory for pages", most), errno)
         .advise("Raise the limits of crs (ulimit -d, ulimit -v), or end other programs");
   }
-  memory_ = static_cast<std::byte*>(memory);
+  mapped_ = {static_cast<std::byte*>(mapped), most + kHugePage};
+  void* place = mapped;
+  std::size_t room = mapped_.size();
+  memory_ = static_cast<std::byte*>(std::align(kHugePage, most, place, room));
+  ::madvise(memory_, most, MADV_HUGEPAGE);  // there much sooner, where the system has them
 }
 
 HeldMemory::~HeldMemory() {
-  if (memory_ != nullptr) ::munmap(memory_, most_);
+  if (!mapped_.empty()) ::munmap(mapped_.data(), mapped_.size());
 }
 
 void HeldMemory::expect(std::uint64_t bytes) {
@@ -59,8 +96,11 @@ bool HeldPages::hold(const RemoteMemory& source, const Batch& batch) {
 }
 
 SavedPages HeldPages::write(ExtentWriter& writer, std::uint32_t process) {
+  std::ranges::sort(held_, {}, [](const Held& held) { return held.batch.runs.front().start; });
   SavedPages saved;
-  for (const Held& held : held_) saved += append_batch(held.batch, held.bytes, writer, process);
+  Gathered gathered(writer, process);
+  for (const Held& held : held_) saved += gathered.add(held.batch, held.bytes);
+  gathered.flush();
   held_.clear();
   return saved;
 }

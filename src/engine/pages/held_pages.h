@@ -31,7 +31,8 @@ class HeldMemory {
 
  private:
   std::size_t most_;
-  std::byte* memory_ = nullptr;
+  std::span<std::byte> mapped_;
+  std::byte* memory_ = nullptr;  // of it
   std::uint64_t expected_ = 0;
   std::size_t there_ = 0;
   std::mutex mutex_;

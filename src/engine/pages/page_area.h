@@ -11,7 +11,7 @@
 namespace crs::engine {
 
 // The largest payload of an extent of pages. Each worker holds one, and as much again for compressing and padding.
-inline constexpr std::uint64_t kPagePayload = std::uint64_t{1} << 20;
+inline constexpr std::uint64_t kPagePayload = std::uint64_t{2} << 20;
 
 enum class PageChoice {
   Own,       // the pages that PageScan calls Own

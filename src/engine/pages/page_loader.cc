@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <numeric>
-#include <thread>
 
 #include "base/error.h"
 #include "base/parallel.h"
@@ -44,7 +43,6 @@ std::vector<std::size_t> all_of(const ExtentReader& reader) {
 // which both would fill with zeros first.
 std::size_t extents_at_a_time(std::size_t extents, unsigned threads) {
   constexpr std::size_t kMost = 16;
-  if (threads == 0) threads = std::max(1U, std::thread::hardware_concurrency());
   return std::clamp<std::size_t>(extents / (std::size_t{4} * threads), 1, kMost);
 }
 
@@ -76,10 +74,10 @@ std::vector<bool> PageLoader::touched(const std::vector<RemoteRange>& areas) con
   return result;
 }
 
-std::span<const std::byte> PageLoader::read(std::size_t extent, std::vector<std::byte>& buffer) const {
+std::span<const std::byte> PageLoader::read(std::size_t extent, PageBuffer& buffer) const {
   const std::uint64_t bytes = reader_->extents()[numbers_[extent]].payload_bytes;
-  if (buffer.size() < bytes) buffer.resize(bytes);
-  const std::span<std::byte> payload = std::span(buffer).first(bytes);
+  buffer.reserve(bytes);
+  const std::span<std::byte> payload = buffer.first(bytes);
   reader_->read(numbers_[extent], payload);
   return extents_[extent].gather(payload);
 }
@@ -94,11 +92,12 @@ void PageLoader::load(const RemoteMemory& target, std::vector<std::size_t> exten
   // Of an extent whose pages have all been replaced there is nothing to load.
   std::erase_if(extents, [&](std::size_t extent) { return extents_[extent].runs.empty(); });
   std::ranges::sort(extents, {}, [&](std::size_t extent) { return extents_[extent].runs.front().start; });
+  if (threads == 0) threads = threads_for_disk();
   const std::size_t group = extents_at_a_time(extents.size(), threads);
   for_each_in_parallel((extents.size() + group - 1) / group,
                        [&](std::size_t number) {
                          // One buffer for all of them: fresh memory for each would cost more than reading into it.
-                         std::vector<std::byte> buffer;
+                         PageBuffer buffer;
                          const std::size_t end = std::min(extents.size(), (number + 1) * group);
                          for (std::size_t i = number * group; i < end; ++i)
                            write_runs(target, extents_[extents[i]].runs, read(extents[i], buffer));

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "base/page_buffer.h"
 #include "engine/pages/page_runs.h"
 #include "engine/tracee/remote_memory.h"
 #include "store/extents/extent_file.h"
@@ -37,7 +38,7 @@ class PageLoader {
   void load(const RemoteMemory& target, std::vector<std::size_t> extents, unsigned threads = 0) const;
 
   // The content of one extent's pages, verified; it lies in `buffer`.
-  std::span<const std::byte> read(std::size_t extent, std::vector<std::byte>& buffer) const;
+  std::span<const std::byte> read(std::size_t extent, PageBuffer& buffer) const;
 
  private:
   const ExtentReader* reader_;

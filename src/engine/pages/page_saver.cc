@@ -49,7 +49,7 @@ SavedPages save_page_areas(const RemoteMemory& source, std::span<const PageArea>
           throw;
         }
       },
-      threads);
+      threads == 0 ? threads_for_disk() : threads);
   saved.guards = batches.guards();
   return saved;
 }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/file_descriptor.h"
+#include "base/page_buffer.h"
 #include "engine/pages/lazy_space.h"
 #include "engine/pages/page_loader.h"
 
@@ -51,8 +52,8 @@ class Pager {
   Clock::time_point turn_;     // of the next extent
   std::vector<Place> places_;  // ascending
   std::vector<bool> loaded_;   // by the extent's number
-  std::vector<std::byte> buffer_;
-  std::vector<std::byte> fault_buffer_;
+  PageBuffer buffer_;
+  PageBuffer fault_buffer_;
   Spaces spaces_;
   struct Fault {
     int descriptor;

@@ -25,6 +25,9 @@ constexpr int kMostRounds = 8;
 // The frozen program's page tables are looked at by several threads in pieces of this size.
 constexpr std::uint64_t kLookAtOnce = std::uint64_t{256} << 20;
 
+// What takes longer to copy than a thread takes to begin.
+constexpr std::uint64_t kWorthThread = std::uint64_t{8} << 20;
+
 constexpr std::uint64_t kBlockBytes = 512 * kPageSize;
 
 }  // namespace
@@ -66,6 +69,19 @@ PageRuns CopyTable::parts_with(RemoteRange run, Wanted wanted) const {
 
 PageRuns CopyTable::parts(RemoteRange run, bool copied) const {
   return parts_with(run, [=](std::uint32_t place) { return (place != kNone) == copied; });
+}
+
+PageRuns CopyTable::copied() const {
+  std::vector<std::uint64_t> numbers;
+  numbers.reserve(blocks_.size());
+  for (const auto& [number, block] : blocks_) numbers.push_back(number);
+  std::ranges::sort(numbers);
+  PageRuns all;
+  for (const std::uint64_t number : numbers) {
+    for (const RemoteRange& run : parts({{number * kBlockBytes}, {(number + 1) * kBlockBytes}}, true))
+      append_run(all, run);
+  }
+  return all;
 }
 
 PageRuns CopyTable::parts_at(RemoteRange run, std::uint32_t wanted) const {
@@ -160,6 +176,7 @@ void Precopy::copy_written(std::vector<PageArea> written, const StopBriefly& sto
     stop_briefly({});
     copy(written);
   }
+  copied_ = copies_.copied();
 }
 
 // What was written since it was last armed has no copy any more, whether it is copied again or not.
@@ -194,6 +211,10 @@ std::vector<PageArea> Precopy::without_copy() const {
 }
 
 void Precopy::copy(const std::vector<PageArea>& areas) {
+  std::uint64_t most = 0;
+  for (const PageArea& area : areas) most += area.range.size();
+  const auto worth_threads =
+      static_cast<unsigned>(std::min<std::uint64_t>(most / kWorthThread, threads_for_disk()) + 1);
   Batches batches(pid_, areas);
   std::atomic<bool> failed = false;
   const auto work = [&] {
@@ -212,14 +233,16 @@ void Precopy::copy(const std::vector<PageArea>& areas) {
       if (!kept.empty()) extents_.push_back(place);
     }
   };
-  run_in_background([&] {
-    try {
-      work();
-    } catch (...) {
-      failed = true;
-      throw;
-    }
-  });
+  run_in_background(
+      [&] {
+        try {
+          work();
+        } catch (...) {
+          failed = true;
+          throw;
+        }
+      },
+      std::min(worth_threads, threads_for_disk()));
 }
 
 std::vector<PageArea> Precopy::remaining(const std::vector<PageArea>& areas, PageRuns& guards) {
@@ -280,8 +303,8 @@ Precopy::Remaining Precopy::look_at(const PageArea& area, RemoteRange range) con
     }
   };
   for (const RemoteRange& run : view.unchanged) {
-    for (const RemoteRange& part : copies_.parts(run, true)) append_run(remaining.valid, part);
-    add(copies_.parts(run, false), PageChoice::Own);
+    for (const RemoteRange& part : common_parts(run, copied_)) append_run(remaining.valid, part);
+    add(other_parts(run, copied_), PageChoice::Own);
   }
   add(view.changed, PageChoice::Existing);
   add(view.untracked, PageChoice::Own);

@@ -34,6 +34,8 @@ class CopyTable {
   }
 
   void set(RemoteRange run, std::uint32_t place);
+  // All pages that were copied.
+  PageRuns copied() const;
   // The parts of `run` that were copied, or those that were not.
   PageRuns parts(RemoteRange run, bool copied) const;
   // The parts of `run` whose newest copy is at `place`.
@@ -127,6 +129,7 @@ class Precopy {
   std::mutex mutex_;  // protects what follows while several threads copy
   CopyTable copies_;
   std::vector<std::uint32_t> extents_;
+  PageRuns copied_;  // of the table, before the program is frozen
   PageRuns valid_;
 };
 

@@ -24,6 +24,9 @@ constexpr std::uint64_t kFeatureAsynchronous = 1 << 15;  // UFFD_FEATURE_WP_ASYN
 // The address space is locked for so much at a time only: system calls of the program that change it wait meanwhile.
 constexpr std::uint64_t kPiece = std::uint64_t{64} << 20;
 
+// Between two regions that differ so much may be looked at again, which is cheaper than another call.
+constexpr std::uint64_t kLookedAtBetween = std::uint64_t{64} * kPageSize;
+
 // In the sharer, whose descriptors are its own.
 FileDescriptor make_userfault(BorrowedThread& borrowed) {
   MemorySharer sharer(borrowed);
@@ -148,8 +151,32 @@ PageRuns WriteTracker::arm(RemoteRange range) {
   return merged(std::move(armed));
 }
 
+// Most of it is still as it was armed. The kernel passes over that fastest where it has nothing to report, so it is
+// first asked for all that may be otherwise: gone or swapped (not present), written, or not tracked.
 WriteTracker::View WriteTracker::look(RemoteRange range) const {
+  pagemap_scan::Arguments arguments;
+  arguments.inverted = pagemap_scan::kIsTracked | pagemap_scan::kIsPresent;
+  arguments.any_of = arguments.inverted | pagemap_scan::kIsWritten;
+  arguments.returned = pagemap_scan::kIsSwapped;
+  PageRuns others;
+  scan(pagemap_.get(), pid_, range, arguments, [&](const pagemap_scan::Region& region) {
+    if (!others.empty() && region.start <= others.back().end.value + kLookedAtBetween) {
+      others.back().end.value = std::max(others.back().end.value, region.end);
+    } else {
+      others.push_back({{region.start}, {region.end}});
+    }
+  });
   View view;
+  for (const RemoteRange& other : others) {
+    if (range.start < other.start) append_run(view.unchanged, {range.start, other.start});
+    look_closely(other, view);
+    range.start = other.end;
+  }
+  if (range.start < range.end) append_run(view.unchanged, range);
+  return view;
+}
+
+void WriteTracker::look_closely(RemoteRange range, View& view) const {
   pagemap_scan::Arguments arguments;
   arguments.any_of = pagemap_scan::kIsPresent | pagemap_scan::kIsSwapped | (sees_guards_ ? pagemap_scan::kIsGuard : 0);
   arguments.returned =
@@ -168,7 +195,6 @@ WriteTracker::View WriteTracker::look(RemoteRange range) const {
                           : view.unchanged,
                {{region.start}, {region.end}});
   });
-  return view;
 }
 
 }  // namespace crs::engine

@@ -61,6 +61,7 @@ class WriteTracker {
   View look(RemoteRange range) const;
 
  private:
+  void look_closely(RemoteRange range, View& view) const;
   void handshake() const;
   void open_pagemap();
 

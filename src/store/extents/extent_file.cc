@@ -1,7 +1,6 @@
 #include "store/extents/extent_file.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <zstd.h>
 
@@ -10,6 +9,7 @@
 #include <charconv>
 #include <chrono>
 #include <exception>
+#include <iterator>
 #include <mutex>
 #include <set>
 #include <thread>
@@ -19,12 +19,18 @@
 #include "base/io.h"
 #include "base/page_buffer.h"
 #include "base/parallel.h"
+#include "store/extents/data_file.h"
 #include "store/extents/throttle.h"
 
 namespace crs {
 namespace {
 
 constexpr std::size_t kMaximumIndex = std::size_t{1} << 30;
+// The data file is made larger in advance, once it has some size, and cut at the end: a write beyond the end of a file
+// excludes all others, even with direct I/O, where several can be under way within it (ext4, xfs).
+constexpr std::uint64_t kLargeFile = std::uint64_t{16} << 20;
+constexpr std::uint64_t kLeastGrowth = std::uint64_t{64} << 20;
+constexpr std::uint64_t kMostGrowth = std::uint64_t{1} << 30;
 constexpr std::size_t kSample = std::size_t{32} << 10;
 
 std::string index_name(const std::string& name) { return name + ".index"; }
@@ -78,14 +84,8 @@ struct Compressor {
 
 struct Decompressor {
   std::unique_ptr<ZSTD_DCtx, FreeContext> zstd{ZSTD_createDCtx()};
+  PageBuffer stored;  // as it is in the file, padding included
 };
-
-std::uint64_t size_of(int descriptor, const std::string& name) {
-  struct stat status{};
-  if (::fstat(descriptor, &status) != 0) fail_errno(errno, "cannot look at {}", name);
-  if (!S_ISREG(status.st_mode)) fail(ErrorKind::Damaged, "{} is no regular file", name);
-  return static_cast<std::uint64_t>(status.st_size);
-}
 
 // For direct I/O where the file system has it: what is written once and not read soon need not go through the page
 // cache, which would have to copy it, to push out what others use, and to be waited for at the end.
@@ -97,16 +97,6 @@ FileDescriptor create(const std::string& path) {
     if (error.error_number() != EINVAL) throw;
     ::unlink(path.c_str());  // some file systems have made it by then (open(2))
     return open_file(path, kFlags);
-  }
-}
-
-FileDescriptor open_existing(const std::string& path) {
-  try {
-    return open_file(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-  } catch (const Error& error) {
-    if (error.error_number() == ENOENT) fail(ErrorKind::Damaged, "{} is missing", path);
-    if (error.error_number() == ELOOP) fail(ErrorKind::Damaged, "{} is a symbolic link", path);
-    throw;
   }
 }
 
@@ -143,11 +133,15 @@ struct ExtentWriter::State {
   std::vector<Extent> earlier;     // that lie in other data files
   std::set<std::uint64_t> linked;  // their sources
   std::uint64_t end = 0;
+  std::uint64_t allocated = 0;  // the file's size, where it was made larger in advance
+  bool may_allocate = true;
   std::uint64_t payload_bytes = 0;
   std::exception_ptr failure;
 
   std::string path() const { return directory + "/" + name; }
   std::size_t store(std::span<const std::byte> payload, std::string tag);
+  void allocate();
+  void cut() const;
   void write(std::span<const std::byte> stored, std::uint64_t offset);
   std::span<const std::byte> encode(Compressor& compressor, std::span<const std::byte> payload, Extent& extent);
   std::size_t compress(Compressor& compressor, std::span<const std::byte> bytes) const;
@@ -158,7 +152,6 @@ ExtentWriter::ExtentWriter(std::string directory, std::string name, ExtentWriter
     : state_(std::make_unique<State>(options)) {
   state_->directory = std::move(directory);
   state_->name = std::move(name);
-  state_->file = create(state_->path());
 }
 
 ExtentWriter::~ExtentWriter() = default;
@@ -226,14 +219,29 @@ std::size_t ExtentWriter::State::store(std::span<const std::byte> payload, std::
   std::size_t number = 0;
   {
     const std::scoped_lock lock(mutex);
+    if (!file) file = create(path());
     number = extents.size();
     offset = extent.offset = end;
     end += stored.size();
+    allocate();
     payload_bytes += payload.size();
     extents.push_back(std::move(extent));
   }
   write(stored, offset);
   return number;
+}
+
+// With the mutex held. A file system that cannot do it, or has not so much space, does without.
+void ExtentWriter::State::allocate() {
+  if (!may_allocate || end <= allocated || end < kLargeFile) return;
+  const std::uint64_t wanted = end + std::clamp(end, kLeastGrowth, kMostGrowth);
+  may_allocate = ::fallocate(file.get(), 0, static_cast<off_t>(allocated), static_cast<off_t>(wanted - allocated)) == 0;
+  if (may_allocate) allocated = wanted;
+}
+
+void ExtentWriter::State::cut() const {
+  if (allocated > 0 && ::ftruncate(file.get(), static_cast<off_t>(end)) != 0)
+    fail_errno(errno, "ftruncate of {}", path());
 }
 
 void ExtentWriter::State::write(std::span<const std::byte> stored, std::uint64_t offset) {
@@ -277,6 +285,8 @@ std::string& ExtentWriter::tag(std::size_t number) { return state_->extents.at(n
 
 void ExtentWriter::finish() {
   if (state_->failure) std::rethrow_exception(state_->failure);
+  if (!state_->file) state_->file = create(state_->path());
+  state_->cut();
   std::ranges::sort(state_->earlier, {}, [](const Extent& extent) { return std::pair(extent.source, extent.offset); });
   std::ranges::move(state_->earlier, std::back_inserter(state_->extents));
   const std::string path = index_name(state_->path());
@@ -292,26 +302,29 @@ struct ExtentReader::Contexts {
 };
 
 ExtentReader::ExtentReader(const std::string& directory, const std::string& name)
-    : ExtentReader(open_existing(directory + "/" + name), open_existing(directory + "/" + index_name(name)),
+    : ExtentReader(DataFile(directory + "/" + name), open_stored(directory + "/" + index_name(name)),
                    directory + "/" + name) {
   for (const Extent& extent : extents_) {
     if (data_.contains(extent.source)) continue;
-    FileDescriptor data = open_existing(data_path(extent.source));
-    check_within(extents_, extent.source, size_of(data.get(), data_path(extent.source)), data_path(extent.source));
-    data_[extent.source] = std::move(data);
+    DataFile data(data_path(extent.source));
+    check_within(extents_, extent.source, data.size(), data_path(extent.source));
+    data_.emplace(extent.source, std::move(data));
   }
 }
 
-ExtentReader::ExtentReader(FileDescriptor data, const FileDescriptor& index, std::string name)
+ExtentReader::ExtentReader(FileDescriptor data, const FileDescriptor& index, const std::string& name)
+    : ExtentReader(DataFile(std::move(data), name), index, name) {}
+
+ExtentReader::ExtentReader(DataFile data, const FileDescriptor& index, std::string name)
     : name_(std::move(name)), contexts_(std::make_unique<Contexts>()) {
   const std::string index_file = index_name(name_);
-  const std::uint64_t index_bytes = size_of(index.get(), index_file);
+  const std::uint64_t index_bytes = stored_size(index.get(), index_file);
   if (index_bytes > kMaximumIndex)
     fail(ErrorKind::Damaged, "{} has {} bytes, more than an index can", index_file, index_bytes);
   std::string bytes(index_bytes, '\0');
   pread_exact(index.get(), index_file, std::as_writable_bytes(std::span(bytes)), 0);
-  extents_ = decode_extent_index(bytes, size_of(data.get(), name_), index_file);
-  data_[0] = std::move(data);
+  extents_ = decode_extent_index(bytes, data.size(), index_file);
+  data_.emplace(0, std::move(data));
 }
 
 ExtentReader::~ExtentReader() = default;
@@ -320,7 +333,7 @@ ExtentReader& ExtentReader::operator=(ExtentReader&&) noexcept = default;
 
 std::vector<int> ExtentReader::descriptors() const {
   std::vector<int> numbers;
-  for (const auto& [source, data] : data_) numbers.push_back(data.get());
+  for (const auto& [source, data] : data_) std::ranges::copy(data.descriptors(), std::back_inserter(numbers));
   return numbers;
 }
 
@@ -330,17 +343,12 @@ std::uint64_t ExtentReader::payload_bytes() const noexcept {
   return total;
 }
 
-int ExtentReader::data_of(const Extent& extent) const {
+// Fills `bytes` with what is stored of the extent, and checks it.
+void ExtentReader::read_stored(const Extent& extent, std::span<std::byte> bytes) const {
   const auto data = data_.find(extent.source);
   if (data == data_.end()) fail(ErrorKind::Damaged, "{} is missing", data_path(extent.source));
-  return data->second.get();
-}
-
-std::vector<std::byte> ExtentReader::stored(const Extent& extent) const {
-  std::vector<std::byte> bytes(extent.padded_bytes());
-  pread_exact(data_of(extent), data_path(extent.source), bytes, extent.offset);
+  data->second.read(data_path(extent.source), bytes, extent.offset);
   check(extent, bytes);
-  return bytes;
 }
 
 void ExtentReader::check(const Extent& extent, std::span<const std::byte> stored) const {
@@ -350,23 +358,29 @@ void ExtentReader::check(const Extent& extent, std::span<const std::byte> stored
   }
 }
 
-void ExtentReader::verify(std::size_t number) const { stored(extents_.at(number)); }
+void ExtentReader::verify(std::size_t number) const {
+  const Extent& extent = extents_.at(number);
+  const Borrowed<Decompressor> decompressor(contexts_->decompressors);
+  decompressor->stored.reserve(extent.padded_bytes());
+  read_stored(extent, decompressor->stored.first(extent.padded_bytes()));
+}
 
 void ExtentReader::read(std::size_t number, std::span<std::byte> payload) const {
   const Extent& extent = extents_.at(number);
   if (payload.size() != extent.payload_bytes)
     fail(ErrorKind::Failed, "extent {} of {} is read into a wrong size", number, name_);
   if (extent.encoding == ExtentEncoding::Raw && extent.padded_bytes() == payload.size()) {
-    pread_exact(data_of(extent), data_path(extent.source), payload, extent.offset);
-    check(extent, payload);
+    read_stored(extent, payload);
     return;
   }
-  const std::vector<std::byte> bytes = stored(extent);
+  const Borrowed<Decompressor> decompressor(contexts_->decompressors);
+  decompressor->stored.reserve(extent.padded_bytes());
+  const std::span<std::byte> bytes = decompressor->stored.first(extent.padded_bytes());
+  read_stored(extent, bytes);
   if (extent.encoding == ExtentEncoding::Raw) {
     std::copy_n(bytes.begin(), payload.size(), payload.begin());
     return;
   }
-  const Borrowed<Decompressor> decompressor(contexts_->decompressors);
   const std::size_t size =
       ZSTD_decompressDCtx(decompressor->zstd.get(), payload.data(), payload.size(), bytes.data(), extent.stored_bytes);
   if (ZSTD_isError(size) || size != payload.size()) {

@@ -22,6 +22,7 @@
 
 #include "base/file_descriptor.h"
 #include "store/extents/compression.h"
+#include "store/extents/data_file.h"
 #include "store/extents/extent_index.h"
 
 namespace crs {
@@ -76,7 +77,7 @@ class ExtentReader {
   // Damaged.
   ExtentReader(const std::string& directory, const std::string& name);
   // The same of open descriptors, without earlier data files; `name` is for messages.
-  ExtentReader(FileDescriptor data, const FileDescriptor& index, std::string name);
+  ExtentReader(FileDescriptor data, const FileDescriptor& index, const std::string& name);
   ~ExtentReader();
   ExtentReader(ExtentReader&&) noexcept;
   ExtentReader& operator=(ExtentReader&&) noexcept;
@@ -96,12 +97,12 @@ class ExtentReader {
 
  private:
   struct Contexts;
-  int data_of(const Extent& extent) const;
-  std::vector<std::byte> stored(const Extent& extent) const;
+  ExtentReader(DataFile data, const FileDescriptor& index, std::string name);
+  void read_stored(const Extent& extent, std::span<std::byte> bytes) const;
   void check(const Extent& extent, std::span<const std::byte> stored) const;
 
   std::string name_;
-  std::map<std::uint64_t, FileDescriptor> data_;  // by source
+  std::map<std::uint64_t, DataFile> data_;  // by source
   std::vector<Extent> extents_;
   std::unique_ptr<Contexts> contexts_;
 };
