@@ -34,7 +34,7 @@ extern "C" {
 #endif
 
 #define CRS_COMPONENT_MAJOR 2
-#define CRS_COMPONENT_MINOR 3
+#define CRS_COMPONENT_MINOR 4
 #define CRS_COMPONENT_PATCH 0
 
 /* Whether a structure that somebody else made has a member: CRS_COMPONENT_HAS(struct crs_component_host, host, fail).

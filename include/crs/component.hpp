@@ -23,7 +23,7 @@ namespace [[gnu::visibility("default")]] crs {
 // The version of this interface. A component built for another major version is refused.
 struct InterfaceVersion {
   int major = 2;
-  int minor = 3;
+  int minor = 4;
   int patch = 0;
 };
 inline constexpr InterfaceVersion kInterfaceVersion{};
@@ -132,6 +132,14 @@ struct CheckpointOutcome {
   std::uint64_t pause_nanoseconds = 0;  // how long the program did not run; with Stop and Kill until the commit
 };
 
+// What a look at a program found that can be checkpointed.
+struct Examination {
+  std::uint32_t processes = 0;
+  std::uint32_t threads = 0;
+  std::uint64_t pause_nanoseconds = 0;  // how long the program did not run
+  std::vector<std::string> warnings;    // what a checkpoint would warn of
+};
+
 enum class Ids { Automatic, Keep, Namespace, New };
 enum class ChangedFiles { Refuse, Accept };
 
@@ -213,6 +221,15 @@ class Module {
   // Critical sections. They nest, per registered thread.
   virtual void disable_checkpoint() {}
   virtual void enable_checkpoint() {}
+
+  // Whether checkpoint() of process `pid` with these options would succeed, as far as the program is concerned: throws
+  // what it would refuse. Nothing is written, and the program is stopped for no longer than it takes to look at it.
+  // Since 2.4: of a module built for an earlier version it is not called.
+  virtual Examination examine(pid_t pid, const CheckpointOptions& options) {
+    static_cast<void>(pid);
+    static_cast<void>(options);
+    throw Error(ErrorKind::Failed, "this component cannot tell beforehand what it would refuse");
+  }
 
   // Before a program is started under CRS.
   virtual void prelaunch(LaunchPlan& plan) { static_cast<void>(plan); }

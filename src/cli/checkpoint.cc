@@ -5,6 +5,7 @@
 #include <chrono>
 
 #include "base/error.h"
+#include "cli/examination.h"
 #include "cli/format.h"
 #include "cli/incremental.h"
 #include "cli/jobs.h"
@@ -44,6 +45,8 @@ class CheckpointVerb : public Verb {
            "next "
            "ones\n"
            "take what has changed. Each is complete in itself: any other may be removed.\n"
+           "--dry-run: the program is looked at as for a checkpoint, and goes on; what would be refused is said, with "
+           "status 1.\n"
            "--exclude: addresses as in /proc/PID/maps. After a restart that memory, caches say, reads as zero. It must "
            "be\n"
            "anonymous memory, and no thread's stack.\n"
@@ -60,6 +63,9 @@ class CheckpointVerb : public Verb {
     app.add_option("TARGET", target_, "A running job's name, or a process id")->type_name("JOB|PID")->required();
     auto* stop = app.add_flag("--stop", stop_, "The program stays stopped (SIGCONT continues it)");
     app.add_flag("--kill", kill_, "The program ends when the snapshot is complete")->excludes(stop);
+    app.add_flag("--dry-run", dry_run_, "Only say whether the program can be checkpointed; write nothing")
+        ->excludes(stop)
+        ->excludes("--kill");
     app.add_flag("--single", single_, "Refuse a program that has descendants");
     add_name_option(app, name_, "Name of the job in the store");
     app.add_flag("--incremental", storing_.incremental,
@@ -98,6 +104,7 @@ class CheckpointVerb : public Verb {
     if (!component_.empty()) context.parameters().read_option("crs=" + component_);
     Target target = find_target(context.store(), target_);
     if (!name_.empty()) target.job = name_;
+    if (dry_run_) return examine_program(context, target, options(context));
     if (auto connection = connect_to_service(context, target.pid)) {
       return through_service(context, *connection, target);
     }
@@ -159,7 +166,10 @@ class CheckpointVerb : public Verb {
   // The component writes its files by itself, and knows nothing of stores.
   void take(Module& module, pid_t pid, SnapshotWriter& writer, Context& context, const Target& target) const {
     try {
-      module.checkpoint(pid, writer, options(context, target, writer.reference()));
+      CheckpointOptions chosen = options(context);
+      if (storing_.incremental) make_incremental(chosen, context.store(), writer.reference());
+      chosen.remembered_path = context.store().remembered_path(target.job);
+      module.checkpoint(pid, writer, chosen);
     } catch (Error& error) {
       // Whatever of it was looked for just then.
       const bool missing = error.error_number() == ENOENT || error.error_number() == ESRCH;
@@ -177,10 +187,8 @@ class CheckpointVerb : public Verb {
     return ranges;
   }
 
-  CheckpointOptions options(Context& context, const Target& target, const Reference& reference) const {
+  CheckpointOptions options(Context& context) const {
     CheckpointOptions options;
-    if (storing_.incremental) make_incremental(options, context.store(), reference);
-    options.remembered_path = context.store().remembered_path(target.job);
     options.after = after();
     options.single = single_;
     options.leave_out = leave_out_;
@@ -235,6 +243,7 @@ class CheckpointVerb : public Verb {
   bool stop_ = false;
   bool kill_ = false;
   bool single_ = false;
+  bool dry_run_ = false;
 };
 
 }  // namespace

@@ -304,6 +304,38 @@ void write_image(const std::string& directory, const image::Tree& image) {
   write_all(file.get(), path, as_byte_span(bytes));
 }
 
+// The program while it stands still for a capture: all threads of all processes.
+class Frozen {
+ public:
+  Frozen(pid_t pid, const CheckpointOptions& options, Surveys& surveys)
+      : stop_signals_(std::in_place), tree_(freeze(pid, surveys)), keeper_(options.remembered_path, *tree_) {}
+
+  StoppedTree& tree() noexcept { return *tree_; }
+
+  // Throws what no room needs to be asked about.
+  void refuse(pid_t pid, const CheckpointOptions& options, Refusals& refusals) const {
+    const std::vector<pid_t> running = running_of(*tree_);
+    if (options.single) refuse_children(pid, refusals);
+    for (const pid_t process : running) refuse_unsuitable(process, refusals);
+    refuse_own_ancestors(running, refusals);
+    refuse_shared_tables(running, refusals);
+    refusals.throw_if_any();
+    check_not_in_use(whole_pages_of(options.exclude), tree_->members().front().process->threads());
+  }
+
+  void let_go_on() {
+    keeper_.look();
+    tree_->release();
+    stop_signals_.reset();
+    keeper_.keep();
+  }
+
+ private:
+  std::optional<StopSignalsBlocked> stop_signals_;
+  std::unique_ptr<StoppedTree> tree_;
+  WaitsKeeper keeper_;
+};
+
 std::uint64_t nanoseconds_since(Clock::time_point start) {
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start).count());
 }
@@ -320,10 +352,12 @@ CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOpti
   image::Tree image;
   ContentStore content(sink.location());
 
-  // Look at everything that can be looked at while the program still runs.
+  // Look at everything that can be looked at while the program still runs. What goes on is copied before it is
+  // captured: what would be refused then is refused before anything is written.
   check_is_program(pid);
   if (options.single) refuse_children(pid, refusals);
   refusals.throw_if_any();
+  if (options.after == AfterCheckpoint::Continue && may_be_refused(pid)) examine(pid, options);
   RememberedWaits remembered(options.remembered_path, pid);
   Incremental incremental(pid, options);
   ExtentWriter writer(sink.location(), kPagesName, writer_options(options));
@@ -337,36 +371,24 @@ CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOpti
   passes.run("copy ahead", [&] { surveys.copy_ahead(options.after != AfterCheckpoint::Continue); });
 
   // Stop all threads of all processes.
-  std::optional<StopSignalsBlocked> stop_signals(std::in_place);
-  auto tree = passes.run("freeze", [&] { return freeze(pid, surveys); });
-  WaitsKeeper keeper(options.remembered_path, *tree);
-  const std::vector<pid_t> running = running_of(*tree);
-  if (options.single) refuse_children(pid, refusals);
-  for (const pid_t process : running) refuse_unsuitable(process, refusals);
-  refuse_own_ancestors(running, refusals);
-  refuse_shared_tables(running, refusals);
-  refusals.throw_if_any();
+  auto frozen = passes.run("freeze", [&] { return std::make_unique<Frozen>(pid, options, surveys); });
+  StoppedTree& tree = frozen->tree();
+  frozen->refuse(pid, options, refusals);
 
   // Ask every room for its part; what cannot be kept stops the checkpoint here, before the pages are written.
-  check_not_in_use(whole_pages_of(options.exclude), tree->members().front().process->threads());
-  TreeCapture capture(*tree, surveys, options, refusals, contents.warnings, content, image);
+  TreeCapture capture(tree, surveys, options, refusals, contents.warnings, content, image);
   passes.run("capture", [&] { capture.run(passes); });
   refusals.throw_if_any();
 
   // What is left of the pages, while the program stands still with nothing borrowed.
-  passes.run("pages", [&] { take_pages(*tree, capture.pages(), image, surveys); });
+  passes.run("pages", [&] { take_pages(tree, capture.pages(), image, surveys); });
 
   // The program goes on; what follows is not part of its pause.
-  if (options.after == AfterCheckpoint::Continue) {
-    keeper.look();
-    tree->release();
-    stop_signals.reset();
-    keeper.keep();
-  }
-  contents.pause_nanoseconds = nanoseconds_since(tree->since()) + static_cast<std::uint64_t>(surveys.stopped().count());
+  if (options.after == AfterCheckpoint::Continue) frozen->let_go_on();
+  contents.pause_nanoseconds = nanoseconds_since(tree.since()) + static_cast<std::uint64_t>(surveys.stopped().count());
   passes.run("write pages", [&] {
-    surveys.forget_ended(*tree);
-    finish_pages(*tree, surveys, incremental, image);
+    surveys.forget_ended(tree);
+    finish_pages(tree, surveys, incremental, image);
     writer.finish();
   });
   for (const image::Process& process : image.processes()) passes.add_bytes(process.memory().page_bytes());
@@ -380,14 +402,44 @@ CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOpti
 
   // Only now that the snapshot is safe may the program be stopped or ended.
   CheckpointOutcome outcome;
-  if (options.after == AfterCheckpoint::Stop) tree->release_stopped();
+  if (options.after == AfterCheckpoint::Stop) tree.release_stopped();
   if (options.after == AfterCheckpoint::Kill) {
-    tree->kill();
+    tree.kill();
     outcome.state = State::Term;
   }
   outcome.pause_nanoseconds =
-      options.after == AfterCheckpoint::Continue ? contents.pause_nanoseconds : nanoseconds_since(tree->since());
+      options.after == AfterCheckpoint::Continue ? contents.pause_nanoseconds : nanoseconds_since(tree.since());
   return outcome;
+}
+
+Examination examine(pid_t pid, const CheckpointOptions& options) {
+  const ChildSignalBlocked child_signal;
+  raise_descriptor_limit();
+  Passes passes;
+  Refusals refusals;
+  Examination found;
+  image::Tree image;
+  ContentStore nowhere;
+  check_is_program(pid);
+  if (options.single) refuse_children(pid, refusals);
+  refusals.throw_if_any();
+  RememberedWaits remembered(options.remembered_path, pid);
+  Incremental incremental(options, Incremental::OnlyLooks{});
+  ExtentWriter nothing({}, kPagesName);
+  Surveys surveys(pid, options, incremental, remembered, nothing, found.warnings);
+  surveys.look();
+  surveys.copy_ahead(true);
+
+  Frozen frozen(pid, options, surveys);
+  frozen.refuse(pid, options, refusals);
+  TreeCapture(frozen.tree(), surveys, options, refusals, found.warnings, nowhere, image).run(passes);
+  refusals.throw_if_any();
+  frozen.let_go_on();
+  found.pause_nanoseconds = nanoseconds_since(frozen.tree().since());
+  found.processes = static_cast<std::uint32_t>(image.processes_size());
+  for (const image::Process& process : image.processes())
+    found.threads += static_cast<std::uint32_t>(process.threads().threads_size());
+  return found;
 }
 
 }  // namespace crs::engine

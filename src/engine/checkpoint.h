@@ -12,4 +12,8 @@ namespace crs::engine {
 // trace (any thread, but only one), with no other use of SIGCHLD in the calling process meanwhile.
 CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOptions& options);
 
+// Throws what checkpoint() would refuse of the program, and lets it go on as it was. Nothing is written but what
+// CheckpointOptions::remembered_path is for. The same conditions.
+Examination examine(pid_t pid, const CheckpointOptions& options);
+
 }  // namespace crs::engine

@@ -18,6 +18,8 @@
 namespace crs {
 namespace {
 
+constexpr const char* kRememberedName = "remembered";
+
 std::string environment(const char* name) {
   const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): CRS never changes its environment.
   return value == nullptr ? "" : value;
@@ -282,7 +284,13 @@ RemovedSnapshots Store::remove_job(const std::string& job) {
   return removed;
 }
 
-std::string Store::remembered_path(const std::string& job) { return create_job(job).path() + "/remembered"; }
+std::string Store::remembered_path(const std::string& job) {
+  return fmt::format("{}/{}", create_job(job).path(), kRememberedName);
+}
+
+std::string Store::path_if_remembered(const std::string& job) const {
+  return fmt::format("{}/{}/{}", location(), job, kRememberedName);
+}
 
 SetAside Store::make_set_aside(const Reference& reference) {
   return {create_job(reference.job), reference.sequence.value_or(0)};

@@ -80,6 +80,8 @@ class Store {
 
   // A file in the job's directory for CheckpointOptions and RestartOptions. The directory is created.
   std::string remembered_path(const std::string& job);
+  // Its path, whether there is a directory or not.
+  std::string path_if_remembered(const std::string& job) const;
 
   // The job's directory; created if asked for. For running_jobs.
   std::optional<JobDirectory> open_job(const std::string& job) const;

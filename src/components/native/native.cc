@@ -52,6 +52,8 @@ class NativeModule final : public Module {
     return outcome;
   }
 
+  Examination examine(pid_t pid, const CheckpointOptions& options) override { return engine::examine(pid, options); }
+
   // All but the page data, which is verified while it is loaded, was verified by whoever opened the snapshot.
   RestartedProgram restart(const Snapshot& snapshot, const RestartOptions& options) override {
     const SnapshotReader reader(snapshot.location);

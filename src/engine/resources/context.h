@@ -60,6 +60,9 @@ class LeaveOut {
 class ContentStore {
  public:
   explicit ContentStore(std::string directory) : directory_(std::move(directory)) {}
+  // For who only looks whether a program can be captured: no content is to be kept, and create() is not to be called.
+  ContentStore() : keeps_(false) {}
+  bool keeps() const noexcept { return keeps_; }
   // Creates DIRECTORY/files/N and returns the name "files/N" to record in the image, with the descriptor to write to.
   // After writing nothing more needs to be done: the store syncs and checksums it at the commit.
   std::pair<std::string, FileDescriptor> create();
@@ -70,6 +73,7 @@ class ContentStore {
 
  private:
   std::string directory_;
+  bool keeps_ = true;
   unsigned next_ = 0;
 };
 

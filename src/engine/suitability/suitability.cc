@@ -127,6 +127,62 @@ void refuse_shared_tables(std::vector<pid_t> pids, Refusals& refusals) {
   }
 }
 
+namespace {
+
+constexpr std::array<std::string_view, 9> kPlainKinds{"anon_inode:[eventfd]",
+                                                      "anon_inode:[eventpoll]",
+                                                      "anon_inode:[timerfd]",
+                                                      "anon_inode:[signalfd]",
+                                                      "/dev/null",
+                                                      "/dev/zero",
+                                                      "/dev/full",
+                                                      "/dev/random",
+                                                      "/dev/urandom"};
+
+// By where the link of a descriptor leads: a file, a pipe, or something else that can always be kept.
+bool is_plain(std::string_view target) {
+  if (target.starts_with("/dev/") && !target.starts_with("/dev/pts/") && !target.starts_with("/dev/shm/"))
+    return std::ranges::find(kPlainKinds, target) != kPlainKinds.end();
+  return target.starts_with('/') || target.starts_with("pipe:") ||
+         std::ranges::find(kPlainKinds, target) != kPlainKinds.end();
+}
+
+bool has_only_plain_descriptors(pid_t pid) {
+  std::error_code problem;
+  std::filesystem::directory_iterator open(fmt::format("/proc/{}/fd", pid), problem);
+  for (; !problem && open != std::filesystem::directory_iterator(); open.increment(problem)) {
+    std::error_code closed;
+    const std::string target = std::filesystem::read_symlink(open->path(), closed);
+    if (!closed && !is_plain(target)) return false;
+  }
+  return true;
+}
+
+bool lives_in_other_namespaces(pid_t pid) {
+  constexpr std::array<std::string_view, 7> kNamespaces{"user", "pid", "mnt", "net", "ipc", "uts", "time"};
+  return std::ranges::any_of(kNamespaces, [&](std::string_view name) {
+    std::error_code problem;
+    const auto there = std::filesystem::read_symlink(fmt::format("/proc/{}/ns/{}", pid, name), problem);
+    const auto here = std::filesystem::read_symlink(fmt::format("/proc/self/ns/{}", name), problem);
+    return !problem && there != here;
+  });
+}
+
+bool shares_a_table(pid_t one, pid_t other) {
+  return std::ranges::any_of(
+      kTables, [&](const Table& table) { return ::syscall(SYS_kcmp, one, other, table.type, 0, 0) == 0; });
+}
+
+}  // namespace
+
+bool may_be_refused(pid_t pid) {
+  const std::vector<TreeProcess> tree = tree_of(pid);
+  return std::ranges::any_of(tree, [&](const TreeProcess& process) {
+    return !has_only_plain_descriptors(process.pid) || (process.pid != pid && shares_a_table(pid, process.pid)) ||
+           lives_in_other_namespaces(process.pid);
+  });
+}
+
 void refuse_own_ancestors(const std::vector<pid_t>& pids, Refusals& refusals) {
   for (pid_t id = ::getppid(); id > 1; id = static_cast<pid_t>(ProcessStatus::of(id).number("PPid"))) {
     const auto found = std::ranges::find(pids, id);

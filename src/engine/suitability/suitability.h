@@ -25,6 +25,10 @@ void refuse_children(pid_t pid, Refusals& refusals);
 // descriptor table, working directory or signal actions.
 void refuse_shared_tables(std::vector<pid_t> pids, Refusals& refusals);
 
+// Whether it is worth while to look closely before anything is written, at the price of a stop: the program `pid` and
+// its descendants, which run, have something open or shared that may have to be refused.
+bool may_be_refused(pid_t pid);
+
 // Adds to `refusals` those of `pids`, other than the first, that are ancestors of this very command: after a restart
 // they would wait for it in vain.
 void refuse_own_ancestors(const std::vector<pid_t>& pids, Refusals& refusals);

@@ -39,6 +39,11 @@ std::vector<std::string> trackings_of_other_jobs(const std::filesystem::path& pa
   return found;
 }
 
+void hide_mark(MappedArea& area) {
+  const std::size_t flag = area.flags.find(" uw ");
+  if (flag != std::string::npos) area.flags.erase(flag, 3);
+}
+
 void end_tracking(std::optional<Tracking> tracking) {
   if (!tracking) return;
   for (TrackedProcess& process : tracking->processes)
@@ -82,14 +87,24 @@ Incremental::Incremental(pid_t pid, const CheckpointOptions& options)
   if (!options_.incremental) end_tracking(std::exchange(before_, std::nullopt));
 }
 
+Incremental::Incremental(const CheckpointOptions& options, OnlyLooks)
+    : options_(options), path_(path_of_tracking(options.remembered_path)), only_looks_(true) {}
+
 void Incremental::hide_tracking(pid_t pid, std::vector<MappedArea>& areas) const {
+  if (only_looks_) return hide_all_tracking(pid, areas);
   if (!before_) return;
   const auto tracked = std::ranges::find(before_->processes, pid, &TrackedProcess::pid);
   if (tracked == before_->processes.end()) return;
   for (MappedArea& area : areas) {
-    const std::size_t flag = area.flags.find(" uw ");
-    if (flag != std::string::npos && !common_parts(area.range, tracked->areas).empty()) area.flags.erase(flag, 3);
+    if (!common_parts(area.range, tracked->areas).empty()) hide_mark(area);
   }
+}
+
+void Incremental::hide_all_tracking(pid_t pid, std::vector<MappedArea>& areas) const {
+  const std::vector<std::string> others = trackings_of_other_jobs(path_);
+  const bool tracked = is_tracked(path_, pid) ||
+                       std::ranges::any_of(others, [&](const std::string& other) { return is_tracked(other, pid); });
+  if (tracked) std::ranges::for_each(areas, hide_mark);
 }
 
 EarlierPages Incremental::open_earlier() const {

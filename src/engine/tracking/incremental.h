@@ -29,6 +29,9 @@ class Incremental {
   // not an incremental one: then tracking ends. `options` must outlive this.
   // Tracking of process `pid` under another job's name ends, too.
   Incremental(pid_t pid, const CheckpointOptions& options);
+  // For who only looks at the program: tracking goes on as it is.
+  struct OnlyLooks {};
+  Incremental(const CheckpointOptions& options, OnlyLooks);
 
   // Takes the marks off that this tracking leaves in what smaps says of process `pid`: to others it would look like a
   // userfaultfd of the program's.
@@ -45,10 +48,12 @@ class Incremental {
   void keep() noexcept;
 
  private:
+  void hide_all_tracking(pid_t pid, std::vector<MappedArea>& areas) const;
   EarlierPages open_earlier() const;
 
   const CheckpointOptions& options_;
   std::string path_;
+  bool only_looks_ = false;
   std::optional<Tracking> before_;
   std::optional<EarlierPages> earlier_;
   std::map<std::uint32_t, std::vector<std::size_t>> earlier_extents_;  // of each process of the earlier tree

@@ -136,7 +136,7 @@ std::uint32_t ContentObjects::keep(int descriptor, std::string_view shown_path) 
     if (seals < 0) fail_errno(errno, "cannot read the seals of {}", shown_path);
     object.set_seals(static_cast<std::uint32_t>(seals));
   }
-  if (object.size() == 0) return index;
+  if (object.size() == 0 || !store_.keeps()) return index;
   auto [name, file] = store_.create();
   if (pack_content(source.get(), object.size(), file.get(), object, shown_path) > 0) object.set_content(name);
   return index;
@@ -171,8 +171,9 @@ std::uint32_t ContentObjects::keep_from_memory(const CaptureContext& context, de
   ::clock_gettime(CLOCK_REALTIME, &status.st_mtim);
   std::vector<MappedPiece> ordered(pieces.begin(), pieces.end());
   std::ranges::sort(ordered, {}, &MappedPiece::file_offset);
-  auto [name, file] = store_.create();
   const std::uint32_t index = add(status, shown_path);
+  if (!store_.keeps()) return index;
+  auto [name, file] = store_.create();
   image::ContentObject& object = *image_.mutable_objects(static_cast<int>(index));
   std::vector<std::byte> page(kPageSize);
   std::uint64_t packed = 0;

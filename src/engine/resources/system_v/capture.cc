@@ -214,6 +214,7 @@ class SystemVCapture {
   }
 
   void keep_content(image::SharedSegment& segment) {
+    if (!root_.content.keeps()) return;
     auto [name, file] = root_.content.create();
     const int id = segment.object().id();
     try {

@@ -1,0 +1,96 @@
+#!/usr/bin/env python3
+"""`crs checkpoint --dry-run` and `crs check JOB|PID`: what a checkpoint would say is said, nothing is written, and the program goes on; a
+checkpoint that has to refuse writes nothing either, however much memory the program has."""
+
+import json
+import os
+import sys
+
+from harness import check, descendants_of, is_alive, read_text, run_tests, wait_until
+
+PYTHON = "/usr/bin/python3"
+MEBIBYTES = 64
+
+# A parent with a child; both count, so that it shows that they go on. The parent has an io_uring instance if it is told so.
+PROGRAM = """
+import ctypes, os, pathlib, sys, time
+memory = bytearray(os.urandom(1 << 20)) * %d
+if "ring" in sys.argv:
+    IO_URING_SETUP = 425  # linux/io_uring.h; struct io_uring_params has 120 bytes
+    assert ctypes.CDLL(None).syscall(IO_URING_SETUP, 4, ctypes.create_string_buffer(120)) >= 0
+name = "child" if os.fork() == 0 else "parent"
+for count in range(100000):
+    pathlib.Path(name + ".new").write_text(str(count))
+    os.rename(name + ".new", name)
+    time.sleep(0.01)
+""" % MEBIBYTES
+
+
+def start(workspace, *words):
+    process = workspace.start([PYTHON, "-c", PROGRAM, *words])
+    wait_until(lambda: all(read_text(workspace.work / name) for name in ("parent", "child")), "both count")
+    return process
+
+
+def goes_on(workspace):
+    before = {name: read_text(workspace.work / name) for name in ("parent", "child")}
+    for name, count in before.items():
+        wait_until(lambda: read_text(workspace.work / name) not in ("", count), f"{name} goes on")
+
+
+def files_in(folder):
+    return sorted(str(path) for path in folder.rglob("*") if path.is_file()) if folder.exists() else []
+
+
+def end(workspace, process):
+    for pid in [process.pid, *descendants_of(process.pid)]:
+        os.kill(pid, 9)
+    workspace.wait_gone(process.pid)
+
+
+def what_can_be_kept(workspace):
+    process = start(workspace)
+    before = files_in(workspace.store)
+    for command in (["check"], ["checkpoint", "--dry-run"]):
+        said = workspace.crs(*command, process.pid)
+        check(said.stdout == f"process {process.pid} can be checkpointed: 2 processes, 2 threads\n", f"{said}")
+        found = json.loads(workspace.crs(*command, "--json", process.pid).stdout)
+        check((found["possible"], found["processes"], found["threads"], found["warnings"]) == (True, 2, 2, []), f"{found}")
+        check(found["pause_seconds"] > 0, f"{found}")
+        goes_on(workspace)
+    check(files_in(workspace.store) == before, "something was written")
+    check(workspace.crs("checkpoint", "--dry-run", "--single", process.pid, expect=1).stderr.count("child processes") == 1, "--single")
+    # A program whose writes are tracked is looked at like any other, and is tracked afterwards as before.
+    workspace.crs("checkpoint", "--incremental", "--name", "row", process.pid)
+    workspace.crs("check", process.pid)
+    workspace.crs("checkpoint", "--incremental", "--name", "row", process.pid)
+    shown = json.loads(workspace.crs("show", "--json", "row@2").stdout)
+    check(shown["parent_sequence"] == 1, "the row has ended")
+    goes_on(workspace)
+    end(workspace, process)
+
+
+def what_cannot(workspace):
+    process = start(workspace, "ring")
+    looked = [workspace.crs(*command, process.pid, expect=1).stderr for command in (["check"], ["checkpoint", "--dry-run"])]
+    for said in looked:
+        check("io_uring" in said and f"process {process.pid}" in said, said)
+    before = files_in(workspace.store)
+    trace = workspace.work / "trace"
+    said = workspace.run(["strace", "-f", "-o", trace, "-e", "trace=pwrite64", workspace.crs_path, "checkpoint", process.pid])
+    check(said.status == 1 and "io_uring" in said.stderr, f"{said}")
+    check(trace.exists() and "pwrite64" not in read_text(trace), "memory was written before it was refused")
+    check(files_in(workspace.store) in (before, [*before, str(workspace.store / f"python3-{process.pid}" / "lock")]), "something is left")
+    goes_on(workspace)
+    check(is_alive(process.pid), "the program")
+    end(workspace, process)
+
+
+def whom_it_cannot_look_at(workspace):
+    check("no process" in workspace.crs("check", 2**22 + 1, expect=3).stderr, "no such process")
+    check("no" in workspace.crs("check", "nobody", expect=3).stderr, "no such job")
+    check(workspace.crs("checkpoint", "--dry-run", "--kill", 1, expect=2).stderr, "--kill")
+
+
+if __name__ == "__main__":
+    sys.exit(run_tests([what_can_be_kept, what_cannot, whom_it_cannot_look_at]))
