@@ -13,11 +13,10 @@
 namespace crs::engine {
 
 void Newborn::take_over() {
-  constexpr unsigned long kOptions = PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE;
-  if (!is_traced_) ptrace::seize(pid_, kOptions);
+  if (!is_traced_) ptrace::seize(pid_, kNewbornOptions);
   ptrace::interrupt(pid_);
   while (!ptrace::wait_for_stop(pid_).event_stop()) ptrace::resume(PTRACE_CONT, pid_);
-  ptrace::set_options(pid_, kOptions);
+  ptrace::set_options(pid_, kNewbornOptions);
   ptrace::set_signal_mask(pid_, ~std::uint64_t{0});
   memory_ = std::make_unique<RemoteMemory>(pid_);
   main_ = std::make_unique<NewbornThread>(pid_, *memory_);

@@ -20,6 +20,8 @@
 namespace crs::engine {
 namespace {
 
+constexpr unsigned long kOptions = PTRACE_O_TRACESYSGOOD;
+
 std::vector<pid_t> threads_of(pid_t pid) {
   std::vector<pid_t> tids;
   std::error_code problem;
@@ -76,7 +78,7 @@ void give_time(std::chrono::microseconds time) {
 }  // namespace
 
 StoppedProcess::StoppedProcess(pid_t pid, const ElapsedInCall& elapsed_in_call, At at)
-    : pid_(pid), memory_(pid), since_(std::chrono::steady_clock::now()) {
+    : pid_(pid), memory_(pid), since_(std::chrono::steady_clock::now()), call_options_(kOptions) {
   try {
     seize_all();
     RemoteRange vdso{};
@@ -87,6 +89,7 @@ StoppedProcess::StoppedProcess(pid_t pid, const ElapsedInCall& elapsed_in_call, 
       hide_interrupted_call(thread);
       abort_restartable_sequence(thread, memory_);
     }
+    find_call_options();
   } catch (...) {
     release();
     throw;
@@ -105,7 +108,7 @@ void StoppedProcess::seize_all() {
     for (const pid_t tid : threads_of(pid_)) {
       if (std::ranges::find(threads_, tid, &StoppedThread::tid) != threads_.end()) continue;
       try {
-        ptrace::seize(tid, PTRACE_O_TRACESYSGOOD);
+        ptrace::seize(tid, kOptions);
       } catch (Error& error) {
         if (tid != pid_ && (error.kind() == ErrorKind::ProgramGone || is_ending(tid))) continue;
         explain_failed_seize(tid, error);
@@ -174,6 +177,12 @@ void StoppedProcess::leave_passing_places(StoppedThread& thread, const RemoteRan
     thread.registers = ptrace::registers(thread.tid);
   }
   read_state(thread);
+}
+
+// Not before the thread executes nothing of its own any more: the program is never to get by its filters.
+void StoppedProcess::find_call_options() {
+  constexpr unsigned long kUnfiltered = kOptions | PTRACE_O_SUSPEND_SECCOMP;
+  if (ptrace::try_set_options(threads_.front().tid, kUnfiltered)) call_options_ = kUnfiltered;
 }
 
 void StoppedProcess::release() noexcept {

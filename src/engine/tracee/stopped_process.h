@@ -57,6 +57,9 @@ class StoppedProcess {
   const std::vector<StoppedThread>& threads() const noexcept { return threads_; }
   std::vector<StoppedThread>& threads() noexcept { return threads_; }
   const RemoteMemory& memory() const noexcept { return memory_; }
+  // PTRACE_O_ options for threads that are to make remote calls. Where this process may ask for it the calls are not
+  // subject to the thread's seccomp filters; its own are, as soon as it is let go.
+  unsigned long call_options() const noexcept { return call_options_; }
   // When the first thread was about to be stopped.
   std::chrono::steady_clock::time_point since() const noexcept { return since_; }
 
@@ -73,11 +76,13 @@ class StoppedProcess {
   void stop(StoppedThread& thread);
   void read_state(StoppedThread& thread);
   void leave_passing_places(StoppedThread& thread, const RemoteRange& vdso);
+  void find_call_options();
 
   pid_t pid_;
   RemoteMemory memory_;
   std::chrono::steady_clock::time_point since_;
   std::vector<StoppedThread> threads_;
+  unsigned long call_options_;
 };
 
 }  // namespace crs::engine
