@@ -90,10 +90,12 @@ std::vector<PageArea> capture_process(CaptureContext& context, pid_t root, const
 void capture_kinship(const StoppedTree::Member& member, image::Process& image) {
   constexpr int kExitSignal = 38;  // fields of /proc/PID/stat
   constexpr int kExitStatus = 52;
-  image.set_pid(innermost_id(member.pid));
+  const pid_t pid = process_of(member.pid);
+  image.set_pid(innermost_id(pid));
+  if (pid != member.pid) capture_ended_thread(pid, *image.mutable_threads()->add_threads());
   image.set_parent(static_cast<std::uint32_t>(member.parent));
   image.set_adopted(member.adopted);
-  image.set_exit_signal(static_cast<std::uint32_t>(std::max(0L, stat_number(member.pid, kExitSignal))));
+  image.set_exit_signal(static_cast<std::uint32_t>(std::max(0L, stat_number(pid, kExitSignal))));
   image.set_zombie(!member.process);
   if (!member.process) image.set_exit_status(static_cast<std::uint32_t>(stat_number(member.pid, kExitStatus)));
   capture_session(member.pid, image.pid(), *image.mutable_session());
@@ -311,7 +313,7 @@ std::uint64_t nanoseconds_since(Clock::time_point start) {
 }  // namespace
 
 // NOLINTNEXTLINE(readability-function-size): a story is a list of steps
-CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOptions& options) {
+CheckpointOutcome checkpoint(pid_t root, SnapshotSink& sink, const CheckpointOptions& options) {
   const ChildSignalBlocked child_signal;
   raise_descriptor_limit();  // each process of a tree takes several
   Passes passes;
@@ -321,7 +323,8 @@ CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOpti
   ContentStore content(sink.location());
 
   // Look at everything that can be looked at while the program still runs.
-  check_is_program(pid);
+  check_is_program(root);
+  const pid_t pid = living_thread_of(root);
   if (options.single) refuse_children(pid, refusals);
   refusals.throw_if_any();
   RememberedWaits remembered(options.remembered_path, pid);

@@ -26,7 +26,8 @@ namespace {
 
 constexpr std::string_view kSyscall{"\x0f\x05", 2};
 
-// Any `syscall` instruction that is mapped will do for the first call: the vDSO has several.
+}  // namespace
+
 RemoteAddress find_syscall(const std::vector<MapsLine>& mappings, const RemoteMemory& memory) {
   const auto vdso = find_line(mappings, "[vdso]");
   if (!vdso) fail(ErrorKind::Failed, "this system maps no vDSO into its processes");
@@ -36,6 +37,8 @@ RemoteAddress find_syscall(const std::vector<MapsLine>& mappings, const RemoteMe
   if (found == std::string::npos) fail(ErrorKind::Failed, "this system's vDSO holds no system call instruction");
   return vdso->range.start + found;
 }
+
+namespace {
 
 // The lowest hole of `bytes` outside `taken`, well above address 0 and any brk heap's beginning.
 RemoteAddress find_hole(std::vector<RemoteRange> taken, std::uint64_t bytes) {

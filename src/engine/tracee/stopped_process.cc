@@ -54,8 +54,9 @@ bool is_ending(pid_t tid) {
 [[noreturn]] void explain_failed_seize(pid_t tid, Error& error) {
   if (error.error_number() != EPERM) throw error;
   if (is_ending(tid)) {
-    fail(ErrorKind::Refused, "thread {} has ended but its process goes on (a main thread that left with pthread_exit)",
-         tid);
+    throw Error(ErrorKind::Refused,
+                fmt::format("thread {}, by which its process was to be looked at, has just ended", tid))
+        .advise("Try again");
   }
   if (const std::uint64_t tracer = ProcessStatus::of(tid).number("TracerPid"); tracer != 0) {
     throw Error(ErrorKind::Refused,

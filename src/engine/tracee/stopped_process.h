@@ -40,9 +40,10 @@ struct StoppedThread {
 
 class StoppedProcess {
  public:
-  // Stops every thread of `pid`, also those created meanwhile. Throws what stands in the way (no such process,
-  // permission, a debugger); every thread stopped so far is then let go. `elapsed_in_call` says for how many
-  // nanoseconds a thread had been waiting in its system call, if that is known; it may be empty.
+  // Stops every thread of `pid` (an id as living_thread_of() gives it), also those created meanwhile. Throws what
+  // stands in the way (no such process, permission, a debugger); every thread stopped so far is then let go.
+  // `elapsed_in_call` says for how many nanoseconds a thread had been waiting in its system call, if that is known; it
+  // may be empty.
   using ElapsedInCall = std::function<std::optional<std::uint64_t>(pid_t)>;
   // Elsewhere: no thread is inside the vDSO, where it may hold half of a clock reading, which is worth nothing under
   // another kernel or after another boot. A thread that does little but read clocks takes some attempts.
@@ -53,7 +54,7 @@ class StoppedProcess {
   StoppedProcess& operator=(const StoppedProcess&) = delete;
 
   pid_t pid() const noexcept { return pid_; }
-  // Main thread first.
+  // Main thread first, unless it has ended.
   const std::vector<StoppedThread>& threads() const noexcept { return threads_; }
   std::vector<StoppedThread>& threads() noexcept { return threads_; }
   const RemoteMemory& memory() const noexcept { return memory_; }
