@@ -87,7 +87,7 @@ StoppedProcess::StoppedProcess(pid_t pid, const ElapsedInCall& elapsed_in_call, 
     for (StoppedThread& thread : threads_) {
       if (elapsed_in_call) thread.elapsed_in_call = elapsed_in_call(thread.tid);
       leave_passing_places(thread, vdso);
-      hide_interrupted_call(thread);
+      hide_interrupted_call(thread, memory_);
       abort_restartable_sequence(thread, memory_);
     }
     find_call_options();
