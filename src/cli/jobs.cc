@@ -102,11 +102,8 @@ void check_is_program(pid_t pid) {
   check_exists(pid);
   const std::string name = status_field(pid, "Name");
   const std::string state = status_field(pid, "State");
-  if (state.starts_with("Z") && status_field(pid, "Threads") != "1") {
-    throw Error(ErrorKind::Refused,
-                fmt::format("the main thread of process {} ({}) has ended while other threads of it go on", pid, name))
-        .advise("Such a program cannot be kept: let its main thread wait for the others instead");
-  }
+  // Its main thread has ended while others go on; whether that can be kept is the checkpointer's to say.
+  if (state.starts_with("Z") && status_field(pid, "Threads") != "1") return;
   if (state.starts_with("Z") || state.starts_with("X")) {
     throw Error(
         ErrorKind::NotFound,

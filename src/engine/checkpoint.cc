@@ -90,10 +90,12 @@ std::vector<PageArea> capture_process(CaptureContext& context, pid_t root, const
 void capture_kinship(const StoppedTree::Member& member, image::Process& image) {
   constexpr int kExitSignal = 38;  // fields of /proc/PID/stat
   constexpr int kExitStatus = 52;
-  image.set_pid(innermost_id(member.pid));
+  const pid_t pid = process_of(member.pid);
+  image.set_pid(innermost_id(pid));
+  if (pid != member.pid) capture_ended_thread(pid, *image.mutable_threads()->add_threads());
   image.set_parent(static_cast<std::uint32_t>(member.parent));
   image.set_adopted(member.adopted);
-  image.set_exit_signal(static_cast<std::uint32_t>(std::max(0L, stat_number(member.pid, kExitSignal))));
+  image.set_exit_signal(static_cast<std::uint32_t>(std::max(0L, stat_number(pid, kExitSignal))));
   image.set_zombie(!member.process);
   if (!member.process) image.set_exit_status(static_cast<std::uint32_t>(stat_number(member.pid, kExitStatus)));
   capture_session(member.pid, image.pid(), *image.mutable_session());
@@ -343,7 +345,7 @@ std::uint64_t nanoseconds_since(Clock::time_point start) {
 }  // namespace
 
 // NOLINTNEXTLINE(readability-function-size): a story is a list of steps
-CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOptions& options) {
+CheckpointOutcome checkpoint(pid_t root, SnapshotSink& sink, const CheckpointOptions& options) {
   const ChildSignalBlocked child_signal;
   raise_descriptor_limit();  // each process of a tree takes several
   Passes passes;
@@ -354,10 +356,11 @@ CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOpti
 
   // Look at everything that can be looked at while the program still runs. What goes on is copied before it is
   // captured: what would be refused then is refused before anything is written.
-  check_is_program(pid);
+  check_is_program(root);
+  const pid_t pid = living_thread_of(root);
   if (options.single) refuse_children(pid, refusals);
   refusals.throw_if_any();
-  if (options.after == AfterCheckpoint::Continue && may_be_refused(pid)) examine(pid, options);
+  if (options.after == AfterCheckpoint::Continue && may_be_refused(pid)) examine(root, options);
   RememberedWaits remembered(options.remembered_path, pid);
   Incremental incremental(pid, options);
   ExtentWriter writer(sink.location(), kPagesName, writer_options(options));
@@ -412,7 +415,7 @@ CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOpti
   return outcome;
 }
 
-Examination examine(pid_t pid, const CheckpointOptions& options) {
+Examination examine(pid_t root, const CheckpointOptions& options) {
   const ChildSignalBlocked child_signal;
   raise_descriptor_limit();
   Passes passes;
@@ -420,7 +423,8 @@ Examination examine(pid_t pid, const CheckpointOptions& options) {
   Examination found;
   image::Tree image;
   ContentStore nowhere;
-  check_is_program(pid);
+  check_is_program(root);
+  const pid_t pid = living_thread_of(root);
   if (options.single) refuse_children(pid, refusals);
   refusals.throw_if_any();
   RememberedWaits remembered(options.remembered_path, pid);

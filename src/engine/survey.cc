@@ -18,12 +18,6 @@ namespace {
 // Of a program that executes others all the time.
 constexpr int kMostStops = 50;
 
-FileDescriptor open_process(pid_t pid) {
-  const long number = ::syscall(SYS_pidfd_open, pid, 0);
-  if (number < 0) fail_errno(errno, "pidfd_open of process {}", pid);
-  return FileDescriptor(static_cast<int>(number));
-}
-
 Gadgets gadgets_of(pid_t pid, bool is_stopped) {
   const RemoteMemory memory(pid);
   return is_stopped ? find_gadgets(pid, memory) : find_gadgets_of_running(pid, memory);

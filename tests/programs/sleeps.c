@@ -59,6 +59,11 @@ static void in_epoll_wait(void) {
   struct epoll_event event;
   SUBJECT_CHECK(epoll_wait(epoll_create1(EPOLL_CLOEXEC), &event, 1, 1000 * kSeconds) == 0);
 }
+static void in_epoll_pwait2(void) {
+  struct epoll_event event;
+  const long result = syscall(SYS_epoll_pwait2, epoll_create1(EPOLL_CLOEXEC), &event, 1, &kLimit, NULL, 8);
+  SUBJECT_CHECK(result == 0 && kLimit.tv_sec == kSeconds && kLimit.tv_nsec == 0);
+}
 static void in_futex(void) {
   int word = 0;
   SUBJECT_CHECK(syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, &kLimit, NULL, 0) == -1 && errno == ETIMEDOUT);
@@ -97,6 +102,7 @@ static const struct {
     {"ppoll", in_ppoll, CLOCK_MONOTONIC},
     {"select", in_select, CLOCK_MONOTONIC},
     {"epoll_wait", in_epoll_wait, CLOCK_MONOTONIC},
+    {"epoll_pwait2", in_epoll_pwait2, CLOCK_MONOTONIC},
     {"futex", in_futex, CLOCK_MONOTONIC},
     {"absolute futex", in_absolute_futex, CLOCK_MONOTONIC},
     {"sigtimedwait", in_sigtimedwait, CLOCK_MONOTONIC},

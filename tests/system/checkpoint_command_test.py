@@ -319,8 +319,9 @@ ctypes.CDLL(None).syscall(60, 0)  # exit(2) of this thread alone
 """
     process = workspace.start([PYTHON, "-c", program])
     wait_until(lambda: state_of(process.pid) == "Z", "the main thread has ended")
-    result = workspace.crs("checkpoint", str(process.pid), expect=1)
-    check("main thread" in result.stderr and "zombie" not in result.stderr, f"{result}")
+    workspace.crs("checkpoint", "--kill", "--name", "headless", str(process.pid))
+    check(workspace.snapshots() == ["headless@1"], f"{workspace.snapshots()}")
+    check(workspace.wait_exit(process) == -signal.SIGKILL, f"{process.returncode}")
 
 
 def output_that_cannot_be_written(workspace):

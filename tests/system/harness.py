@@ -93,8 +93,16 @@ def state_of(pid):
     return text[text.rfind(")") + 2 :][:1]
 
 
+def living_thread_of(pid):
+    """A process, or one of its threads where its main one has ended and shows nothing any more."""
+    if state_of(pid) == "Z":
+        with contextlib.suppress(OSError):
+            return next((int(tid) for tid in os.listdir(f"/proc/{pid}/task") if state_of(tid) not in ("", "Z", "X")), pid)
+    return pid
+
+
 def is_alive(pid):
-    return state_of(pid) not in ("", "Z", "X")
+    return state_of(living_thread_of(pid)) not in ("", "Z", "X")
 
 
 def link_target(path):
@@ -310,7 +318,7 @@ class Workspace:
         def find():
             if runner.poll() is not None:
                 raise Failure(f"ended with status {runner.returncode} before its program was up: {shlex.join(runner.args)}")
-            return [pid for pid in descendants_of(runner.pid) if link_target(f"/proc/{pid}/exe") == program and is_alive(pid)]
+            return [pid for pid in descendants_of(runner.pid) if link_target(f"/proc/{living_thread_of(pid)}/exe") == program and is_alive(pid)]
 
         # The first: what else executes it are the program's own children.
         return wait_until(find, f"{program} runs below process {runner.pid}", limit)[0]

@@ -13,7 +13,7 @@ import termios
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from harness import SKIPPED, Failure, Workspace, check, is_alive, link_target, read_text, run_cases, users_to_test, wait_until
+from harness import SKIPPED, Failure, Workspace, check, is_alive, link_target, living_thread_of, read_text, run_cases, users_to_test, wait_until
 
 
 class Directives:
@@ -173,7 +173,8 @@ class Case:
         pid = int(result.stdout)
         # Without a namespace of their own an ordinary user may not set the executable link (prctl(2), PR_SET_MM_EXE_FILE).
         may_set_link = self.user == "root" or self.ids != "new"
-        check(not may_set_link or link_target(f"/proc/{pid}/exe") == str(self.program), f"process {pid} executes {link_target(f'/proc/{pid}/exe')}")
+        executes = link_target(f"/proc/{living_thread_of(pid)}/exe")
+        check(not may_set_link or executes == str(self.program), f"process {pid} executes {executes}")
         return pid
 
     def finish(self, runner, pid):

@@ -269,6 +269,22 @@ void add_of_threads(std::vector<Forgery>& all) {
     add_threads(s, 1);
     s.process.mutable_threads()->mutable_threads(1)->set_tid(0x7fffffff);
   });
+  add("only-thread-has-ended", kDamaged, "leaves others behind", [](Snapshot& s) {
+    s.process.mutable_threads()->mutable_threads()->DeleteSubrange(1, s.process.threads().threads_size() - 1);
+    main_thread(s).set_ended(true);
+  });
+  add("other-thread-has-ended", kDamaged, "leaves others behind", [](Snapshot& s) {
+    add_threads(s, 1);
+    s.process.mutable_threads()->mutable_threads(s.process.threads().threads_size() - 1)->set_ended(true);
+  });
+  add("exit-status-of-thread", kDamaged, "exit status", [](Snapshot& s) { main_thread(s).set_exit_status(256); });
+  add("seccomp-filter-too-long", kDamaged, "seccomp filter", [](Snapshot& s) {
+    constexpr std::size_t kMost = 4096;
+    auto& seccomp = *s.process.mutable_credentials()->mutable_seccomp();
+    seccomp.add_filters()->set_program(std::string(8 * (kMost + 1), '\0'));
+    seccomp.add_threads()->set_tid(main_thread(s).tid());
+    seccomp.mutable_threads(0)->add_filters(0);
+  });
   add("thread-twice", kDamaged, "twice", [](Snapshot& s) {
     add_threads(s, 1);
     s.process.mutable_threads()->mutable_threads(1)->set_tid(main_thread(s).tid());

@@ -26,6 +26,9 @@ std::vector<MachineFact> examine_machine();
 // Whether `directory` (which need not exist yet) can hold snapshots: writable, space left, unnamed files.
 std::vector<MachineFact> examine_store_directory(const std::filesystem::path& directory);
 
+// Whether remote calls can be made past a program's seccomp filters (PTRACE_O_SUSPEND_SECCOMP): 0, or an errno value.
+int try_suspending_seccomp();
+
 // The rooms of examine_machine().
 std::vector<MachineFact> examine_kernel();
 std::vector<MachineFact> examine_tracing();

@@ -82,6 +82,10 @@ int list_children(pid_t pid) {
   return std::filesystem::exists(path) ? 0 : ENOENT;
 }
 
+int suspend_seccomp(pid_t pid) {
+  return errno_of(::ptrace(PTRACE_SEIZE, pid, nullptr, std::uint64_t{PTRACE_O_SUSPEND_SECCOMP}));
+}
+
 std::string yama_words() {
   std::error_code problem;
   if (!std::filesystem::exists("/proc/sys/kernel/yama/ptrace_scope", problem)) return "";
@@ -111,7 +115,7 @@ struct Question {
   const char* consequence;
 };
 
-constexpr std::array<Question, 7> kQuestions = {{
+constexpr std::array<Question, 8> kQuestions = {{
     {"PTRACE_GETREGSET", true, ask_extended_registers, "registers cannot be kept"},
     {"PTRACE_GET_SYSCALL_INFO", true, ask_syscall_info, "Linux 5.3 or later is needed"},
     {"PTRACE_GET_RSEQ_CONFIGURATION", false, ask_rseq,
@@ -119,20 +123,28 @@ constexpr std::array<Question, 7> kQuestions = {{
     {"process_vm_readv", true, read_memory, "memory cannot be read"},
     {"pidfd_getfd", true, take_descriptor, "Linux 5.6 or later is needed to look at pipes and sockets"},
     {"kcmp", true, compare, "descriptors that share a file cannot be told apart from those that do not"},
+    {"PTRACE_O_SUSPEND_SECCOMP", false, suspend_seccomp,
+     "only root, outside of containers, can checkpoint programs that run under seccomp filters of their own"},
     {"/proc/PID/task/TID/children", false, list_children, "finding the children of a program is slower"},
 }};
 
+// Of a child of the asking process, so that a restriction of ptrace to descendants does not hide the answer.
+int ask_of_child(int (*ask)(pid_t)) {
+  return try_in_child([&] {
+    const WaitingChild child;
+    return ask(child.pid());
+  });
+}
+
 }  // namespace
+
+int try_suspending_seccomp() { return ask_of_child(suspend_seccomp); }
 
 std::vector<MachineFact> examine_tracing() {
   const WaitingChild sibling;
   std::vector<MachineFact> facts{ptrace_fact(sibling.pid())};
   for (const Question& question : kQuestions) {
-    // Asked of a child of the asking process, so that a restriction of ptrace to descendants does not hide the answer.
-    const int result = try_in_child([&] {
-      const WaitingChild child;
-      return question.ask(child.pid());
-    });
+    const int result = ask_of_child(question.ask);
     facts.push_back({.name = question.name,
                      .available = result == 0,
                      .essential = question.essential,

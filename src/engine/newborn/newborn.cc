@@ -13,11 +13,10 @@
 namespace crs::engine {
 
 void Newborn::take_over() {
-  constexpr unsigned long kOptions = PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE;
-  if (!is_traced_) ptrace::seize(pid_, kOptions);
+  if (!is_traced_) ptrace::seize(pid_, kNewbornOptions);
   ptrace::interrupt(pid_);
   while (!ptrace::wait_for_stop(pid_).event_stop()) ptrace::resume(PTRACE_CONT, pid_);
-  ptrace::set_options(pid_, kOptions);
+  ptrace::set_options(pid_, kNewbornOptions);
   ptrace::set_signal_mask(pid_, ~std::uint64_t{0});
   memory_ = std::make_unique<RemoteMemory>(pid_);
   main_ = std::make_unique<NewbornThread>(pid_, *memory_);
@@ -27,7 +26,8 @@ namespace {
 
 constexpr std::string_view kSyscall{"\x0f\x05", 2};
 
-// Any `syscall` instruction that is mapped will do for the first call: the vDSO has several.
+}  // namespace
+
 RemoteAddress find_syscall(const std::vector<MapsLine>& mappings, const RemoteMemory& memory) {
   const auto vdso = find_line(mappings, "[vdso]");
   if (!vdso) fail(ErrorKind::Failed, "this system maps no vDSO into its processes");
@@ -37,6 +37,8 @@ RemoteAddress find_syscall(const std::vector<MapsLine>& mappings, const RemoteMe
   if (found == std::string::npos) fail(ErrorKind::Failed, "this system's vDSO holds no system call instruction");
   return vdso->range.start + found;
 }
+
+namespace {
 
 // The lowest hole of `bytes` outside `taken`, well above address 0 and any brk heap's beginning.
 RemoteAddress find_hole(std::vector<RemoteRange> taken, std::uint64_t bytes) {

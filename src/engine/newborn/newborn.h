@@ -5,10 +5,14 @@
 #include <memory>
 #include <vector>
 
+#include "engine/procfs/maps.h"
 #include "engine/tracee/newborn_thread.h"
 #include "engine/tracee/remote_memory.h"
 
 namespace crs::engine {
+
+// A `syscall` instruction that is mapped in every process of this system: the vDSO has several.
+RemoteAddress find_syscall(const std::vector<MapsLine>& mappings, const RemoteMemory& memory);
 
 class Newborn {
  public:

@@ -1,10 +1,13 @@
 #include "engine/procfs/tree.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <sstream>
@@ -46,7 +49,40 @@ bool is_helper_of_crs(pid_t pid) {
          own.st_dev == its.st_dev && own.st_ino == its.st_ino;
 }
 
+// proc_pid_exe(5): there is none without memory, which threads that have ended have not.
+bool has_no_memory(pid_t pid) {
+  char ignored = 0;
+  return ::readlink(fmt::format("/proc/{}/exe", pid).c_str(), &ignored, 1) < 0 && errno == ENOENT;
+}
+
 }  // namespace
+
+pid_t living_thread_of(pid_t pid) {
+  if (!has_no_memory(pid)) return pid;
+  pid_t living = pid;
+  std::error_code gone;
+  std::filesystem::directory_iterator tasks(fmt::format("/proc/{}/task", pid), gone);
+  for (; !gone && tasks != std::filesystem::directory_iterator(); tasks.increment(gone)) {
+    const pid_t tid = std::atoi(tasks->path().filename().c_str());
+    if (tid != pid && (living == pid || tid < living) && !has_no_memory(tid)) living = tid;
+  }
+  return living;
+}
+
+pid_t process_of(pid_t tid) { return static_cast<pid_t>(ProcessStatus::of(tid).number("Tgid")); }
+
+FileDescriptor open_process(pid_t pid) {
+  constexpr unsigned kThread = O_EXCL;  // PIDFD_THREAD
+  FileDescriptor process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (process) return process;
+  const int problem = errno;
+  if (problem == ESRCH || process_of(pid) == pid) fail_errno(problem, "pidfd_open of process {}", pid);
+  process = FileDescriptor(static_cast<int>(::syscall(SYS_pidfd_open, pid, kThread)));
+  if (process) return process;
+  throw Error(ErrorKind::Refused,
+              fmt::format("the main thread of process {} has ended while others go on (pthread_exit)", process_of(pid)))
+      .advise("to keep such a program takes Linux 6.9");
+}
 
 std::vector<pid_t> children_of(pid_t pid) {
   std::vector<pid_t> children;
@@ -63,14 +99,16 @@ std::vector<pid_t> children_of(pid_t pid) {
 }
 
 std::vector<TreeProcess> tree_of(pid_t root) {
-  std::vector<TreeProcess> tree{{.pid = root}};
+  std::vector<TreeProcess> tree{{.pid = living_thread_of(root)}};
+  root = tree.front().pid;
   if (const pid_t adopter = adopter_of(root)) {
-    for (const pid_t child : children_of(adopter)) {
+    for (const pid_t one : children_of(adopter)) {
+      const pid_t child = living_thread_of(one);
       if (child != root && !is_helper_of_crs(child)) tree.push_back({.pid = child, .parent = 0, .adopted = true});
     }
   }
   for (std::size_t at = 0; at < tree.size(); ++at) {
-    for (const pid_t child : children_of(tree[at].pid)) tree.push_back({.pid = child, .parent = at});
+    for (const pid_t child : children_of(tree[at].pid)) tree.push_back({.pid = living_thread_of(child), .parent = at});
   }
   return tree;
 }

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "base/file_descriptor.h"
+
 namespace crs::engine {
 
 // What `crs run` calls its process in /proc/PID/comm: it adopts the orphans of its program (PR_SET_CHILD_SUBREAPER).
@@ -21,10 +23,20 @@ inline constexpr const char* kKeeperName = "crs-tracker";
 inline constexpr const char* kPagerName = "crs-pager";
 
 struct TreeProcess {
-  pid_t pid = 0;           // as the caller sees it
+  pid_t pid = 0;           // as the caller sees it: living_thread_of() it
   std::size_t parent = 0;  // index in the list; of the root 0
   bool adopted = false;    // an orphan that lives below whoever adopts the orphans of this tree; `parent` is 0
 };
+
+// The id by which a process can be looked at: its own or, where its main thread has ended while others go on, that of
+// one of these. The kernel keeps nothing with a thread that has ended, and takes the id of any other for the process's
+// in nearly every place. `pid` itself if it is gone, or a zombie.
+pid_t living_thread_of(pid_t pid);
+// The process that thread `tid` belongs to. Throws ProgramGone.
+pid_t process_of(pid_t tid);
+// pidfd_open(2) for an id as living_thread_of() gives it. Throws Refused if it is a thread's and the kernel cannot
+// (before Linux 6.9).
+FileDescriptor open_process(pid_t pid);
 
 // The children of all threads of `pid`, without the calling process; none if it is gone.
 std::vector<pid_t> children_of(pid_t pid);

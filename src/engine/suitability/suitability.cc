@@ -65,13 +65,14 @@ void check_is_program(pid_t pid) {
   }
   if (pid == ::getpid()) fail(ErrorKind::Usage, "process {} is this very command: it cannot checkpoint itself", pid);
   const std::string state = status_field(pid, "State");
-  if (state.starts_with("Z") || state.starts_with("X")) {
+  const pid_t living = living_thread_of(pid);
+  if (living == pid && (state.starts_with("Z") || state.starts_with("X"))) {
     throw Error(ErrorKind::NotFound,
                 fmt::format("process {} ({}) has ended and only waits for its parent to notice (a zombie)", pid,
                             name_of_process(pid)))
         .advise("There is nothing left to save");
   }
-  if (status_field(pid, "VmSize").empty())
+  if (status_field(living, "VmSize").empty())
     fail(ErrorKind::Refused, "process {} ({}) is a kernel thread", pid, name_of_process(pid));
 }
 

@@ -94,7 +94,11 @@ void ScratchPlaces::mark() {
 
 BorrowedThread::BorrowedThread(const StoppedProcess& process, const StoppedThread& thread, const Gadgets& gadgets,
                                RemoteAddress place)
-    : thread_(thread), memory_(process.memory()), gadgets_(gadgets), frame_(place) {
+    : thread_(thread),
+      memory_(process.memory()),
+      gadgets_(gadgets),
+      call_options_(process.call_options()),
+      frame_(place) {
   const std::vector<std::byte> frame =
       make_signal_frame(frame_, gadgets.signal_return, with_call_restarted(thread.registers, thread.wait),
                         thread.extended_state, thread.signal_mask);
@@ -104,6 +108,7 @@ BorrowedThread::BorrowedThread(const StoppedProcess& process, const StoppedThrea
     fail(ErrorKind::Failed, "the registers of thread {} need {} bytes", thread.tid, bytes);
   original_.resize(bytes);
   memory_.read(frame_, original_);
+  ptrace::set_options(tid(), call_options_);  // until it is detached
   memory_.write(frame_, frame);
   // From here on the thread heals itself if this process dies: first the registers, whose way leads through the frame,
   // and only then the mask, which the frame restores.
@@ -178,13 +183,12 @@ pid_t BorrowedThread::make_sharer() {
   ending.rdi = 0;
   write_frame(ending_frame(), ending);
   const std::uint64_t child_id = (reaping_frame() + first_argument_in_signal_frame()).value;
-  ptrace::set_options(tid(), PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE);
+  ptrace::set_options(tid(), call_options_ | PTRACE_O_TRACECLONE);
   const ptrace::SystemCallResult made =
       call_on(reaping_frame(), SYS_clone,
               {CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_PARENT_SETTID, ending_frame().value, child_id, 0, 0, 0});
-  ptrace::set_options(tid(), PTRACE_O_TRACESYSGOOD);
-  if (made.value < 0) fail_errno(static_cast<int>(-made.value), "clone of process {}", tid());
-  return made.created_thread;
+  ptrace::set_options(tid(), call_options_);
+  return ptrace::created_by(made, tid());
 }
 
 void BorrowedThread::reap_sharer() {

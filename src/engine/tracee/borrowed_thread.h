@@ -70,6 +70,8 @@ class BorrowedThread final : public RemoteCaller {
   pid_t make_sharer();
   // Where the child has the frame that ends it; its calls are made with the stack pointer there.
   user_regs_struct sharer_registers() const;
+  // StoppedProcess::call_options(), for the child's calls.
+  unsigned long call_options() const noexcept { return call_options_; }
   // Waits for the end of the child, which this process has seen.
   void reap_sharer();
 
@@ -82,6 +84,7 @@ class BorrowedThread final : public RemoteCaller {
   const StoppedThread& thread_;
   const RemoteMemory& memory_;
   Gadgets gadgets_;
+  unsigned long call_options_;
   RemoteAddress frame_;
   RemoteAddress scratch_;
   std::vector<std::byte> original_;  // what stood at `frame_` before

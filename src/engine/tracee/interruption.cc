@@ -5,6 +5,9 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <ctime>
+#include <limits>
+#include <span>
 
 #include "engine/procfs/status.h"
 
@@ -24,8 +27,7 @@ bool is_restarted_after_stop(std::uint64_t call) {
   return std::ranges::find(kCalls, call) != kCalls.end();
 }
 
-bool signal_waits_for(pid_t tid) {
-  const ProcessStatus status = ProcessStatus::of(tid);
+bool signal_waits(const ProcessStatus& status) {
   return ((status.hexadecimal("SigPnd") | status.hexadecimal("ShdPnd")) & ~status.hexadecimal("SigBlk")) != 0;
 }
 
@@ -48,16 +50,49 @@ bool is_about_to_continue_wait(const user_regs_struct& registers, const RemoteMe
          code[1] == std::byte{0x05};
 }
 
-void hide_interrupted_call(StoppedThread& thread) {
+namespace {
+
+constexpr std::uint64_t kMillisecond = 1000000;
+constexpr std::uint64_t kSecond = 1000000000;
+
+// epoll_wait(2), epoll_pwait(2): in milliseconds, in a register.
+void shorten_register(user_regs_struct& registers, std::uint64_t elapsed) {
+  const auto limit = static_cast<int>(registers.r10);
+  if (limit <= 0) return;
+  const auto whole = static_cast<std::uint64_t>(limit);
+  registers.r10 = whole - std::min(whole, elapsed / kMillisecond);
+}
+
+// epoll_pwait2(2) is epoll_pwait(2) with a limit in memory, which is the program's and stays as it is: the thread goes
+// on in the latter with what remains, rounded up. Where a filter might not let it, or for limits beyond 24 days, all is
+// left as it was.
+void shorten_memory(user_regs_struct& registers, std::uint64_t elapsed, const RemoteMemory& memory,
+                    const ProcessStatus& status) {
+  timespec limit{};
+  const auto bytes = std::as_writable_bytes(std::span(&limit, 1));
+  if (registers.r10 == 0 || memory.read_some({registers.r10}, bytes) != bytes.size()) return;
+  if (status.field("Seccomp").value_or("0") != "0") return;
+  if (limit.tv_sec < 0 || limit.tv_sec > std::numeric_limits<int>::max() / 1000) return;
+  const std::uint64_t whole =
+      static_cast<std::uint64_t>(limit.tv_sec) * kSecond + static_cast<std::uint64_t>(limit.tv_nsec);
+  const std::uint64_t milliseconds = (whole - std::min(whole, elapsed) + kMillisecond - 1) / kMillisecond;
+  if (milliseconds > static_cast<std::uint64_t>(std::numeric_limits<int>::max())) return;
+  registers.r10 = milliseconds;
+  registers.orig_rax = SYS_epoll_pwait;
+}
+
+}  // namespace
+
+void hide_interrupted_call(StoppedThread& thread, const RemoteMemory& memory) {
   user_regs_struct& registers = thread.registers;
   if (static_cast<long>(registers.rax) != -EINTR || !is_restarted_after_stop(registers.orig_rax)) return;
-  if (signal_waits_for(thread.tid)) return;
-  const bool limit_in_register = registers.orig_rax == SYS_epoll_wait || registers.orig_rax == SYS_epoll_pwait;
-  const auto limit = static_cast<int>(registers.r10);
-  if (limit_in_register && limit > 0 && thread.elapsed_in_call) {
-    constexpr std::uint64_t kMillisecond = 1000000;
-    registers.r10 = static_cast<std::uint64_t>(limit) -
-                    std::min<std::uint64_t>(static_cast<std::uint64_t>(limit), *thread.elapsed_in_call / kMillisecond);
+  const ProcessStatus status = ProcessStatus::of(thread.tid);
+  if (signal_waits(status)) return;
+  if (thread.elapsed_in_call) {
+    const std::uint64_t elapsed = *thread.elapsed_in_call;
+    if (registers.orig_rax == SYS_epoll_wait || registers.orig_rax == SYS_epoll_pwait)
+      shorten_register(registers, elapsed);
+    if (registers.orig_rax == SYS_epoll_pwait2) shorten_memory(registers, elapsed, memory, status);
   }
   registers.rax = registers.orig_rax;
   registers.rip -= kSyscallBytes;
@@ -80,7 +115,6 @@ void abort_restartable_sequence(StoppedThread& thread, const RemoteMemory& memor
 namespace {
 
 void make_again(user_regs_struct& registers, const LimitedWait& wait) {
-  constexpr std::uint64_t kMillisecond = 1000000;
   registers.rax = static_cast<std::uint64_t>(wait.call);
   registers.rip -= kSyscallBytes;
   // The kernel has written what remains to where the program asked for it.

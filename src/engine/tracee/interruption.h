@@ -8,9 +8,9 @@ namespace crs::engine {
 
 // Some calls answer EINTR whenever a thread is stopped, even without a signal (signal(7), "Interruption of system calls
 // and library functions by stop signals"). If `thread` was caught in one of them and no signal waits for it, lets it
-// make the call again. A time limit that is in a register (epoll_wait) is shortened by what has elapsed; one in memory
-// or of a socket begins anew.
-void hide_interrupted_call(StoppedThread& thread);
+// make the call again. A time limit that is in a register (epoll_wait), or can be given in one (epoll_pwait2), is
+// shortened by what has elapsed; others in memory, and those of a socket, begin anew.
+void hide_interrupted_call(StoppedThread& thread, const RemoteMemory& memory);
 
 // Whether the next thing that a thread does is restart_syscall(2).
 bool is_about_to_continue_wait(const user_regs_struct& registers, const RemoteMemory& memory);

@@ -14,14 +14,14 @@
 namespace crs::engine {
 namespace {
 
-constexpr unsigned long kOptions = PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE;
+constexpr unsigned long kOptions = PTRACE_O_EXITKILL | PTRACE_O_TRACECLONE;
 
 }  // namespace
 
 MemorySharer::MemorySharer(BorrowedThread& parent) : parent_(parent), pid_(parent.make_sharer()) {
   try {
     ptrace::wait_for_stop(pid_);
-    ptrace::set_options(pid_, kOptions);
+    ptrace::set_options(pid_, kOptions | parent_.call_options());
     // An empty table of its own: closing all while leaving the shared one copies nothing (close_range(2)).
     const std::int64_t result = call(SYS_close_range, {0, ~0U, CLOSE_RANGE_UNSHARE, 0, 0, 0});
     if (result < 0) fail_errno(static_cast<int>(-result), "close_range");
@@ -48,18 +48,17 @@ std::int64_t MemorySharer::call(long number, const std::array<std::uint64_t, 6>&
 // if it were let go.
 pid_t MemorySharer::make_copy() {
   const user_regs_struct at = parent_.sharer_registers();
-  const ptrace::SystemCallResult made =
-      ptrace::make_system_call(pid_, at, SYS_clone, {CLONE_FILES | CLONE_FS, at.rsp, 0, 0, 0, 0});
-  if (made.value < 0) fail_errno(static_cast<int>(-made.value), "clone of process {}", parent_.tid());
+  const pid_t copy = ptrace::created_by(
+      ptrace::make_system_call(pid_, at, SYS_clone, {CLONE_FILES | CLONE_FS, at.rsp, 0, 0, 0, 0}), parent_.tid());
   try {
-    ptrace::wait_for_stop(made.created_thread);
+    ptrace::wait_for_stop(copy);
     // Out of reach of signals to the program's process group.
-    ptrace::make_system_call(made.created_thread, at, SYS_setsid, {});
+    ptrace::make_system_call(copy, at, SYS_setsid, {});
   } catch (...) {
-    ptrace::end(made.created_thread);
+    ptrace::end(copy);
     throw;
   }
-  return made.created_thread;
+  return copy;
 }
 
 FileDescriptor MemorySharer::take_descriptor(int number) const {

@@ -2,10 +2,15 @@
 // (PTRACE_O_EXITKILL).
 #pragma once
 
+#include <sys/ptrace.h>
+
 #include "engine/tracee/ptrace.h"
 #include "engine/tracee/remote_caller.h"
 
 namespace crs::engine {
+
+// PTRACE_O_ options.
+inline constexpr unsigned long kNewbornOptions = PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE;
 
 class NewbornThread final : public RemoteCaller {
  public:

@@ -50,6 +50,16 @@ void set_options(pid_t tid, unsigned long options) {
   request(PTRACE_SETOPTIONS, "PTRACE_SETOPTIONS", tid, nullptr, as_pointer(options));
 }
 
+bool try_set_options(pid_t tid, unsigned long options) {
+  try {
+    set_options(tid, options);
+    return true;
+  } catch (const Error& error) {
+    if (error.error_number() != EPERM && error.error_number() != EINVAL) throw;
+    return false;
+  }
+}
+
 void resume(int number, pid_t tid, int signal) {
   request(number, "continuing", tid, nullptr, as_pointer(static_cast<unsigned long>(signal)));
 }
@@ -86,6 +96,12 @@ SystemCallResult make_system_call(pid_t tid, const user_regs_struct& at, long nu
   run_to_system_call_stop(tid);
   const pid_t created = run_to_system_call_stop(tid);
   return {static_cast<std::int64_t>(ptrace::registers(tid).rax), created};
+}
+
+pid_t created_by(const SystemCallResult& clone, pid_t tid) {
+  if (clone.value < 0) fail_errno(static_cast<int>(-clone.value), "clone of process {}", tid);
+  if (clone.created_thread <= 0) fail(ErrorKind::Failed, "clone of process {} has made nothing", tid);
+  return clone.created_thread;
 }
 
 pid_t run_to_system_call_stop(pid_t tid) {
@@ -142,6 +158,7 @@ void set_signal_mask(pid_t tid, std::uint64_t mask) {
 }
 
 void end(pid_t pid) noexcept {
+  if (pid <= 0) return;  // kill(2) takes such a number for a group
   ::kill(pid, SIGKILL);
   int status = 0;
   while (::waitpid(pid, &status, __WALL) == pid && !WIFEXITED(status) && !WIFSIGNALED(status)) {
@@ -158,6 +175,27 @@ RseqConfiguration rseq_configuration(pid_t tid) {
   __ptrace_rseq_configuration raw{};
   request(PTRACE_GET_RSEQ_CONFIGURATION, "PTRACE_GET_RSEQ_CONFIGURATION", tid, as_pointer(sizeof raw), &raw);
   return {raw.rseq_abi_pointer, raw.rseq_abi_size, raw.signature};
+}
+
+std::optional<std::vector<std::byte>> seccomp_filter(pid_t tid, unsigned long index) {
+  constexpr std::size_t kInstructionBytes = 8;
+  try {
+    const char* const name = "PTRACE_SECCOMP_GET_FILTER";
+    const long length = request(PTRACE_SECCOMP_GET_FILTER, name, tid, as_pointer(index), nullptr);
+    std::vector<std::byte> program(static_cast<std::size_t>(length) * kInstructionBytes);
+    request(PTRACE_SECCOMP_GET_FILTER, name, tid, as_pointer(index), program.data());
+    return program;
+  } catch (const Error& error) {
+    if (error.error_number() == ENOENT) return std::nullopt;
+    throw;
+  }
+}
+
+std::uint64_t seccomp_filter_flags(pid_t tid, unsigned long index) {
+  __ptrace_seccomp_metadata metadata{};
+  metadata.filter_off = index;
+  request(PTRACE_SECCOMP_GET_METADATA, "PTRACE_SECCOMP_GET_METADATA", tid, as_pointer(sizeof metadata), &metadata);
+  return metadata.flags;
 }
 
 WaitStatus wait(pid_t tid) {

@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "engine/tracee/wait_status.h"
@@ -23,6 +24,8 @@ inline constexpr std::chrono::seconds kStopTimeLimit{10};
 void seize(pid_t tid, unsigned long options);
 void interrupt(pid_t tid);
 void set_options(pid_t tid, unsigned long options);
+// The same. False: this process may not use one of them, or the kernel does not know it.
+bool try_set_options(pid_t tid, unsigned long options);
 // Continues with `request` (PTRACE_CONT, PTRACE_SYSCALL, PTRACE_SINGLESTEP), delivering `signal` if it is not 0.
 void resume(int request, pid_t tid, int signal = 0);
 // Never throws. False: the thread is not stopped, because it is gone or on its way out.
@@ -48,7 +51,9 @@ SystemCallResult make_system_call(pid_t tid, const user_regs_struct& at, long nu
 // The same, but the call finds an interruption waiting when it begins to wait.
 std::int64_t make_interrupted_call(pid_t tid, const user_regs_struct& at, long number,
                                    const std::array<std::uint64_t, 6>& arguments);
-// One half of that: lets the thread run until it enters or leaves a system call; returns the thread that it made
+// The process that a clone(2) has made; throws if there is none (a seccomp filter may answer anything in its place).
+pid_t created_by(const SystemCallResult& clone, pid_t tid);
+// One half of a call: lets the thread run until it enters or leaves a system call; returns the thread that it made
 // meanwhile, or 0.
 pid_t run_to_system_call_stop(pid_t tid);
 
@@ -61,6 +66,12 @@ struct RseqConfiguration {
   std::uint32_t signature = 0;
 };
 RseqConfiguration rseq_configuration(pid_t tid);
+
+// The stopped thread's seccomp filter number `index`, from 0 for its oldest: struct sock_filter, as bytes. Nothing: it
+// has no more. Throws if this process may not see it (CAP_SYS_ADMIN).
+std::optional<std::vector<std::byte>> seccomp_filter(pid_t tid, unsigned long index);
+// Its SECCOMP_FILTER_FLAG_ flags that can be seen (seccomp(2)).
+std::uint64_t seccomp_filter_flags(pid_t tid, unsigned long index);
 
 // Waits for the next stop or end of a traced thread. SIGCHLD must be blocked in the whole calling process, with its
 // default action: it is what wakes the wait. Throws if kStopTimeLimit passes.

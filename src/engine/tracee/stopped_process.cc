@@ -20,6 +20,8 @@
 namespace crs::engine {
 namespace {
 
+constexpr unsigned long kOptions = PTRACE_O_TRACESYSGOOD;
+
 std::vector<pid_t> threads_of(pid_t pid) {
   std::vector<pid_t> tids;
   std::error_code problem;
@@ -52,8 +54,9 @@ bool is_ending(pid_t tid) {
 [[noreturn]] void explain_failed_seize(pid_t tid, Error& error) {
   if (error.error_number() != EPERM) throw error;
   if (is_ending(tid)) {
-    fail(ErrorKind::Refused, "thread {} has ended but its process goes on (a main thread that left with pthread_exit)",
-         tid);
+    throw Error(ErrorKind::Refused,
+                fmt::format("thread {}, by which its process was to be looked at, has just ended", tid))
+        .advise("Try again");
   }
   if (const std::uint64_t tracer = ProcessStatus::of(tid).number("TracerPid"); tracer != 0) {
     throw Error(ErrorKind::Refused,
@@ -76,7 +79,7 @@ void give_time(std::chrono::microseconds time) {
 }  // namespace
 
 StoppedProcess::StoppedProcess(pid_t pid, const ElapsedInCall& elapsed_in_call, At at)
-    : pid_(pid), memory_(pid), since_(std::chrono::steady_clock::now()) {
+    : pid_(pid), memory_(pid), since_(std::chrono::steady_clock::now()), call_options_(kOptions) {
   try {
     seize_all();
     RemoteRange vdso{};
@@ -84,9 +87,10 @@ StoppedProcess::StoppedProcess(pid_t pid, const ElapsedInCall& elapsed_in_call, 
     for (StoppedThread& thread : threads_) {
       if (elapsed_in_call) thread.elapsed_in_call = elapsed_in_call(thread.tid);
       leave_passing_places(thread, vdso);
-      hide_interrupted_call(thread);
+      hide_interrupted_call(thread, memory_);
       abort_restartable_sequence(thread, memory_);
     }
+    find_call_options();
   } catch (...) {
     release();
     throw;
@@ -105,7 +109,7 @@ void StoppedProcess::seize_all() {
     for (const pid_t tid : threads_of(pid_)) {
       if (std::ranges::find(threads_, tid, &StoppedThread::tid) != threads_.end()) continue;
       try {
-        ptrace::seize(tid, PTRACE_O_TRACESYSGOOD);
+        ptrace::seize(tid, kOptions);
       } catch (Error& error) {
         if (tid != pid_ && (error.kind() == ErrorKind::ProgramGone || is_ending(tid))) continue;
         explain_failed_seize(tid, error);
@@ -174,6 +178,12 @@ void StoppedProcess::leave_passing_places(StoppedThread& thread, const RemoteRan
     thread.registers = ptrace::registers(thread.tid);
   }
   read_state(thread);
+}
+
+// Not before the thread executes nothing of its own any more: the program is never to get by its filters.
+void StoppedProcess::find_call_options() {
+  constexpr unsigned long kUnfiltered = kOptions | PTRACE_O_SUSPEND_SECCOMP;
+  if (ptrace::try_set_options(threads_.front().tid, kUnfiltered)) call_options_ = kUnfiltered;
 }
 
 void StoppedProcess::release() noexcept {

@@ -40,9 +40,10 @@ struct StoppedThread {
 
 class StoppedProcess {
  public:
-  // Stops every thread of `pid`, also those created meanwhile. Throws what stands in the way (no such process,
-  // permission, a debugger); every thread stopped so far is then let go. `elapsed_in_call` says for how many
-  // nanoseconds a thread had been waiting in its system call, if that is known; it may be empty.
+  // Stops every thread of `pid` (an id as living_thread_of() gives it), also those created meanwhile. Throws what
+  // stands in the way (no such process, permission, a debugger); every thread stopped so far is then let go.
+  // `elapsed_in_call` says for how many nanoseconds a thread had been waiting in its system call, if that is known; it
+  // may be empty.
   using ElapsedInCall = std::function<std::optional<std::uint64_t>(pid_t)>;
   // Elsewhere: no thread is inside the vDSO, where it may hold half of a clock reading, which is worth nothing under
   // another kernel or after another boot. A thread that does little but read clocks takes some attempts.
@@ -53,10 +54,13 @@ class StoppedProcess {
   StoppedProcess& operator=(const StoppedProcess&) = delete;
 
   pid_t pid() const noexcept { return pid_; }
-  // Main thread first.
+  // Main thread first, unless it has ended.
   const std::vector<StoppedThread>& threads() const noexcept { return threads_; }
   std::vector<StoppedThread>& threads() noexcept { return threads_; }
   const RemoteMemory& memory() const noexcept { return memory_; }
+  // PTRACE_O_ options for threads that are to make remote calls. Where this process may ask for it the calls are not
+  // subject to the thread's seccomp filters; its own are, as soon as it is let go.
+  unsigned long call_options() const noexcept { return call_options_; }
   // When the first thread was about to be stopped.
   std::chrono::steady_clock::time_point since() const noexcept { return since_; }
 
@@ -73,11 +77,13 @@ class StoppedProcess {
   void stop(StoppedThread& thread);
   void read_state(StoppedThread& thread);
   void leave_passing_places(StoppedThread& thread, const RemoteRange& vdso);
+  void find_call_options();
 
   pid_t pid_;
   RemoteMemory memory_;
   std::chrono::steady_clock::time_point since_;
   std::vector<StoppedThread> threads_;
+  unsigned long call_options_;
 };
 
 }  // namespace crs::engine

@@ -177,17 +177,25 @@ bool add_filter() {
   return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
 }
 
+// Whoever is under a filter himself sees none: the asking process must be another one than the test.
+bool is_refused_to_whom_filters_surround(const Child& child) {
+  const Child asking([&] {
+    if (!add_filter() || !add_filter()) return false;
+    Refusals refusals;
+    refuse_seccomp(child.pid(), refusals);
+    try {
+      refusals.throw_if_any();
+      return false;
+    } catch (const Error& error) {
+      return error.kind() == ErrorKind::Refused && std::string_view(error.what()).contains("1 seccomp filters");
+    }
+  });
+  return true;
+}
+
 TEST_F(CredentialsTest, RefusesSeccomp) {
   const Child child(add_filter);
-  Refusals refusals;
-  refuse_seccomp(child.pid(), refusals);
-  try {
-    refusals.throw_if_any();
-    FAIL();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), ErrorKind::Refused);
-    EXPECT_THAT(error.what(), HasSubstr("1 seccomp filters"));
-  }
+  EXPECT_TRUE(is_refused_to_whom_filters_surround(child));
 }
 
 TEST_F(CredentialsTest, RefusesSeccompOfOneThread) {
@@ -201,9 +209,75 @@ TEST_F(CredentialsTest, RefusesSeccompOfOneThread) {
     answer.wait(0);
     return answer == 1;
   });
-  Refusals refusals;
-  refuse_seccomp(child.pid(), refusals);
-  EXPECT_FALSE(refusals.empty());
+  EXPECT_TRUE(is_refused_to_whom_filters_surround(child));
+}
+
+image::Seccomp one_filter(std::size_t bytes, std::uint32_t index, bool strict) {
+  image::Seccomp seccomp;
+  seccomp.add_filters()->set_program(std::string(bytes, '\0'));
+  seccomp.add_threads()->set_tid(1);
+  seccomp.mutable_threads(0)->set_strict(strict);
+  seccomp.mutable_threads(0)->add_filters(index);
+  return seccomp;
+}
+
+TEST_F(CredentialsTest, ForgedFiltersAreDamage) {
+  image::Seccomp none = one_filter(8, 0, false);
+  none.mutable_threads(0)->clear_filters();
+  image::Seccomp many = one_filter(std::size_t{8} * BPF_MAXINSNS, 0, false);
+  for (int i = 0; i < 8; ++i) many.mutable_threads(0)->add_filters(0);
+  const std::vector<image::Seccomp> forged{one_filter(0, 0, false),
+                                           one_filter(7, 0, false),
+                                           one_filter(std::size_t{8} * (BPF_MAXINSNS + 1), 0, false),
+                                           one_filter(8, 1, false),
+                                           one_filter(8, 0, true),
+                                           none,
+                                           many};
+  RestartOptions options;
+  const ContentStore content("/nonexistent");
+  std::vector<std::string> notes;
+  CheckContext context{options, content, notes};
+  for (const image::Seccomp& one : forged) {
+    try {
+      check_seccomp(context, one);
+      ADD_FAILURE() << one.ShortDebugString();
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::Damaged) << error.what();
+    }
+  }
+}
+
+// Whether a restart of a program with a filter is refused beforehand to a process that has done `give_up`.
+bool cannot_put_back_after(const std::function<bool()>& give_up) {
+  const Child restarting([&] {
+    if (!give_up()) return false;
+    RestartOptions options;
+    const ContentStore content("/nonexistent");
+    std::vector<std::string> notes;
+    CheckContext context{options, content, notes};
+    try {
+      check_seccomp(context, one_filter(8, 0, false));
+      return false;
+    } catch (const Error& error) {
+      return error.kind() == ErrorKind::Refused;
+    }
+  });
+  return true;
+}
+
+TEST_F(CredentialsTest, OnlyRootOutsideOfFiltersPutsThemBack) {
+  EXPECT_TRUE(cannot_put_back_after(add_filter));
+  constexpr uid_t kNobody = 65534;
+  EXPECT_TRUE(cannot_put_back_after([] { return ::geteuid() != 0 || ::setresuid(kNobody, kNobody, kNobody) == 0; }));
+}
+
+TEST_F(CredentialsTest, AFilterThatTheKernelDoesNotTakeIsAnError) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  test::Restarted restarted([](NewbornContext&) {});
+  RestoreContext restoring = restarted.restoring(1);
+  EXPECT_THROW(restore_seccomp(restoring, one_filter(8, 0, false)), Error);  // it returns nothing
+  RestoreContext other = restarted.restoring(2);
+  EXPECT_THROW(restore_seccomp(other, one_filter(8, 0, false)), Error);  // of a thread that there is not
 }
 
 TEST_F(CredentialsTest, AContainersFiltersAreNoObstacle) {

@@ -20,6 +20,7 @@
 #include "base/io.h"
 #include "engine/procfs/status.h"
 #include "engine/resources/attributes/limits.h"
+#include "engine/resources/credentials/seccomp.h"
 
 namespace crs::engine {
 namespace {
@@ -194,7 +195,8 @@ void capture_attributes(CaptureContext& context, image::Attributes& attributes) 
   attributes.set_memory_merge(query_or_none(remote, kGetMemoryMerge) != 0);
   attributes.set_state_components(requested_components(remote));
   remote.call("prctl(PR_GET_TSC)", SYS_prctl, PR_GET_TSC, remote.scratch());
-  attributes.set_time_stamp_faults(remote.get<int>() == PR_TSC_SIGSEGV);
+  // Strict mode brings that along for its thread.
+  attributes.set_time_stamp_faults(remote.get<int>() == PR_TSC_SIGSEGV && !is_in_strict_mode(remote.tid()));
   attributes.set_cpuid_faults(remote.raw_call(SYS_arch_prctl, {kGetCpuid, 0, 0, 0, 0, 0}) == 0);
 }
 

@@ -80,8 +80,10 @@ void capture_credentials(CaptureContext& context, image::Credentials& credential
   const ThreadCredentials main = credentials_of(context.remote);
   keep_credentials(main, *credentials.mutable_main());
   credentials.mutable_main()->set_tid(context.own_pid);
+  SeccompCapture seccomp(context, *credentials.mutable_seccomp());
   for (const pid_t tid : context.threads) {
     const ProcessStatus status = ProcessStatus::of(tid);
+    seccomp.add(tid, status);
     ThreadCredentials thread = credentials_in(status);
     thread.securebits = main.securebits;  // Inherited by every thread; to set them for one alone takes CAP_SETPCAP and
                                           // no C library does it.
@@ -90,7 +92,6 @@ void capture_credentials(CaptureContext& context, image::Credentials& credential
     keep_credentials(thread, other);
     other.set_tid(innermost_id(tid));
   }
-  credentials.set_seccomp_filters(seccomp_filters_of(context.pid));
   warn_of_security_label(context);
 }
 
@@ -98,15 +99,11 @@ void check_credentials(CheckContext& context, const image::Credentials& credenti
   const ThreadCredentials own = credentials_in(ProcessStatus::of(::getpid()));
   check_thread(credentials_from(credentials.main()), own);
   for (const image::ThreadCredentials& other : credentials.others()) check_thread(credentials_from(other), own);
-  const std::uint32_t filters = seccomp_filters_of(::getpid());
-  if (filters != credentials.seccomp_filters()) {
-    context.notes.push_back(
-        fmt::format("the program ran under {} seccomp filters of its container; here it runs under {}",
-                    credentials.seccomp_filters(), filters));
-  }
+  check_seccomp(context, credentials.seccomp());
 }
 
 void restore_credentials(RestoreContext& context, const image::Credentials& credentials) {
+  restore_seccomp(context, credentials.seccomp());
   const ThreadCredentials main = credentials_from(credentials.main());
   std::map<pid_t, ThreadCredentials> others;
   for (const image::ThreadCredentials& other : credentials.others()) others[other.tid()] = credentials_from(other);

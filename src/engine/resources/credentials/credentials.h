@@ -1,5 +1,5 @@
-// Credentials: user and group ids, supplementary groups, capabilities, securebits and no_new_privs, for each thread (to
-// the kernel, credentials belong to a thread).
+// Credentials: user and group ids, supplementary groups, capabilities, securebits, no_new_privs and seccomp filters,
+// for each thread (to the kernel, credentials belong to a thread).
 //
 // Only what differs from the newborn's own credentials is set. So an ordinary user's program comes back without any
 // privilege, also in a private user namespace that maps no id but that user's; and what cannot be set is an Error that
@@ -11,14 +11,12 @@
 
 namespace crs::engine {
 
-// Refuses seccomp filters (unless they are as many as CRS itself runs under, which is what a container looks like).
-// Warns of a security label that differs from that of
-// CRS.
+// Warns of a security label that differs from that of CRS.
 void capture_credentials(CaptureContext& context, image::Credentials& credentials);
 // Throws what this caller cannot give back, before anything is started.
 void check_credentials(CheckContext& context, const image::Credentials& credentials);
-// Sets the credentials of every thread. The last step that may need privilege in the newborn. The kernel resets the
-// dumpable attribute and parent-death signals here: finish_attributes comes after.
+// Sets the seccomp filters and credentials of every thread. The last step that may need privilege in the newborn. The
+// kernel resets the dumpable attribute and parent-death signals here: finish_attributes comes after.
 void restore_credentials(RestoreContext& context, const image::Credentials& credentials);
 
 }  // namespace crs::engine

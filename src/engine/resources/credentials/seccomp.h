@@ -1,18 +1,48 @@
-// Seccomp filters (seccomp(2)): which programs cannot be kept because of them.
+// Seccomp (seccomp(2)): the filters and the strict mode of threads.
+//
+// The kernel shows filters, and lets remote calls pass them, only to who has CAP_SYS_ADMIN in the initial user
+// namespace and is under none. Filters cannot be taken off, so those that CRS itself is under (a container's) are
+// around both.
 #pragma once
 
 #include <sys/types.h>
 
+#include <map>
+
+#include "engine/procfs/status.h"
 #include "engine/resources/context.h"
+#include "engine/resources/credentials/seccomp.pb.h"
 
 namespace crs::engine {
 
-// Refuses a process with a thread under seccomp, unless every such thread has as many filters as CRS itself: filters
-// cannot be taken off, so that is a container's, around both. To be asked before any remote call: a filter may end the
-// program for a call that it does not know.
+// Refuses a process with a thread under seccomp, unless it can be kept or every such thread has as many filters as CRS
+// itself. To be asked before any remote call: a filter may end the program for a call that it does not know.
 void refuse_seccomp(pid_t pid, Refusals& refusals);
 
-// The number of filters around a thread; 0 also where the kernel does not tell.
-std::uint32_t seccomp_filters_of(pid_t tid);
+// Captures the threads of a process, each once.
+class SeccompCapture {
+ public:
+  SeccompCapture(CaptureContext& context, image::Seccomp& seccomp);
+  // `status` is that of thread `tid`, which is stopped.
+  void add(pid_t tid, const ProcessStatus& status);
+
+ private:
+  void add_filters(pid_t tid, image::ThreadSeccomp& thread);
+  std::uint32_t index_of(std::string program, bool logged);
+
+  CaptureContext& context_;
+  image::Seccomp& seccomp_;
+  bool is_around_ = false;  // the filters are those that CRS is under
+  std::map<std::pair<std::string, bool>, std::uint32_t> known_;
+};
+
+// Throws what cannot be, or what this caller cannot give back.
+void check_seccomp(CheckContext& context, const image::Seccomp& seccomp);
+// The threads exist and have the rights of CRS still: without CAP_SYS_ADMIN filters take no_new_privs, which the
+// program need not have. Remote calls are not subject to the filters.
+void restore_seccomp(RestoreContext& context, const image::Seccomp& seccomp);
+
+// Whether a thread is in strict mode.
+bool is_in_strict_mode(pid_t tid);
 
 }  // namespace crs::engine

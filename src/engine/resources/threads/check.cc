@@ -54,6 +54,8 @@ void check_thread(const image::Thread& thread) {
     fail(ErrorKind::Damaged, "thread {} of the image has {}", thread.tid(), what);
   };
   if (thread.tid() <= 0 || thread.tid() > kHighestId) complain("an impossible id");
+  if (thread.exit_status() > 0xff) complain("an impossible exit status");
+  if (thread.ended()) return;
   user_regs_struct registers{};
   if (thread.registers().size() != sizeof registers) complain("registers of a wrong size");
   std::memcpy(&registers, thread.registers().data(), sizeof registers);
@@ -77,9 +79,13 @@ void check_threads(CheckContext& context, const image::Threads& threads) {
   std::set<pid_t> seen;
   for (const image::Thread& thread : threads.threads()) {
     check_thread(thread);
+    if (thread.ended() != (thread.ended() && seen.empty() && threads.threads_size() > 1))
+      fail(ErrorKind::Damaged, "thread {} of the image has ended, and is not a main thread that leaves others behind",
+           thread.tid());
+    if (!seen.insert(thread.tid()).second) fail(ErrorKind::Damaged, "the image has thread {} twice", thread.tid());
+    if (thread.ended()) continue;
     check_thread_signals(context, thread.signals());
     check_thread_attributes(context, thread.attributes());
-    if (!seen.insert(thread.tid()).second) fail(ErrorKind::Damaged, "the image has thread {} twice", thread.tid());
   }
   note_waits_of_another_boot(context, threads);
 }

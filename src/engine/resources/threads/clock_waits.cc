@@ -39,6 +39,7 @@ void note_waits_of_another_boot(CheckContext& context, const image::Threads& thr
   if (threads.boot_id().empty() || threads.boot_id() == boot_id()) return;
   int waiting = 0;
   for (const image::Thread& thread : threads.threads()) {
+    if (thread.ended()) continue;
     user_regs_struct registers{};
     std::memcpy(&registers, thread.registers().data(), sizeof registers);
     if (waits_until_time_of_boot(registers)) ++waiting;

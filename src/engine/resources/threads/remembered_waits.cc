@@ -13,12 +13,14 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "engine/procfs/status.h"
+#include "engine/procfs/tree.h"
 #include "engine/resources/threads/remembered_waits.pb.h"
 
 namespace crs::engine {
 namespace {
 
-WaitsFile describe(pid_t pid) {
+WaitsFile describe(pid_t id) {
+  const pid_t pid = process_of(id);
   WaitsFile file;
   file.set_boot_id(read_file("/proc/sys/kernel/random/boot_id"));
   file.set_pid(pid);

@@ -12,7 +12,10 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "engine/newborn/newborn.h"
+#include "engine/procfs/maps.h"
 #include "engine/procfs/status.h"
+#include "engine/procfs/tree.h"
 #include "engine/resources/attributes/attributes.h"
 #include "engine/resources/signals/signals.h"
 #include "engine/tracee/id_taken.h"
@@ -23,6 +26,7 @@ namespace {
 
 user_regs_struct registers_of(const image::Thread& thread) {
   user_regs_struct registers{};
+  if (thread.ended()) return registers;
   std::memcpy(&registers, thread.registers().data(), sizeof registers);
   return registers;
 }
@@ -102,6 +106,14 @@ void capture_thread(CaptureContext& context, const StoppedThread& thread, Remote
   }
 }
 
+void capture_ended_thread(pid_t pid, image::Thread& image) {
+  constexpr int kExitStatus = 52;  // field of /proc/PID/stat
+  image.set_tid(innermost_id(pid));
+  image.set_ended(true);
+  image.set_exit_status(static_cast<std::uint32_t>(WEXITSTATUS(stat_number(pid, kExitStatus))));
+  image.mutable_attributes()->set_name(name_of_process(pid));
+}
+
 ThreadRestart::ThreadRestart(NewbornThread& main, const image::Threads& image) : image_(image) {
   forget_rseq(main);
   entries_.push_back({.image = &image.threads(0), .thread = &main, .registers = registers_of(image.threads(0))});
@@ -135,15 +147,31 @@ void ThreadRestart::create(RestoreContext& context, IdPlan::ThreadIds ids) {
     const pid_t fresh = innermost_id(entry.thread->tid());
     context.threads[entry.image->tid()] = entry.thread;
     context.new_ids[entry.image->tid()] = fresh;
-    if (fresh == entry.image->tid()) continue;
+    if (fresh == entry.image->tid() || entry.image->ended()) continue;
     correct_cached_id(context.memory, *entry.image, fresh);
     correct_held_mutexes(context.memory, *entry.image, fresh);
   }
 }
 
+namespace {
+
+// At its end the kernel must find nothing of the restart command's in the program's memory.
+void make_forgotten(NewbornThread& thread, const image::Thread& image) {
+  thread.call("set_robust_list", SYS_set_robust_list, 0, sizeof(robust_list_head));
+  std::array<char, 16> name{};  // TASK_COMM_LEN
+  image.attributes().name().copy(name.data(), name.size() - 1);
+  thread.call("prctl(PR_SET_NAME)", SYS_prctl, PR_SET_NAME, thread.put(name));
+}
+
+}  // namespace
+
 void ThreadRestart::restore(RestoreContext& context) {
   for (const Entry& entry : entries_) {
     const image::Thread& image = *entry.image;
+    if (image.ended()) {
+      make_forgotten(*entry.thread, image);
+      continue;
+    }
     if (image.robust_list() != 0) {
       entry.thread->call("set_robust_list", SYS_set_robust_list, image.robust_list(), image.robust_list_bytes());
     }
@@ -162,6 +190,20 @@ void ThreadRestart::restore_after_credentials(RestoreContext& context) {
   for (const Entry& entry : entries_) finish_thread_attributes(context, *entry.thread, entry.image->attributes());
 }
 
+namespace {
+
+// Its signals stay blocked.
+void lead_into_exit(const NewbornThread& thread, std::uint32_t status) {
+  user_regs_struct registers = ptrace::registers(thread.tid());
+  registers.rip = find_syscall(read_maps(thread.tid()), thread.memory()).value;
+  registers.orig_rax = ~std::uint64_t{0};
+  registers.rax = SYS_exit;
+  registers.rdi = status;
+  ptrace::set_registers(thread.tid(), registers);
+}
+
+}  // namespace
+
 void ThreadRestart::finish(RestoreContext& context) {
   NewbornThread& main = *entries_.front().thread;
   main.call("close_range", SYS_close_range, context.first_private_descriptor, context.end_private_descriptor - 1, 0);
@@ -176,6 +218,10 @@ void ThreadRestart::finish(RestoreContext& context) {
   }
   main.call("munmap", SYS_munmap, context.reserved.start, context.reserved.size());
   for (const Entry& entry : entries_) {
+    if (entry.image->ended()) {
+      lead_into_exit(*entry.thread, entry.image->exit_status());
+      continue;
+    }
     ptrace::set_registers(entry.thread->tid(), entry.registers);
     ptrace::set_signal_mask(entry.thread->tid(), entry.image->signal_mask());
   }

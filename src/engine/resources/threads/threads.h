@@ -17,6 +17,9 @@ namespace crs::engine {
 // Captures what belongs to `thread`. `remote` is that thread, borrowed.
 void capture_thread(CaptureContext& context, const StoppedThread& thread, RemoteCaller& remote, image::Thread& image);
 
+// The same of a main thread that has ended while others go on. `pid` is the process's id.
+void capture_ended_thread(pid_t pid, image::Thread& image);
+
 // Throws an Error of kind Damaged if the image's threads cannot be.
 void check_threads(CheckContext& context, const image::Threads& threads);
 
@@ -33,7 +36,8 @@ class ThreadRestart {
   void restore(RestoreContext& context);
   // What changing credentials would undo.
   void restore_after_credentials(RestoreContext& context);
-  // Continues the waits of limited length and gives every thread its registers and its signal mask. The newborn's home
+  // Continues the waits of limited length and gives every thread its registers and its signal mask; a main thread that
+  // had ended does so first of all when it is let run. The newborn's home
   // (its range `context.reserved`) and its private descriptors are gone afterwards: no remote call is possible any
   // more.
   void finish(RestoreContext& context);

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "engine/procfs/status.h"
+#include "engine/resources/credentials/seccomp_answer.h"
 #include "engine/tracee/interruption.h"
 
 namespace crs::engine {
@@ -229,8 +230,12 @@ std::optional<LimitedWait> find_limited_wait(const StoppedThread& thread, const 
 }  // namespace
 
 void note_limited_waits(StoppedProcess& process, const WaitsBefore& waits, const RememberedWaits& remembered) {
-  for (StoppedThread& thread : process.threads())
+  for (StoppedThread& thread : process.threads()) {
     thread.wait = find_limited_wait(thread, process.memory(), waits, remembered);
+    if (!thread.wait || may_continue_wait(thread.tid, thread.registers)) continue;
+    thread.registers = with_call_restarted(thread.registers, thread.wait);
+    thread.wait.reset();
+  }
 }
 
 user_regs_struct continue_timed_wait(NewbornThread& thread, user_regs_struct registers, const image::TimedWait& wait) {

@@ -45,7 +45,8 @@ class WaitsBefore {
 bool is_timed_wait(int call);
 
 // Finds the threads of `process` that were caught in a wait that only the kernel can continue, and what remains of it
-// (StoppedThread::wait). To be called while nothing of the process is borrowed.
+// (StoppedThread::wait). Where a seccomp filter would not let the kernel do that, the thread makes its call again
+// instead. To be called while nothing of the process is borrowed.
 void note_limited_waits(StoppedProcess& process, const WaitsBefore& waits, const RememberedWaits& remembered);
 
 // Makes the call again in `thread`, which is to have registers `registers` afterwards, until it waits; then the kernel
