@@ -360,7 +360,9 @@ CheckpointOutcome checkpoint(pid_t root, SnapshotSink& sink, const CheckpointOpt
   const pid_t pid = living_thread_of(root);
   if (options.single) refuse_children(pid, refusals);
   refusals.throw_if_any();
-  if (options.after == AfterCheckpoint::Continue && may_be_refused(pid)) examine(root, options);
+  std::uint64_t paused_before = 0;
+  if (options.after == AfterCheckpoint::Continue && may_be_refused(pid))
+    paused_before = examine(root, options).pause_nanoseconds;
   RememberedWaits remembered(options.remembered_path, pid);
   Incremental incremental(pid, options);
   ExtentWriter writer(sink.location(), kPagesName, writer_options(options));
@@ -388,7 +390,8 @@ CheckpointOutcome checkpoint(pid_t root, SnapshotSink& sink, const CheckpointOpt
 
   // The program goes on; what follows is not part of its pause.
   if (options.after == AfterCheckpoint::Continue) frozen->let_go_on();
-  contents.pause_nanoseconds = nanoseconds_since(tree.since()) + static_cast<std::uint64_t>(surveys.stopped().count());
+  contents.pause_nanoseconds =
+      paused_before + nanoseconds_since(tree.since()) + static_cast<std::uint64_t>(surveys.stopped().count());
   passes.run("write pages", [&] {
     surveys.forget_ended(tree);
     finish_pages(tree, surveys, incremental, image);

@@ -143,6 +143,11 @@ struct Limit {
   bool is_remaining = false;
 };
 
+// Those that are negative are of one process or thread (clock_getcpuclockid(3)).
+bool counts_processor_time(clockid_t clock) {
+  return clock == CLOCK_PROCESS_CPUTIME_ID || clock == CLOCK_THREAD_CPUTIME_ID || clock < 0;
+}
+
 std::optional<Limit> limit_of(int call, const user_regs_struct& registers, const RemoteMemory& memory) {
   const auto time_at = [&](std::uint64_t address) { return nanoseconds_of(memory.read_value<timespec>({address})); };
   switch (call) {
@@ -151,7 +156,8 @@ std::optional<Limit> limit_of(int call, const user_regs_struct& registers, const
       return Limit{time_at(registers.rdi), false};
     case SYS_clock_nanosleep:
       if (registers.r10 != 0) return Limit{time_at(registers.r10), true};
-      return Limit{time_at(registers.rdx), false};
+      // How much processor time has passed is known to the kernel alone: the limit begins anew.
+      return Limit{time_at(registers.rdx), counts_processor_time(static_cast<clockid_t>(registers.rdi))};
     case SYS_poll:
       return Limit{static_cast<std::uint64_t>(std::max(0, static_cast<int>(registers.rdx))) * kMillisecond, false};
     case SYS_futex:

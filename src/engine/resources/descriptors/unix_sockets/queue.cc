@@ -42,6 +42,16 @@ void take_control(msghdr& header, QueuedMessage& message) {
   }
 }
 
+// A stop of the program in recvmmsg(2) that had received something leaves the kernel's own code for "make the call
+// again" behind, as an error of the socket that whoever receives next is told, once (do_recvmmsg() in net/socket.c).
+ssize_t receive(int socket, msghdr& header, int flags) {
+  constexpr int kFirstRestartCode = 512;  // ERESTARTSYS; include/linux/errno.h
+  constexpr int kLastRestartCode = 516;   // ERESTART_RESTARTBLOCK
+  const ssize_t got = ::recvmsg(socket, &header, flags);
+  if (got >= 0 || errno < kFirstRestartCode || errno > kLastRestartCode) return got;
+  return ::recvmsg(socket, &header, flags);
+}
+
 // Nothing if nothing is there.
 std::optional<Peeked> peek(int socket, std::size_t most, std::string_view name) {
   Peeked peeked;
@@ -57,7 +67,7 @@ std::optional<Peeked> peek(int socket, std::size_t most, std::string_view name) 
   header.msg_iovlen = 1;
   header.msg_control = control.data();
   header.msg_controllen = control.size();
-  const ssize_t got = ::recvmsg(socket, &header, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  const ssize_t got = receive(socket, header, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
   if (got < 0 && errno == EAGAIN) return std::nullopt;
   if (got < 0) fail_errno(errno, "cannot look at the unread data of {}", name);
   take_control(header, peeked.message);
@@ -82,7 +92,7 @@ std::size_t start_of_stretch(int socket, std::size_t bytes, std::string_view nam
   msghdr header{};
   header.msg_iov = vectors.data();
   header.msg_iovlen = vectors.size();
-  const ssize_t got = ::recvmsg(socket, &header, MSG_PEEK | MSG_DONTWAIT);
+  const ssize_t got = receive(socket, header, MSG_PEEK | MSG_DONTWAIT);
   if (got < 0 && errno != EFAULT) fail_errno(errno, "cannot look at the unread data of {}", name);
   return got < 0 ? 0 : static_cast<std::size_t>(got);
 }
