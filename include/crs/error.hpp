@@ -21,6 +21,12 @@ enum class ErrorKind {
 // The exit status of the command line for an error of this kind.
 int exit_status_of(ErrorKind kind) noexcept;
 
+// One thing that stands in the way of a checkpoint.
+struct Refusal {
+  std::string what;    // process, descriptor or address, and what it is
+  std::string advice;  // what to do about it, or ""
+};
+
 class Error : public std::exception {
  public:
   Error(ErrorKind kind, std::string cause);
@@ -33,12 +39,18 @@ class Error : public std::exception {
   // Sets what the user can do. The first advice set wins: it stands nearest to the cause.
   Error& advise(std::string advice);
 
+  // Lists what what() says as one text: for programs that read it. Of kind Refused only.
+  Error& list(std::vector<Refusal> refusals);
+
   ErrorKind kind() const noexcept { return kind_; }
   // The errno behind the first cause, or 0.
   int error_number() const noexcept { return error_number_; }
   // The first cause, then each outer circumstance.
   const std::vector<std::string>& chain() const noexcept { return chain_; }
   const std::string& advice() const noexcept { return advice_; }
+
+  // Empty, unless the error is a list.
+  const std::vector<Refusal>& refusals() const noexcept { return refusals_; }
 
   // One line: "CAUSE (CONTEXT; OUTER CONTEXT). ADVICE".
   const char* what() const noexcept override { return text_.c_str(); }
@@ -55,6 +67,7 @@ class Error : public std::exception {
   int error_number_ = 0;
   std::vector<std::string> chain_;
   std::string advice_;
+  std::vector<Refusal> refusals_;
   std::string text_;
 };
 

@@ -10,6 +10,8 @@ namespace crs {
 namespace {
 
 constexpr char kFieldSeparator = '\x1f';
+// Begins a field that is a refusal, and stands between its parts.
+constexpr char kRefusalMark = '\x1e';
 
 }  // namespace
 
@@ -38,6 +40,11 @@ Error& Error::advise(std::string advice) {
   return *this;
 }
 
+Error& Error::list(std::vector<Refusal> refusals) {
+  refusals_ = std::move(refusals);
+  return *this;
+}
+
 void Error::compose() {
   text_ = chain_.front();
   for (std::size_t i = 1; i < chain_.size(); ++i) {
@@ -55,6 +62,8 @@ std::string Error::encode() const {
   std::string bytes =
       fmt::format("{}{}{}{}{}", static_cast<int>(kind_), kFieldSeparator, error_number_, kFieldSeparator, advice_);
   for (const std::string& link : chain_) bytes += kFieldSeparator + link;
+  for (const Refusal& refusal : refusals_)
+    bytes += fmt::format("{}{}{}{}{}", kFieldSeparator, kRefusalMark, refusal.what, kRefusalMark, refusal.advice);
   return bytes;
 }
 
@@ -71,7 +80,15 @@ Error Error::decode(std::string_view bytes) {
   if (!well_formed) return {ErrorKind::Failed, "another process failed with an unreadable message"};
   Error error(static_cast<ErrorKind>(fields[0][0] - '0'), fields[3]);
   error.error_number_ = std::atoi(fields[1].c_str());
-  error.chain_.assign(fields.begin() + 3, fields.end());
+  error.chain_.resize(1);
+  for (std::size_t i = 4; i < fields.size(); ++i) {
+    const std::size_t middle = fields[i].find(kRefusalMark, 1);
+    if (fields[i][0] == kRefusalMark && middle != std::string::npos) {
+      error.refusals_.push_back({fields[i].substr(1, middle - 1), fields[i].substr(middle + 1)});
+    } else {
+      error.chain_.push_back(std::move(fields[i]));
+    }
+  }
   error.advice_ = fields[2];
   error.compose();
   return error;

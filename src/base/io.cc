@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 
 #include "base/error.h"
 
@@ -69,7 +70,12 @@ std::string read_link(const std::filesystem::path& path) {
   std::string target(256, '\0');
   while (true) {
     const ssize_t length = ::readlink(path.c_str(), target.data(), target.size());
-    if (length < 0) fail_errno(errno, "cannot read the link {}", path.native());
+    if (length < 0) {
+      Error error = Error::from_errno(fmt::format("cannot read the link {}", path.native()), errno);
+      if (error.error_number() == ENAMETOOLONG)
+        error.advise("The path that it leads to is longer than a path may be (4095 bytes): shorten a directory's name");
+      throw error;
+    }
     if (static_cast<std::size_t>(length) < target.size()) {
       target.resize(static_cast<std::size_t>(length));
       return target;
@@ -78,11 +84,35 @@ std::string read_link(const std::filesystem::path& path) {
   }
 }
 
+namespace {
+
+// As many as any machine allows in its usual state, or fewer where this one does (fs.nr_open, proc_sys_fs(5)).
+rlim_t most_descriptors() noexcept {
+  constexpr rlim_t kUsual = rlim_t{1} << 20;
+  try {
+    return std::min<rlim_t>(std::strtoull(read_file("/proc/sys/fs/nr_open").c_str(), nullptr, 10), kUsual);
+  } catch (const std::exception&) {  // no /proc, or no descriptor left
+    return kUsual;
+  }
+}
+
+}  // namespace
+
 void raise_descriptor_limit() noexcept {
   rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= limit.rlim_max) return;
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  // The hard limit too, where the caller may (CAP_SYS_RESOURCE): a program may have as many as that by itself.
+  const rlim_t most = most_descriptors();
+  const rlimit raised{.rlim_cur = most, .rlim_max = most};
+  if (limit.rlim_max < most && ::setrlimit(RLIMIT_NOFILE, &raised) == 0) return;
+  if (limit.rlim_cur >= limit.rlim_max) return;
   limit.rlim_cur = limit.rlim_max;
   static_cast<void>(::setrlimit(RLIMIT_NOFILE, &limit));
+}
+
+std::size_t descriptor_limit() noexcept {
+  rlimit limit{};
+  return ::getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : 0;
 }
 
 }  // namespace crs

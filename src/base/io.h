@@ -30,9 +30,11 @@ inline std::span<const std::byte> as_byte_span(std::string_view text) {
   return std::as_bytes(std::span(text.data(), text.size()));
 }
 
-// From now on this process may open as many files as it may allow itself (getrlimit(2), RLIMIT_NOFILE). Its children
-// inherit that.
+// From now on this process may open as many files as it may allow itself (getrlimit(2), RLIMIT_NOFILE), with
+// CAP_SYS_RESOURCE beyond its hard limit. Its children inherit that.
 void raise_descriptor_limit() noexcept;
+// As it is now.
+std::size_t descriptor_limit() noexcept;
 
 // readlink(2), of any length.
 std::string read_link(const std::filesystem::path& path);

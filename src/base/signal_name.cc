@@ -24,7 +24,7 @@ int parse_signal(const std::string& text) {
       fail(ErrorKind::Usage, "SIG{} cannot be waited for", known);
     return signal;
   }
-  throw Error(ErrorKind::Usage, fmt::format("'{}' is no signal", text)).advise("`kill -l` lists them");
+  throw Error(ErrorKind::Usage, fmt::format("'{}' is no signal", text)).advise("'kill -l' lists them");
 }
 
 std::string name_of_signal(int signal) {

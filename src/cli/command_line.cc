@@ -30,6 +30,20 @@ Error out_of_memory() {
       .advise("Raise its limits (ulimit -d, ulimit -v), or end other programs");
 }
 
+// Whether --json is among the verb's own arguments.
+bool wants_json(const Verb& verb, const std::vector<std::string>& arguments) {
+  if (verb.json_help().empty()) return false;
+  if (!verb.runs_command()) return std::ranges::find(arguments, "--json") != arguments.end();
+  // The command begins after "--", or with the first word that is neither an option nor an option's value.
+  bool value_follows = false;
+  for (const std::string& word : arguments) {
+    if (word == "--json") return true;
+    if (word == "--" || (!word.starts_with("-") && !value_follows)) return false;
+    value_follows = word.starts_with("--") && word != "--verbose" && !word.contains('=');
+  }
+  return false;
+}
+
 class CommandLine {
  public:
   explicit CommandLine(Context& context) : context_(context), verbs_(make_verbs()) {}
@@ -88,7 +102,8 @@ int CommandLine::execute(Verb& verb) {
 
 int CommandLine::run_verb(Verb& verb, const std::vector<std::string>& arguments) {
   // Found before the parsing, so that an error in the parsing comes as JSON too.
-  if (verb.prints() && std::ranges::find(arguments, "--json") != arguments.end()) context_.options.json = true;
+  if (wants_json(verb, arguments)) context_.options.json = true;
+  context_.output_is_programs = verb.runs_command();
   CLI::App app;
   define_verb(app, verb, context_.options);
   try {

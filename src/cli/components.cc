@@ -66,8 +66,11 @@ class ComponentsVerb : public Verb {
   }
 
   int execute(Context& context) override {
-    if (!conformance_.empty()) return report_conformance(context);
     const std::string& wished = context.parameters().string("crs");
+    for (const std::string& name : {conformance_, wished}) {
+      if (!name.empty()) context.components().check_known(name);
+    }
+    if (!conformance_.empty()) return report_conformance(context);
     const std::vector<ComponentStatus> statuses = context.components().statuses();
     std::string text = fmt::format("  {:<10} {:<10} {:>8}  {}\n", "NAME", "VERSION", "PRIORITY", "");
     Json list = Json::array();

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
 #include <filesystem>
 
 #include "base/error.h"
@@ -30,14 +31,43 @@ const char* name_of(ErrorKind kind) noexcept {
   return "failed";
 }
 
-Json json_of(const Error& error, std::string_view action) {
+// The process that a refusal names, or null.
+Json process_in(const std::string& text) {
+  constexpr std::string_view kWord = "process ";
+  const std::size_t place = text.find(kWord);
+  pid_t pid = 0;
+  if (place == std::string::npos) return nullptr;
+  const char* const number = text.data() + place + kWord.size();
+  if (std::from_chars(number, text.data() + text.size(), pid).ec != std::errc{}) return nullptr;
+  return pid;
+}
+
+Json json_of(const std::vector<Refusal>& refusals) {
+  Json list = Json::array();
+  for (const Refusal& refusal : refusals) {
+    list.push_back({{"process", process_in(refusal.what)}, {"what", refusal.what}, {"advice", refusal.advice}});
+  }
+  return list;
+}
+
+std::string advice_of(const Error& error) {
+  std::string all = error.advice();
+  for (const Refusal& refusal : error.refusals()) {
+    if (refusal.advice.empty() || all.contains(refusal.advice)) continue;
+    all += all.empty() ? refusal.advice : "; " + refusal.advice;
+  }
+  return all;
+}
+
+Json json_of(const Error& error, std::string_view action, int exit_status) {
   return {{"error",
            {{"kind", name_of(error.kind())},
             {"action", action},
             {"message", error.what()},
             {"chain", error.chain()},
-            {"advice", error.advice()},
-            {"exit_status", exit_status_of(error.kind())}}}};
+            {"advice", advice_of(error)},
+            {"refusals", json_of(error.refusals())},
+            {"exit_status", exit_status}}}};
 }
 
 }  // namespace
@@ -112,10 +142,12 @@ void Context::say_more(std::string_view line) {
   if (options.verbose) say(line);
 }
 
-int Context::report(const Error& error, std::string_view action) {
-  say(fmt::format("cannot {}: {}", action, error.what()));
-  if (options.json) output_ << to_text(json_of(error, action)) << std::flush;
-  return exit_status_of(error.kind());
+int Context::report(const Error& error, std::string_view action, std::optional<int> exit_status) {
+  const int status = exit_status.value_or(exit_status_of(error.kind()));
+  const bool as_json_alone = options.json && output_is_programs;
+  if (!as_json_alone) say(fmt::format("cannot {}: {}", action, error.what()));
+  if (options.json) (as_json_alone ? errors_ : output_) << to_text(json_of(error, action, status)) << std::flush;
+  return status;
 }
 
 }  // namespace crs::cli

@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <memory>
+#include <optional>
 #include <ostream>
 #include <string>
 #include <string_view>
@@ -33,6 +34,8 @@ class Context {
   // The caller's file mode creation mask, for a program that crs starts. crs's own (main.cc) takes nothing from the
   // modes that it gives its files.
   mode_t file_mode_mask = 022;
+  // Standard output is that of a program: errors as JSON go to standard error.
+  bool output_is_programs = false;
 
   const Environment& environment() const noexcept { return environment_; }
   // All sources read, all components known, nothing unknown set. Made at the first use; throws what is wrong with the
@@ -51,8 +54,8 @@ class Context {
   // As say(), with --verbose only.
   void say_more(std::string_view line);
   // An error as a line on standard error: "crs: cannot ACTION: why. What to do"; with --json also as JSON on standard
-  // output. Returns the exit status that goes with it.
-  int report(const Error& error, std::string_view action);
+  // output, or as JSON alone on standard error. Returns the exit status that goes with it, unless another is given.
+  int report(const Error& error, std::string_view action, std::optional<int> exit_status = std::nullopt);
 
  private:
   void prepare();

@@ -39,16 +39,15 @@ std::string human_bytes(std::uint64_t bytes) {
 }
 
 std::uint64_t parse_rate(std::string_view text) {
-  constexpr std::array<std::pair<std::string_view, double>, 10> kUnits{{{"", 1},
-                                                                        {"B", 1},
-                                                                        {"KB", 1e3},
-                                                                        {"MB", 1e6},
-                                                                        {"GB", 1e9},
-                                                                        {"TB", 1e12},
-                                                                        {"KiB", 0x1p10},
-                                                                        {"MiB", 0x1p20},
-                                                                        {"GiB", 0x1p30},
-                                                                        {"TiB", 0x1p40}}};
+  constexpr std::array<std::pair<std::string_view, double>, 9> kUnits{{{"B", 1},
+                                                                       {"KB", 1e3},
+                                                                       {"MB", 1e6},
+                                                                       {"GB", 1e9},
+                                                                       {"TB", 1e12},
+                                                                       {"KiB", 0x1p10},
+                                                                       {"MiB", 0x1p20},
+                                                                       {"GiB", 0x1p30},
+                                                                       {"TiB", 0x1p40}}};
   double number = 0;
   const char* const end = text.data() + text.size();
   const auto [stop, problem] = std::from_chars(text.data(), end, number, std::chars_format::fixed);
@@ -58,10 +57,12 @@ std::uint64_t parse_rate(std::string_view text) {
   const auto* const known =
       std::ranges::find(kUnits, unit, [](const std::pair<std::string_view, double>& entry) { return entry.first; });
   const double rate = known != kUnits.end() ? number * known->second : 0;
+  // With less a snapshot takes years: a unit was forgotten.
+  constexpr double kLeast = 1000;
   constexpr double kMost = 1e18;
-  if (problem == std::errc{} && rate >= 1 && rate <= kMost) return static_cast<std::uint64_t>(rate);
+  if (problem == std::errc{} && rate >= kLeast && rate <= kMost) return static_cast<std::uint64_t>(rate);
   throw Error(ErrorKind::Usage, fmt::format("'{}' is no rate", text))
-      .advise("Give a number with KB, MB, GB or KiB, MiB, GiB: 200MiB/s");
+      .advise("Give a number with KB, MB, GB or KiB, MiB, GiB, and no less than 1KB/s: 200MiB/s");
 }
 
 std::string human_seconds(std::uint64_t nanoseconds) {

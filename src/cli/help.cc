@@ -73,7 +73,7 @@ std::string exit_statuses(const std::vector<int>& statuses) {
   return text;
 }
 
-void define_shared_options(CLI::App& app, SharedOptions& options, bool with_json) {
+void define_shared_options(CLI::App& app, SharedOptions& options, const std::string& json_help) {
   app.set_help_flag("-h,--help", "Print this help and end")->group(kSharedGroup);
   app.add_option("--store", options.store, "Where the snapshots are")->type_name("DIR")->group(kSharedGroup);
   // A function, since the option may stand before and after the verb and both places count.
@@ -88,7 +88,7 @@ void define_shared_options(CLI::App& app, SharedOptions& options, bool with_json
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->group(kSharedGroup);
   app.add_flag("--verbose", options.verbose, "Say more on standard error")->group(kSharedGroup);
-  if (with_json) app.add_flag("--json", options.json, "Print the result, or the error, as JSON")->group(kSharedGroup);
+  if (!json_help.empty()) app.add_flag("--json", options.json, json_help)->group(kSharedGroup);
 }
 
 void define_verb(CLI::App& app, Verb& verb, SharedOptions& options) {
@@ -96,14 +96,14 @@ void define_verb(CLI::App& app, Verb& verb, SharedOptions& options) {
   app.formatter(std::make_shared<HelpFormatter>(fmt::format("Usage: crs {}\n", verb.usage())));
   app.footer(verb.footer());
   verb.define(app);
-  define_shared_options(app, options, verb.prints());
+  define_shared_options(app, options, verb.json_help());
 }
 
 void define_main(CLI::App& app, const std::vector<std::unique_ptr<Verb>>& verbs, SharedOptions& options) {
   app.description(kIntroduction);
   app.formatter(std::make_shared<HelpFormatter>("Usage: crs [OPTIONS] VERB [ARGUMENTS]\n" + verb_list(verbs)));
   app.footer(kMainFooter + exit_statuses({0, 1, 2, 3, 4}) + kProgramStatus);
-  define_shared_options(app, options, true);
+  define_shared_options(app, options, "Print the result, or the error, as JSON");
 }
 
 }  // namespace crs::cli

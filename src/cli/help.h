@@ -11,7 +11,7 @@
 namespace crs::cli {
 
 // Adds --store, --param, --verbose, --json and --help, which stand before or after the verb.
-void define_shared_options(CLI::App& app, SharedOptions& options, bool with_json);
+void define_shared_options(CLI::App& app, SharedOptions& options, const std::string& json_help);
 
 // Names the parser after the verb and gives it the verb's options, usage line and explanations.
 void define_verb(CLI::App& app, Verb& verb, SharedOptions& options);

@@ -125,10 +125,19 @@ std::string command_of(pid_t pid) {
   return first.empty() ? status_field(pid, "Name") : first;
 }
 
+[[noreturn]] void fail_restarting(const RunningJob& running) {
+  throw Error(ErrorKind::Failed,
+              fmt::format("the job {} is just being restarted, by process {} (crs restart)", running.job, running.pid))
+      .advise("Try again when 'crs list' shows that it runs");
+}
+
 Target find_process(const RunningJobs& jobs, pid_t pid) {
   if (pid == ::getpid()) fail(ErrorKind::Usage, "process {} is this very command, the tool itself", pid);
   check_is_program(pid);
-  if (const auto running = jobs.find_process(pid)) return {pid, running->job};
+  if (const auto running = jobs.find_process(pid)) {
+    if (running->restarting) fail_restarting(*running);
+    return {pid, running->job};
+  }
   if (!executes_crs(pid)) return {pid, default_job_name(command_of(pid), pid)};
   // `crs run prog & crs checkpoint $!` means prog.
   for (const RunningJob& running : jobs.list()) {
@@ -166,7 +175,7 @@ std::optional<RunningJob> find_begun(const RunningJobs& jobs, const std::string&
   constexpr std::chrono::seconds kLimit(10);
   const auto end = Clock::now() + kLimit;
   auto running = jobs.find(name);
-  while (running && becomes_program(running->pid) && Clock::now() < end) {
+  while (running && (running->restarting || becomes_program(running->pid)) && Clock::now() < end) {
     std::this_thread::sleep_for(kPause);
     running = jobs.find(name);
   }
@@ -187,8 +196,9 @@ std::optional<RunningJob> find_begun(const RunningJobs& jobs, const std::string&
 
 }  // namespace
 
-Announcement::Announcement(Store& store, std::string job, pid_t pid) : jobs_(store), job_(std::move(job)), pid_(pid) {
-  jobs_.announce(job_, pid_);
+Announcement::Announcement(Store& store, std::string job, pid_t pid, Runner runner)
+    : jobs_(store), job_(std::move(job)), pid_(pid) {
+  jobs_.announce(job_, pid_, 0, runner);
 }
 
 Announcement::~Announcement() {
@@ -220,6 +230,7 @@ Target find_target(Store& store, const std::string& text) {
   check_job_name(text);
   const auto running = find_begun(jobs, text);
   if (!running) fail_no_job(store, jobs, text);
+  if (running->restarting) fail_restarting(*running);
   if (becomes_program(running->pid)) {
     fail(ErrorKind::Failed, "process {}, by which job {} is known, is crs itself and has not become the program yet",
          running->pid, text);

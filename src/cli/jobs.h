@@ -14,7 +14,7 @@ namespace crs::cli {
 class Announcement {
  public:
   // Throws if another process runs this job.
-  Announcement(Store& store, std::string job, pid_t pid);
+  Announcement(Store& store, std::string job, pid_t pid, Runner runner = Runner::Program);
   ~Announcement();
   Announcement(const Announcement&) = delete;
   Announcement& operator=(const Announcement&) = delete;

@@ -52,7 +52,9 @@ class ListVerb : public Verb {
     Json list = Json::array();
     for (const SnapshotInfo& snapshot : snapshots) list.push_back(json_of(snapshot));
     Json jobs = Json::array();
-    for (const RunningJob& entry : running) jobs.push_back({{"job", entry.job}, {"pid", entry.pid}});
+    for (const RunningJob& entry : running) {
+      jobs.push_back({{"job", entry.job}, {"pid", entry.pid}, {"restarting", entry.restarting}});
+    }
     context.print_json({{"store", context.store().location()}, {"snapshots", list}, {"running", jobs}});
   }
 
@@ -67,6 +69,11 @@ class ListVerb : public Verb {
                        human_seconds(manifest.pause_nanoseconds()), printable(command_of(manifest)));
   }
 
+  static std::string line_of(const RunningJob& entry) {
+    if (entry.restarting) return fmt::format("{} is being restarted by process {}\n", entry.job, entry.pid);
+    return fmt::format("{} runs as process {}\n", entry.job, entry.pid);
+  }
+
   static void print_as_text(Context& context, const std::vector<SnapshotInfo>& snapshots,
                             const std::vector<RunningJob>& running) {
     std::size_t width = std::string_view("SNAPSHOT").size();
@@ -77,7 +84,7 @@ class ListVerb : public Verb {
                          "PAUSE", "COMMAND");
     }
     for (const SnapshotInfo& snapshot : snapshots) text += line_of(snapshot, width);
-    for (const RunningJob& entry : running) text += fmt::format("{} runs as process {}\n", entry.job, entry.pid);
+    for (const RunningJob& entry : running) text += line_of(entry);
     context.print(text);
     if (text.empty()) context.say(fmt::format("there are no snapshots in {}", context.store().location()));
   }

@@ -229,7 +229,7 @@ class RestartVerb : public Verb {
 
   static std::optional<Announcement> announce_restart(Context& context, const std::string& job) {
     try {
-      return std::optional<Announcement>(std::in_place, context.store(), job, ::getpid());
+      return std::optional<Announcement>(std::in_place, context.store(), job, ::getpid(), Runner::Restart);
     } catch (const Error& error) {
       if (!is_unwritable(error)) throw;
       context.say(fmt::format("warning: 'crs list' will not show that {} runs: {}", job, error.what()));
@@ -315,6 +315,7 @@ class RestartVerb : public Verb {
       // What somebody has removed meanwhile is not damaged.
       const bool may_be_removed = error.kind() == ErrorKind::Damaged || error.error_number() == ENOENT;
       if (may_be_removed && !is_location(target_)) context.store().check_present(snapshot.reference);
+      if (error.kind() == ErrorKind::Damaged && !is_location(target_)) tell_of_older(context, snapshot.reference);
       throw;
     }
   }

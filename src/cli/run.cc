@@ -52,7 +52,8 @@ class RunVerb : public Verb {
            "  126  CMD is there but cannot be executed\n"
            "  127  there is no CMD\n";
   }
-  bool prints() const override { return false; }
+  std::string json_help() const override { return "Say what crs itself fails at as JSON, on standard error"; }
+  bool runs_command() const override { return true; }
   std::string action() const override { return command_.empty() ? "run" : "run " + command_[0]; }
 
   void define(CLI::App& app) override {
@@ -80,8 +81,7 @@ class RunVerb : public Verb {
     try {
       return run(context, start);
     } catch (const ExecutionError& error) {
-      context.report(error, action());
-      return error.exit_status();
+      return context.report(error, action(), error.exit_status());
     }
   }
 

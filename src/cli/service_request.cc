@@ -60,15 +60,17 @@ std::optional<wire::Connection> connect_to_service(Context& context, pid_t pid) 
   if (::stat(fmt::format("/proc/{}", pid).c_str(), &status) != 0)
     fail(ErrorKind::NotFound, "there is no process {}", pid);
   const std::vector<std::string> directories = directories_for(context, pid, status.st_uid);
+  std::vector<std::string> problems;
   auto connection = wire::connect_to_service(pid, status.st_uid, directories,
-                                             [&](const std::string& line) { context.say("warning: " + line); });
+                                             [&](const std::string& problem) { problems.push_back(problem); });
+  if (connection || !wire::listens_for_requests(pid)) return connection;
   // Its layers count on being told.
-  if (!connection && wire::listens_for_requests(pid)) {
-    throw Error(ErrorKind::Failed,
-                fmt::format("process {} listens for requests (libcrs), and nobody can reach it there", pid))
-        .advise(fmt::format("Its socket belongs into {}, mode 700", fmt::join(directories, " or ")));
-  }
-  return connection;
+  for (const std::string& problem : problems) context.say("warning: " + problem);
+  throw Error(ErrorKind::Failed,
+              fmt::format("process {} listens for requests (libcrs), and nobody can reach it there", pid))
+      .advise(fmt::format("Its socket belongs into {}, mode 700; one with an abstract name is reached from its own "
+                          "network namespace alone (nsenter -t {} -n)",
+                          fmt::join(directories, " or "), pid));
 }
 
 ServiceRequest::ServiceRequest(Context& context, wire::Connection& connection, const Target& target,

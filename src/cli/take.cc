@@ -20,7 +20,7 @@ class TakeVerb : public Verb {
   }
   std::string footer() const override { return ""; }
   bool hidden() const override { return true; }
-  bool prints() const override { return false; }
+  std::string json_help() const override { return ""; }
   std::string action() const override { return "take the snapshot that a program asks for"; }
 
   void define(CLI::App& app) override {

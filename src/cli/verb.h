@@ -32,8 +32,11 @@ class Verb {
   virtual std::string footer() const = 0;
   // Whether it is for crs's own use: no list of verbs shows it.
   virtual bool hidden() const { return false; }
-  // Whether it prints something that --json gives another form.
-  virtual bool prints() const { return true; }
+  // What --json is for; "": it has none.
+  virtual std::string json_help() const { return "Print the result, or the error, as JSON"; }
+  // Whether standard output is that of a command in its arguments, which ends its own options: errors as JSON go to
+  // standard error, then.
+  virtual bool runs_command() const { return false; }
   // Adds its own options and arguments.
   virtual void define(CLI::App& app) = 0;
   // What an error says could not be done: "checkpoint sim". After the parsing.

@@ -35,6 +35,7 @@ class VerifyVerb : public SnapshotVerb {
     }
     for (const Error& fault : damage)
       context.say(fmt::format("{} is damaged: {}", snapshot.reference.to_string(), fault.what()));
+    if (!damage.empty() && !is_named_by_location()) tell_of_older(context, snapshot.reference);
     return damage.empty() ? kDone : kDamaged;
   }
 

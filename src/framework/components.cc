@@ -184,6 +184,11 @@ Selection ComponentRegistry::select() {
 
 Selection ComponentRegistry::select(std::string_view name) { return select_named(name, ErrorKind::Failed); }
 
+void ComponentRegistry::check_known(std::string_view name) {
+  if (std::ranges::any_of(components_, [&](const auto& component) { return component->name() == name; })) return;
+  fail_unknown(name, ErrorKind::Usage);
+}
+
 Selection ComponentRegistry::select_named(std::string_view name, ErrorKind if_unknown) {
   for (const auto& component : components_) {
     if (component->name() != name) continue;
@@ -192,9 +197,13 @@ Selection ComponentRegistry::select_named(std::string_view name, ErrorKind if_un
     throw Error(ErrorKind::Failed,
                 fmt::format("component {} cannot be used: {}; {}", name, answer.status.reason, listing(statuses())));
   }
+  fail_unknown(name, if_unknown);
+}
+
+void ComponentRegistry::fail_unknown(std::string_view name, ErrorKind kind) {
   std::vector<std::string> known;
   for (const auto& component : components_) known.push_back(component->name());
-  Error error(if_unknown, fmt::format("there is no component '{}'; {}", name, listing(statuses())));
+  Error error(kind, fmt::format("there is no component '{}'; {}", name, listing(statuses())));
   if (const std::string nearest = nearest_name(name, known); !nearest.empty())
     error.advise(fmt::format("Did you mean '{}'?", nearest));
   throw error;

@@ -75,6 +75,8 @@ class ComponentRegistry {
   // The component that parameter `crs` asks for: the named one, or, where it is empty, the usable one with the highest
   // priority (ties by name). Throws an Error that says of every component why it cannot be used.
   Selection select();
+  // Throws an Error of kind Usage that lists the components, if none has this name.
+  void check_known(std::string_view name);
   // The named component whatever parameter `crs` says: for a restart, which needs the one that wrote the snapshot.
   Selection select(std::string_view name);
 
@@ -89,6 +91,7 @@ class ComponentRegistry {
   std::vector<Answer> ask_all() const;
   OutputLine output_of(std::string_view name) const;
   Selection make_selection(Answer& answer) const;
+  [[noreturn]] void fail_unknown(std::string_view name, ErrorKind kind);
   Selection select_named(std::string_view name, ErrorKind if_unknown);
 
   Parameters& parameters_;

@@ -95,7 +95,7 @@ void wait_until_left(State& state, std::chrono::nanoseconds limit, const std::fu
   while (const State::Thread* thread = state.in_the_way()) {
     const auto now = Clock::now();
     const Delay delay{thread->name, now - begin};
-    if (now >= end) throw Error(ErrorKind::Failed, delay.text()).advise("try again later or with a longer time limit");
+    if (now >= end) throw Error(ErrorKind::Failed, delay.text()).advise("Try again later or with a longer time limit");
     if (given_up && given_up()) fail(ErrorKind::Failed, "whoever asked for the checkpoint has gone");
     if (now < next_report) {
       state.changed.wait_until(lock, std::min(next_report, end));

@@ -36,7 +36,7 @@ constexpr std::size_t kMostClients = 32;
 constexpr std::chrono::seconds kLongestRequest{10};  // from the connection to the whole request
 
 // Whether `user` stands for those who have no user id in this user namespace (user_namespaces(7), "Unmapped user and
-// group IDs"). The directory of the socket lets nobody in but this user and whoever may do everything outside.
+// group IDs"). A private directory of the socket lets nobody in but this user and whoever may do everything outside.
 bool is_unmapped(uid_t user) {
   if (user != static_cast<uid_t>(std::atoi(read_file("/proc/sys/kernel/overflowuid", 32).c_str()))) return false;
   std::istringstream map(read_file("/proc/self/uid_map", 65536));
@@ -46,7 +46,9 @@ bool is_unmapped(uid_t user) {
   return true;
 }
 
-bool may_ask(uid_t user) { return user == ::geteuid() || user == 0 || is_unmapped(user); }
+bool may_ask(uid_t user, bool in_private_directory) {
+  return user == ::geteuid() || user == 0 || (in_private_directory && is_unmapped(user));
+}
 
 // A descriptor of the listener's own: the ledger knows it, so that a component may let it die, and a fork closes it.
 class Claimed {
@@ -159,7 +161,7 @@ class RequestListener::Loop : public Layer {
     listening_ = std::move(listening);
     wake_ = std::move(wake);
     for (const int number : {listening_.directory.get(), listening_.socket.get(), wake_.get()}) {
-      own_.push_back(std::make_unique<Claimed>(service_.ledger(), number));
+      if (number >= 0) own_.push_back(std::make_unique<Claimed>(service_.ledger(), number));
     }
   }
 
@@ -281,7 +283,7 @@ class RequestListener::Loop : public Layer {
     client->deadline = Clock::now() + kLongestRequest;
     try {
       client->peer = client->connection->peer();
-      if (!may_ask(client->peer.user)) {
+      if (!may_ask(client->peer.user, static_cast<bool>(listening_.directory))) {
         fail(ErrorKind::Failed, "user {} may not ask for a checkpoint of a program of user {}", client->peer.user,
              ::geteuid());
       }

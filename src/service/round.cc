@@ -83,7 +83,7 @@ Answer Round::ask(LayerStack::Member& member, Clock::time_point end, const Pause
     if (Clock::now() >= end) {
       throw Error(ErrorKind::Failed,
                   fmt::format("layer '{}' was not ready for a snapshot within the time limit", member.name))
-          .advise("try again later or with a longer time limit");
+          .advise("Try again later or with a longer time limit");
     }
     pause(std::min(end, Clock::now() + length));
     length = std::min(length * 2, kLongestPause);

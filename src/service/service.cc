@@ -91,7 +91,7 @@ class Service::Turn {
       if (options.given_up && options.given_up()) fail_given_up();
       if (Clock::now() >= end) {
         throw Error(ErrorKind::Failed, "another checkpoint of this program is still going on")
-            .advise("try again later");
+            .advise("Try again later");
       }
       service_.turn_over_.wait_until(lock, end);
     }

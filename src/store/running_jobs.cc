@@ -88,8 +88,13 @@ void drop_if_ended(const JobDirectory& directory) {
   }
 }
 
-[[noreturn]] void refuse_name(const std::string& job, pid_t pid) {
-  throw Error(ErrorKind::Failed, fmt::format("the job {} runs already, as process {}", job, pid))
+[[noreturn]] void refuse_name(const RunningJob& running) {
+  if (running.restarting) {
+    throw Error(ErrorKind::Failed, fmt::format("the job {} is just being restarted, by process {} (crs restart)",
+                                               running.job, running.pid))
+        .advise("Give another name with --name, or wait until 'crs list' shows that it runs");
+  }
+  throw Error(ErrorKind::Failed, fmt::format("the job {} runs already, as process {}", running.job, running.pid))
       .advise("Give another name with --name, or end that process first");
 }
 
@@ -137,17 +142,18 @@ std::optional<std::uint64_t> start_time_of(pid_t pid) {
   }
 }
 
-void RunningJobs::announce(const std::string& job, pid_t pid, pid_t predecessor) {
+void RunningJobs::announce(const std::string& job, pid_t pid, pid_t predecessor, Runner runner) {
   const std::optional<std::uint64_t> start_time = start_time_of(pid);
   if (!start_time) fail(ErrorKind::ProgramGone, "process {} of the job {} has ended", pid, job);
   store::RunningRecord record = describe_here();
   record.set_pid(pid);
   record.set_start_time(*start_time);
+  record.set_restarting(runner == Runner::Restart);
   store_.with_job(job, [&](const JobDirectory& directory) {
     const FileLock lock = lock_record(directory);
     const std::optional<store::RunningRecord> present = read_record(directory);
     const bool by_others = present && present->pid() != pid && present->pid() != predecessor;
-    if (by_others && standing_of(*present) == Standing::Runs) refuse_name(job, present->pid());
+    if (by_others && standing_of(*present) == Standing::Runs) refuse_name({job, present->pid(), present->restarting()});
     // It names a process of this boot.
     replace_file(store_.disk(), directory.descriptor(), kRunningName, record.SerializeAsString(), directory.path(),
                  Durability::UntilReboot);
@@ -163,7 +169,7 @@ void RunningJobs::withdraw(const std::string& job, pid_t pid) {
 }
 
 void RunningJobs::check_free(const std::string& job) const {
-  if (const std::optional<RunningJob> running = find(job)) refuse_name(job, running->pid);
+  if (const std::optional<RunningJob> running = find(job)) refuse_name(*running);
 }
 
 std::optional<RunningJob> RunningJobs::find(const std::string& job) const {
@@ -174,7 +180,7 @@ std::optional<RunningJob> RunningJobs::find(const std::string& job) const {
   const Standing standing = standing_of(*record);
   if (standing == Standing::Ended) drop_if_ended(*directory);
   if (standing != Standing::Runs) return std::nullopt;
-  return RunningJob{job, record->pid()};
+  return RunningJob{job, record->pid(), record->restarting()};
 }
 
 std::optional<RunningJob> RunningJobs::find_process(pid_t pid) const {

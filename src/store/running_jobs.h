@@ -21,16 +21,19 @@ namespace crs {
 struct RunningJob {
   std::string job;
   pid_t pid = 0;
+  bool restarting = false;  // the process is not the program, but the `crs restart` that is making it
 };
+
+enum class Runner { Program, Restart };
 
 class RunningJobs {
  public:
   // `store` outlives the object.
   explicit RunningJobs(Store& store) : store_(store) {}
 
-  // Records that process `pid` runs `job`. Throws if a running process other than `predecessor`, which it follows
-  // without a moment between, has this name already, or if `pid` is gone.
-  void announce(const std::string& job, pid_t pid, pid_t predecessor = 0);
+  // Records that process `pid` runs `job`, or makes it. Throws if a running process other than `predecessor`, which it
+  // follows without a moment between, has this name already, or if `pid` is gone.
+  void announce(const std::string& job, pid_t pid, pid_t predecessor = 0, Runner runner = Runner::Program);
   // Ends the entry of `job` if it is that of `pid`.
   void withdraw(const std::string& job, pid_t pid);
 

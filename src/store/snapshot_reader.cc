@@ -22,7 +22,7 @@ FileDescriptor open_location(const std::string& location) {
   if (directory) return directory;
   if (errno == ENOENT || errno == ENOTDIR) {
     throw Error(ErrorKind::NotFound, fmt::format("there is no snapshot at {}", location))
-        .advise("`crs list` shows the snapshots there are");
+        .advise("'crs list' shows the snapshots there are");
   }
   fail_errno(errno, "cannot open the snapshot {}", location);
 }

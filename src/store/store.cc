@@ -64,7 +64,7 @@ void check_owner(int directory, const std::string& path) {
   if ((status.st_mode & kOthers) != 0) {
     throw Error(ErrorKind::Failed,
                 fmt::format("the store {} is open to other users (mode {:03o})", path, status.st_mode & 0777))
-        .advise(fmt::format("A snapshot holds all of a program's memory: `chmod 700 {}`", path));
+        .advise(fmt::format("A snapshot holds all of a program's memory: 'chmod 700 {}'", path));
   }
 }
 
@@ -79,7 +79,7 @@ bool is_job_name(const std::string& name) {
 
 [[noreturn]] void fail_not_found(const std::string& what, const std::string& store) {
   throw Error(ErrorKind::NotFound, fmt::format("there is no {} in {}", what, store))
-      .advise("`crs list` shows the snapshots there are");
+      .advise("'crs list' shows the snapshots there are");
 }
 
 // A snapshot in the store must be the one its place says.
@@ -170,7 +170,7 @@ std::unique_ptr<SnapshotWriter> Store::begin(const SnapshotRequest& request) {
     throw Error(ErrorKind::Failed, fmt::format("another checkpoint of {} is still going on after {} ms", request.job,
                                                request.wait_limit.count()))
         .advise(
-            fmt::format("Try again later; `fuser {}/{}` tells which process it is", directory.path(), kJobLockName));
+            fmt::format("Try again later; 'fuser {}/{}' tells which process it is", directory.path(), kJobLockName));
   }
   try {
     directory.clean_leftovers();

@@ -12,12 +12,14 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <cstddef>
 #include <cstring>
 #include <filesystem>
 #include <memory>
 #include <set>
 #include <sstream>
 #include <string_view>
+#include <utility>
 
 #include "base/error.h"
 #include "base/io.h"
@@ -46,11 +48,26 @@ FileDescriptor make_socket() {
 }
 
 // False: nobody listens there.
-bool connect_to(const FileDescriptor& socket, const FileDescriptor& directory, const std::string& name) {
+bool connect_to(const FileDescriptor& socket, const sockaddr_un& address, socklen_t size) {
   // Also for a listener whose queue is full (unix(7)).
   ::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &kLongestConnect, sizeof kLongestConnect);
-  const sockaddr_un address = address_of(directory, name);
-  return ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+  return ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), size) == 0;
+}
+
+bool connect_to(const FileDescriptor& socket, const FileDescriptor& directory, const std::string& name) {
+  return connect_to(socket, address_of(directory, name), sizeof(sockaddr_un));
+}
+
+// Names in the abstract namespace (unix(7)) begin so, where proc_net(5) shows the leading null byte as '@'.
+constexpr std::string_view kAbstract = "@crs-requests/";
+
+// Of a name as proc_net(5) shows it, and without null bytes at its end.
+std::pair<sockaddr_un, socklen_t> abstract_address(const std::string& shown) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (shown.size() > sizeof address.sun_path) fail(ErrorKind::Failed, "the name {} is too long for a socket", shown);
+  std::memcpy(address.sun_path + 1, shown.data() + 1, shown.size() - 1);
+  return {address, static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + shown.size())};
 }
 
 std::vector<std::string> sockets_in(const FileDescriptor& directory) {
@@ -125,11 +142,29 @@ std::set<std::uint64_t> open_sockets(pid_t pid) {
   return inodes;
 }
 
-// A name of random_name(), in the directory that address_of() names.
+// A name of random_name(), in the directory that address_of() names or in the abstract namespace.
 bool is_request_socket(const std::string& path, const std::vector<pid_t>& ids) {
   const std::size_t slash = path.rfind('/');
-  return path.rfind("/proc/self/fd/", 0) == 0 && slash != std::string::npos &&
+  return (path.rfind("/proc/self/fd/", 0) == 0 || path.rfind(kAbstract, 0) == 0) && slash != std::string::npos &&
          std::find(ids.begin(), ids.end(), pid_in(path.substr(slash + 1))) != ids.end();
+}
+
+// The names of the sockets that the process has open and that are named as a service names them. The columns of
+// proc_net(5), net/unix: number, references, protocol, flags, type, state, inode, path.
+std::set<std::string> request_sockets_of(pid_t pid, const std::vector<pid_t>& ids) {
+  std::set<std::string> names;
+  const std::set<std::uint64_t> open = open_sockets(pid);
+  if (open.empty()) return names;
+  std::istringstream table(read_file(fmt::format("/proc/{}/net/unix", pid), std::size_t{1} << 26));
+  for (std::string line; std::getline(table, line);) {
+    std::istringstream fields(line);
+    std::string skipped;
+    std::uint64_t inode = 0;
+    std::string path;
+    for (int column = 0; column < 6; ++column) fields >> skipped;
+    if (fields >> inode >> path && open.count(inode) != 0 && is_request_socket(path, ids)) names.insert(path);
+  }
+  return names;
 }
 
 bool is_own_directory(const std::string& path, uid_t user) {
@@ -161,16 +196,14 @@ FileDescriptor open_request_directory(const std::string& path, uid_t user) {
   if ((status.st_mode & kOthers) != 0) {
     throw Error(ErrorKind::Failed, fmt::format("the directory for requests {} is open to other users (mode {:03o})",
                                                path, status.st_mode & 0777))
-        .advise(fmt::format("`chmod 700 {}`", path));
+        .advise(fmt::format("'chmod 700 {}'", path));
   }
   return directory;
 }
 
-Listening listen_for_requests(const std::string& runtime_directory) {
-  const uid_t user = ::geteuid();
-  // $XDG_RUNTIME_DIR of a session of somebody else's (su(1)) is not this user's to write to.
-  const bool usable = is_own_directory(runtime_directory, user);
-  const std::string path = request_directories(usable ? runtime_directory : "", user).front();
+namespace {
+
+Listening listen_in_directory(const std::string& path, uid_t user) {
   if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) fail_errno(errno, "making the directory {}", path);
   Listening listening{
       .directory = open_request_directory(path, user), .socket = make_socket(), .name = random_name(), .path = {}};
@@ -185,6 +218,70 @@ Listening listen_for_requests(const std::string& runtime_directory) {
   return listening;
 }
 
+// Nobody can take a name beforehand that has a random number in it, and anybody may connect: the service looks at who
+// it is.
+Listening listen_without_directory() {
+  Listening listening{.directory = {}, .socket = make_socket(), .name = random_name(), .path = {}};
+  listening.path = std::string(kAbstract) + listening.name;
+  const auto [address, size] = abstract_address(listening.path);
+  if (::bind(listening.socket.get(), reinterpret_cast<const sockaddr*>(&address), size) != 0 ||
+      ::listen(listening.socket.get(), kBacklog) != 0) {
+    fail_errno(errno, "listening at {}", listening.path);
+  }
+  return listening;
+}
+
+// Whoever made this socket in the name of the program is not the program.
+bool is_of(const Connection& connection, pid_t pid) { return connection.peer().pid == pid; }
+
+[[noreturn]] void fail_full(pid_t pid) {
+  fail(ErrorKind::Failed, "process {} has a service that takes no requests", pid);
+}
+
+std::optional<Connection> connect_in_directory(pid_t pid, const std::vector<pid_t>& ids,
+                                               const FileDescriptor& directory) {
+  for (const std::string& name : sockets_in(directory)) {
+    if (std::find(ids.begin(), ids.end(), pid_in(name)) == ids.end()) continue;
+    FileDescriptor socket = make_socket();
+    if (!connect_to(socket, directory, name)) {
+      if (errno == EAGAIN) fail_full(pid);
+      continue;
+    }
+    Connection connection(std::move(socket), fmt::format("process {}", pid));
+    if (is_of(connection, pid)) return connection;
+  }
+  return std::nullopt;
+}
+
+std::optional<Connection> connect_without_directory(pid_t pid, const std::vector<pid_t>& ids) {
+  for (const std::string& name : request_sockets_of(pid, ids)) {
+    if (name.rfind(kAbstract, 0) != 0) continue;
+    FileDescriptor socket = make_socket();
+    const auto [address, size] = abstract_address(name);
+    if (!connect_to(socket, address, size)) {
+      if (errno == EAGAIN) fail_full(pid);
+      continue;
+    }
+    Connection connection(std::move(socket), fmt::format("process {}", pid));
+    if (is_of(connection, pid)) return connection;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+Listening listen_for_requests(const std::string& runtime_directory) {
+  const uid_t user = ::geteuid();
+  // $XDG_RUNTIME_DIR of a session of somebody else's (su(1)) is not this user's to write to.
+  const bool usable = is_own_directory(runtime_directory, user);
+  const std::string path = request_directories(usable ? runtime_directory : "", user).front();
+  try {
+    return listen_in_directory(path, user);
+  } catch (const Error&) {  // in /tmp anybody may have put something there
+    return listen_without_directory();
+  }
+}
+
 std::optional<Connection> connect_to_service(pid_t pid, uid_t user, const std::vector<std::string>& directories,
                                              const std::function<void(const std::string&)>& note) {
   const std::vector<pid_t> ids = ids_of(pid);
@@ -197,36 +294,11 @@ std::optional<Connection> connect_to_service(pid_t pid, uid_t user, const std::v
       if (note && error.error_number() != EACCES) note(error.what());
     }
     if (!directory) continue;
-    for (const std::string& name : sockets_in(directory)) {
-      if (std::find(ids.begin(), ids.end(), pid_in(name)) == ids.end()) continue;
-      FileDescriptor socket = make_socket();
-      if (!connect_to(socket, directory, name)) {
-        if (errno == EAGAIN) fail(ErrorKind::Failed, "process {} has a service that takes no requests", pid);
-        continue;
-      }
-      Connection connection(std::move(socket), fmt::format("process {}", pid));
-      // Whoever made this socket in the name of the program is not the program.
-      if (connection.peer().pid == pid) return connection;
-    }
+    if (auto connection = connect_in_directory(pid, ids, directory)) return connection;
   }
-  return std::nullopt;
+  return connect_without_directory(pid, ids);
 }
 
-// The columns of proc_net(5), net/unix: number, references, protocol, flags, type, state, inode, path.
-bool listens_for_requests(pid_t pid) {
-  const std::vector<pid_t> ids = ids_of(pid);
-  const std::set<std::uint64_t> open = open_sockets(pid);
-  if (open.empty()) return false;
-  std::istringstream table(read_file(fmt::format("/proc/{}/net/unix", pid), std::size_t{1} << 26));
-  for (std::string line; std::getline(table, line);) {
-    std::istringstream fields(line);
-    std::string skipped;
-    std::uint64_t inode = 0;
-    std::string path;
-    for (int column = 0; column < 6; ++column) fields >> skipped;
-    if (fields >> inode >> path && open.count(inode) != 0 && is_request_socket(path, ids)) return true;
-  }
-  return false;
-}
+bool listens_for_requests(pid_t pid) { return !request_sockets_of(pid, ids_of(pid)).empty(); }
 
 }  // namespace crs::wire

@@ -1,5 +1,7 @@
 // Where the service of a program listens for requests, and how an asker finds it: a unix socket PID-RANDOM in a private
-// directory of the user's. Functions without state.
+// directory of the user's; or, where none can be had because somebody else was there first, of the name
+// crs-requests/PID-RANDOM in the abstract namespace (unix(7)), found through proc_net(5) and the program's descriptors.
+// Functions without state.
 #pragma once
 
 #include <sys/types.h>
@@ -23,14 +25,14 @@ FileDescriptor open_request_directory(const std::string& path, uid_t user);
 
 // A socket that listens, and its file.
 struct Listening {
-  FileDescriptor directory;
+  FileDescriptor directory;  // none of an abstract name: anybody may connect to that
   FileDescriptor socket;
   std::string name;
-  std::string path;
+  std::string path;  // of an abstract name as proc_net(5) shows it, "@crs-requests/..."
 };
 
 // Listens in the first of the directories that are the calling user's own (made, with mode 0700, where nothing is),
-// and clears away sockets there whose programs have ended.
+// and clears away sockets there whose programs have ended; under an abstract name where that fails.
 Listening listen_for_requests(const std::string& runtime_directory);
 
 // A connection to the service of process `pid`: to a socket whose listener is that very process. Empty: there is none.

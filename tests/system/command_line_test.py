@@ -55,6 +55,12 @@ def json_is_valid(workspace):
     for verb in ("list", "components", "params"):
         workspace.crs(verb, "--json").json()
         workspace.crs("--json", verb).json()
+    # Standard output is the program's, standard error says as JSON what crs itself fails at; options after CMD are CMD's.
+    check(workspace.crs("run", "--json", "--", "echo", "--json").stdout == "--json\n", "the program's output alone")
+    for command, status in (["run", "--json", "--", "/nonexistent/x"], 127), (["run", "--json", "--nonsense", "--", "x"], 2), (["--json", "run", "/etc/passwd"], 126):
+        result = workspace.crs(*command, expect=status)
+        check(json.loads(result.stderr)["error"]["exit_status"] == status and result.stdout == "", f"{result}")
+    check(workspace.crs("run", "--verbose", "/etc/passwd", "--json", expect=126).stderr.startswith("crs: "), "the command's own --json")
     check("facts" in workspace.crs("check", "--json", expect=None).json(), "crs check --json has no facts")
 
 
@@ -127,7 +133,7 @@ while True: signal.sigtimedwait([], 0.1)
     runner, pid = workspace.start_by_crs("forward", [PYTHON, "-c", program], stdout=open(output, "ab"))
     wait_until(lambda: output.read_text() == "up\n", "the program is up")
     running = workspace.crs("list", "--json").json()["running"]
-    check(running == [{"job": "forward", "pid": pid}], f"running: {running}")
+    check(running == [{"job": "forward", "pid": pid, "restarting": False}], f"running: {running}")
     workspace.crs("run", "--name", "forward", "true", expect=1)
     os.kill(runner.pid, signal.SIGUSR1)
     wait_until(lambda: output.read_text() == "up\nusr1\n", "SIGUSR1 reaches the program")
@@ -145,7 +151,7 @@ def run_outlived(workspace):
     os.kill(runner.pid, signal.SIGKILL)
     runner.wait(30)
     check(is_alive(pid), "the program died with crs")
-    check(workspace.crs("list", "--json").json()["running"] == [{"job": "outlived", "pid": pid}], "the job is not listed any more")
+    check(workspace.crs("list", "--json").json()["running"] == [{"job": "outlived", "pid": pid, "restarting": False}], "the job is not listed any more")
 
 
 def run_on_a_terminal(workspace):

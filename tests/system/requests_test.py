@@ -256,11 +256,33 @@ def case_planted(arguments, user):
         program.still_works()
         program.go_on()
         check(workspace.wait_exit(program.runner) == 0, "the program's end")
-        shutil_target = workspace.make_directory("elsewhere")
-        directory.rmdir()
-        directory.symlink_to(shutil_target)
-        refused = workspace.run([program.program, workspace.crs_path, "requests"])
-        check(refused.status != 0 and not list(shutil_target.iterdir()), f"{refused}")
+
+
+def case_no_directory(arguments, user, planted):
+    """Where something stands in the way of the private directory, the service listens all the same, and its layers are told."""
+    with Workspace(arguments.crs, user) as workspace:
+        directory = workspace.directory / "run" / "crs"
+        elsewhere = workspace.make_directory("elsewhere")
+        if planted == "link":
+            directory.symlink_to(elsewhere)
+        elif planted == "open":
+            directory.mkdir()
+            directory.chmod(0o777)
+            if workspace.drops:
+                os.chown(directory, workspace.uid, workspace.uid)
+        else:
+            directory.touch()
+        program = Program(workspace, arguments, "wait", "exit", "5")
+        workspace.checkpoint("sim", "--kill")
+        check(program.told() == PREPARED + ["lower term", "upper term"], f"{program.told()}")
+        workspace.wait_exit(program.runner)
+        restarted = workspace.start([workspace.crs_path, "restart", "sim"])
+        wait_until(lambda: program.told()[-4:] == RESTARTED, f"{program.told()}")
+        program.pid = workspace.program_below(restarted, program.program)
+        program.still_works()
+        program.go_on()
+        check(workspace.wait_exit(restarted) == 5, "the program's end")
+        check(not list(elsewhere.iterdir()) and (planted != "open" or not list(directory.iterdir())), "nothing was put where others could reach it")
 
 
 def case_fork(arguments, user):
@@ -288,6 +310,8 @@ def main():
             cases.append((f"after_a_restart ({user}, ids {ids})", lambda user=user, ids=ids: case_after_a_restart(arguments, user, ids)))
         if user == "ordinary" and len(users_to_test()) == 2:
             cases.append(("asked_from_outside_its_namespace", lambda: case_asked_from_outside_its_namespace(arguments, "ordinary")))
+        for planted in ("link", "open", "file"):
+            cases.append((f"no_directory ({user}, {planted})", lambda user=user, planted=planted: case_no_directory(arguments, user, planted)))
         for case in (case_layers_are_told, case_a_subreaper, case_delayed, case_asker_disappears, case_program_ends, case_several_askers,
                      case_hostile_messages, case_planted, case_fork):
             cases.append((f"{case.__name__[5:]} ({user})", lambda user=user, case=case: case(arguments, user)))

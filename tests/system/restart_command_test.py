@@ -160,7 +160,7 @@ def a_killed_restart_command(workspace):
         foreground.wait()
         os.kill(pid, signal.SIGUSR1)
         wait_until(lambda: log.read_text() == "up\nSIGUSR1\n", f"the program lives ({mode})")
-        check(workspace.crs("list", "--json").json()["running"] == [{"job": "orphan", "pid": pid}], f"not listed any more ({mode})")
+        check(workspace.crs("list", "--json").json()["running"] == [{"job": "orphan", "pid": pid, "restarting": False}], f"not listed any more ({mode})")
         reference = workspace.checkpoint("orphan", "--kill")
         workspace.wait_gone()
         check(workspace.crs("verify", "--json", reference).json()["sound"], reference)
@@ -261,7 +261,7 @@ def two_at_once(workspace):
         check(sorted(statuses) == [0, 1, 1, 1], f"{statuses} {words}")
         check(all("the job race runs already" in text for text, status in zip(words, statuses) if status), f"{words}")
         pid = int((workspace.work / f"out{statuses.index(0)}").read_text())
-        check(workspace.crs("list", "--json").json()["running"] == [{"job": "race", "pid": pid}], "")
+        check(workspace.crs("list", "--json").json()["running"] == [{"job": "race", "pid": pid, "restarting": False}], "")
         workspace.kill(pid)
 
 

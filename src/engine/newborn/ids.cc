@@ -63,7 +63,7 @@ IdPlan namespace_plan(std::string note) {
   if (has_capability(CAP_SYS_ADMIN)) return {IdPlan::Way::ProcessNamespace, std::move(note)};
   if (can_make_user_namespace()) return {IdPlan::Way::UserNamespace, std::move(note)};
   throw Error(ErrorKind::Failed, "this user may not make user namespaces here")
-      .advise("Use --ids new, or have user.max_user_namespaces raised; see `crs check`");
+      .advise("Use --ids new, or have user.max_user_namespaces raised; see 'crs check'");
 }
 
 }  // namespace

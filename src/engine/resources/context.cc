@@ -17,12 +17,12 @@ void Refusals::add(std::string what, std::string advice) { entries_.push_back({s
 void Refusals::throw_if_any() const {
   if (entries_.empty()) return;
   std::string all;
-  for (const Entry& entry : entries_) {
+  for (const Refusal& entry : entries_) {
     if (!all.empty()) all += "; ";
     all += entry.what;
     if (!entry.advice.empty()) all += " (" + entry.advice + ")";
   }
-  throw Error(ErrorKind::Refused, "cannot be kept: " + all);
+  throw Error(ErrorKind::Refused, "cannot be kept: " + all).list(entries_);
 }
 
 LeaveOut::LeaveOut(const std::vector<std::string>& exceptions) {

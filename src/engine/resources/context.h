@@ -36,11 +36,7 @@ class Refusals {
   void throw_if_any() const;
 
  private:
-  struct Entry {
-    std::string what;
-    std::string advice;
-  };
-  std::vector<Entry> entries_;
+  std::vector<Refusal> entries_;
 };
 
 // What the user allowed to be left out ("fd=7"), parsed and checked.

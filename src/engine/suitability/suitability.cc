@@ -34,7 +34,8 @@ void require_access(pid_t pid) {
               fmt::format("process {} may not be looked at: it is not dumpable (prctl(2), PR_SET_DUMPABLE), or it has "
                           "changed its user ids or has privileges that you do not have",
                           pid))
-      .advise("Take the snapshot as root");
+      .advise(::geteuid() != 0 ? "Take the snapshot as root"
+                               : "It takes CAP_SYS_PTRACE, which this root lacks (in a container: give it that)");
 }
 
 void refuse_tracer(pid_t pid, Refusals& refusals) {
@@ -61,7 +62,7 @@ void refuse_32_bit(pid_t pid, Refusals& refusals) {
 void check_is_program(pid_t pid) {
   if (pid <= 0 || !std::filesystem::exists(fmt::format("/proc/{}", pid))) {
     throw Error(ErrorKind::NotFound, fmt::format("there is no process {}", pid))
-        .advise("`crs list` shows the jobs that run");
+        .advise("'crs list' shows the jobs that run");
   }
   if (pid == ::getpid()) fail(ErrorKind::Usage, "process {} is this very command: it cannot checkpoint itself", pid);
   const std::string state = status_field(pid, "State");

@@ -66,7 +66,7 @@ bool is_ending(pid_t tid) {
   throw Error(ErrorKind::Failed, fmt::format("process {} may not be traced by this user: {}", tid, error.what()))
       .advise(
           "It belongs to another user, gave up that right (prctl PR_SET_DUMPABLE), or kernel.yama.ptrace_scope forbids "
-          "it; see `crs check`");
+          "it; see 'crs check'");
 }
 
 // Too short to sleep.

@@ -19,8 +19,10 @@ TEST(HumanBytes, HasTwoOrThreeDigits) {
 TEST(Rate, IsReadWithItsUnit) {
   EXPECT_EQ(parse_rate("200MiB/s"), std::uint64_t{200} << 20);
   EXPECT_EQ(parse_rate("1.5 GB"), 1500000000U);
-  EXPECT_EQ(parse_rate("4096"), 4096U);
-  EXPECT_EQ(parse_rate("3B/s"), 3U);
+  EXPECT_EQ(parse_rate("3000B/s"), 3000U);
+  // Bytes that were to be megabytes.
+  EXPECT_THROW(parse_rate("5"), Error);
+  EXPECT_THROW(parse_rate("3B/s"), Error);
   for (const char* const wrong :
        {"", "MiB", "0", "0.1", "-5MB", "5 apples", "5MB/h", "1e30", "nan", "inf", "99999999TiB"})
     EXPECT_THROW(parse_rate(wrong), Error) << wrong;

@@ -154,6 +154,14 @@ TEST_F(FindTargetTest, WhatCannotBeTakenIsNamed) {
   EXPECT_THAT(zombie.what(), AllOf(HasSubstr("zombie"), HasSubstr(std::to_string(child.pid()))));
 }
 
+TEST_F(FindTargetTest, ARestartOnItsWayIsNoProgram) {
+  const Child restart;
+  const Announcement announcement(*store_, "sim", restart.pid(), Runner::Restart);
+  const Error error = error_for(std::to_string(restart.pid()));
+  EXPECT_EQ(error.kind(), ErrorKind::Failed);
+  EXPECT_THAT(error.what(), HasSubstr("the job sim is just being restarted"));
+}
+
 TEST_F(FindTargetTest, AnAnnouncementCanBeHandedOver) {
   const Child child;
   {

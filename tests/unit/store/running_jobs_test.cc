@@ -64,6 +64,20 @@ TEST_F(RunningJobsTest, NameOfARunningJobIsRefused) {
   EXPECT_EQ(jobs_.find("sim")->pid, first.pid());
 }
 
+// Nobody is to end the `crs restart` for the program.
+TEST_F(RunningJobsTest, ARestartIsNotTakenForTheProgram) {
+  const ChildProcess restart = make_program();
+  const ChildProcess program = make_program();
+  jobs_.announce("sim", restart.pid(), 0, Runner::Restart);
+  EXPECT_TRUE(jobs_.find("sim")->restarting);
+  const std::string text = text_of_error(ErrorKind::Failed, [&] { jobs_.check_free("sim"); });
+  EXPECT_THAT(text, HasSubstr("the job sim is just being restarted, by process " + std::to_string(restart.pid())));
+  EXPECT_THAT(text, testing::Not(HasSubstr("end that process")));
+  jobs_.announce("sim", program.pid(), restart.pid());
+  EXPECT_FALSE(jobs_.find("sim")->restarting);
+  EXPECT_EQ(jobs_.find("sim")->pid, program.pid());
+}
+
 TEST_F(RunningJobsTest, EndedProcessIsDroppedAndItsNameIsFree) {
   ChildProcess first = make_program();
   const ChildProcess second = make_program();

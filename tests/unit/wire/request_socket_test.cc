@@ -2,12 +2,14 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 
 #include "crs/error.hpp"
 
@@ -60,11 +62,39 @@ TEST_F(RequestSocketTest, AnImpostorIsNotTheProgram) {
   EXPECT_FALSE(connect(::getppid()));
 }
 
+// Whatever somebody has put in the directory's place.
+TEST_F(RequestSocketTest, WithoutAPrivateDirectoryItHasAnAbstractName) {
+  const std::string path = runtime_ + "/crs";
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  {
+    const Listening listening = listen_for_requests(runtime_);
+    EXPECT_FALSE(listening.directory);
+    EXPECT_EQ(listening.path.rfind("@crs-requests/" + std::to_string(::getpid()) + "-", 0), 0U);
+    EXPECT_TRUE(listens_for_requests(::getpid()));
+    const auto connection = connect(::getpid());
+    ASSERT_TRUE(connection);
+    EXPECT_EQ(connection->peer().pid, ::getpid());
+  }
+  EXPECT_FALSE(listens_for_requests(::getpid()));
+  EXPECT_FALSE(connect(::getpid()));
+}
+
+// It has the socket open, but did not make it.
+TEST_F(RequestSocketTest, AnAbstractNameOfAnotherProcessIsNotTheProgram) {
+  std::ofstream(runtime_ + "/crs").put('x');
+  const Listening listening = listen_for_requests(runtime_);
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(::pause());
+  EXPECT_FALSE(connect(child));
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+}
+
 TEST_F(RequestSocketTest, ADirectoryThatIsOpenToOthersIsRefused) {
   const std::string path = runtime_ + "/crs";
   ASSERT_EQ(::mkdir(path.c_str(), 0700), 0);
   ASSERT_EQ(::chmod(path.c_str(), 0750), 0);
-  EXPECT_THAT([&] { listen_for_requests(runtime_); },
+  EXPECT_THAT([&] { open_request_directory(path, ::geteuid()); },
               ThrowsMessage<Error>(HasSubstr("open to other users (mode 750)")));
   EXPECT_THAT([&] { open_request_directory(path, ::geteuid() + 1); },
               ThrowsMessage<Error>(HasSubstr("belongs to user")));
@@ -74,7 +104,8 @@ TEST_F(RequestSocketTest, ALinkIsNoDirectory) {
   std::filesystem::create_directory(runtime_ + "/elsewhere");
   std::filesystem::permissions(runtime_ + "/elsewhere", std::filesystem::perms::owner_all);
   std::filesystem::create_directory_symlink(runtime_ + "/elsewhere", runtime_ + "/crs");
-  EXPECT_THAT([&] { listen_for_requests(runtime_); }, ThrowsMessage<Error>(HasSubstr("cannot be used")));
+  EXPECT_THAT([&] { open_request_directory(runtime_ + "/crs", ::geteuid()); },
+              ThrowsMessage<Error>(HasSubstr("cannot be used")));
 }
 
 TEST_F(RequestSocketTest, WhatAnEndedProgramLeftIsClearedAway) {

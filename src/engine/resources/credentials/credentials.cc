@@ -47,7 +47,10 @@ bool able_to(const ThreadCredentials& own, int capability) { return ((own.effect
 
 [[noreturn]] void fail_privilege(std::string what, const ThreadCredentials& wanted) {
   Error error(ErrorKind::Failed, std::move(what));
-  throw error.advise(fmt::format("Restart it as user {} or as root", wanted.users.real));
+  const auto ids = wanted.users.list();
+  const bool is_one = std::ranges::all_of(ids, [&](std::uint32_t id) { return id == wanted.users.real; });
+  throw error.advise(is_one ? fmt::format("Restart it as user {} or as root", wanted.users.real)
+                            : "Restart it as root: its user ids (real, effective, saved) are not all the same");
 }
 
 void check_thread(const ThreadCredentials& wanted, const ThreadCredentials& own) {

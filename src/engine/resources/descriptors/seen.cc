@@ -81,12 +81,28 @@ class Look {
     }
     for (std::vector<SeenNumber>& group : groups_) std::ranges::sort(group);
     std::ranges::sort(groups_, {}, [](const std::vector<SeenNumber>& group) { return group.front(); });
+    require_room();
     std::vector<Seen> all;
     for (std::vector<SeenNumber>& group : groups_) all.push_back(take(std::move(group)));
     return all;
   }
 
  private:
+  // A copy of each is kept, beside what the rest of a checkpoint takes.
+  void require_room() const {
+    constexpr std::size_t kOthers = 128;
+    constexpr std::size_t kOthersOfProcess = 8;
+    const std::size_t needed = groups_.size() + kOthers + processes_.size() * kOthersOfProcess;
+    if (needed <= descriptor_limit()) return;
+    throw Error(ErrorKind::Failed,
+                fmt::format("the program has {} files and sockets open; to look at them crs needs {} descriptors, and "
+                            "{} is its limit (RLIMIT_NOFILE)",
+                            groups_.size(), needed, descriptor_limit()))
+        .advise(fmt::format("Raise the hard limit of the shell that runs crs ('ulimit -n {}' as root), or take the "
+                            "snapshot with CAP_SYS_RESOURCE",
+                            needed));
+  }
+
   // An order of open file descriptions that is stable while the processes are frozen: <0, 0 or >0.
   int compare_descriptions(const SeenNumber& first, const SeenNumber& second) const {
     const CapturedProcess& one = processes_[first.process];

@@ -93,11 +93,15 @@ void parse_meminfo(std::string_view text, int overcommit, MemorySupply& supply) 
   supply.commit_room = limit - std::min(limit, kibibytes(text, "Committed_AS:"));
 }
 
+std::uint64_t areas_needed_for(std::uint64_t areas) { return areas + kSpareAreas; }
+
+std::uint64_t area_limit() { return number_in("/proc/sys/vm/max_map_count", kNoLimit); }
+
 MemorySupply memory_supply() {
   MemorySupply supply;
   parse_meminfo(read_file("/proc/meminfo"), static_cast<int>(number_in("/proc/sys/vm/overcommit_memory", 0)), supply);
   supply.group_limit = control_group_limit();
-  supply.areas = number_in("/proc/sys/vm/max_map_count", kNoLimit);
+  supply.areas = area_limit();
   // The newborn raises its soft limits to the hard ones while it is built.
   rlimit limit{};
   if (::getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_max != RLIM_INFINITY) supply.address_space = limit.rlim_max;
@@ -115,7 +119,7 @@ void check_supply(const MemoryDemand& demand, const MemorySupply& supply) {
   require(demand.address_space, supply.address_space, "bytes is the limit of the address space (RLIMIT_AS)",
           "Raise it with ulimit -v");
   require(demand.data, supply.data, "bytes is the limit of private data (RLIMIT_DATA)", "Raise it with ulimit -d");
-  require(demand.areas + kSpareAreas, supply.areas, "areas is the limit (vm.max_map_count)",
+  require(areas_needed_for(demand.areas), supply.areas, "areas is the limit (vm.max_map_count)",
           "Raise it with sysctl vm.max_map_count");
 }
 

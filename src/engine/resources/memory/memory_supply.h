@@ -28,6 +28,10 @@ struct MemoryDemand {
 // The present state, as seen by the caller.
 MemorySupply memory_supply();
 
+// How many areas a restart needs room for that makes so many, and how many a process may have here (vm.max_map_count).
+std::uint64_t areas_needed_for(std::uint64_t areas);
+std::uint64_t area_limit();
+
 // Of the text of /proc/meminfo. `overcommit` is vm.overcommit_memory.
 void parse_meminfo(std::string_view text, int overcommit, MemorySupply& supply);
 
