@@ -63,9 +63,7 @@ class CheckpointVerb : public Verb {
     app.add_option("TARGET", target_, "A running job's name, or a process id")->type_name("JOB|PID")->required();
     auto* stop = app.add_flag("--stop", stop_, "The program stays stopped (SIGCONT continues it)");
     app.add_flag("--kill", kill_, "The program ends when the snapshot is complete")->excludes(stop);
-    app.add_flag("--dry-run", dry_run_, "Only say whether the program can be checkpointed; write nothing")
-        ->excludes(stop)
-        ->excludes("--kill");
+    app.add_flag("--dry-run", dry_run_, "Only say whether the program can be checkpointed; write nothing");
     app.add_flag("--single", single_, "Refuse a program that has descendants");
     add_name_option(app, name_, "Name of the job in the store");
     app.add_flag("--incremental", storing_.incremental,
@@ -98,6 +96,8 @@ class CheckpointVerb : public Verb {
     ::signal(SIGPIPE, SIG_IGN);
     ignore_file_size_signal();
     ::prctl(PR_SET_NAME, engine::kCheckpointName);
+    if (dry_run_ && (stop_ || kill_))
+      fail(ErrorKind::Usage, "--dry-run leaves the program as it is: neither --stop nor --kill");
     if (!name_.empty()) check_chosen_job_name(name_);
     parse_compression(storing_.compression);
     if (!io_limit_.empty()) storing_.write_limit = parse_rate(io_limit_);
