@@ -125,6 +125,9 @@ struct CheckpointOptions {
   std::string compression{};
   // How many bytes may be written in a second; 0: any number.
   std::uint64_t write_limit = 0;
+  // What to keep of the regular files that the program has open: rules as the user said them, "copy" or "copy=GLOB", of
+  // which the last that applies to a file counts. Empty: as the component likes.
+  std::vector<std::string> files{};
 };
 
 struct CheckpointOutcome {

@@ -14,6 +14,7 @@
 #include "cli/snapshot_text.h"
 #include "cli/verb.h"
 #include "engine/procfs/tree.h"
+#include "engine/resources/descriptors/files/file_rules.h"
 #include "store/disk.h"
 #include "store/extents/compression.h"
 #include "store/prune.h"
@@ -47,6 +48,14 @@ class CheckpointVerb : public Verb {
            "--exclude: addresses as in /proc/PID/maps. After a restart that memory, caches say, reads as zero. It must "
            "be\n"
            "anonymous memory, and no thread's stack.\n"
+           "--files: what to keep of regular files that the program writes to: 'reference' their paths (they must be "
+           "there\n"
+           "and not be shorter at the restart), 'copy' their content, too, which the restart brings back, 'ignore' "
+           "what "
+           "they\n"
+           "hold: the restart takes them as they are. 'copy=*.db' is a rule for every open file of such a name; the "
+           "last\n"
+           "rule that fits counts. What a restart replaces it keeps beside the file, as NAME.crs-aside-N.\n"
            "--compress auto: compresses where that makes the checkpoint faster, by what disk and cores turn out to "
            "do.\n"
            "--io-limit: KB, MB, GB or KiB, MiB, GiB a second. With --stop or --kill the program waits for it.\n\n" +
@@ -76,6 +85,7 @@ class CheckpointVerb : public Verb {
     app.add_option("--keep", keep_, "Afterwards so many of the job's newest snapshots stay; older ones are removed")
         ->type_name("N")
         ->check(CLI::Range(1, 1'000'000'000));
+    add_files_option(app, storing_.files);
     app.add_option("--tcp", tcp_, "TCP connections to other programs: reset in a restarted program, or refused")
         ->type_name("reset|refuse")
         ->check(CLI::IsMember({"reset", "refuse"}));
@@ -94,6 +104,7 @@ class CheckpointVerb : public Verb {
     ::prctl(PR_SET_NAME, engine::kCheckpointName);
     if (!name_.empty()) check_chosen_job_name(name_);
     parse_compression(storing_.compression);
+    static_cast<void>(engine::FileRules(storing_.files));
     if (!io_limit_.empty()) storing_.write_limit = parse_rate(io_limit_);
     if (!component_.empty()) context.parameters().read_option("crs=" + component_);
     Target target = find_target(context.store(), target_);
@@ -187,6 +198,7 @@ class CheckpointVerb : public Verb {
     options.exclude = excluded();
     options.compression = storing_.compression;
     options.write_limit = storing_.write_limit;
+    options.files = storing_.files;
     options.tcp = tcp_policy();
     options.progress = [&context](const std::string& line) { context.say(line); };
     return options;

@@ -139,6 +139,12 @@ void add_name_option(CLI::App& app, std::string& name, const std::string& descri
           CLI::Validator([](const std::string& text) { return text.empty() ? "a job's name is not empty" : ""; }, ""));
 }
 
+void add_files_option(CLI::App& app, std::vector<std::string>& rules) {
+  app.add_option("--files", rules, "What to keep of files written to: reference, copy, ignore; may be repeated")
+      ->type_name("POLICY[=GLOB]")
+      ->allow_extra_args(false);
+}
+
 std::vector<std::unique_ptr<Verb>> make_verbs() {
   std::vector<std::unique_ptr<Verb>> verbs;
   verbs.push_back(make_run_verb());

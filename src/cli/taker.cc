@@ -111,6 +111,7 @@ void Taker::picture(const wire::Picture& picture) {
   if (options_.storing.incremental) make_incremental(options, context_.store(), writer.reference());
   options.compression = options_.storing.compression;
   options.write_limit = options_.storing.write_limit;
+  options.files = options_.storing.files;
   // A program that is to end hears of it first, so that its layers can: it is stopped until the snapshot is safe.
   ends_program_ = picture.after == AfterCheckpoint::Kill;
   options.after = picture.after == AfterCheckpoint::Continue ? AfterCheckpoint::Continue : AfterCheckpoint::Stop;

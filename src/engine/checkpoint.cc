@@ -19,6 +19,7 @@
 #include "engine/resources/context.h"
 #include "engine/resources/credentials/credentials.h"
 #include "engine/resources/descriptors/descriptors.h"
+#include "engine/resources/descriptors/files/kept_files.h"
 #include "engine/resources/memory/exclusion.h"
 #include "engine/resources/memory/memory.h"
 #include "engine/resources/memory/shared_objects.h"
@@ -142,6 +143,7 @@ class TreeCapture {
         }
       });
       passes.run("descriptors", [&] { capture_descriptors(root, processes_, *image_.mutable_descriptors()); });
+      passes.run("files", [&] { keep_files(root, memories(), *image_.mutable_descriptors()); });
     });
   }
 
@@ -155,6 +157,12 @@ class TreeCapture {
     options.expendable.clear();
     options.channel = -1;
     return options;
+  }
+
+  std::vector<const image::Memory*> memories() const {
+    std::vector<const image::Memory*> memories;
+    for (const image::Process& process : image_.processes()) memories.push_back(&process.memory());
+    return memories;
   }
 
   template <typename Action>

@@ -74,6 +74,7 @@ class ContentStore {
 };
 
 class ContentObjects;
+class KeptFiles;
 class SharedObjects;
 
 // One process of the tree, as those rooms see it that look at all of them at once.
@@ -104,7 +105,8 @@ struct CaptureContext {
 struct CheckContext {
   const RestartOptions& options;
   const ContentStore& content;
-  std::vector<std::string>& notes;  // for the user
+  std::vector<std::string>& notes;        // for the user
+  const KeptFiles* kept_files = nullptr;  // resources/descriptors/files/kept_files.h; null: there are none
 };
 
 struct NewbornContext {
@@ -118,7 +120,8 @@ struct NewbornContext {
   // RLIMIT_NOFILE is raised to allow that.
   int first_private_descriptor;
   int end_private_descriptor = std::numeric_limits<int>::max();
-  std::uint32_t process = 0;  // index in image::Tree
+  std::uint32_t process = 0;              // index in image::Tree
+  const KeptFiles* kept_files = nullptr;  // as in CheckContext
 };
 
 struct RestoreContext {
