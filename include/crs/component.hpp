@@ -89,8 +89,8 @@ class SnapshotSink {
 enum class AfterCheckpoint { Continue, Stop, Kill };
 
 // What becomes of TCP connections that lead out of the snapshot: in a restarted program they have been reset by the
-// other side, or the checkpoint is refused because of them.
-enum class TcpPolicy { Reset, Refuse };
+// other side, or the checkpoint is refused because of them, or they go on.
+enum class TcpPolicy { Reset, Refuse, Keep };
 
 struct CheckpointOptions {
   AfterCheckpoint after = AfterCheckpoint::Continue;

@@ -56,6 +56,12 @@ class CheckpointVerb : public Verb {
            "hold: the restart takes them as they are. 'copy=*.db' is a rule for every open file of such a name; the "
            "last\n"
            "rule that fits counts. What a restart replaces it keeps beside the file, as NAME.crs-aside-N.\n"
+           "--tcp keep (CAP_NET_ADMIN): with --kill, a TCP connection to another program goes on after the restart, "
+           "with "
+           "no\n"
+           "byte lost: until then a process of crs holds it. Without --kill it can only go on where nothing came or "
+           "went\n"
+           "in the meantime.\n"
            "--compress auto: compresses where that makes the checkpoint faster, by what disk and cores turn out to "
            "do.\n"
            "--io-limit: KB, MB, GB or KiB, MiB, GiB a second. With --stop or --kill the program waits for it.\n\n" +
@@ -86,9 +92,7 @@ class CheckpointVerb : public Verb {
         ->type_name("N")
         ->check(CLI::Range(1, 1'000'000'000));
     add_files_option(app, storing_.files);
-    app.add_option("--tcp", tcp_, "TCP connections to other programs: reset in a restarted program, or refused")
-        ->type_name("reset|refuse")
-        ->check(CLI::IsMember({"reset", "refuse"}));
+    add_tcp_option(app, tcp_);
     app.add_option("--component", component_, "The checkpointer to use")->type_name("NAME");
     app.add_option("--timeout", timeout_, "Wait so long for another checkpoint, critical sections and layers")
         ->type_name("SECONDS")
@@ -150,7 +154,9 @@ class CheckpointVerb : public Verb {
     }
   }
 
-  TcpPolicy tcp_policy() const { return tcp_ == "refuse" ? TcpPolicy::Refuse : TcpPolicy::Reset; }
+  TcpPolicy tcp_policy() const {
+    return tcp_ == "keep" ? TcpPolicy::Keep : tcp_ == "refuse" ? TcpPolicy::Refuse : TcpPolicy::Reset;
+  }
 
   AfterCheckpoint after() const {
     return stop_ ? AfterCheckpoint::Stop : kill_ ? AfterCheckpoint::Kill : AfterCheckpoint::Continue;

@@ -43,6 +43,7 @@ class PeriodicOptions {
   std::vector<std::string> signal_names_;
   std::uint64_t keep_ = 0;
   std::vector<std::string> files_;
+  std::string tcp_;
 
   bool automatic_ = false;
   std::optional<std::chrono::nanoseconds> interval_;

@@ -46,6 +46,9 @@ class Verb {
 // is not the same as none.
 void add_name_option(CLI::App& app, std::string& name, const std::string& description);
 
+// --tcp of what takes checkpoints.
+void add_tcp_option(CLI::App& app, std::string& policy);
+
 // --files of what takes checkpoints: the rules as they are given (engine's file_rules.h).
 void add_files_option(CLI::App& app, std::vector<std::string>& rules);
 

@@ -20,6 +20,7 @@
 #include "engine/resources/credentials/credentials.h"
 #include "engine/resources/descriptors/descriptors.h"
 #include "engine/resources/descriptors/files/kept_files.h"
+#include "engine/resources/descriptors/inet_sockets/held_connections.h"
 #include "engine/resources/memory/exclusion.h"
 #include "engine/resources/memory/memory.h"
 #include "engine/resources/memory/shared_objects.h"
@@ -104,7 +105,8 @@ void capture_kinship(const StoppedTree::Member& member, image::Process& image) {
 class TreeCapture {
  public:
   TreeCapture(const StoppedTree& tree, Surveys& surveys, const CheckpointOptions& options, Refusals& refusals,
-              std::vector<std::string>& warnings, ContentStore& content, image::Tree& image)
+              std::vector<std::string>& warnings, ContentStore& content, HeldConnections& connections,
+              image::Tree& image)
       : tree_(tree),
         surveys_(surveys),
         options_(options),
@@ -113,6 +115,7 @@ class TreeCapture {
         refusals_(refusals),
         warnings_(warnings),
         content_(content),
+        connections_(connections),
         objects_(content, *image.mutable_descriptors()),
         image_(image) {
     for (const StoppedTree::Member& member : tree.members()) {
@@ -181,7 +184,8 @@ class TreeCapture {
                            .leave_out = leave_out_,
                            .objects = objects_,
                            .options = index == 0 ? options_ : options_of_descendants_,
-                           .shared = &shared_};
+                           .shared = &shared_,
+                           .connections = &connections_};
     action(context, borrowed);
   }
 
@@ -212,6 +216,7 @@ class TreeCapture {
   Refusals& refusals_;
   std::vector<std::string>& warnings_;
   ContentStore& content_;
+  HeldConnections& connections_;
   ContentObjects objects_;
   SharedObjects shared_;
   image::Tree& image_;
@@ -357,7 +362,8 @@ CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOpti
 
   // Ask every room for its part; what cannot be kept stops the checkpoint here, before the pages are written.
   check_not_in_use(whole_pages_of(options.exclude), tree->members().front().process->threads());
-  TreeCapture capture(*tree, surveys, options, refusals, contents.warnings, content, image);
+  HeldConnections connections(options.after == AfterCheckpoint::Kill);  // given back before the tree is let go
+  TreeCapture capture(*tree, surveys, options, refusals, contents.warnings, content, connections, image);
   passes.run("capture", [&] { capture.run(passes); });
   refusals.throw_if_any();
 
@@ -390,6 +396,7 @@ CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOpti
   CheckpointOutcome outcome;
   if (options.after == AfterCheckpoint::Stop) tree->release_stopped();
   if (options.after == AfterCheckpoint::Kill) {
+    connections.keep();
     tree->kill();
     outcome.state = State::Term;
   }

@@ -74,6 +74,8 @@ class ContentStore {
 };
 
 class ContentObjects;
+class HeldConnections;
+class KeptConnections;
 class KeptFiles;
 class SharedObjects;
 
@@ -100,6 +102,7 @@ struct CaptureContext {
   const CheckpointOptions& options;
   SharedObjects* shared =
       nullptr;  // what several processes share (resources/memory/shared_objects.h); null: only one is captured
+  HeldConnections* connections = nullptr;  // for --tcp keep (inet_sockets/held_connections.h); null: none can be kept
 };
 
 struct CheckContext {
@@ -120,8 +123,9 @@ struct NewbornContext {
   // RLIMIT_NOFILE is raised to allow that.
   int first_private_descriptor;
   int end_private_descriptor = std::numeric_limits<int>::max();
-  std::uint32_t process = 0;              // index in image::Tree
-  const KeptFiles* kept_files = nullptr;  // as in CheckContext
+  std::uint32_t process = 0;                     // index in image::Tree
+  const KeptFiles* kept_files = nullptr;         // as in CheckContext
+  const KeptConnections* connections = nullptr;  // inet_sockets/kept_connections.h; null: there are none
 };
 
 struct RestoreContext {
