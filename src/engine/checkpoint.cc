@@ -105,8 +105,7 @@ void capture_kinship(const StoppedTree::Member& member, image::Process& image) {
 class TreeCapture {
  public:
   TreeCapture(const StoppedTree& tree, Surveys& surveys, const CheckpointOptions& options, Refusals& refusals,
-              std::vector<std::string>& warnings, ContentStore& content, HeldConnections& connections,
-              image::Tree& image)
+              std::vector<std::string>& warnings, ContentStore& content, image::Tree& image)
       : tree_(tree),
         surveys_(surveys),
         options_(options),
@@ -115,7 +114,7 @@ class TreeCapture {
         refusals_(refusals),
         warnings_(warnings),
         content_(content),
-        connections_(connections),
+        connections_(options.after == AfterCheckpoint::Kill),
         objects_(content, *image.mutable_descriptors()),
         image_(image) {
     for (const StoppedTree::Member& member : tree.members()) {
@@ -149,6 +148,9 @@ class TreeCapture {
       passes.run("files", [&] { keep_files(root, memories(), *image_.mutable_descriptors()); });
     });
   }
+
+  // The program is about to be ended. Otherwise what is held is given back before the tree is let go: this goes first.
+  void keep_connections() { connections_.keep(); }
 
   // Of each process, which pages are to be saved.
   const std::vector<std::vector<PageArea>>& pages() const noexcept { return pages_; }
@@ -216,7 +218,7 @@ class TreeCapture {
   Refusals& refusals_;
   std::vector<std::string>& warnings_;
   ContentStore& content_;
-  HeldConnections& connections_;
+  HeldConnections connections_;
   ContentObjects objects_;
   SharedObjects shared_;
   image::Tree& image_;
@@ -362,8 +364,7 @@ CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOpti
 
   // Ask every room for its part; what cannot be kept stops the checkpoint here, before the pages are written.
   check_not_in_use(whole_pages_of(options.exclude), tree->members().front().process->threads());
-  HeldConnections connections(options.after == AfterCheckpoint::Kill);  // given back before the tree is let go
-  TreeCapture capture(*tree, surveys, options, refusals, contents.warnings, content, connections, image);
+  TreeCapture capture(*tree, surveys, options, refusals, contents.warnings, content, image);
   passes.run("capture", [&] { capture.run(passes); });
   refusals.throw_if_any();
 
@@ -396,7 +397,7 @@ CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOpti
   CheckpointOutcome outcome;
   if (options.after == AfterCheckpoint::Stop) tree->release_stopped();
   if (options.after == AfterCheckpoint::Kill) {
-    connections.keep();
+    capture.keep_connections();
     tree->kill();
     outcome.state = State::Term;
   }

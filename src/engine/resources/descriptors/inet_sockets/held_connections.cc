@@ -103,12 +103,16 @@ void HeldConnections::hold(int channel) const {
   while (true) ::pause();
 }
 
+// A program that runs on finds it usable.
+void HeldConnections::leave_repair(const Held& held) noexcept {
+  end_repair_silently(held.socket.get());
+  ::setsockopt(held.socket.get(), SOL_SOCKET, SO_REUSEADDR, &held.reuses_address, sizeof held.reuses_address);
+}
+
 void HeldConnections::give_back(const Held& held) noexcept {
-  const int socket = held.socket.get();
-  end_repair_silently(socket);
-  ::setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &held.reuses_address, sizeof held.reuses_address);
+  leave_repair(held);
   try {
-    set_packet_filter(socket, held.filter);
+    set_packet_filter(held.socket.get(), held.filter);
   } catch (const Error&) {  // its own filter was accepted before
   }
 }
@@ -133,14 +137,19 @@ void HeldConnections::read(int socket, image::InetSocket& image) {
     give_back(*held);
     throw;
   }
-  if (!to_the_end_) give_back(*held);
+  // Deaf, it may be used all the same, should the checkpointer die and the program run before the holder has noticed.
+  to_the_end_ ? leave_repair(*held) : give_back(*held);
 }
 
-// Nothing but silence from now on: an unanswered keep-alive would end in a reset. The restart sets it again.
+// Nothing but silence from now on, also when it is closed. An unanswered keep-alive would end in a reset. The restart
+// sets it again.
 void HeldConnections::keep() {
   if (holder_ <= 0) return;
   constexpr int kOff = 0;
-  for (const Held& held : all_) ::setsockopt(held.socket.get(), SOL_SOCKET, SO_KEEPALIVE, &kOff, sizeof kOff);
+  for (const Held& held : all_) {
+    ::setsockopt(held.socket.get(), SOL_SOCKET, SO_KEEPALIVE, &kOff, sizeof kOff);
+    begin_repair(held.socket.get());
+  }
   if (::send(holder_channel_.get(), &kKeep, 1, MSG_NOSIGNAL) != 1)
     fail_errno(errno, "the process that is to hold TCP connections is gone");
   holder_ = 0;

@@ -1,10 +1,10 @@
 // The checkpoint of TCP connections that lead out of the snapshot and are to be kept (--tcp keep).
 //
-// A connection is read in repair mode, in which the program could not use it; and from a checkpoint that ends the
-// program on it must neither acknowledge anything that is not in the snapshot nor be closed in the other side's eyes.
-// So a process of CRS's own has the connections open, too: if the checkpointer dies, it gives them back to the program
-// as they were; if the program has been ended, it goes on holding them, deaf and silent, so that the kernel does not
-// answer the other side with a reset before the restart takes them over (kept_connections.h).
+// A connection is read in repair mode, in which the program could not use it: for a moment only; and from a checkpoint
+// that ends the program on it must neither acknowledge anything that is not in the snapshot nor be closed in the other
+// side's eyes. So a process of CRS's own has the connections open, too: if the checkpointer dies, it gives them back to
+// the program as they were; if the program has been ended, it goes on holding them, deaf and silent, so that the kernel
+// does not answer the other side with a reset before the restart takes them over (kept_connections.h).
 #pragma once
 
 #include <linux/filter.h>
@@ -43,6 +43,7 @@ class HeldConnections {
   };
 
   [[noreturn]] void hold(int channel) const;
+  static void leave_repair(const Held& held) noexcept;
   static void give_back(const Held& held) noexcept;
   void give_back() noexcept;
 
