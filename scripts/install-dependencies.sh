@@ -14,7 +14,7 @@ test_packages=(
   libgtest-dev libgmock-dev libbenchmark-dev clang-19 libclang-rt-19-dev clang-format-19 clang-tidy-19 golang-go
   perl gawk gzip xz-utils sqlite3 lua5.4 redis-server nginx-light postgresql-15 nodejs openjdk-17-jre-headless
   openmpi-bin libopenmpi-dev stress-ng
-  strace gdb util-linux libcap2-bin groff-base make tmux
+  strace gdb util-linux iproute2 libcap2-bin groff-base make tmux
 )
 
 usage() {

@@ -89,8 +89,8 @@ class SnapshotSink {
 enum class AfterCheckpoint { Continue, Stop, Kill };
 
 // What becomes of TCP connections that lead out of the snapshot: in a restarted program they have been reset by the
-// other side, or the checkpoint is refused because of them.
-enum class TcpPolicy { Reset, Refuse };
+// other side, or the checkpoint is refused because of them, or they go on.
+enum class TcpPolicy { Reset, Refuse, Keep };
 
 struct CheckpointOptions {
   AfterCheckpoint after = AfterCheckpoint::Continue;
@@ -125,6 +125,9 @@ struct CheckpointOptions {
   std::string compression{};
   // How many bytes may be written in a second; 0: any number.
   std::uint64_t write_limit = 0;
+  // What to keep of the regular files that the program has open: rules as the user said them, "copy" or "copy=GLOB", of
+  // which the last that applies to a file counts. Empty: as the component likes.
+  std::vector<std::string> files{};
 };
 
 struct CheckpointOutcome {

@@ -15,6 +15,7 @@
 #include "cli/snapshot_text.h"
 #include "cli/verb.h"
 #include "engine/procfs/tree.h"
+#include "engine/resources/descriptors/files/file_rules.h"
 #include "store/disk.h"
 #include "store/extents/compression.h"
 #include "store/prune.h"
@@ -50,6 +51,20 @@ class CheckpointVerb : public Verb {
            "--exclude: addresses as in /proc/PID/maps. After a restart that memory, caches say, reads as zero. It must "
            "be\n"
            "anonymous memory, and no thread's stack.\n"
+           "--files: what to keep of regular files that the program writes to: 'reference' their paths (they must be "
+           "there\n"
+           "and not be shorter at the restart), 'copy' their content, too, which the restart brings back, 'ignore' "
+           "what "
+           "they\n"
+           "hold: the restart takes them as they are. 'copy=*.db' is a rule for every open file of such a name; the "
+           "last\n"
+           "rule that fits counts. What a restart replaces it keeps beside the file, as NAME.crs-aside-N.\n"
+           "--tcp keep (CAP_NET_ADMIN): with --kill, a TCP connection to another program goes on after the restart, "
+           "with "
+           "no\n"
+           "byte lost: until then a process of crs holds it. Without --kill it can only go on where nothing came or "
+           "went\n"
+           "in the meantime.\n"
            "--compress auto: compresses where that makes the checkpoint faster, by what disk and cores turn out to "
            "do.\n"
            "--io-limit: KB, MB, GB or KiB, MiB, GiB a second. With --stop or --kill the program waits for it.\n\n" +
@@ -80,9 +95,8 @@ class CheckpointVerb : public Verb {
     app.add_option("--keep", keep_, "Afterwards so many of the job's newest snapshots stay; older ones are removed")
         ->type_name("N")
         ->check(CLI::Range(1, 1'000'000'000));
-    app.add_option("--tcp", tcp_, "TCP connections to other programs: reset in a restarted program, or refused")
-        ->type_name("reset|refuse")
-        ->check(CLI::IsMember({"reset", "refuse"}));
+    add_files_option(app, storing_.files);
+    add_tcp_option(app, tcp_);
     app.add_option("--component", component_, "The checkpointer to use")->type_name("NAME");
     app.add_option("--timeout", timeout_, "Wait so long for another checkpoint, critical sections and layers")
         ->type_name("SECONDS")
@@ -100,6 +114,7 @@ class CheckpointVerb : public Verb {
       fail(ErrorKind::Usage, "--dry-run leaves the program as it is: neither --stop nor --kill");
     if (!name_.empty()) check_chosen_job_name(name_);
     parse_compression(storing_.compression);
+    static_cast<void>(engine::FileRules(storing_.files));
     if (!io_limit_.empty()) storing_.write_limit = parse_rate(io_limit_);
     if (!component_.empty()) context.parameters().read_option("crs=" + component_);
     Target target = find_target(context.store(), target_);
@@ -146,7 +161,9 @@ class CheckpointVerb : public Verb {
     }
   }
 
-  TcpPolicy tcp_policy() const { return tcp_ == "refuse" ? TcpPolicy::Refuse : TcpPolicy::Reset; }
+  TcpPolicy tcp_policy() const {
+    return tcp_ == "keep" ? TcpPolicy::Keep : tcp_ == "refuse" ? TcpPolicy::Refuse : TcpPolicy::Reset;
+  }
 
   AfterCheckpoint after() const {
     return stop_ ? AfterCheckpoint::Stop : kill_ ? AfterCheckpoint::Kill : AfterCheckpoint::Continue;
@@ -195,6 +212,7 @@ class CheckpointVerb : public Verb {
     options.exclude = excluded();
     options.compression = storing_.compression;
     options.write_limit = storing_.write_limit;
+    options.files = storing_.files;
     options.tcp = tcp_policy();
     options.progress = [&context](const std::string& line) { context.say(line); };
     return options;

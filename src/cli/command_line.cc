@@ -154,6 +154,18 @@ void add_name_option(CLI::App& app, std::string& name, const std::string& descri
           CLI::Validator([](const std::string& text) { return text.empty() ? "a job's name is not empty" : ""; }, ""));
 }
 
+void add_tcp_option(CLI::App& app, std::string& policy) {
+  app.add_option("--tcp", policy, "TCP connections to other programs: reset in a restarted program, refused, or kept")
+      ->type_name("reset|refuse|keep")
+      ->check(CLI::IsMember({"reset", "refuse", "keep"}));
+}
+
+void add_files_option(CLI::App& app, std::vector<std::string>& rules) {
+  app.add_option("--files", rules, "What to keep of files written to: reference, copy, ignore; may be repeated")
+      ->type_name("POLICY[=GLOB]")
+      ->allow_extra_args(false);
+}
+
 std::vector<std::unique_ptr<Verb>> make_verbs() {
   std::vector<std::unique_ptr<Verb>> verbs;
   verbs.push_back(make_run_verb());

@@ -10,6 +10,7 @@
 #include "base/signal_name.h"
 #include "cli/checkpoint_interval.h"
 #include "cli/duration.h"
+#include "engine/resources/descriptors/files/file_rules.h"
 
 namespace crs::cli {
 namespace {
@@ -37,7 +38,10 @@ void PeriodicOptions::define(CLI::App& app) {
   app.add_option("--on-signal", signal_names_, "At this signal to crs, a last snapshot and the end; may be repeated")
       ->type_name("SIGNAL")
       ->allow_extra_args(false);
+  add_tcp_option(app, tcp_);
 }
+
+void PeriodicOptions::define_files(CLI::App& app) { add_files_option(app, files_); }
 
 void PeriodicOptions::check() {
   automatic_ = every_ == "auto";
@@ -45,8 +49,10 @@ void PeriodicOptions::check() {
   between_failures_ = parse_duration(between_failures_text_);
   for (const std::string& name : signal_names_) last_signals_.push_back(parse_signal(name));
   if (wanted()) last_signals_.push_back(SIGTERM);
-  if (keep_ != 0 && !wanted()) {
-    throw Error(ErrorKind::Usage, "--keep is for checkpoints that crs takes by itself")
+  static_cast<void>(engine::FileRules(files_));
+  const char* const useless = keep_ != 0 ? "--keep" : !files_.empty() ? "--files" : !tcp_.empty() ? "--tcp" : nullptr;
+  if (useless != nullptr && !wanted()) {
+    throw Error(ErrorKind::Usage, fmt::format("{} is for checkpoints that crs takes by itself", useless))
         .advise("Give --every or --on-signal as well");
   }
 }
@@ -89,6 +95,8 @@ std::vector<std::string> PeriodicCheckpoints::command(bool last) const {
   for (const std::string& parameter : context_.options.parameters) words.insert(words.end(), {"--param", parameter});
   if (!component_.empty()) words.insert(words.end(), {"--component", component_});
   if (options_.keep_ != 0) words.insert(words.end(), {"--keep", std::to_string(options_.keep_)});
+  for (const std::string& rule : options_.files_) words.insert(words.end(), {"--files", rule});
+  if (!options_.tcp_.empty()) words.insert(words.end(), {"--tcp", options_.tcp_});
   if (last) words.emplace_back("--kill");
   words.push_back(job_);
   return words;

@@ -24,6 +24,8 @@ inline constexpr int kSnapshotTaken = 85;
 class PeriodicOptions {
  public:
   void define(CLI::App& app);
+  // What is kept of files. Apart: `crs restart` has another option of this name.
+  void define_files(CLI::App& app);
   // Throws an Error of kind Usage for what does not fit together. Once, after the parsing.
   void check();
   // Whether crs has anything to do beside waiting.
@@ -40,6 +42,8 @@ class PeriodicOptions {
   std::string between_failures_text_ = "24h";
   std::vector<std::string> signal_names_;
   std::uint64_t keep_ = 0;
+  std::vector<std::string> files_;
+  std::string tcp_;
 
   bool automatic_ = false;
   std::optional<std::chrono::nanoseconds> interval_;

@@ -61,6 +61,7 @@ class RunVerb : public Verb {
     add_name_option(app, job_, "Name of the job (default: base name of CMD, dash, process id)");
     app.add_option("--component", component_, "The checkpointer to prepare the program for")->type_name("NAME");
     periodic_.define(app);
+    periodic_.define_files(app);
     app.add_option("--restart-on-failure", restarts_, "Start it again from its newest snapshot if a signal ends it")
         ->type_name("TIMES")
         ->check(CLI::Range(0, 1'000'000'000));

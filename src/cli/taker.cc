@@ -111,8 +111,12 @@ void Taker::picture(const wire::Picture& picture) {
   if (options_.storing.incremental) make_incremental(options, context_.store(), writer.reference());
   options.compression = options_.storing.compression;
   options.write_limit = options_.storing.write_limit;
+  options.files = options_.storing.files;
   // A program that is to end hears of it first, so that its layers can: it is stopped until the snapshot is safe.
   ends_program_ = picture.after == AfterCheckpoint::Kill;
+  if (ends_program_ && options_.tcp == TcpPolicy::Keep)
+    throw Error(ErrorKind::Failed, "a program with a service ends by itself, and its TCP connections with it")
+        .advise("Leave --tcp keep out: its layers open their connections again");
   options.after = picture.after == AfterCheckpoint::Continue ? AfterCheckpoint::Continue : AfterCheckpoint::Stop;
   WhileWanted sink(writer, connection_);
   const CheckpointOutcome outcome = selection.module().checkpoint(options_.pid, sink, options);

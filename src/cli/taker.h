@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/file_descriptor.h"
 #include "cli/context.h"
@@ -22,6 +23,7 @@ struct Storing {
   std::string compression;
   std::uint64_t write_limit = 0;
   bool incremental = false;
+  std::vector<std::string> files;
 };
 
 // Whose snapshot it is, and what the asker wants beside what the program says.

@@ -49,6 +49,12 @@ class Verb {
 // is not the same as none.
 void add_name_option(CLI::App& app, std::string& name, const std::string& description);
 
+// --tcp of what takes checkpoints.
+void add_tcp_option(CLI::App& app, std::string& policy);
+
+// --files of what takes checkpoints: the rules as they are given (engine's file_rules.h).
+void add_files_option(CLI::App& app, std::vector<std::string>& rules);
+
 std::unique_ptr<Verb> make_run_verb();
 std::unique_ptr<Verb> make_checkpoint_verb();
 std::unique_ptr<Verb> make_restart_verb();

@@ -19,6 +19,8 @@
 #include "engine/resources/context.h"
 #include "engine/resources/credentials/credentials.h"
 #include "engine/resources/descriptors/descriptors.h"
+#include "engine/resources/descriptors/files/kept_files.h"
+#include "engine/resources/descriptors/inet_sockets/held_connections.h"
 #include "engine/resources/memory/exclusion.h"
 #include "engine/resources/memory/memory.h"
 #include "engine/resources/memory/shared_objects.h"
@@ -114,6 +116,7 @@ class TreeCapture {
         refusals_(refusals),
         warnings_(warnings),
         content_(content),
+        connections_(options.after == AfterCheckpoint::Kill),
         objects_(content, *image.mutable_descriptors()),
         image_(image) {
     for (const StoppedTree::Member& member : tree.members()) {
@@ -144,8 +147,12 @@ class TreeCapture {
         }
       });
       passes.run("descriptors", [&] { capture_descriptors(root, processes_, *image_.mutable_descriptors()); });
+      passes.run("files", [&] { keep_files(root, memories(), *image_.mutable_descriptors()); });
     });
   }
+
+  // The program is about to be ended. Otherwise what is held is given back before the tree is let go: this goes first.
+  void keep_connections() { connections_.keep(); }
 
   // Of each process, which pages are to be saved.
   const std::vector<std::vector<PageArea>>& pages() const noexcept { return pages_; }
@@ -157,6 +164,12 @@ class TreeCapture {
     options.expendable.clear();
     options.channel = -1;
     return options;
+  }
+
+  std::vector<const image::Memory*> memories() const {
+    std::vector<const image::Memory*> memories;
+    for (const image::Process& process : image_.processes()) memories.push_back(&process.memory());
+    return memories;
   }
 
   template <typename Action>
@@ -175,7 +188,8 @@ class TreeCapture {
                            .leave_out = leave_out_,
                            .objects = objects_,
                            .options = index == 0 ? options_ : options_of_descendants_,
-                           .shared = &shared_};
+                           .shared = &shared_,
+                           .connections = &connections_};
     action(context, borrowed);
   }
 
@@ -206,6 +220,7 @@ class TreeCapture {
   Refusals& refusals_;
   std::vector<std::string>& warnings_;
   ContentStore& content_;
+  HeldConnections connections_;
   ContentObjects objects_;
   SharedObjects shared_;
   image::Tree& image_;
@@ -410,6 +425,7 @@ CheckpointOutcome checkpoint(pid_t root, SnapshotSink& sink, const CheckpointOpt
   CheckpointOutcome outcome;
   if (options.after == AfterCheckpoint::Stop) tree.release_stopped();
   if (options.after == AfterCheckpoint::Kill) {
+    capture.keep_connections();
     tree.kill();
     outcome.state = State::Term;
   }

@@ -17,6 +17,8 @@
 #include "engine/resources/context.h"
 #include "engine/resources/credentials/credentials.h"
 #include "engine/resources/descriptors/descriptors.h"
+#include "engine/resources/descriptors/files/kept_files.h"
+#include "engine/resources/descriptors/inet_sockets/kept_connections.h"
 #include "engine/resources/memory/memory.h"
 #include "engine/resources/memory/shared_objects.h"
 #include "engine/resources/sessions/sessions.h"
@@ -133,10 +135,13 @@ std::array<int, 3> own_standard_streams() {
 class Preparation {
  public:
   Preparation(const image::Tree& tree, const RestartOptions& options, const ContentStore& content,
-              const SharedPlaces& shared, const PrivateDescriptors& numbers, SessionPlace place)
+              const KeptFiles& kept_files, const KeptConnections& connections, const SharedPlaces& shared,
+              const PrivateDescriptors& numbers, SessionPlace place)
       : tree_(tree),
         options_(options),
         content_(content),
+        kept_files_(kept_files),
+        connections_(connections),
         shared_(shared),
         numbers_(numbers),
         place_(place),
@@ -178,13 +183,22 @@ class Preparation {
 
  private:
   NewbornContext context_of(std::size_t index) {
-    return {
-        options_, content_, notes_, streams_, numbers_.all.first, numbers_.all.end, static_cast<std::uint32_t>(index)};
+    return {options_,
+            content_,
+            notes_,
+            streams_,
+            numbers_.all.first,
+            numbers_.all.end,
+            static_cast<std::uint32_t>(index),
+            &kept_files_,
+            &connections_};
   }
 
   const image::Tree& tree_;
   const RestartOptions& options_;
   const ContentStore& content_;
+  const KeptFiles& kept_files_;
+  const KeptConnections& connections_;
   const SharedPlaces& shared_;
   const PrivateDescriptors& numbers_;
   SessionPlace place_;
@@ -249,8 +263,10 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
   const image::Tree tree = passes.run("read image", [&] { return read_image(snapshot.location); });
   const bool is_tree = tree.processes_size() > 1;
   const PageData pages(snapshot.location, kPagesName, static_cast<std::size_t>(tree.processes_size()));
+  KeptFiles kept_files(tree.descriptors(), content);
   passes.run("check", [&] {
-    CheckContext context{options, content, program.notes};
+    kept_files.check();
+    CheckContext context{options, content, program.notes, &kept_files};
     check_tree(context, tree, pages);
   });
   const SessionPlace place = session_place(tree.processes(0).session(), options);
@@ -267,11 +283,14 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
   if (!plan.ipc_namespace) system_v.check();
   if (options.check_only) return program;
   if (!plan.note.empty()) program.notes.push_back(plan.note);
+  passes.run("files", [&] { kept_files.stage(); });
+  KeptConnections connections(tree.descriptors());
+  passes.run("connections", [&] { connections.prepare(); });
 
   // Make the processes; they prepare themselves as far as ordinary code can.
   const PrivateDescriptors numbers(tree);
   const SharedPlaces shared(memories_of(tree), tree.system_v());
-  Preparation preparation(tree, options, content, shared, numbers, place);
+  Preparation preparation(tree, options, content, kept_files, connections, shared, numbers, place);
   Steps steps;
   const FamilyWork work{.kinship = kinship,
                         .steps = steps,
@@ -332,6 +351,8 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
     activate_descriptors(contexts, tree.descriptors());
     for_each([](Rebuilt& one) { activate_timers(one.context, one.image.timers()); });
     commit_set_aside(options, tree.descriptors(), program.notes);
+    kept_files.commit(program.notes);
+    connections.begin();
   });
 
   tracking.keep();

@@ -363,7 +363,14 @@ class Snapshot:
 
     def content(self, index):
         """The content of an unlinked file or a memfd."""
-        item = self.tree["descriptors"]["objects"][index]
+        return self.content_of(self.tree["descriptors"]["objects"][index])
+
+    def kept_file(self, path):
+        """The content of a file that a restart brings back."""
+        [item] = [item for item in self.tree["descriptors"]["kept_files"] if item["name"] == path.encode()]
+        return self.content_of(item)
+
+    def content_of(self, item):
         content, stored, position = bytearray(item["size"]), self.files[item["content"].decode()] if item["data"] else b"", 0
         for extent in item["data"]:
             need(extent["offset"] + extent["bytes"] <= item["size"], "content beyond the end")

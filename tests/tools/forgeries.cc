@@ -398,6 +398,23 @@ void add_of_descriptors(std::vector<Forgery>& all) {
     object.set_origin(image::ContentObject::MEMFD);
     object.set_size(kHuge);
   });
+  const auto kept_file = [](Snapshot& s, const char* path) -> image::ContentObject& {
+    image::ContentObject& file = *s.tree.mutable_descriptors()->add_kept_files();
+    file.set_origin(image::ContentObject::PATH);
+    file.set_name(path);
+    return file;
+  };
+  add("kept-file-huge", kDamaged, "kept file", [=](Snapshot& s) { kept_file(s, "/nowhere/x").set_size(kHuge); });
+  add("kept-file-twice", kDamaged, "two files at one path", [=](Snapshot& s) {
+    kept_file(s, "/nowhere/x");
+    kept_file(s, "/nowhere/x");
+  });
+  add("kept-file-of-no-path", kDamaged, "path", [=](Snapshot& s) { kept_file(s, "nowhere/x"); });
+  add("kept-file-without-content", kDamaged, "bytes", [=](Snapshot& s) {
+    image::ContentObject& file = kept_file(s, "/nowhere/x");
+    file.set_size(1);
+    file.add_data()->set_bytes(1);
+  });
   add("lock-of-nothing", kDamaged, "lock", [](Snapshot& s) {
     image::FileLock& lock = *s.tree.mutable_descriptors()->add_locks();
     lock.set_type(image::FileLock::FLOCK);

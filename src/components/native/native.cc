@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <iterator>
+#include <sstream>
 #include <utility>
 
 #include "base/error.h"
@@ -15,6 +17,7 @@ namespace crs {
 namespace {
 
 constexpr int kPriority = 50;
+constexpr const char* kFilesParameter = "files";
 
 // "pages: 3.2 ms, 1048576 bytes", those that are part of another one behind it.
 std::string text_of(const Pass& pass) {
@@ -42,12 +45,15 @@ class NotingSink final : public SnapshotSink {
 
 class NativeModule final : public Module {
  public:
-  explicit NativeModule(ComponentOutput output) : output_(std::move(output)) {}
+  NativeModule(ComponentOutput output, ComponentSettings settings)
+      : output_(std::move(output)), settings_(std::move(settings)) {}
 
   // Says what it did when the program runs again: whoever reads may be slow.
   CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOptions& options) override {
     NotingSink noting(sink);
-    const CheckpointOutcome outcome = engine::checkpoint(pid == 0 ? ::getpid() : pid, noting, options);
+    CheckpointOptions wanted = options;
+    if (wanted.files.empty()) wanted.files = rules_for_files();
+    const CheckpointOutcome outcome = engine::checkpoint(pid == 0 ? ::getpid() : pid, noting, wanted);
     tell("checkpoint", noting.passes());
     return outcome;
   }
@@ -74,7 +80,14 @@ class NativeModule final : public Module {
     for (const Pass& pass : passes) output_(1, fmt::format("{}: {}", operation, text_of(pass)));
   }
 
+  std::vector<std::string> rules_for_files() const {
+    if (!settings_) return {};
+    std::istringstream words(std::get<std::string>(settings_(kFilesParameter)));
+    return {std::istream_iterator<std::string>(words), std::istream_iterator<std::string>()};
+  }
+
   ComponentOutput output_;
+  ComponentSettings settings_;
 };
 
 class NativeComponent final : public Component {
@@ -92,10 +105,16 @@ class NativeComponent final : public Component {
     capabilities.other_processes = true;
     return capabilities;
   }
-  QueryResult query() override { return {std::make_unique<NativeModule>(output_), kPriority, {}}; }
+  QueryResult query() override { return {std::make_unique<NativeModule>(output_, settings_), kPriority, {}}; }
+  std::vector<ComponentParameter> parameters() const override {
+    return {{kFilesParameter, std::string(),
+             "What is kept of regular files, where --files does not say: rules as there, with spaces between them."}};
+  }
+  void set_settings(ComponentSettings settings) override { settings_ = std::move(settings); }
 
  private:
   ComponentOutput output_;
+  ComponentSettings settings_;
 };
 
 }  // namespace

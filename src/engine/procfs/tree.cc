@@ -42,7 +42,7 @@ pid_t adopter_of(pid_t root) {
 // What crs starts beside a program is not of the program: it runs crs under a name of its own.
 bool is_helper_of_crs(pid_t pid) {
   const std::string name = name_of_process(pid);
-  if (name != kKeeperName && name != kPagerName && name != kCheckpointName) return false;
+  if (name != kKeeperName && name != kPagerName && name != kHolderName && name != kCheckpointName) return false;
   struct stat own{};
   struct stat its{};
   return ::stat("/proc/self/exe", &own) == 0 && ::stat(fmt::format("/proc/{}/exe", pid).c_str(), &its) == 0 &&

@@ -21,6 +21,8 @@ inline constexpr const char* kCheckpointName = "crs-checkpoint";
 // restart (resources/memory/lazy_pages.h).
 inline constexpr const char* kKeeperName = "crs-tracker";
 inline constexpr const char* kPagerName = "crs-pager";
+// What holds the TCP connections of a program that was ended (inet_sockets/held_connections.h).
+inline constexpr const char* kHolderName = "crs-connections";
 
 struct TreeProcess {
   pid_t pid = 0;           // as the caller sees it: living_thread_of() it

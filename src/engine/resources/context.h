@@ -74,6 +74,9 @@ class ContentStore {
 };
 
 class ContentObjects;
+class HeldConnections;
+class KeptConnections;
+class KeptFiles;
 class SharedObjects;
 
 // One process of the tree, as those rooms see it that look at all of them at once.
@@ -99,12 +102,14 @@ struct CaptureContext {
   const CheckpointOptions& options;
   SharedObjects* shared =
       nullptr;  // what several processes share (resources/memory/shared_objects.h); null: only one is captured
+  HeldConnections* connections = nullptr;  // for --tcp keep (inet_sockets/held_connections.h); null: none can be kept
 };
 
 struct CheckContext {
   const RestartOptions& options;
   const ContentStore& content;
-  std::vector<std::string>& notes;  // for the user
+  std::vector<std::string>& notes;        // for the user
+  const KeptFiles* kept_files = nullptr;  // resources/descriptors/files/kept_files.h; null: there are none
 };
 
 struct NewbornContext {
@@ -118,7 +123,9 @@ struct NewbornContext {
   // RLIMIT_NOFILE is raised to allow that.
   int first_private_descriptor;
   int end_private_descriptor = std::numeric_limits<int>::max();
-  std::uint32_t process = 0;  // index in image::Tree
+  std::uint32_t process = 0;                     // index in image::Tree
+  const KeptFiles* kept_files = nullptr;         // as in CheckContext
+  const KeptConnections* connections = nullptr;  // inet_sockets/kept_connections.h; null: there are none
 };
 
 struct RestoreContext {

@@ -1,5 +1,7 @@
 #include "engine/resources/descriptors/content_copy.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -49,6 +51,68 @@ std::pair<std::uint64_t, std::uint64_t> next_data(int file, std::uint64_t offset
   return {limit(start), limit(end)};
 }
 
+std::uint64_t size_of(int file, std::string_view what) {
+  struct stat status{};
+  if (::fstat(file, &status) != 0) fail_errno(errno, "cannot look at {}", what);
+  return static_cast<std::uint64_t>(status.st_size);
+}
+
+// Calls action(start, end, is_data) for what is data and what is a hole of an object, in order.
+template <typename Action>
+void for_each_part(const image::ContentObject& object, Action&& action) {
+  std::uint64_t end = 0;
+  for (const image::ContentObject::Extent& extent : object.data()) {
+    if (extent.offset() > end) action(end, extent.offset(), false);
+    end = extent.offset() + extent.bytes();
+    action(extent.offset(), end, true);
+  }
+  if (end < object.size()) action(end, object.size(), false);
+}
+
+bool is_zero(int file, std::uint64_t start, std::uint64_t end, std::string_view what) {
+  std::vector<std::byte> buffer(std::min(end - start, kPieceBytes));
+  while (start < end) {
+    const auto [data, data_end] = next_data(file, start, end, what);
+    if (data >= end) return true;
+    const std::span piece = std::span(buffer).first(std::min<std::uint64_t>(data_end - data, buffer.size()));
+    pread_exact(file, what, piece, data);
+    if (std::ranges::any_of(piece, [](std::byte byte) { return byte != std::byte{0}; })) return false;
+    start = data + piece.size();
+  }
+  return true;
+}
+
+bool is_equal(int file, std::uint64_t offset, int packed, std::uint64_t packed_offset, std::uint64_t bytes,
+              std::string_view what) {
+  std::vector<std::byte> buffer(2 * std::min(bytes, kPieceBytes));
+  while (bytes > 0) {
+    const std::size_t piece = std::min<std::uint64_t>(bytes, buffer.size() / 2);
+    const std::span one = std::span(buffer).first(piece);
+    const std::span other = std::span(buffer).subspan(buffer.size() / 2, piece);
+    pread_exact(file, what, one, offset);
+    pread_exact(packed, what, other, packed_offset);
+    if (!std::ranges::equal(one, other)) return false;
+    offset += piece;
+    packed_offset += piece;
+    bytes -= piece;
+  }
+  return true;
+}
+
+void write_zeros(int file, std::uint64_t start, std::uint64_t end, std::string_view what) {
+  const std::uint64_t present = std::min(end, size_of(file, what));  // what is beyond reads as zero by itself
+  if (start >= present) return;
+  if (::fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(start),
+                  static_cast<off_t>(present - start)) == 0)
+    return;
+  const std::vector<std::byte> zeros(std::min(present - start, kPieceBytes));
+  while (start < present) {
+    const std::span piece = std::span(zeros).first(std::min<std::uint64_t>(present - start, zeros.size()));
+    pwrite_all(file, what, piece, start);
+    start += piece.size();
+  }
+}
+
 }  // namespace
 
 void copy_range(int from, std::uint64_t from_offset, int to, std::uint64_t to_offset, std::uint64_t bytes,
@@ -91,6 +155,40 @@ void unpack_content(int from, int to, const image::ContentObject& object, std::s
     copy_range(from, packed, to, extent.offset(), extent.bytes(), what);
     packed += extent.bytes();
   }
+}
+
+void write_over_content(int from, int to, const image::ContentObject& object, std::string_view what) {
+  std::uint64_t packed = 0;
+  for_each_part(object, [&](std::uint64_t start, std::uint64_t end, bool is_data) {
+    if (!is_data) return write_zeros(to, start, end, what);
+    copy_range(from, packed, to, start, end - start, what);
+    packed += end - start;
+  });
+  if (::ftruncate(to, static_cast<off_t>(object.size())) != 0)
+    fail_errno(errno, "cannot give {} its size of {} bytes", what, object.size());
+}
+
+bool holds_content(int file, int packed, const image::ContentObject& object, std::string_view what) {
+  if (size_of(file, what) != object.size()) return false;
+  bool same = true;
+  std::uint64_t offset = 0;
+  for_each_part(object, [&](std::uint64_t start, std::uint64_t end, bool is_data) {
+    same =
+        same && (is_data ? is_equal(file, start, packed, offset, end - start, what) : is_zero(file, start, end, what));
+    if (is_data) offset += end - start;
+  });
+  return same;
+}
+
+void copy_with_holes(int from, int to, std::string_view what) {
+  const std::uint64_t size = size_of(from, what);
+  for (std::uint64_t offset = 0; offset < size;) {
+    const auto [start, end] = next_data(from, offset, size, what);
+    if (start >= end) break;
+    copy_range(from, start, to, start, end - start, what);
+    offset = end;
+  }
+  if (::ftruncate(to, static_cast<off_t>(size)) != 0) fail_errno(errno, "cannot copy {}", what);
 }
 
 }  // namespace crs::engine

@@ -21,4 +21,13 @@ std::uint64_t pack_content(int from, std::uint64_t size, int to, image::ContentO
 // checked.
 void unpack_content(int from, int to, const image::ContentObject& object, std::string_view what);
 
+// The same in a file that has other content, without cutting it before: others may have it mapped.
+void write_over_content(int from, int to, const image::ContentObject& object, std::string_view what);
+
+// Whether `file` holds exactly what was packed into `packed`.
+bool holds_content(int file, int packed, const image::ContentObject& object, std::string_view what);
+
+// Copies all of `from` to `to`, which is empty.
+void copy_with_holes(int from, int to, std::string_view what);
+
 }  // namespace crs::engine

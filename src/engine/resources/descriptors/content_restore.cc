@@ -47,18 +47,18 @@ void check_extents(const image::ContentObject& object) {
   for (const image::ContentObject::Extent& extent : object.data()) {
     const bool possible = extent.bytes() > 0 && extent.offset() >= end && extent.offset() <= object.size() &&
                           extent.bytes() <= object.size() - extent.offset();
-    if (!possible) fail(ErrorKind::Damaged, "the snapshot has an unlinked file with data outside of it");
+    if (!possible) fail(ErrorKind::Damaged, "the snapshot has an unlinked or kept file with data outside of it");
     end = extent.offset() + extent.bytes();
   }
 }
 
 // The stored bytes must be exactly those that the extents name.
-void check_stored_size(const TableCheck& table, const image::ContentObject& object) {
+void check_stored_size(const ContentStore& content, const image::ContentObject& object) {
   std::uint64_t expected = 0;
   for (const image::ContentObject::Extent& extent : object.data()) expected += extent.bytes();
   std::uint64_t stored = 0;
   if (!object.content().empty()) {
-    const FileDescriptor file = table.context.content.open(object.content());
+    const FileDescriptor file = content.open(object.content());
     struct stat status{};
     if (::fstat(file.get(), &status) != 0) fail_errno(errno, "cannot look at {}", object.content());
     stored = static_cast<std::uint64_t>(status.st_size);
@@ -69,7 +69,7 @@ void check_stored_size(const TableCheck& table, const image::ContentObject& obje
 }
 
 void check_name(const image::ContentObject& object) {
-  if (object.origin() == image::ContentObject::UNLINKED) {
+  if (object.origin() == image::ContentObject::UNLINKED || object.origin() == image::ContentObject::PATH) {
     checked_path(object.name());
   } else if (object.origin() != image::ContentObject::MEMFD || object.name().size() > kLongestMemfdName ||
              object.name().find('\0') != std::string::npos) {
@@ -95,18 +95,25 @@ void finish(int descriptor, const image::ContentObject& object, std::vector<std:
 
 }  // namespace
 
-void check_content_objects(const TableCheck& table) {
+void check_content_object(const ContentStore& content, const image::ContentObject& object,
+                          image::ContentObject::Origin origin) {
   constexpr std::uint32_t kKnownSeals = 0x3f;  // fcntl(2), up to F_SEAL_EXEC
   constexpr std::uint32_t kNanosecondsPerSecond = 1'000'000'000;
-  for (const image::ContentObject& object : table.image.objects()) {
-    check_name(object);
-    const bool possible = object.size() <= static_cast<std::uint64_t>(std::numeric_limits<off_t>::max()) &&
-                          (object.mode() & ~07777U) == 0 && (object.seals() & ~kKnownSeals) == 0 &&
-                          object.modified_nanoseconds() < kNanosecondsPerSecond;
-    if (!possible) fail(ErrorKind::Damaged, "the snapshot has an unlinked file that cannot be");
-    check_extents(object);
-    check_stored_size(table, object);
-  }
+  check_name(object);
+  const bool is_at_path = object.origin() == image::ContentObject::PATH;
+  const bool possible = object.size() <= static_cast<std::uint64_t>(std::numeric_limits<off_t>::max()) &&
+                        (object.mode() & ~07777U) == 0 && (object.seals() & ~kKnownSeals) == 0 &&
+                        object.modified_nanoseconds() < kNanosecondsPerSecond &&
+                        is_at_path == (origin == image::ContentObject::PATH);
+  if (!possible)
+    fail(ErrorKind::Damaged, "the snapshot has {} that cannot be", is_at_path ? "a kept file" : "an unlinked file");
+  check_extents(object);
+  check_stored_size(content, object);
+}
+
+void check_content_objects(const TableCheck& table) {
+  for (const image::ContentObject& object : table.image.objects())
+    check_content_object(table.context.content, object, image::ContentObject::UNKNOWN);
 }
 
 void make_content_objects(NewbornContext& context, const image::Descriptors& image) {

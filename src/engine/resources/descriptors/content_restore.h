@@ -5,6 +5,11 @@
 
 namespace crs::engine {
 
+// Throws Damaged for an object that cannot be, or that is not of the origin: PATH, or UNKNOWN for
+// any other.
+void check_content_object(const ContentStore& content, const image::ContentObject& object,
+                          image::ContentObject::Origin origin);
+
 // Throws Damaged for objects that cannot be.
 void check_content_objects(const TableCheck& table);
 

@@ -92,6 +92,8 @@ class TableRestore {
   int stream(int number) const { return streams_.at(static_cast<std::size_t>(number)).get(); }
   // A copy of RestartOptions::channel that lies aside; -1 where there is none.
   int channel() const { return channel_.get(); }
+  // A copy of the connection that the restart command has made for a socket of the image.
+  int connection(std::uint64_t id) const { return connections_.at(id).get(); }
   // Where object `index` is open.
   int object(std::uint32_t index) const;
   // The description that a number of a process leads to. The image must have it.
@@ -112,6 +114,7 @@ class TableRestore {
   std::vector<const image::Descriptor*> firsts_;  // of each description; null: it is on its way
   std::array<FileDescriptor, 3> streams_;
   FileDescriptor channel_;
+  std::map<std::uint64_t, FileDescriptor> connections_;  // by the socket's id
 };
 
 struct TableActivation {

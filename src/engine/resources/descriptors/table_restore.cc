@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "engine/resources/descriptors/content_restore.h"
 #include "engine/resources/descriptors/descriptors.h"
+#include "engine/resources/descriptors/inet_sockets/kept_connections.h"
 #include "engine/resources/descriptors/kind.h"
 #include "engine/resources/descriptors/locks/locks.h"
 #include "engine/resources/descriptors/pseudo_terminals/pseudo_terminals.h"
@@ -78,6 +79,12 @@ TableRestore::TableRestore(NewbornContext& newborn, const image::Descriptors& de
     FileDescriptor copy(::dup(given));
     if (!copy) fail_errno(errno, "cannot take over standard stream {}", stream);
     streams_.at(stream) = aside(std::move(copy));
+  }
+  for (const image::OpenDescription& description : image.descriptions()) {
+    const image::InetSocket& socket = description.inet_socket();
+    if (!description.has_inet_socket() || socket.state() != image::InetSocket::KEPT) continue;
+    if (context.connections == nullptr) fail(ErrorKind::Failed, "a TCP connection cannot be brought back here");
+    connections_[socket.id()] = aside(FileDescriptor(::dup(context.connections->socket_of(socket.id()))));
   }
   if (context.options.channel >= 0) channel_ = aside(FileDescriptor(::dup(context.options.channel)));
 }

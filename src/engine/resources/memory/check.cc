@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "engine/pages/page_loader.h"
+#include "engine/resources/descriptors/files/kept_files.h"
 #include "engine/resources/memory/address_space.h"
 #include "engine/resources/memory/area_properties.h"
 #include "engine/resources/memory/file_identity.h"
@@ -30,7 +31,8 @@ bool has_page_data(const Area& area) {
 void check_files(CheckContext& context, const image::Memory& image) {
   std::string wrong;
   for (const image::MappedFile& file : image.files()) {
-    const auto change = what_changed(file);
+    if (context.kept_files != nullptr && context.kept_files->keeps(file.path())) continue;
+    const auto change = compares(context.kept_files, file.path()) ? what_changed(file) : std::nullopt;
     if (!change) {
       const bool readable = ::eaccess(file.path().c_str(), file.writable() ? R_OK | W_OK : R_OK) == 0;
       if (!readable) fail_errno(errno, "cannot open {}, which the program has mapped", file.path());

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "engine/resources/descriptors/content_objects.h"
+#include "engine/resources/descriptors/files/kept_files.h"
 #include "engine/resources/memory/area_properties.h"
 #include "engine/resources/memory/mapping_descriptors.h"
 #include "engine/resources/memory/memory.h"
@@ -51,9 +52,10 @@ void restore_memory_inside(NewbornContext& context, const image::Memory& image, 
   for (int i = 0; i < image.files_size(); ++i) {
     const image::MappedFile& file = image.files(i);
     const auto number = static_cast<std::uint32_t>(i);
-    move_to(open_file(file.path(), O_RDONLY | O_NOCTTY | O_NONBLOCK), readable_file_number(first_number, number));
+    const std::string place = place_of(context.kept_files, file.path());
+    move_to(open_file(place, O_RDONLY | O_NOCTTY | O_NONBLOCK), readable_file_number(first_number, number));
     if (!file.writable()) continue;
-    move_to(open_file(file.path(), O_RDWR | O_NOCTTY | O_NONBLOCK), writable_file_number(image, first_number, number));
+    move_to(open_file(place, O_RDWR | O_NOCTTY | O_NONBLOCK), writable_file_number(image, first_number, number));
   }
   for (const Area& area : image.areas()) {
     if (area.kind() != Area::SHARED_CONTENT || !has_property(area, Area::NEVER_WRITABLE)) continue;

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "engine/resources/descriptors/files/identity.h"
+#include "engine/resources/descriptors/files/kept_files.h"
 
 namespace crs::engine {
 namespace {
@@ -31,10 +32,9 @@ bool may_be_changed_inside(const image::OpenDescription& description, const stru
   return touched && !then.generated() && file.position() < then.size();
 }
 
-FileDescriptor open_file_again(const image::OpenDescription& description) {
-  const std::string& path = description.regular_file().file().path();
+FileDescriptor open_file_again(const image::OpenDescription& description, const std::string& place) {
   try {
-    return open_again(path, description.status_flags());
+    return open_again(place, description.status_flags());
   } catch (Error& error) {
     if (error.error_number() == ENOENT || error.error_number() == ENOTDIR) error.advise(std::string(kMissing));
     throw error.add_context("the program had it open at the checkpoint");
@@ -76,7 +76,10 @@ void RegularFileKind::check(TableCheck& table, const Description& description) {
   if (static_cast<off_t>(description.regular_file().position()) < 0) {
     fail(ErrorKind::Damaged, "the snapshot gives {} an offset that cannot be", file.path());
   }
-  const FileDescriptor opened = open_file_again(description);
+  const KeptFiles* const kept = table.context.kept_files;
+  if (kept != nullptr && kept->keeps(file.path())) return;
+  const FileDescriptor opened = open_file_again(description, file.path());
+  if (!compares(kept, file.path())) return;
   const struct stat now = status_of(opened, file.path());
   compare_file(file, now, is_written(table.image, file.path()), table.context.options, &table.context.notes);
   if (may_be_changed_inside(description, now)) {
@@ -92,9 +95,11 @@ bool RegularFileKind::is_own(const Description& description) const {
 
 FileDescriptor RegularFileKind::open(TableRestore& table, const Description& description) {
   const image::FileIdentity& file = description.regular_file().file();
-  FileDescriptor opened = open_file_again(description);
-  compare_file(file, status_of(opened, file.path()), is_written(table.image, file.path()), table.context.options,
-               nullptr);
+  FileDescriptor opened = open_file_again(description, place_of(table.context.kept_files, file.path()));
+  if (compares(table.context.kept_files, file.path())) {
+    compare_file(file, status_of(opened, file.path()), is_written(table.image, file.path()), table.context.options,
+                 nullptr);
+  }
   const auto position = static_cast<off_t>(description.regular_file().position());
   if (position != 0 && ::lseek(opened.get(), position, SEEK_SET) != position) {
     fail_errno(errno, "cannot go to offset {} of {}", position, file.path());

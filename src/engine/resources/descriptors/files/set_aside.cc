@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <map>
+#include <set>
 
 #include "base/error.h"
 #include "base/io.h"
@@ -24,13 +25,16 @@ struct Grown {
   std::string place;  // where the tail is kept
 };
 
-// The files by path: several descriptions of one file are cut once.
+// The files by path: several descriptions of one file are cut once. Without those that are brought back, or taken as
+// they are.
 std::map<std::string, const image::FileIdentity*> written_files(const image::Descriptors& image) {
   std::map<std::string, const image::FileIdentity*> files;
+  std::set<std::string> others(image.ignored_files().begin(), image.ignored_files().end());
+  for (const image::ContentObject& kept : image.kept_files()) others.insert(kept.name());
   for (const image::OpenDescription& description : image.descriptions()) {
     if (!description.has_regular_file() || (description.status_flags() & O_ACCMODE) == O_RDONLY) continue;
     const image::FileIdentity& file = description.regular_file().file();
-    if (!file.generated()) files.emplace(file.path(), &file);
+    if (!file.generated() && !others.contains(file.path())) files.emplace(file.path(), &file);
   }
   return files;
 }

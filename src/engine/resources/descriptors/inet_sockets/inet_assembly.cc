@@ -109,6 +109,8 @@ InetAssembly::InetAssembly(TableRestore& table) : table_(table) {
       make_reset(made);
     else if (socket.state() == image::InetSocket::ENDED)
       make_ended(made);
+    else if (socket.state() == image::InetSocket::KEPT)
+      made.socket = table_.aside(FileDescriptor(::dup(table_.connection(id))));
     else if (!is_stream(socket) || socket.state() == image::InetSocket::LISTENING ||
              socket.state() == image::InetSocket::UNCONNECTED)
       make_bound(made);
@@ -290,8 +292,8 @@ void InetAssembly::settle(Made& made) {
     if (::connect(number, to.get(), to.size()) != 0)
       table_.context.notes.push_back(fmt::format("a UDP socket is not connected to {} any more", to.words()));
   }
-  if (socket.shut_down() != 0 && socket.state() != image::InetSocket::RESET)
-    ::shutdown(number, static_cast<int>(socket.shut_down()) - 1);
+  const bool may_be_shut = socket.state() != image::InetSocket::RESET && socket.state() != image::InetSocket::KEPT;
+  if (socket.shut_down() != 0 && may_be_shut) ::shutdown(number, static_cast<int>(socket.shut_down()) - 1);
   apply_settings(number, socket.settings(), SettingStage::BeforeBinding, "a socket", table_.context.notes);
   apply_settings(number, socket.settings(), SettingStage::Finally, "a socket", table_.context.notes);
 }

@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "engine/resources/descriptors/inet_sockets/datagrams.h"
+#include "engine/resources/descriptors/inet_sockets/held_connections.h"
 #include "engine/resources/descriptors/refused.h"
 #include "engine/resources/descriptors/sockets/settings.h"
 #include "engine/resources/descriptors/sockets/sockets.h"
@@ -221,8 +222,36 @@ void InetSocketKind::capture_connection(TableCapture& table, const Known& known,
                         "a TCP connection that has not been accepted yet, with data on its way, which the kernel shows "
                         "to nobody before");
   }
+  if (table.context.options.tcp == TcpPolicy::Keep) return keep_connection(table, known, socket);
   if (other_has_ended(known.state)) return socket.set_state(image::InetSocket::ENDED);
   reset_later(table, *known.seen, socket);
+}
+
+// A socket that repair mode makes is established; this side can then end what it writes, the other one's end cannot be
+// had so.
+void InetSocketKind::keep_connection(TableCapture& table, const Known& known, image::InetSocket& socket) {
+  const bool is_plain = socket.protocol() == IPPROTO_TCP;
+  const bool possible = known.state == TCP_ESTABLISHED || known.state == TCP_FIN_WAIT1 || known.state == TCP_FIN_WAIT2;
+  if (table.context.connections == nullptr || !is_plain || !possible) {
+    const std::string_view why = !is_plain                      ? "of the multipath kind (MPTCP)"
+                                 : other_has_ended(known.state) ? "that the other side has ended"
+                                                                : "that is still being made";
+    return table.refuse(*known.seen, fmt::format("{}, {}, which cannot be kept", describe_refused(*known.seen), why));
+  }
+  watch_connections(table);
+  table.context.connections->read(known.seen->copy.get(), socket);
+  socket.set_state(image::InetSocket::KEPT);
+  if (socket.unread().size() > kMostUnread || socket.connection().unacknowledged().size() > kMostUnread)
+    table.refuse(*known.seen, fmt::format("a TCP socket with {} unread and {} unsent bytes", socket.unread().size(),
+                                          socket.connection().unacknowledged().size()));
+}
+
+void InetSocketKind::watch_connections(TableCapture& table) {
+  std::vector<int> sockets;
+  for (const Known& one : *known_) {
+    if (leads_outside(one) && !standard_stream_of(table, *one.seen)) sockets.push_back(one.seen->copy.get());
+  }
+  table.context.connections->watch(sockets);
 }
 
 void InetSocketKind::finish(TableCapture& table) {
@@ -272,6 +301,18 @@ bool is_address(const std::string& bytes, std::uint32_t family) {
   return !address.empty() && address.get()->sa_family == family;
 }
 
+// What the kernel takes for a connection in repair mode.
+bool is_kept_connection(const image::InetSocket& socket) {
+  constexpr std::uint32_t kHighestScale = 14;  // RFC 7323
+  if (socket.state() != image::InetSocket::KEPT) return !socket.has_connection();
+  const image::TcpConnection& connection = socket.connection();
+  const bool known_state = connection.state() == TCP_ESTABLISHED || connection.state() == TCP_FIN_WAIT1 ||
+                           connection.state() == TCP_FIN_WAIT2;
+  return socket.protocol() == IPPROTO_TCP && known_state && !socket.local().empty() && !socket.remote().empty() &&
+         connection.unacknowledged().size() <= kMostUnread && connection.send_scale() <= kHighestScale &&
+         connection.receive_scale() <= kHighestScale && socket.peer() == 0;
+}
+
 }  // namespace
 
 void InetSocketKind::check(TableCheck& table, const Description& description) {
@@ -281,8 +322,8 @@ void InetSocketKind::check(TableCheck& table, const Description& description) {
   const bool datagram = socket.type() == SOCK_DGRAM && socket.protocol() == IPPROTO_UDP;
   bool possible = (socket.family() == AF_INET || socket.family() == AF_INET6) && (stream || datagram) &&
                   is_address(socket.local(), socket.family()) && is_address(socket.remote(), socket.family()) &&
-                  socket.state() >= image::InetSocket::UNCONNECTED && socket.state() <= image::InetSocket::RESET &&
-                  socket.shut_down() <= 3 && socket.unread().size() <= kMostUnread;
+                  socket.state() >= image::InetSocket::UNCONNECTED && socket.state() <= image::InetSocket::KEPT &&
+                  is_kept_connection(socket) && socket.shut_down() <= 3 && socket.unread().size() <= kMostUnread;
   std::size_t bytes = 0;
   for (const image::InetDatagram& sent : socket.datagrams()) {
     possible = possible && datagram && is_address(sent.sender(), socket.family()) && !socket.local().empty();

@@ -1,5 +1,5 @@
 // TCP and UDP sockets (tcp(7), udp(7)). Connections with both ends in the snapshot come back with what waits to be read
-// at both; what leads elsewhere comes back reset, unless the user wants that refused.
+// at both; what leads elsewhere comes back reset, unless the user wants that refused or kept.
 #pragma once
 
 #include <map>
@@ -41,6 +41,8 @@ class InetSocketKind : public Kind {
   const Known* listener_with(const Known& client) const;
   bool leads_outside(const Known& one) const;
   void capture_stream(TableCapture& table, const Known& known, image::InetSocket& socket);
+  void keep_connection(TableCapture& table, const Known& known, image::InetSocket& socket);
+  void watch_connections(TableCapture& table);
   void capture_connection(TableCapture& table, const Known& known, image::InetSocket& socket);
 
   std::optional<std::vector<Known>> known_;
