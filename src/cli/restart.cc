@@ -311,11 +311,13 @@ class RestartVerb : public Verb {
       Snapshot given = snapshot.to_snapshot();
       given.cold_start = is_location(target_);
       return module.restart(given, options);
-    } catch (const Error& error) {
+    } catch (Error& error) {
       // What somebody has removed meanwhile is not damaged.
       const bool may_be_removed = error.kind() == ErrorKind::Damaged || error.error_number() == ENOENT;
       if (may_be_removed && !is_location(target_)) context.store().check_present(snapshot.reference);
-      if (error.kind() == ErrorKind::Damaged && !is_location(target_)) tell_of_older(context, snapshot.reference);
+      const bool may_have_older = error.kind() == ErrorKind::Damaged && !is_location(target_);
+      const std::string advice = may_have_older ? advice_of_older(context, snapshot.reference) : "";
+      if (!advice.empty()) error.advise(advice);
       throw;
     }
   }

@@ -10,19 +10,13 @@ namespace crs::cli {
 // Whether `text` names a snapshot by its directory: no reference has a '/'.
 inline bool is_location(const std::string& text) { return text.find('/') != std::string::npos; }
 
-// After damage in a snapshot: says which older one has a sound manifest. No more than that was looked at.
-void tell_of_older(Context& context, const Reference& damaged);
+// After damage in a snapshot: which older one has a sound manifest; empty if there is none. No more than that was
+// looked at.
+std::string advice_of_older(Context& context, const Reference& damaged);
 
 // The snapshot that the user names, by its reference, its job (the newest one), or its directory. Throws.
 inline SnapshotInfo open_snapshot(Context& context, const std::string& text) {
-  if (is_location(text)) return Store::open_location(text);
-  const Reference reference = Reference::parse(text);
-  try {
-    return context.store().open(reference);
-  } catch (const Error& error) {
-    if (error.kind() == ErrorKind::Damaged) tell_of_older(context, reference);
-    throw;
-  }
+  return is_location(text) ? Store::open_location(text) : context.store().open(Reference::parse(text));
 }
 
 class SnapshotVerb : public Verb {

@@ -102,7 +102,7 @@ def default_job_names(workspace):
     runner = workspace.start([workspace.crs_path, "run", "--", "/bin/sleep", "60"])
     sleeper = workspace.program_below(runner, "/bin/sleep")
     running = wait_until(lambda: workspace.crs("list", "--json").json()["running"], "the job is announced")
-    check(running == [{"job": f"sleep-{sleeper}", "pid": sleeper}], f"{running}")
+    check(running == [{"job": f"sleep-{sleeper}", "pid": sleeper, "restarting": False}], f"{running}")
     check(workspace.checkpoint(f"sleep-{sleeper}") == f"sleep-{sleeper}@1", "")
     # What is no letter of a job name must not make the name unusable.
     odd = workspace.work / "-my prögram (1)@2"

@@ -15,7 +15,7 @@ class Throttle {
   // 0: no limit.
   explicit Throttle(std::uint64_t bytes_per_second) : bytes_per_second_(bytes_per_second) {}
 
-  // Returns when so many bytes may be written. May be called by several threads at once.
+  // Returns when so many bytes more would have been written at that pace. May be called by several threads at once.
   void wait_for(std::size_t bytes) {
     if (bytes_per_second_ == 0) return;
     using Clock = std::chrono::steady_clock;
@@ -24,7 +24,7 @@ class Throttle {
       const std::scoped_lock lock(mutex_);
       turn = std::max(next_, Clock::now());
       const std::chrono::duration<double> cost(static_cast<double>(bytes) / static_cast<double>(bytes_per_second_));
-      next_ = turn + std::chrono::duration_cast<Clock::duration>(cost);
+      turn = next_ = turn + std::chrono::duration_cast<Clock::duration>(cost);
     }
     std::this_thread::sleep_until(turn);
   }

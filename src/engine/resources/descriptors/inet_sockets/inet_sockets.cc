@@ -176,6 +176,8 @@ void InetSocketKind::capture(TableCapture& table, const Seen& seen, Description&
   capture_settings(table, seen, *socket.mutable_settings());
   if (is_stream(kind)) return capture_stream(table, *find(seen), socket);
   if (!socket.remote().empty()) socket.set_state(image::InetSocket::CONNECTED);
+  // A look at empty datagrams is remembered by the kernel: who only looks at the program leaves them alone.
+  if (!table.context.content.keeps()) return;
   std::size_t unread = 0;
   for (const Datagram& datagram : look_at_datagrams(number, table.name_of(seen))) {
     image::InetDatagram& kept = *socket.add_datagrams();
