@@ -76,6 +76,7 @@ def use(workspace):
     workspace.crs("verify", reference)
     workspace.crs("checkpoint", "--component", "memo", "--kill", "count")
     check(workspace.wait_exit(runner) == 128 + signal.SIGKILL, "--kill")
+    workspace.wait_gone()  # what the script had just started may write the memo once more
 
     # It goes on from what was kept, and what the memo held meanwhile is not lost.
     memo.write_text("4711000\n")
