@@ -21,22 +21,30 @@ void run_in_parallel(const std::function<void()>& worker, unsigned threads = 0);
 // others where these want them.
 void run_in_background(const std::function<void()>& worker, unsigned threads = 0);
 
+// `work` for one of these, in all of its threads: an exception that leaves it sets `failed`, by which the others may
+// end sooner. Both outlive it.
+template <typename Work>
+auto telling_of_failure(std::atomic<bool>& failed, const Work& work) {
+  return [&failed, &work] {
+    try {
+      work();
+    } catch (...) {
+      failed = true;
+      throw;
+    }
+  };
+}
+
 // Calls `action` once for every number below `count`, in no particular order and from several threads. After the first
 // exception no further number is begun; it is rethrown.
 template <typename Action>
 void for_each_in_parallel(std::size_t count, const Action& action, unsigned threads = 0) {
   std::atomic<std::size_t> next = 0;
   std::atomic<bool> failed = false;
-  run_in_parallel(
-      [&] {
-        try {
-          for (std::size_t number = next++; number < count && !failed; number = next++) action(number);
-        } catch (...) {
-          failed = true;
-          throw;
-        }
-      },
-      threads);
+  const auto work = [&] {
+    for (std::size_t number = next++; number < count && !failed; number = next++) action(number);
+  };
+  run_in_parallel(telling_of_failure(failed, work), threads);
 }
 
 }  // namespace crs

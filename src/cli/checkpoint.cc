@@ -123,11 +123,7 @@ class CheckpointVerb : public Verb {
     if (auto connection = connect_to_service(context, target.pid)) {
       return through_service(context, *connection, target);
     }
-    const Selection selection = context.components().select();
-    if (!selection.status().capabilities.other_processes) {
-      throw Error(ErrorKind::Failed, fmt::format("component {} cannot checkpoint another process", selection.name()))
-          .advise("'crs components' lists those that can");
-    }
+    const Selection selection = select_for_others(context);
     const auto writer = context.store().begin(request(context, target, selection));
     take(selection.module(), target.pid, *writer, context, target);
     if (!writer->committed()) fail(ErrorKind::Failed, "component {} stored no snapshot", selection.name());

@@ -18,11 +18,7 @@ constexpr const char* kOfLayers =
     "say that they cannot";
 
 Selection select(Context& context) {
-  Selection selection = context.components().select();
-  if (!selection.status().capabilities.other_processes) {
-    throw Error(ErrorKind::Failed, fmt::format("component {} cannot checkpoint another process", selection.name()))
-        .advise("`crs components` lists those that can");
-  }
+  Selection selection = select_for_others(context);
   if (selection.status().interface_version.minor < kFirstMinor)
     fail(ErrorKind::Failed, "component {} cannot tell beforehand what it would refuse", selection.name());
   return selection;
@@ -48,6 +44,13 @@ void print(Context& context, const Target& target, const Examination& found) {
 }
 
 }  // namespace
+
+Selection select_for_others(Context& context) {
+  Selection selection = context.components().select();
+  if (selection.status().capabilities.other_processes) return selection;
+  throw Error(ErrorKind::Failed, fmt::format("component {} cannot checkpoint another process", selection.name()))
+      .advise("'crs components' lists those that can");
+}
 
 int examine_program(Context& context, const Target& target, CheckpointOptions options) {
   const Selection selection = select(context);

@@ -451,7 +451,7 @@ Examination examine(pid_t root, const CheckpointOptions& options) {
   ExtentWriter nothing({}, kPagesName);
   Surveys surveys(pid, options, incremental, remembered, nothing, found.warnings);
   surveys.look();
-  surveys.copy_ahead(true);
+  surveys.copy_ahead(true);  // of nothing, since no tracking is taken over: it looks once more, as late as possible
 
   Frozen frozen(pid, options, surveys);
   frozen.refuse(pid, options, refusals);

@@ -238,12 +238,12 @@ bool is_of(const Connection& connection, pid_t pid) { return connection.peer().p
   fail(ErrorKind::Failed, "process {} has a service that takes no requests", pid);
 }
 
-std::optional<Connection> connect_in_directory(pid_t pid, const std::vector<pid_t>& ids,
-                                               const FileDescriptor& directory) {
-  for (const std::string& name : sockets_in(directory)) {
-    if (std::find(ids.begin(), ids.end(), pid_in(name)) == ids.end()) continue;
+// To the first of `names` at which the process itself answers; `connect(socket, name)` says whether anybody does.
+template <typename Connect>
+std::optional<Connection> connect_to_first(pid_t pid, const std::vector<std::string>& names, const Connect& connect) {
+  for (const std::string& name : names) {
     FileDescriptor socket = make_socket();
-    if (!connect_to(socket, directory, name)) {
+    if (!connect(socket, name)) {
       if (errno == EAGAIN) fail_full(pid);
       continue;
     }
@@ -253,19 +253,25 @@ std::optional<Connection> connect_in_directory(pid_t pid, const std::vector<pid_
   return std::nullopt;
 }
 
-std::optional<Connection> connect_without_directory(pid_t pid, const std::vector<pid_t>& ids) {
-  for (const std::string& name : request_sockets_of(pid, ids)) {
-    if (name.rfind(kAbstract, 0) != 0) continue;
-    FileDescriptor socket = make_socket();
-    const auto [address, size] = abstract_address(name);
-    if (!connect_to(socket, address, size)) {
-      if (errno == EAGAIN) fail_full(pid);
-      continue;
-    }
-    Connection connection(std::move(socket), fmt::format("process {}", pid));
-    if (is_of(connection, pid)) return connection;
+std::optional<Connection> connect_in_directory(pid_t pid, const std::vector<pid_t>& ids,
+                                               const FileDescriptor& directory) {
+  std::vector<std::string> names;
+  for (const std::string& name : sockets_in(directory)) {
+    if (std::find(ids.begin(), ids.end(), pid_in(name)) != ids.end()) names.push_back(name);
   }
-  return std::nullopt;
+  return connect_to_first(
+      pid, names, [&](FileDescriptor& socket, const std::string& name) { return connect_to(socket, directory, name); });
+}
+
+std::optional<Connection> connect_without_directory(pid_t pid, const std::vector<pid_t>& ids) {
+  std::vector<std::string> names;
+  for (const std::string& name : request_sockets_of(pid, ids)) {
+    if (name.rfind(kAbstract, 0) == 0) names.push_back(name);
+  }
+  return connect_to_first(pid, names, [](FileDescriptor& socket, const std::string& name) {
+    const auto [address, size] = abstract_address(name);
+    return connect_to(socket, address, size);
+  });
 }
 
 }  // namespace
@@ -277,8 +283,8 @@ Listening listen_for_requests(const std::string& runtime_directory) {
   const std::string path = request_directories(usable ? runtime_directory : "", user).front();
   try {
     return listen_in_directory(path, user);
-  } catch (const Error&) {  // in /tmp anybody may have put something there
-    return listen_without_directory();
+  } catch (const Error& taken) {  // in /tmp anybody may have put something there
+    return in_context(taken.what(), listen_without_directory);
   }
 }
 

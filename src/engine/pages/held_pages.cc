@@ -4,17 +4,15 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <memory>
+#include <new>
 
 #include "base/error.h"
-#include "base/page_buffer.h"
 
 namespace crs::engine {
 namespace {
 
 // For what is not known before: shared memory, and what the program writes until it stands still.
 constexpr std::size_t kLeast = std::size_t{4} << 20;
-constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
 // Batches, of which many are small, in extents as large as they may be: each write costs some 100 us.
 class Gathered {
@@ -23,7 +21,7 @@ class Gathered {
 
   // Batches ascend. `bytes` is changed.
   SavedPages add(const Batch& batch, std::span<std::byte> bytes) {
-    const PageRuns kept = batch.like.starts_zero ? drop_zeros(batch.runs, bytes) : batch.runs;
+    const PageRuns kept = drop_needless(batch.like, batch.runs, bytes);
     const std::uint64_t kept_bytes = total_bytes(kept);
     if (used_ + kept_bytes > kPagePayload) flush();
     std::ranges::copy(bytes.first(kept_bytes), buffer_.first(used_ + kept_bytes).subspan(used_).begin());
@@ -49,22 +47,12 @@ class Gathered {
 }  // namespace
 
 HeldMemory::HeldMemory(std::size_t most) : most_(most) {
-  if (most == 0) return;
-  void* const mapped =
-      ::mmap(nullptr, most + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (mapped == MAP_FAILED) {
-    throw Error::from_errno(fmt::format("cannot get {} bytes of memory for pages", most), errno)
+  try {
+    memory_.reserve(most);
+  } catch (const std::bad_alloc&) {
+    throw Error::from_errno(fmt::format("cannot get {} bytes of memory for pages", most), ENOMEM)
         .advise("Raise the limits of crs (ulimit -d, ulimit -v), or end other programs");
   }
-  mapped_ = {static_cast<std::byte*>(mapped), most + kHugePage};
-  void* place = mapped;
-  std::size_t room = mapped_.size();
-  memory_ = static_cast<std::byte*>(std::align(kHugePage, most, place, room));
-  ::madvise(memory_, most, MADV_HUGEPAGE);  // there much sooner, where the system has them
-}
-
-HeldMemory::~HeldMemory() {
-  if (!mapped_.empty()) ::munmap(mapped_.data(), mapped_.size());
 }
 
 void HeldMemory::expect(std::uint64_t bytes) {
@@ -73,7 +61,7 @@ void HeldMemory::expect(std::uint64_t bytes) {
       std::min<std::size_t>(std::max<std::uint64_t>(expected_ * 2, kLeast), most_) / kPageSize * kPageSize;
   if (wanted <= there_) return;
   // madvise(2), MADV_POPULATE_WRITE: what it cannot do is done at the first touch.
-  ::madvise(memory_ + there_, wanted - there_, MADV_POPULATE_WRITE);
+  ::madvise(memory_.first(wanted).subspan(there_).data(), wanted - there_, MADV_POPULATE_WRITE);
   there_ = wanted;
 }
 
@@ -81,7 +69,7 @@ std::span<std::byte> HeldMemory::take(std::size_t bytes) {
   const std::scoped_lock lock(mutex_);
   if (bytes > there_ - used_) return {};
   used_ += bytes;
-  return {memory_ + used_ - bytes, bytes};
+  return memory_.first(used_).last(bytes);
 }
 
 bool HeldPages::hold(const RemoteMemory& source, const Batch& batch) {

@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "base/page_buffer.h"
 #include "engine/pages/page_batches.h"
 #include "engine/pages/page_saver.h"
 
@@ -18,9 +19,6 @@ class HeldMemory {
  public:
   // Never holds more than `most` bytes.
   explicit HeldMemory(std::size_t most);
-  ~HeldMemory();
-  HeldMemory(const HeldMemory&) = delete;
-  HeldMemory& operator=(const HeldMemory&) = delete;
 
   // So many more are expected. Their memory is there at once, so that the program does not wait for that later.
   void expect(std::uint64_t bytes);
@@ -31,8 +29,7 @@ class HeldMemory {
 
  private:
   std::size_t most_;
-  std::span<std::byte> mapped_;
-  std::byte* memory_ = nullptr;  // of it
+  PageBuffer memory_;  // of which nothing is there at first
   std::uint64_t expected_ = 0;
   std::size_t there_ = 0;
   std::mutex mutex_;

@@ -76,6 +76,10 @@ void read_batch(const RemoteMemory& source, const Batch& batch, std::span<std::b
   }
 }
 
+PageRuns drop_needless(const PageArea& like, const PageRuns& runs, std::span<std::byte> bytes) {
+  return like.starts_zero ? drop_zeros(runs, bytes) : runs;
+}
+
 PageRuns drop_zeros(const PageRuns& runs, std::span<std::byte> bytes) {
   PageRuns kept;
   std::byte* from = bytes.data();

@@ -54,6 +54,9 @@ class Batches {
 // Of a program that does not run: all of the batch's pages, one behind the other. `bytes` has their size.
 void read_batch(const RemoteMemory& source, const Batch& batch, std::span<std::byte> bytes);
 
+// The same for pages of an area like `like`, where zeros need not be saved; elsewhere all of them are kept.
+PageRuns drop_needless(const PageArea& like, const PageRuns& runs, std::span<std::byte> bytes);
+
 // Moves the pages that are not all zeros together, at the beginning of `bytes`, and returns their runs.
 PageRuns drop_zeros(const PageRuns& runs, std::span<std::byte> bytes);
 

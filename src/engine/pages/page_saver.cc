@@ -16,12 +16,16 @@ SavedPages& SavedPages::operator+=(const SavedPages& other) {
   return *this;
 }
 
+namespace {
+
 SavedPages append_batch(const Batch& batch, std::span<std::byte> bytes, ExtentWriter& writer, std::uint32_t process) {
-  const PageRuns kept = batch.like.starts_zero ? drop_zeros(batch.runs, bytes) : batch.runs;
+  const PageRuns kept = drop_needless(batch.like, batch.runs, bytes);
   const std::uint64_t kept_bytes = total_bytes(kept);
   if (kept_bytes > 0) writer.append(bytes.first(kept_bytes), encode_runs(kept, process));
   return {kept_bytes / kPageSize, (bytes.size() - kept_bytes) / kPageSize, {}};
 }
+
+}  // namespace
 
 SavedPages save_page_areas(const RemoteMemory& source, std::span<const PageArea> areas, ExtentWriter& writer,
                            std::uint32_t process, unsigned threads, HeldPages* held) {
@@ -40,16 +44,7 @@ SavedPages save_page_areas(const RemoteMemory& source, std::span<const PageArea>
       saved += appended;
     }
   };
-  run_in_parallel(
-      [&] {
-        try {
-          work();
-        } catch (...) {
-          failed = true;
-          throw;
-        }
-      },
-      threads == 0 ? threads_for_disk() : threads);
+  run_in_parallel(telling_of_failure(failed, work), threads == 0 ? threads_for_disk() : threads);
   saved.guards = batches.guards();
   return saved;
 }

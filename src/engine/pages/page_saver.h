@@ -23,10 +23,6 @@ struct SavedPages {
 
 class HeldPages;
 
-// Appends one batch, whose pages `bytes` holds, without its pages of zeros where those need not be saved; `bytes` is
-// changed. `process`: whose pages they are, by its index in the tree.
-SavedPages append_batch(const Batch& batch, std::span<std::byte> bytes, ExtentWriter& writer, std::uint32_t process);
-
 // Appends the pages of `areas` (ascending) to `writer`, which is not finished, as those of process `process` of the
 // tree. The process must not run meanwhile. What fits into `held`, if it is given, is only read, and to be written by
 // HeldPages::write(). `threads` 0: as many as there are cores. Throws.

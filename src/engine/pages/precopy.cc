@@ -213,8 +213,6 @@ std::vector<PageArea> Precopy::without_copy() const {
 void Precopy::copy(const std::vector<PageArea>& areas) {
   std::uint64_t most = 0;
   for (const PageArea& area : areas) most += area.range.size();
-  const auto worth_threads =
-      static_cast<unsigned>(std::min<std::uint64_t>(most / kWorthThread, threads_for_disk()) + 1);
   Batches batches(pid_, areas);
   std::atomic<bool> failed = false;
   const auto work = [&] {
@@ -223,7 +221,7 @@ void Precopy::copy(const std::vector<PageArea>& areas) {
       const std::span<std::byte> bytes = buffer.first(total_bytes(batch.runs));
       const PageRuns read = read_runs_still_there(memory_, batch.runs, bytes);
       const std::span<std::byte> there = bytes.first(total_bytes(read));
-      const PageRuns kept = batch.like.starts_zero ? drop_zeros(read, there) : read;
+      const PageRuns kept = drop_needless(batch.like, read, there);
       std::uint32_t place = CopyTable::kZeros;
       if (!kept.empty())
         place = CopyTable::of_extent(writer_.append(there.first(total_bytes(kept)), encode_runs(kept)));
@@ -233,16 +231,8 @@ void Precopy::copy(const std::vector<PageArea>& areas) {
       if (!kept.empty()) extents_.push_back(place);
     }
   };
-  run_in_background(
-      [&] {
-        try {
-          work();
-        } catch (...) {
-          failed = true;
-          throw;
-        }
-      },
-      std::min(worth_threads, threads_for_disk()));
+  run_in_background(telling_of_failure(failed, work),
+                    static_cast<unsigned>(std::min<std::uint64_t>(most / kWorthThread + 1, threads_for_disk())));
 }
 
 std::vector<PageArea> Precopy::remaining(const std::vector<PageArea>& areas, PageRuns& guards) {
