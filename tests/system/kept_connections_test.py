@@ -60,7 +60,8 @@ stream.close()
 tell("end", f"{arrived.count} numbers")
 """
 
-# Sends numbers and expects them back, until the file NAME.stop is there; then all that are on their way.
+# Sends numbers and expects them back, no more at a time than an ordinary user may put into the queues of a connection
+# (net.core.wmem_max), until the file NAME.stop is there; then all that are on their way.
 ASKER = COMMON + """
 stream, arrived, sent, told, waiting = connect(), Expected(), 0, 0, b""
 tell("ready", 1)
@@ -72,7 +73,7 @@ while True:
     if stop and not waiting and sent >= 0:
         stream.shutdown(socket.SHUT_WR)
         total, sent = sent, -1
-    if not stop and not waiting and sent - arrived.count < 100000:
+    if not stop and not waiting and sent - arrived.count < 15000:
         waiting, sent = numbers(sent, 1000), sent + 1000
     reads, writes, _ = select.select([stream], [stream] if waiting else [], [], 0.05)
     if writes:

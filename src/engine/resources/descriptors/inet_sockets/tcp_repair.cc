@@ -112,15 +112,22 @@ void put_back(int socket, int queue, std::string_view data) {
   choose_queue(socket, queue);
   while (!data.empty()) {
     const ssize_t put = ::send(socket, data.data(), std::min(data.size(), kPiece), MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (put <= 0) fail_errno(put < 0 ? errno : ENOBUFS, "cannot put {} bytes back into a TCP connection", data.size());
+    if (put <= 0) {
+      const int error = put < 0 ? errno : ENOBUFS;
+      throw Error::from_errno(fmt::format("cannot put {} bytes back into a TCP connection", data.size()), error)
+          .advise("Restart it as root, or raise net.core.wmem_max and net.core.rmem_max");
+    }
     data.remove_prefix(static_cast<std::size_t>(put));
   }
 }
 
 void widen_buffers(int socket) {
   constexpr int kMuch = INT_MAX / 4;
-  ::setsockopt(socket, SOL_SOCKET, SO_SNDBUFFORCE, &kMuch, sizeof kMuch);
-  ::setsockopt(socket, SOL_SOCKET, SO_RCVBUFFORCE, &kMuch, sizeof kMuch);
+  // Without the right to any size (CAP_NET_ADMIN in the first user namespace), as far as net.core.*mem_max allow.
+  if (::setsockopt(socket, SOL_SOCKET, SO_SNDBUFFORCE, &kMuch, sizeof kMuch) != 0)
+    ::setsockopt(socket, SOL_SOCKET, SO_SNDBUF, &kMuch, sizeof kMuch);
+  if (::setsockopt(socket, SOL_SOCKET, SO_RCVBUFFORCE, &kMuch, sizeof kMuch) != 0)
+    ::setsockopt(socket, SOL_SOCKET, SO_RCVBUF, &kMuch, sizeof kMuch);
 }
 
 void set_options(int socket, const image::TcpConnection& connection) {
