@@ -99,7 +99,10 @@ void capture_kinship(const StoppedTree::Member& member, image::Process& image) {
   image.set_adopted(member.adopted);
   image.set_exit_signal(static_cast<std::uint32_t>(std::max(0L, stat_number(pid, kExitSignal))));
   image.set_zombie(!member.process);
-  if (!member.process) image.set_exit_status(static_cast<std::uint32_t>(stat_number(member.pid, kExitStatus)));
+  if (!member.process) {
+    image.set_exit_status(static_cast<std::uint32_t>(stat_number(member.pid, kExitStatus)));
+    image.set_name(name_of_process(member.pid));
+  }
   capture_session(member.pid, image.pid(), *image.mutable_session());
 }
 

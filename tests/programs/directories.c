@@ -53,6 +53,7 @@ int main(void) {
   subject_ready();
 
   expect_position(raw, position);
+  SUBJECT_CHECK((fcntl(fresh, F_GETFL) & O_DIRECTORY) == 0, "it was not opened so");
   SUBJECT_CHECK(fcntl(raw, F_GETFD) == FD_CLOEXEC && (fcntl(raw, F_GETFL) & O_DIRECTORY) != 0);
   for (const struct dirent* entry; (entry = readdir(listing)) != NULL;) note(seen_by_library, entry->d_name);
   check_seen(seen_by_library);

@@ -44,6 +44,10 @@ int main(void) {
   of_open[0] = 'o';
   char byte = 0;
   SUBJECT_CHECK(pread(open_file, &byte, 1, 0) == 1 && byte == 'o', "mapping and descriptor are not of one memfd");
+  // A private mapping shows the file where it was not written, also what comes into it later.
+  SUBJECT_CHECK(private_of_open[0] == 'o' && strstr(memory_area_of(private_of_open).name, "/memfd:open") != NULL);
+  SUBJECT_CHECK(madvise(private_of_open + PAGE, PAGE, MADV_DONTNEED) == 0);
+  SUBJECT_CHECK(memcmp(private_of_open + PAGE, of_open + PAGE, PAGE) == 0, "what was written over is not the file's");
   MEMORY_CHECK(of_closed, PAGES * PAGE, 3);
   part_of_closed[0] = 'c';
   SUBJECT_CHECK(of_closed[4 * PAGE] == 'c');

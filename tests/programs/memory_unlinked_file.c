@@ -47,6 +47,11 @@ int main(void) {
   const struct views unlinked = map_views("mapped-unlinked", 10);
   SUBJECT_NEED(unlink("mapped-unlinked") == 0);
   const struct views replaced = map_views("mapped-replaced", 20);
+  // Unlinked, but open.
+  const int kept_open = memory_file("mapped-open", PAGES * PAGE, 40);
+  char* const of_open = memory_map(PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, kept_open, 0);
+  memory_fill(of_open + PAGE, PAGE, 41);
+  SUBJECT_NEED(unlink("mapped-open") == 0);
   const int other = memory_file("mapped-other", PAGES * PAGE, 30);
   SUBJECT_NEED(rename("mapped-other", "mapped-replaced") == 0);
   char* const newer = memory_map(PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, other, 0);
@@ -56,6 +61,12 @@ int main(void) {
 
   check_views(unlinked, 10);
   check_views(replaced, 20);
+  check_words(of_open, 0, 1, 40, "open");
+  check_words(of_open + PAGE, 0, 1, 41, "open, written");
+  check_words(of_open + 2 * PAGE, 2, PAGES - 2, 40, "open, behind");
+  SUBJECT_CHECK(madvise(of_open + PAGE, PAGE, MADV_DONTNEED) == 0);
+  check_words(of_open + PAGE, 1, 1, 40, "open, its writing dropped");
+  SUBJECT_CHECK(pwrite(kept_open, "new", 3, 0) == 3 && memcmp(of_open, "new", 3) == 0, "the file is another one");
   MEMORY_CHECK(newer, PAGES * PAGE, 30);
   newer[0] = 'n';
   const int file = open("mapped-replaced", O_RDONLY | O_CLOEXEC);

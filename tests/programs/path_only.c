@@ -5,11 +5,11 @@
 
 #include "descriptors.h"
 
-static void check_type(int place, mode_t wanted) {
+static void check_type(int place, mode_t wanted, int flags) {
   struct stat status;
+  SUBJECT_CHECK(fcntl(place, F_GETFL) == (O_PATH | flags), "flags %#x", (unsigned)fcntl(place, F_GETFL));
   SUBJECT_CHECK(fstat(place, &status) == 0 && (status.st_mode & S_IFMT) == wanted, "type %o instead of %o",
                 status.st_mode & S_IFMT, wanted);
-  SUBJECT_CHECK((fcntl(place, F_GETFL) & O_PATH) != 0);
   expect_error(read(place, &status, 1), EBADF, "reading a place");
 }
 
@@ -28,11 +28,11 @@ int main(void) {
 
   subject_ready();
 
-  check_type(file, S_IFREG);
-  check_type(folder, S_IFDIR);
-  check_type(link_itself, S_IFLNK);
-  check_type(fifo, S_IFIFO);
-  check_type(socket_place, S_IFSOCK);
+  check_type(file, S_IFREG, 0);
+  check_type(folder, S_IFDIR, O_DIRECTORY);
+  check_type(link_itself, S_IFLNK, O_NOFOLLOW);
+  check_type(fifo, S_IFIFO, 0);
+  check_type(socket_place, S_IFSOCK, 0);
   SUBJECT_CHECK(fcntl(file, F_GETFD) == FD_CLOEXEC && same_description(folder, duplicate));
   char text[64] = "";
   SUBJECT_CHECK(readlinkat(link_itself, "", text, sizeof text) == 11 && strcmp(text, "folder/file") == 0);

@@ -17,6 +17,7 @@ static struct Way ways[] = {
     {.flags = O_RDONLY | O_NOATIME, .position = 8},
     {.flags = O_RDONLY | O_NONBLOCK, .position = 9},
     {.flags = O_RDONLY | O_NOFOLLOW, .position = 10},
+    {.flags = O_RDONLY | O_ASYNC, .position = 17},
     {.flags = O_WRONLY, .position = 11},
     {.flags = O_WRONLY | O_SYNC, .position = 12},
     {.flags = O_WRONLY | O_DSYNC, .position = 13},
@@ -64,10 +65,10 @@ static void check_abilities(void) {
     if ((ways[i].flags & O_ACCMODE) == O_RDONLY)
       expect_error(write(ways[i].descriptor, "!", 1), EBADF, "writing what is only read");
   }
-  write_text(ways[10].descriptor, "+");  // O_APPEND: wherever the offset is
-  write_text(ways[11].descriptor, "-");
-  write_text(ways[5].descriptor, "W");
-  write_text(ways[8].descriptor, "R");
+  write_text(ways[11].descriptor, "+");  // O_APPEND: wherever the offset is
+  write_text(ways[12].descriptor, "-");
+  write_text(ways[6].descriptor, "W");
+  write_text(ways[9].descriptor, "R");
   expect_content("data", "0123456789aWcdeRghijklmnopqrstuvwxyz+-");
   expect_content("truncated", "tru");
 }

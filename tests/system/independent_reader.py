@@ -324,7 +324,7 @@ class Snapshot:
                     continue
                 need(number not in pages, f"page {number:#x} twice")
                 kind = self.area_at(number * PAGE_BYTES, process)["kind"]
-                need(kind in ("ANONYMOUS", "PRIVATE_FILE", "SHARED_MEMORY"), f"a page of {kind}")
+                need(kind in ("ANONYMOUS", "PRIVATE_FILE", "SHARED_MEMORY", "PRIVATE_CONTENT"), f"a page of {kind}")
                 pages[number] = payload[place * PAGE_BYTES : (place + 1) * PAGE_BYTES]
 
     def area_at(self, address, process=0):
@@ -347,7 +347,7 @@ class Snapshot:
         if area["kind"] in ("PRIVATE_FILE", "SHARED_FILE"):
             with open(self.process["memory"]["files"][area["backing"]]["path"], "rb") as file:
                 return os.pread(file.fileno(), PAGE_BYTES, offset).ljust(PAGE_BYTES, b"\0")
-        if area["kind"] == "SHARED_CONTENT":
+        if area["kind"] in ("SHARED_CONTENT", "PRIVATE_CONTENT"):
             return self.content(area["backing"])[offset : offset + PAGE_BYTES].ljust(PAGE_BYTES, b"\0")
         if area["kind"] == "SHARED_MEMORY":
             return self.shared_page(area["backing"], offset)

@@ -27,7 +27,8 @@ void reap(pid_t pid) {
 }
 
 // Ends as the zombie ended.
-[[noreturn]] void die(int status) {
+[[noreturn]] void die(const std::string& name, int status) {
+  ::prctl(PR_SET_NAME, name.c_str());
   if (WIFSIGNALED(status)) {
     const int signal = WTERMSIG(status);
     const rlimit none{};
@@ -52,7 +53,7 @@ class Family {
       if (index == 0) begin();
       become_member();
       if (!me().helper && !me().zombie) become_process();
-      if (me().zombie) die(me().exit_status);
+      if (me().zombie) die(me().name, me().exit_status);
       ::_exit(0);
     } catch (const IdTaken& taken) {
       try {

@@ -45,6 +45,7 @@ Kinship::Kinship(const image::Tree& tree, bool root_leads_session)
     member.adopted = process.adopted();
     member.zombie = process.zombie();
     member.exit_status = static_cast<int>(process.exit_status());
+    member.name = process.name();
     member.exit_signal = static_cast<int>(process.exit_signal());
   }
   for (const image::Process& process : tree.processes()) {

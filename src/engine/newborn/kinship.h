@@ -36,6 +36,7 @@ struct KinshipMember {
   bool adopted = false;
   bool zombie = false;
   int exit_status = 0;  // of a zombie, as wait(2) gives it
+  std::string name;     // of a zombie, as /proc/PID/comm shows it
   int exit_signal = 0;
   bool leads_session = false;
   bool leads_group = false;

@@ -59,6 +59,12 @@ FileDescriptor open_through_mapping(pid_t pid, const MappedPiece& piece) {
   return FileDescriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
 }
 
+FileDescriptor open_source(pid_t pid, dev_t device, ino_t inode, std::span<const MappedPiece> pieces) {
+  FileDescriptor file = open_through_process(pid, device, inode);
+  if (!file && !pieces.empty()) file = open_through_mapping(pid, pieces.front());
+  return file;
+}
+
 // Also where the program itself may not read. False: there is no such page, since the file ends before it.
 bool read_page(const RemoteMemory& memory, RemoteAddress address, std::span<std::byte> page) {
   if (memory.read_some(address, page) == page.size()) return true;
@@ -146,8 +152,7 @@ std::optional<std::uint32_t> ContentObjects::keep_mapped(CaptureContext& context
                                                          std::string_view shown_path,
                                                          std::span<const MappedPiece> pieces) {
   if (const auto known = find(device, inode)) return known;
-  FileDescriptor file = open_through_process(context.pid, device, inode);
-  if (!file && !pieces.empty()) file = open_through_mapping(context.pid, pieces.front());
+  const FileDescriptor file = open_source(context.pid, device, inode, pieces);
   if (!file) return keep_from_memory(context, device, inode, shown_path, pieces);
   if (const auto reason = content_cannot_be_kept(file.get(), shown_path)) {
     context.refusals.add(
@@ -155,6 +160,20 @@ std::optional<std::uint32_t> ContentObjects::keep_mapped(CaptureContext& context
         "end the program's use of it before the checkpoint");
     return std::nullopt;
   }
+  return keep_opened(file, device, inode, shown_path);
+}
+
+std::optional<std::uint32_t> ContentObjects::keep_whole(CaptureContext& context, dev_t device, ino_t inode,
+                                                        std::string_view shown_path,
+                                                        std::span<const MappedPiece> pieces) {
+  if (const auto known = find(device, inode)) return read_from_memory_.contains(*known) ? std::nullopt : known;
+  const FileDescriptor file = open_source(context.pid, device, inode, pieces);
+  if (!file || content_cannot_be_kept(file.get(), shown_path)) return std::nullopt;
+  return keep_opened(file, device, inode, shown_path);
+}
+
+std::uint32_t ContentObjects::keep_opened(const FileDescriptor& file, dev_t device, ino_t inode,
+                                          std::string_view shown_path) {
   const std::uint32_t index = keep(file.get(), shown_path);
   known_[{device, inode}] = index;  // on some file systems stat(2) gives another device than maps
   return index;
@@ -172,6 +191,7 @@ std::uint32_t ContentObjects::keep_from_memory(const CaptureContext& context, de
   std::vector<MappedPiece> ordered(pieces.begin(), pieces.end());
   std::ranges::sort(ordered, {}, &MappedPiece::file_offset);
   const std::uint32_t index = add(status, shown_path);
+  read_from_memory_.insert(index);
   if (!store_.keeps()) return index;
   auto [name, file] = store_.create();
   image::ContentObject& object = *image_.mutable_objects(static_cast<int>(index));

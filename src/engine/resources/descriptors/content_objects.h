@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -64,7 +65,13 @@ class ContentObjects {
   std::optional<std::uint32_t> keep_mapped(CaptureContext& context, dev_t device, ino_t inode,
                                            std::string_view shown_path, std::span<const MappedPiece> pieces);
 
+  // For a private area of such a file: the object if all of the file's content is within reach, through a descriptor of
+  // the process or one of `pieces`, its shared areas; else, or where its content cannot be kept, nothing.
+  std::optional<std::uint32_t> keep_whole(CaptureContext& context, dev_t device, ino_t inode,
+                                          std::string_view shown_path, std::span<const MappedPiece> pieces);
+
  private:
+  std::uint32_t keep_opened(const FileDescriptor& file, dev_t device, ino_t inode, std::string_view shown_path);
   std::uint32_t add(const struct stat& status, std::string_view shown_path);
   std::uint32_t keep_from_memory(const CaptureContext& context, dev_t device, ino_t inode, std::string_view shown_path,
                                  std::span<const MappedPiece> pieces);
@@ -72,6 +79,7 @@ class ContentObjects {
   ContentStore& store_;
   image::Descriptors& image_;
   std::map<std::pair<dev_t, ino_t>, std::uint32_t> known_;
+  std::set<std::uint32_t> read_from_memory_;  // of these, what no area mapped is not known
 };
 
 // Whether the content of this open file can be kept at all: a regular file, and neither huge pages nor secret memory

@@ -90,9 +90,20 @@ std::vector<int> places_of_descriptions(const image::Descriptors& image, int fir
   return places;
 }
 
+namespace {
+
+bool is_regular(const std::string& path) {
+  struct stat status{};
+  return ::stat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode);
+}
+
+}  // namespace
+
 FileDescriptor open_again(const std::string& path, std::uint32_t flags) {
   constexpr std::uint32_t kTemporary = O_TMPFILE & ~O_DIRECTORY;
-  flags &= ~static_cast<std::uint32_t>(O_CREAT | O_EXCL | O_TRUNC | O_ASYNC);
+  flags &= ~static_cast<std::uint32_t>(O_CREAT | O_EXCL | O_TRUNC);
+  // F_SETFL sets it later where it has a meaning, and only there (fcntl(2)): a regular file has it from open(2) alone.
+  if (!is_regular(path)) flags &= ~static_cast<std::uint32_t>(O_ASYNC);
   if ((flags & kTemporary) != 0) flags &= ~static_cast<std::uint32_t>(O_TMPFILE);
   if ((flags & O_PATH) == 0) flags |= O_NOCTTY | O_NONBLOCK;
   FileDescriptor opened(::open(path.c_str(), static_cast<int>(flags)));

@@ -51,6 +51,7 @@ std::uint32_t backings_of(const image::Memory& memory, Area::Kind kind, std::uin
     case Area::SHARED_MEMORY:
       return static_cast<std::uint32_t>(memory.shared_size());
     case Area::SHARED_CONTENT:
+    case Area::PRIVATE_CONTENT:
       return content_objects;
     default:
       return 0;

@@ -170,7 +170,7 @@ class MemoryCapture {
       case BackingKind::File:
         return capture_file(area, backing.path);
       case BackingKind::Gone:
-        return area.shared ? capture_content(area) : capture_lost_file(area);
+        return area.shared ? capture_content(area) : capture_private_content(area);
       case BackingKind::ZeroDevice:
         return save_own_pages(area, add(area, Area::ANONYMOUS));
       case BackingKind::SharedZero:
@@ -192,15 +192,29 @@ class MemoryCapture {
       if (area.has("mw")) file.set_writable(true);
     } else {
       file.set_private_areas(true);
-      PageArea pages{.range = area.range, .content = {}};
-      pages.readable = (area.protection & PROT_READ) != 0;
-      pages.starts_zero = false;
-      pages.in_fork = is_in_fork(area);
-      pages_.push_back(pages);
+      save_written_pages(area);
     }
   }
 
-  // A private mapping of a file that no path leads to: from now on anonymous memory with the same content.
+  void save_written_pages(const MappedArea& area) {
+    PageArea pages{.range = area.range, .content = {}};
+    pages.readable = (area.protection & PROT_READ) != 0;
+    pages.starts_zero = false;
+    pages.in_fork = is_in_fork(area);
+    pages_.push_back(pages);
+  }
+
+  // A private mapping of a file that no path leads to.
+  void capture_private_content(const MappedArea& area) {
+    const auto object = context_.objects.keep_whole(context_, area.device, area.inode, area.name, pieces_of(area));
+    if (!object) return capture_lost_file(area);
+    Area& entry = add(area, Area::PRIVATE_CONTENT);
+    entry.set_backing(*object);
+    entry.set_offset(area.offset);
+    save_written_pages(area);
+  }
+
+  // Nothing else leads to the file either: from now on anonymous memory with the same content.
   void capture_lost_file(const MappedArea& area) {
     Area& entry = add(area, Area::ANONYMOUS);
     entry.set_former_file(area.name);

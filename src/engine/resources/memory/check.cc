@@ -24,9 +24,11 @@ using image::Area;
 // says so (MAP_NORESERVE).
 constexpr std::uint64_t kMostMemory = std::uint64_t{32} << 40;
 
-bool has_page_data(const Area& area) {
-  return area.kind() == Area::ANONYMOUS || area.kind() == Area::PRIVATE_FILE || area.kind() == Area::SHARED_MEMORY;
+bool is_private(const Area& area) {
+  return area.kind() == Area::ANONYMOUS || area.kind() == Area::PRIVATE_FILE || area.kind() == Area::PRIVATE_CONTENT;
 }
+
+bool has_page_data(const Area& area) { return is_private(area) || area.kind() == Area::SHARED_MEMORY; }
 
 void check_files(CheckContext& context, const image::Memory& image) {
   std::string wrong;
@@ -52,8 +54,7 @@ MemoryDemand demand_of(const image::Memory& image, std::uint64_t page_data) {
   for (const Area& area : image.areas()) {
     const std::uint64_t bytes = area.end() - area.start();
     demand.address_space += bytes;
-    const bool private_area = area.kind() == Area::ANONYMOUS || area.kind() == Area::PRIVATE_FILE;
-    if (!private_area || (area.protection() & PROT_WRITE) == 0) continue;
+    if (!is_private(area) || (area.protection() & PROT_WRITE) == 0) continue;
     if (!has_property(area, Area::NO_RESERVE)) demand.committed += bytes;
     if (!has_property(area, Area::GROWS_DOWN)) demand.data += bytes;
   }

@@ -104,6 +104,10 @@ class AreaMapper {
       case Area::SHARED_CONTENT:
         map_at(area, protection, MAP_SHARED, content_number(area));
         break;
+      case Area::PRIVATE_CONTENT:
+        map_at(area, protection, MAP_PRIVATE,
+               content_object_descriptor(context_.first_private_descriptor, area.backing()));
+        break;
       default:
         fail(ErrorKind::Damaged, "its kind is unknown");
     }

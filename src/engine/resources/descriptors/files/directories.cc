@@ -13,7 +13,11 @@ namespace {
 
 FileDescriptor open_directory(const image::OpenDescription& description) {
   return in_context("the program had this directory open at the checkpoint", [&] {
-    return open_again(description.directory().file().path(), description.status_flags() | O_DIRECTORY);
+    const std::string& path = description.directory().file().path();
+    // Not by O_DIRECTORY, which the program would see (fcntl(2), F_GETFL).
+    struct stat now{};
+    if (::stat(path.c_str(), &now) == 0 && !S_ISDIR(now.st_mode)) fail_errno(ENOTDIR, "cannot open {}", path);
+    return open_again(path, description.status_flags());
   });
 }
 

@@ -10,14 +10,15 @@
 namespace crs::engine {
 namespace {
 
-// O_NOFOLLOW: the path that /proc shows has no symbolic link on its way, so a link at its end is what was opened.
+// The path that /proc shows has no symbolic link on its way. Only O_NOFOLLOW can have opened a link at its end, so
+// without that the program had something else there, and must have it again: a link is not followed.
 FileDescriptor open_place(const image::OpenDescription& description) {
   const image::PathOnly& place = description.path_only();
   FileDescriptor opened = in_context("the program had it open (O_PATH) at the checkpoint", [&] {
-    return open_again(place.file().path(), description.status_flags() | O_PATH | O_NOFOLLOW);
+    return open_again(place.file().path(), description.status_flags() | O_PATH);
   });
   struct stat now{};
-  if (::fstat(opened.get(), &now) != 0) fail_errno(errno, "cannot look at {}", place.file().path());
+  if (::lstat(place.file().path().c_str(), &now) != 0) fail_errno(errno, "cannot look at {}", place.file().path());
   if ((now.st_mode & S_IFMT) != place.type()) {
     fail(ErrorKind::Failed, "{} is of another type than at the checkpoint", place.file().path());
   }
