@@ -38,6 +38,9 @@ bool is_leftover(std::string_view name) {
   return name.starts_with(kPartialPrefix) || name.starts_with(kRemovedPrefix) || name == "sequence.new";
 }
 
+// What a job has before its first snapshot, too.
+bool is_of_no_snapshot(std::string_view name) { return name == kJobLockName || name == kRememberedName; }
+
 }  // namespace
 
 std::optional<JobDirectory> JobDirectory::open(int store, const std::string& store_path, const std::string& job) {
@@ -106,12 +109,14 @@ void JobDirectory::clean_leftovers() const {
   }
 }
 
-void JobDirectory::clean_leftovers_if_idle() const {
+void JobDirectory::clean_leftovers_if_idle(int store) const {
   try {
     const std::vector<std::string> names = names_in(descriptor(), path_);
-    if (std::ranges::none_of(names, is_leftover)) return;
-    if (const std::optional<FileLock> lock = FileLock::try_acquire(descriptor(), kJobLockName, path_))
+    if (std::ranges::none_of(names, is_leftover) && !std::ranges::all_of(names, is_of_no_snapshot)) return;
+    if (const std::optional<FileLock> lock = FileLock::try_acquire(descriptor(), kJobLockName, path_)) {
       clean_leftovers();
+      remove_if_unused(store);
+    }
   } catch (const Error&) {
     // Leftovers are no snapshots and harm nobody: one that cannot be cleaned (a read-only store) must not keep the
     // snapshots from being listed.
@@ -121,10 +126,11 @@ void JobDirectory::clean_leftovers_if_idle() const {
 
 void JobDirectory::remove_if_unused(int store) const noexcept {
   try {
-    if (names_in(descriptor(), path_) != std::vector<std::string>{kJobLockName}) return;
+    if (!std::ranges::all_of(names_in(descriptor(), path_), is_of_no_snapshot)) return;
   } catch (const std::exception&) {
     return;
   }
+  ::unlinkat(descriptor(), kRememberedName, 0);
   ::unlinkat(descriptor(), kJobLockName, 0);
   ::unlinkat(store, job_.c_str(), AT_REMOVEDIR);  // fails where somebody else has begun to use it
 }

@@ -49,10 +49,11 @@ class JobDirectory {
   // Removes what interrupted checkpoints and removals left. The caller holds the lock.
   void clean_leftovers() const;
   // The same, unless a snapshot is being made just now or the store cannot be written; then leftovers wait for another
-  // time.
-  void clean_leftovers_if_idle() const;
-  // Removes the directory if it holds nothing but the lock, which the caller holds: a job that never had a snapshot
-  // leaves no trace. Others who were about to use it find that it is gone (ENOENT) and make it again.
+  // time. `store`: the directory that this one lies in.
+  void clean_leftovers_if_idle(int store) const;
+  // Removes the directory if it holds nothing but the lock, which the caller holds, and what is remembered of the
+  // program for a next snapshot: a job that never had one leaves no trace. Others who were about to use it find that it
+  // is gone (ENOENT) and make it again.
   void remove_if_unused(int store) const noexcept;
 
  private:
@@ -67,6 +68,8 @@ class JobDirectory {
 };
 
 inline constexpr const char* kJobLockName = "lock";
+// What the checkpointer keeps between two snapshots of a program (native: how it tracks what is written).
+inline constexpr const char* kRememberedName = "remembered";
 inline constexpr const char* kPartialPrefix = ".partial-";
 inline constexpr const char* kRemovedPrefix = ".removed-";
 

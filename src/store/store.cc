@@ -18,8 +18,6 @@
 namespace crs {
 namespace {
 
-constexpr const char* kRememberedName = "remembered";
-
 std::string environment(const char* name) {
   const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): CRS never changes its environment.
   return value == nullptr ? "" : value;
@@ -197,10 +195,11 @@ SnapshotInfo Store::inspect(const JobDirectory& directory, std::uint64_t sequenc
 
 std::vector<SnapshotInfo> Store::list(const std::optional<std::string>& job) const {
   std::vector<SnapshotInfo> snapshots;
+  const FileDescriptor root = open_root();
   for (const std::string& name : job ? std::vector{*job} : jobs()) {
     const std::optional<JobDirectory> directory = open_job(name);
     if (!directory) continue;
-    directory->clean_leftovers_if_idle();
+    directory->clean_leftovers_if_idle(root.get());
     for (const std::uint64_t sequence : directory->sequences()) {
       try {
         snapshots.push_back(inspect(*directory, sequence));
@@ -279,7 +278,7 @@ RemovedSnapshots Store::remove_job(const std::string& job) {
   std::ranges::reverse(sequences);
   RemovedSnapshots removed;
   for (const std::uint64_t sequence : sequences) remove_sequence(directory, sequence, removed);
-  directory.clean_leftovers_if_idle();
+  directory.clean_leftovers_if_idle(open_root().get());
   removed.set_aside = find_set_aside(directory);
   return removed;
 }

@@ -154,6 +154,18 @@ TEST_F(StoreTest, NeitherPartialNorRemovedNorStrangeEntriesAreListed) {
   EXPECT_FALSE(fs::exists(store_.location() + "/sim/.removed-3-abcdef"));
 }
 
+TEST_F(StoreTest, ListingRemovesAJobThatNeverHadASnapshot) {
+  const std::string job = store_.create_job("sim").path();
+  fs::create_directory(job + "/.partial-1-abcdef");
+  for (const char* name : {"/lock", "/remembered"}) write_text(job + name, "");
+  EXPECT_THAT(listed(), ElementsAre());
+  EXPECT_FALSE(fs::exists(job));
+  make_snapshot(store_, "sim");
+  store_.remove_job("sim");
+  EXPECT_THAT(listed(), ElementsAre());
+  EXPECT_EQ(make_snapshot(store_, "sim").to_string(), "sim@2") << "a number is never given twice";
+}
+
 TEST_F(StoreTest, WriterThatIsGivenUpLeavesNothing) {
   make_snapshot(store_, "sim");
   std::string location;
