@@ -187,6 +187,17 @@ int crs_ledger_is_mine(const struct crs_claim* claim, int* mine);
 /* Closes the number if it is still what was claimed, and ends the claim. *closed (or a null pointer): whether. */
 int crs_ledger_close(const struct crs_claim* claim, int* closed);
 int crs_ledger_release(const struct crs_claim* claim);
+/* Somebody who reads or waits through a claimed number without owning it: an entry in a poll set, an epoll
+ * registration. While there is one, crs_ledger_close() and crs_ledger_release() fail. */
+struct crs_use {
+  struct crs_claim claim;
+  uint64_t id;
+};
+int crs_ledger_add_use(const struct crs_claim* claim, const char* user, struct crs_use* use);
+/* Whether the use stands and the number is still what was claimed: to be asked before each read. */
+int crs_ledger_is_usable(const struct crs_use* use, int* usable);
+/* Of a use that ended with its claim: nothing. */
+int crs_ledger_end_use(const struct crs_use* use);
 
 /* --- A component's module, without the service --- */
 

@@ -134,12 +134,21 @@ static void surroundings(void) {
 
 static void ledger(void) {
   struct crs_claim claim;
-  struct crs_claim second;
+  struct crs_claim second = {-1, 0};
   int answer = 7;
   const int number = open("/dev/null", O_RDONLY | O_CLOEXEC);
   CHECK(crs_ledger_claim(number, "reader", &claim) == CRS_OK && claim.number == number);
   CHECK(crs_ledger_claim(number, "other", &second) == CRS_FAILED && strstr(crs_error_text(), "reader") != NULL);
   CHECK(crs_ledger_is_mine(&claim, &answer) == CRS_OK && answer == 1);
+  struct crs_use use;
+  CHECK(crs_ledger_add_use(&second, "poll set", &use) == CRS_FAILED);
+  CHECK(crs_ledger_add_use(&claim, NULL, &use) == CRS_USAGE &&
+        crs_ledger_add_use(&claim, "poll set", NULL) == CRS_USAGE);
+  CHECK(crs_ledger_add_use(&claim, "poll set", &use) == CRS_OK);
+  CHECK(crs_ledger_is_usable(&use, &answer) == CRS_OK && answer == 1);
+  CHECK(crs_ledger_close(&claim, NULL) == CRS_FAILED && strstr(crs_error_text(), "poll set") != NULL);
+  CHECK(crs_ledger_end_use(&use) == CRS_OK && crs_ledger_end_use(&use) == CRS_OK);
+  CHECK(crs_ledger_is_usable(&use, &answer) == CRS_OK && answer == 0);
   CHECK(crs_ledger_close(&claim, &answer) == CRS_OK && answer == 1 && fcntl(number, F_GETFD) == -1);
   CHECK(crs_ledger_close(&claim, NULL) == CRS_FAILED && crs_ledger_release(&claim) == CRS_FAILED);
 }

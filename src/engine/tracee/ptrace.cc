@@ -10,6 +10,7 @@
 #include <csignal>
 
 #include "base/error.h"
+#include "engine/procfs/status.h"
 
 namespace crs::engine::ptrace {
 namespace {
@@ -198,12 +199,29 @@ std::uint64_t seccomp_filter_flags(pid_t tid, unsigned long index) {
   return metadata.flags;
 }
 
+namespace {
+
+// A thread that only waits for a processor, among thousands say, stops as soon as it has one.
+void fail_if_stuck(pid_t tid, std::chrono::nanoseconds waited) {
+  const ProcessStatus status = ProcessStatus::of(tid);
+  const bool waits_for_processor = status.field("State").value_or("").starts_with('R');
+  if (waits_for_processor && waited < kBusyTimeLimit) return;
+  throw Error(ErrorKind::Failed, fmt::format("thread {} did not stop within {} s", tid,
+                                             std::chrono::duration_cast<std::chrono::seconds>(waited).count()))
+      .advise(waits_for_processor
+                  ? "It gets no processor: let the machine do less, and try again"
+                  : "It is in an uninterruptible wait (a disk, a network file system, a child of vfork); try again "
+                    "later");
+}
+
+}  // namespace
+
 WaitStatus wait(pid_t tid) {
   sigset_t child;
   ::sigemptyset(&child);
   ::sigaddset(&child, SIGCHLD);
   const auto begin = std::chrono::steady_clock::now();
-  const auto deadline = begin + kStopTimeLimit;
+  auto deadline = begin + kStopTimeLimit;
   const bool may_be_at_once = has_other_processor();
   while (true) {
     int raw = 0;
@@ -215,9 +233,9 @@ WaitStatus wait(pid_t tid) {
     if (may_be_at_once && now - begin < kAtOnce) continue;
     const auto left = std::chrono::duration_cast<std::chrono::nanoseconds>(deadline - now).count();
     if (left <= 0) {
-      throw Error(ErrorKind::Failed, fmt::format("thread {} did not stop within {} s", tid, kStopTimeLimit.count()))
-          .advise(
-              "It is in an uninterruptible wait (a disk, a network file system, a child of vfork); try again later");
+      fail_if_stuck(tid, now - begin);
+      deadline += kStopTimeLimit;
+      continue;
     }
     const timespec limit{static_cast<time_t>(left / 1000000000), static_cast<long>(left % 1000000000)};
     ::sigtimedwait(&child, nullptr, &limit);

@@ -20,6 +20,8 @@ namespace crs::engine::ptrace {
 
 // A thread that does not stop within this time is in an uninterruptible sleep: the operation fails and gives it back.
 inline constexpr std::chrono::seconds kStopTimeLimit{10};
+// For one that could stop, but gets no processor.
+inline constexpr std::chrono::seconds kBusyTimeLimit{60};
 
 void seize(pid_t tid, unsigned long options);
 void interrupt(pid_t tid);
@@ -74,7 +76,7 @@ std::optional<std::vector<std::byte>> seccomp_filter(pid_t tid, unsigned long in
 std::uint64_t seccomp_filter_flags(pid_t tid, unsigned long index);
 
 // Waits for the next stop or end of a traced thread. SIGCHLD must be blocked in the whole calling process, with its
-// default action: it is what wakes the wait. Throws if kStopTimeLimit passes.
+// default action: it is what wakes the wait. Throws if kStopTimeLimit passes, or kBusyTimeLimit.
 WaitStatus wait(pid_t tid);
 // As wait(), but a thread that has ended is an Error of kind ProgramGone.
 WaitStatus wait_for_stop(pid_t tid);

@@ -143,6 +143,11 @@ Claim claim_of(const crs_claim* claim) {
   return {claim->number, claim->generation};
 }
 
+Use use_of(const crs_use* use) {
+  require(use, "the use");
+  return {claim_of(&use->claim), use->id};
+}
+
 }  // namespace
 }  // namespace crs::c
 
@@ -313,4 +318,24 @@ int crs_ledger_close(const crs_claim* claim, int* closed) {
 
 int crs_ledger_release(const crs_claim* claim) {
   return guard([&] { crs::service().ledger().release(crs::c::claim_of(claim)); });
+}
+
+int crs_ledger_add_use(const crs_claim* claim, const char* user, crs_use* use) {
+  return guard([&] {
+    require(user, "the user's name");
+    require(use, "the place for the use");
+    const crs::Use made = crs::service().ledger().add_use(crs::c::claim_of(claim), user);
+    *use = {{made.claim.number, made.claim.generation}, made.id};
+  });
+}
+
+int crs_ledger_is_usable(const crs_use* use, int* usable) {
+  return guard([&] {
+    require(usable, "the place for the answer");
+    *usable = crs::service().ledger().is_usable(crs::c::use_of(use)) ? 1 : 0;
+  });
+}
+
+int crs_ledger_end_use(const crs_use* use) {
+  return guard([&] { crs::service().ledger().end_use(crs::c::use_of(use)); });
 }
