@@ -382,9 +382,7 @@ int run(const std::string& component) {
   const crs::LayerRegistration low_registration = crs::register_layer("low", low);
   const crs::LayerRegistration high_registration = crs::register_layer("high", high);
   all.set_up();
-  crs::Ledger& ledger = crs::service().ledger();
-  const crs::Claim claims[] = {ledger.claim(all.sockets[0], "low"), ledger.claim(all.sockets[1], "low")};
-  static_cast<void>(claims);
+  // Nobody claims the sockets: of those that their owner makes anew nothing has to come back.
   std::ostringstream numbers;
   numbers << all.pid << " " << all.pipe[0] << " " << all.file << " " << all.sockets[0] << "\n";
   write_whole("numbers", numbers.str());

@@ -38,6 +38,7 @@ class NativeInProgramComponent final : public Component {
     capabilities.threads = true;
     capabilities.pipes = true;
     capabilities.files = true;
+    capabilities.local_sockets = true;
     capabilities.dead_sockets = true;
     capabilities.other_processes = true;
     return capabilities;

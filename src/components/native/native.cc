@@ -102,7 +102,9 @@ class NativeComponent final : public Component {
     capabilities.threads = true;
     capabilities.pipes = true;
     capabilities.files = true;
+    capabilities.local_sockets = true;
     capabilities.other_processes = true;
+    capabilities.dead_sockets = true;
     return capabilities;
   }
   QueryResult query() override { return {std::make_unique<NativeModule>(output_, settings_), kPriority, {}}; }
