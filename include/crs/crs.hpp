@@ -92,13 +92,13 @@ void register_thread(const std::string& name);
 void enter_critical_section();
 void leave_critical_section();
 
-// A critical section as a scope.
+// A critical section as a scope, which the service outlives.
 class CriticalScope {
  public:
-  CriticalScope() : section_(service().critical_sections()) {}
-
- private:
-  CriticalSection section_;
+  CriticalScope() { enter_critical_section(); }
+  ~CriticalScope() { leave_critical_section(); }
+  CriticalScope(const CriticalScope&) = delete;
+  CriticalScope& operator=(const CriticalScope&) = delete;
 };
 
 // Puts a layer on top of those that are there; see Service::register_layer.

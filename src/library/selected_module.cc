@@ -76,20 +76,9 @@ pid_t SelectedModule::restart(Snapshot& snapshot, bool spawn_child, const Restar
   become_restarted(request, helper, std::nullopt);
 }
 
-void SelectedModule::disable_checkpoint() {
-  parts_->sections.enter();
-  try {
-    module().disable_checkpoint();
-  } catch (...) {
-    parts_->sections.leave();
-    throw;
-  }
-}
+void SelectedModule::disable_checkpoint() { parts_->selected.enter(parts_->sections); }
 
-void SelectedModule::enable_checkpoint() {
-  if (parts_->sections.depth() > 0) module().enable_checkpoint();
-  parts_->sections.leave();  // an error where nothing is disabled
-}
+void SelectedModule::enable_checkpoint() { parts_->selected.leave(parts_->sections); }
 
 void SelectedModule::prelaunch(LaunchPlan& plan) { module().prelaunch(plan); }
 

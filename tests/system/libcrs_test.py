@@ -99,6 +99,14 @@ def an_unloaded_layer_is_no_crash(workspace, options):
             check((lines[0] if len(lines) > 1 else "").startswith(expected) and (len(lines) == 1) == tidy, f"{layer.name}: {lines}")
 
 
+def a_component_hears_of_sections(workspace, options):
+    program = workspace.directory / "sections"
+    compile_with_library(workspace, options, ["gcc", "-std=c99"], "sections.c", program)
+    environment = {**workspace.environment, "CRS_COMPONENT_PATH": str(options.build / "components/sections")}
+    output = run(workspace, program, env=environment)
+    check(output == "sound\n", f"it says {output!r}")
+
+
 def install(workspace, options):
     prefix = workspace.directory / "prefix"
     run(workspace, "cmake", "--install", options.build, "--prefix", prefix, "--strip")
@@ -154,7 +162,7 @@ def main():
     options.build = options.build.resolve()
     cases = [needs_little, shows_its_interface_only, a_header_needs_no_other_first]
     if not is_sanitized(options):  # such a library needs the sanitizer in whatever uses it
-        cases += [headers_compile_everywhere, an_unloaded_layer_is_no_crash, from_an_installed_tree]
+        cases += [headers_compile_everywhere, an_unloaded_layer_is_no_crash, a_component_hears_of_sections, from_an_installed_tree]
 
     def test(case):
         with Workspace(options.crs, verbose=options.verbose) as workspace:
