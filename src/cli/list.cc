@@ -13,6 +13,16 @@
 namespace crs::cli {
 namespace {
 
+// Without breaking a character of UTF-8.
+std::string shortened(std::string text) {
+  constexpr std::size_t kLongest = 160;
+  if (text.size() <= kLongest) return text;
+  std::size_t end = kLongest;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0U) == 0x80U) --end;
+  text.resize(end);
+  return text + " ...";
+}
+
 class ListVerb : public Verb {
  public:
   std::string name() const override { return "list"; }
@@ -66,7 +76,7 @@ class ListVerb : public Verb {
     return fmt::format("{:<{}}  {}  {:>8}  {:>8}  {:>9}  {}\n", reference, width, local_time(manifest.taken_at()),
                        human_bytes(manifest.memory_bytes()),
                        human_bytes(manifest.stored_bytes() - manifest.shared_bytes()),
-                       human_seconds(manifest.pause_nanoseconds()), printable(command_of(manifest)));
+                       human_seconds(manifest.pause_nanoseconds()), shortened(printable(command_of(manifest))));
   }
 
   static std::string line_of(const RunningJob& entry) {

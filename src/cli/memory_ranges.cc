@@ -1,6 +1,7 @@
 #include "cli/memory_ranges.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <charconv>
 #include <optional>
@@ -19,6 +20,11 @@ std::optional<std::uint64_t> parse_address(std::string_view text) {
   return address;
 }
 
+bool holds_a_page(std::uint64_t start, std::uint64_t end) {
+  const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  return (start + page - 1) / page < end / page;
+}
+
 }  // namespace
 
 MemoryRange parse_memory_range(const std::string& text) {
@@ -26,7 +32,11 @@ MemoryRange parse_memory_range(const std::string& text) {
   const std::size_t middle = all.find('-');
   const auto start = parse_address(all.substr(0, middle));
   const auto end = middle == std::string_view::npos ? std::nullopt : parse_address(all.substr(middle + 1));
-  if (start && end && *start < *end) return {*start, *end};
+  if (start && end && *start < *end) {
+    if (!holds_a_page(*start, *end))
+      throw Error(ErrorKind::Usage, fmt::format("'{}' holds no whole page, and only those can be left out", text));
+    return {*start, *end};
+  }
   throw Error(ErrorKind::Usage, fmt::format("'{}' is no range of addresses", text))
       .advise("Give START-END in hexadecimal digits, as in /proc/PID/maps; END is the first address that is not in it");
 }

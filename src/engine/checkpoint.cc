@@ -31,6 +31,7 @@
 #include "engine/resources/threads/clock_waits.h"
 #include "engine/resources/threads/threads.h"
 #include "engine/resources/timers/timers.h"
+#include "engine/suitability/one_at_a_time.h"
 #include "engine/suitability/suitability.h"
 #include "engine/survey.h"
 #include "engine/tracee/borrowed_process.h"
@@ -375,11 +376,12 @@ CheckpointOutcome checkpoint(pid_t root, SnapshotSink& sink, const CheckpointOpt
   // Look at everything that can be looked at while the program still runs. What goes on is copied before it is
   // captured: what would be refused then is refused before anything is written.
   check_is_program(root);
+  const OneAtATime alone(root);
   const pid_t pid = living_thread_of(root);
   if (options.single) refuse_children(pid, refusals);
   refusals.throw_if_any();
   std::uint64_t paused_before = 0;
-  if (options.after == AfterCheckpoint::Continue && may_be_refused(pid))
+  if (options.after == AfterCheckpoint::Continue && is_worth_examining(pid))
     paused_before = examine(root, options).pause_nanoseconds;
   RememberedWaits remembered(options.remembered_path, pid);
   Incremental incremental(pid, options);

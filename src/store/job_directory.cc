@@ -39,7 +39,9 @@ bool is_leftover(std::string_view name) {
 }
 
 // What a job has before its first snapshot, too.
-bool is_of_no_snapshot(std::string_view name) { return name == kJobLockName || name == kRememberedName; }
+bool is_of_no_snapshot(std::string_view name) {
+  return name == kJobLockName || name == kRunningLockName || name == kRememberedName;
+}
 
 }  // namespace
 
@@ -109,13 +111,13 @@ void JobDirectory::clean_leftovers() const {
   }
 }
 
-void JobDirectory::clean_leftovers_if_idle(int store) const {
+void JobDirectory::clean_leftovers_if_idle() const {
   try {
     const std::vector<std::string> names = names_in(descriptor(), path_);
     if (std::ranges::none_of(names, is_leftover) && !std::ranges::all_of(names, is_of_no_snapshot)) return;
     if (const std::optional<FileLock> lock = FileLock::try_acquire(descriptor(), kJobLockName, path_)) {
       clean_leftovers();
-      remove_if_unused(store);
+      remove_if_unused();
     }
   } catch (const Error&) {
     // Leftovers are no snapshots and harm nobody: one that cannot be cleaned (a read-only store) must not keep the
@@ -124,15 +126,18 @@ void JobDirectory::clean_leftovers_if_idle(int store) const {
   }
 }
 
-void JobDirectory::remove_if_unused(int store) const noexcept {
+void JobDirectory::remove_if_unused() const noexcept {
   try {
-    if (!std::ranges::all_of(names_in(descriptor(), path_), is_of_no_snapshot)) return;
+    // Whoever is about to announce a program of this job holds it.
+    const std::optional<FileLock> running = FileLock::try_acquire(descriptor(), kRunningLockName, path_);
+    if (!running || !std::ranges::all_of(names_in(descriptor(), path_), is_of_no_snapshot)) return;
+    for (const char* const name : {kRememberedName, kRunningLockName, kJobLockName}) ::unlinkat(descriptor(), name, 0);
+    const FileDescriptor store(::openat(descriptor(), "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (store) ::unlinkat(store.get(), job_.c_str(), AT_REMOVEDIR);  // fails where somebody else has begun to use it
   } catch (const std::exception&) {
+    // It is in nobody's way.
     return;
   }
-  ::unlinkat(descriptor(), kRememberedName, 0);
-  ::unlinkat(descriptor(), kJobLockName, 0);
-  ::unlinkat(store, job_.c_str(), AT_REMOVEDIR);  // fails where somebody else has begun to use it
 }
 
 std::string make_unique_directory(const std::string& path, const std::string& prefix) {

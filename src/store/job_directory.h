@@ -49,12 +49,12 @@ class JobDirectory {
   // Removes what interrupted checkpoints and removals left. The caller holds the lock.
   void clean_leftovers() const;
   // The same, unless a snapshot is being made just now or the store cannot be written; then leftovers wait for another
-  // time. `store`: the directory that this one lies in.
-  void clean_leftovers_if_idle(int store) const;
-  // Removes the directory if it holds nothing but the lock, which the caller holds, and what is remembered of the
-  // program for a next snapshot: a job that never had one leaves no trace. Others who were about to use it find that it
-  // is gone (ENOENT) and make it again.
-  void remove_if_unused(int store) const noexcept;
+  // time.
+  void clean_leftovers_if_idle() const;
+  // Removes the directory if it holds nothing but locks, of which the caller holds that of the job, and what is
+  // remembered of the program for a next snapshot: a job that never had one leaves no trace. Others who were about to
+  // use it find that it is gone (ENOENT) and make it again.
+  void remove_if_unused() const noexcept;
 
  private:
   JobDirectory(FileDescriptor directory, std::string job, std::string path)
@@ -68,6 +68,7 @@ class JobDirectory {
 };
 
 inline constexpr const char* kJobLockName = "lock";
+inline constexpr const char* kRunningLockName = "running.lock";  // of RunningJobs
 // What the checkpointer keeps between two snapshots of a program (native: how it tracks what is written).
 inline constexpr const char* kRememberedName = "remembered";
 inline constexpr const char* kPartialPrefix = ".partial-";

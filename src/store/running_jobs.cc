@@ -19,7 +19,6 @@ namespace crs {
 namespace {
 
 constexpr const char* kRunningName = "running";
-constexpr const char* kRunningLockName = "running.lock";
 constexpr std::size_t kLongestRecord = 4096;
 
 // Which run of which machine, and which pid namespace, this process is in.
@@ -163,9 +162,12 @@ void RunningJobs::announce(const std::string& job, pid_t pid, pid_t predecessor,
 void RunningJobs::withdraw(const std::string& job, pid_t pid) {
   const std::optional<JobDirectory> directory = store_.open_job(job);
   if (!directory) return;
-  const FileLock lock = lock_record(*directory);
-  const std::optional<store::RunningRecord> record = read_record(*directory);
-  if (record && record->pid() == pid && standing_of(*record) != Standing::Elsewhere) drop_record(*directory);
+  {
+    const FileLock lock = lock_record(*directory);
+    const std::optional<store::RunningRecord> record = read_record(*directory);
+    if (record && record->pid() == pid && standing_of(*record) != Standing::Elsewhere) drop_record(*directory);
+  }
+  directory->clean_leftovers_if_idle();
 }
 
 void RunningJobs::check_free(const std::string& job) const {

@@ -237,8 +237,7 @@ void SnapshotWriter::remove_partial() noexcept {
   if (!lock) return;
   try {
     remove_tree(directory_.descriptor(), partial_name_, directory_.path());
-    const FileDescriptor store(::openat(directory_.descriptor(), "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (store) directory_.remove_if_unused(store.get());
+    directory_.remove_if_unused();
   } catch (const std::exception&) {
     // What stays is a leftover, which the next checkpoint or listing cleans.
     return;

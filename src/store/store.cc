@@ -195,11 +195,10 @@ SnapshotInfo Store::inspect(const JobDirectory& directory, std::uint64_t sequenc
 
 std::vector<SnapshotInfo> Store::list(const std::optional<std::string>& job) const {
   std::vector<SnapshotInfo> snapshots;
-  const FileDescriptor root = open_root();
   for (const std::string& name : job ? std::vector{*job} : jobs()) {
     const std::optional<JobDirectory> directory = open_job(name);
     if (!directory) continue;
-    directory->clean_leftovers_if_idle(root.get());
+    directory->clean_leftovers_if_idle();
     for (const std::uint64_t sequence : directory->sequences()) {
       try {
         snapshots.push_back(inspect(*directory, sequence));
@@ -278,7 +277,7 @@ RemovedSnapshots Store::remove_job(const std::string& job) {
   std::ranges::reverse(sequences);
   RemovedSnapshots removed;
   for (const std::uint64_t sequence : sequences) remove_sequence(directory, sequence, removed);
-  directory.clean_leftovers_if_idle(open_root().get());
+  directory.clean_leftovers_if_idle();
   removed.set_aside = find_set_aside(directory);
   return removed;
 }

@@ -62,6 +62,11 @@ int main(void) {
   struct stat status;
   SUBJECT_NEED(fstat(shared, &status) == 0 && status.st_blocks < 100);
 
+  char lines[2 * 100 + 1] = "";
+  for (int i = 0; i < 100; i++) strcat(lines, "a\n");
+  const int with_lines = make(lines, 0, "a name of many lines");
+  char* const of_lines = map(with_lines, PROT_READ, MAP_SHARED);
+
   const int closed = make("only mapped", 0, "no descriptor any more");
   char* const only_mapped = map(closed, PROT_READ | PROT_WRITE, MAP_SHARED);
   SUBJECT_NEED(close(closed) == 0);
@@ -70,6 +75,8 @@ int main(void) {
 
   check_name(plain, "plain and simple");
   check_name(everything, "");
+  check_name(with_lines, lines);
+  SUBJECT_CHECK(memcmp(of_lines, "a name of many", 14) == 0);
   expect_position(plain, 3);
   expect_read(plain, "in content");
   SUBJECT_CHECK(fcntl(plain, F_GETFD) == FD_CLOEXEC && fcntl(plain, F_GET_SEALS) == F_SEAL_SEAL &&

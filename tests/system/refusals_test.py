@@ -85,6 +85,12 @@ def descriptors(workspace, options):
     check(len(missing) < len(DESCRIPTORS) / 2, f"too many kinds cannot be had: {missing}")
 
 
+def before_anything_is_written(workspace, pid, words):
+    """Not even a byte may be written; what is said goes through a pipe."""
+    result = workspace.run(["sh", "-c", 'prlimit --fsize=0 "$0" checkpoint "$1" 2>&1 | cat', workspace.crs_path, str(pid)])
+    check(words in result.stdout, f"it writes first: {result}")
+
+
 def one_descriptor(workspace, kind, words, more):
     plain = Holder(workspace, kind, **more)
     if plain.skipped():
@@ -93,6 +99,7 @@ def one_descriptor(workspace, kind, words, more):
     pid = str(plain.pid)
     refused(workspace, "checkpoint", pid, expect=1, json=kind == "inotify-events",
             names=[f"descriptor 40 of process {pid}", words, "close it before the checkpoint", "--leave-out fd=40"])
+    before_anything_is_written(workspace, plain.pid, words)
     plain.check_untouched()
     plain.finish()
     # The same again, left out.
@@ -112,6 +119,7 @@ def areas(workspace, options):
             missing.append(kind)
             continue
         refused(workspace, "checkpoint", str(holder.pid), expect=1, names=[f"process {holder.pid}", holder.address(), words])
+        before_anything_is_written(workspace, holder.pid, words)
         holder.check_untouched()
         holder.finish()
     print(f"not to be had here, so not checked: {', '.join(missing) or 'nothing'}")

@@ -222,6 +222,29 @@ def detached(workspace):
         workspace.kill(answer["pid"])
 
 
+# Wants to hear of its parent's death.
+WITH_PARENT = r"""
+import ctypes, os, signal, time
+ctypes.CDLL(None).prctl(1, signal.SIGHUP)
+ticks = os.open("ticks", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+os.write(os.open("signals.log", os.O_WRONLY | os.O_CREAT, 0o600), b"up\n")
+while True:
+    os.write(ticks, b".")
+    time.sleep(0.01)
+"""
+
+
+def outlives_its_parent(workspace):
+    make_snapshot(workspace, "orphan", WITH_PARENT)
+    ticks = workspace.work / "ticks"
+    for mode in modes_of(workspace):
+        result = workspace.run(["sh", "-c", f'"$0" restart --detach --ids {mode} orphan', workspace.crs_path])
+        check(result.status == 0 and is_alive(int(result.stdout)), f"{mode}: {result}")
+        before = ticks.stat().st_size
+        wait_until(lambda: ticks.stat().st_size > before + 5, f"the program goes on ({mode}): {result}")
+        workspace.kill(int(result.stdout))
+
+
 def job_names(workspace):
     log = make_snapshot(workspace, "names")
     pid = workspace.restart("names")
@@ -411,7 +434,7 @@ while True: signal.sigtimedwait([], 0.1)
 
 
 TESTS = [forwards_signals, returns_the_exit_status, signals_from_the_first_instruction, many_signals_at_the_end, a_killed_restart_command,
-         killed_while_restarting, detached, job_names, two_at_once, removed_meanwhile, unwritable_stores, on_a_terminal]
+         killed_while_restarting, detached, outlives_its_parent, job_names, two_at_once, removed_meanwhile, unwritable_stores, on_a_terminal]
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/kcmp.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -11,9 +12,11 @@
 #include <array>
 #include <cerrno>
 #include <filesystem>
+#include <sstream>
 
 #include "base/error.h"
 #include "base/io.h"
+#include "engine/procfs/maps.h"
 #include "engine/procfs/status.h"
 #include "engine/procfs/tree.h"
 #include "engine/resources/credentials/seccomp.h"
@@ -141,12 +144,16 @@ constexpr std::array<std::string_view, 9> kPlainKinds{"anon_inode:[eventfd]",
                                                       "/dev/random",
                                                       "/dev/urandom"};
 
-// By where the link of a descriptor leads: a file, a pipe, or something else that can always be kept.
-bool is_plain(std::string_view target) {
-  if (target.starts_with("/dev/") && !target.starts_with("/dev/pts/") && !target.starts_with("/dev/shm/"))
-    return std::ranges::find(kPlainKinds, target) != kPlainKinds.end();
-  return target.starts_with('/') || target.starts_with("pipe:") ||
-         std::ranges::find(kPlainKinds, target) != kPlainKinds.end();
+// By where the link of a descriptor leads: the file that is there, a standard stream's pipe, or something else that can
+// always be kept.
+bool is_plain(const std::filesystem::path& link, const std::string& target) {
+  if (std::ranges::find(kPlainKinds, target) != kPlainKinds.end()) return true;
+  if (target.starts_with("pipe:")) return link.filename().native().size() == 1 && link.filename() <= "2";
+  if (target.starts_with("/dev/") && !target.starts_with("/dev/pts/") && !target.starts_with("/dev/shm/")) return false;
+  struct stat opened{};
+  struct stat there{};
+  return target.starts_with('/') && !target.starts_with("/proc/") && ::stat(link.c_str(), &opened) == 0 &&
+         ::stat(target.c_str(), &there) == 0 && opened.st_dev == there.st_dev && opened.st_ino == there.st_ino;
 }
 
 bool has_only_plain_descriptors(pid_t pid) {
@@ -155,9 +162,35 @@ bool has_only_plain_descriptors(pid_t pid) {
   for (; !problem && open != std::filesystem::directory_iterator(); open.increment(problem)) {
     std::error_code closed;
     const std::string target = std::filesystem::read_symlink(open->path(), closed);
-    if (!closed && !is_plain(target)) return false;
+    if (!closed && !is_plain(open->path(), target)) return false;
   }
   return true;
+}
+
+bool is_gone(std::string_view shown_path) { return shown_path.ends_with(" (deleted)"); }
+
+bool has_only_plain_places(pid_t pid) {
+  for (const char* const place : {"cwd", "root"}) {
+    std::error_code problem;
+    if (is_gone(std::filesystem::read_symlink(fmt::format("/proc/{}/{}", pid, place), problem).native())) return false;
+  }
+  return std::ranges::none_of(read_maps(pid), [](const MapsLine& area) {
+    return is_gone(area.name) || area.name.starts_with("anon_inode:") || area.name.starts_with("socket:") ||
+           area.name.starts_with("/dev/");
+  });
+}
+
+// A lease of whomever: they are rare, and fdinfo shows the program's only one descriptor at a time.
+bool there_are_leases() { return read_file("/proc/locks").find(" LEASE ") != std::string::npos; }
+
+// Of no file; proc_pid_statm(5).
+std::uint64_t resident_bytes(pid_t pid) {
+  std::istringstream fields(read_task_file(pid, "statm"));
+  std::uint64_t size = 0;
+  std::uint64_t resident = 0;
+  std::uint64_t of_files = 0;
+  fields >> size >> resident >> of_files;
+  return (resident - std::min(resident, of_files)) * kPageSize;
 }
 
 bool lives_in_other_namespaces(pid_t pid) {
@@ -177,11 +210,15 @@ bool shares_a_table(pid_t one, pid_t other) {
 
 }  // namespace
 
-bool may_be_refused(pid_t pid) {
-  const std::vector<TreeProcess> tree = tree_of(pid);
-  return std::ranges::any_of(tree, [&](const TreeProcess& process) {
-    return !has_only_plain_descriptors(process.pid) || (process.pid != pid && shares_a_table(pid, process.pid)) ||
-           lives_in_other_namespaces(process.pid);
+bool is_worth_examining(pid_t pid) {
+  constexpr std::uint64_t kMuchMemory = std::uint64_t{32} << 20;
+  if (there_are_leases()) return true;
+  std::uint64_t bytes = 0;
+  return std::ranges::any_of(tree_of(pid), [&](const TreeProcess& process) {
+    if (is_zombie(process.pid)) return false;
+    bytes += resident_bytes(process.pid);
+    return bytes >= kMuchMemory || !has_only_plain_descriptors(process.pid) || !has_only_plain_places(process.pid) ||
+           (process.pid != pid && shares_a_table(pid, process.pid)) || lives_in_other_namespaces(process.pid);
   });
 }
 

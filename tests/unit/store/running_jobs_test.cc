@@ -111,6 +111,14 @@ TEST_F(RunningJobsTest, EntryOfAnEarlierBootIsDropped) {
   EXPECT_FALSE(has_record("sim"));
 }
 
+TEST_F(RunningJobsTest, AJobThatNeverHadASnapshotLeavesNothing) {
+  const ChildProcess program = make_program();
+  jobs_.announce("sim", program.pid());
+  EXPECT_TRUE(std::filesystem::exists(store_.location() + "/sim"));
+  jobs_.withdraw("sim", program.pid());
+  EXPECT_FALSE(std::filesystem::exists(store_.location() + "/sim"));
+}
+
 TEST_F(RunningJobsTest, EntryOfAnotherMachineIsLeftAloneButBlocksNothing) {
   const ChildProcess program = make_program();
   jobs_.announce("sim", program.pid());

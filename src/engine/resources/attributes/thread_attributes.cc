@@ -165,13 +165,14 @@ void restore_thread_attributes(RestoreContext& context, RemoteCaller& thread,
 
 void finish_thread_attributes(RestoreContext& context, RemoteCaller& thread,
                               const image::ThreadAttributes& attributes) {
-  const std::uint32_t signal = attributes.parent_death_signal();
-  const bool main_thread = thread.tid() == context.pid;
+  std::uint32_t signal = attributes.parent_death_signal();
   if (signal != 0 && context.options.detach && parent_is_caller(context.pid)) {
     add_once(context.notes, "the parent-death signal is not set: a detached program outlives its parent");
-  } else if (signal != 0 || main_thread) {
-    thread.call("prctl(PR_SET_PDEATHSIG)", SYS_prctl, PR_SET_PDEATHSIG, signal);
+    signal = 0;
   }
+  // The main thread's is the newborn's own until now (newborn/maker.cc).
+  const bool main_thread = thread.tid() == context.pid;
+  if (signal != 0 || main_thread) thread.call("prctl(PR_SET_PDEATHSIG)", SYS_prctl, PR_SET_PDEATHSIG, signal);
 }
 
 }  // namespace crs::engine

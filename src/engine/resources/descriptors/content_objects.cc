@@ -153,14 +153,14 @@ std::optional<std::uint32_t> ContentObjects::keep_mapped(CaptureContext& context
                                                          std::span<const MappedPiece> pieces) {
   if (const auto known = find(device, inode)) return known;
   const FileDescriptor file = open_source(context.pid, device, inode, pieces);
-  if (!file) return keep_from_memory(context, device, inode, shown_path, pieces);
+  if (!file) return keep_from_memory(context, device, inode, std::string(shown_path), pieces);
   if (const auto reason = content_cannot_be_kept(file.get(), shown_path)) {
     context.refusals.add(
         fmt::format("the memory of process {} maps {}, which is {}", context.own_pid, shown_path, *reason),
         "end the program's use of it before the checkpoint");
     return std::nullopt;
   }
-  return keep_opened(file, device, inode, shown_path);
+  return keep_opened(file, device, inode);
 }
 
 std::optional<std::uint32_t> ContentObjects::keep_whole(CaptureContext& context, dev_t device, ino_t inode,
@@ -169,18 +169,21 @@ std::optional<std::uint32_t> ContentObjects::keep_whole(CaptureContext& context,
   if (const auto known = find(device, inode)) return read_from_memory_.contains(*known) ? std::nullopt : known;
   const FileDescriptor file = open_source(context.pid, device, inode, pieces);
   if (!file || content_cannot_be_kept(file.get(), shown_path)) return std::nullopt;
-  return keep_opened(file, device, inode, shown_path);
+  return keep_opened(file, device, inode);
 }
 
-std::uint32_t ContentObjects::keep_opened(const FileDescriptor& file, dev_t device, ino_t inode,
-                                          std::string_view shown_path) {
-  const std::uint32_t index = keep(file.get(), shown_path);
+std::uint32_t ContentObjects::keep_opened(const FileDescriptor& file, dev_t device, ino_t inode) {
+  // By its link: maps shows a newline as \012.
+  const std::uint32_t index = keep(file.get(), read_link(fmt::format("/proc/self/fd/{}", file.get())));
   known_[{device, inode}] = index;  // on some file systems stat(2) gives another device than maps
   return index;
 }
 
 std::uint32_t ContentObjects::keep_from_memory(const CaptureContext& context, dev_t device, ino_t inode,
-                                               std::string_view shown_path, std::span<const MappedPiece> pieces) {
+                                               std::string shown_path, std::span<const MappedPiece> pieces) {
+  constexpr std::string_view kNewline = "\\012";  // as maps shows it
+  for (std::size_t at = 0; (at = shown_path.find(kNewline, at)) != std::string::npos; ++at)
+    shown_path.replace(at, kNewline.size(), "\n");
   struct stat status{};
   status.st_dev = device;
   status.st_ino = inode;

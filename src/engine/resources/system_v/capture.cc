@@ -6,6 +6,7 @@
 #include <cstring>
 #include <map>
 #include <set>
+#include <span>
 
 #include "base/error.h"
 #include "base/io.h"
@@ -120,7 +121,8 @@ class SystemVCapture {
       return std::string(reinterpret_cast<const char*>(found.data()), found.size() * sizeof(Found));
     });
     std::vector<Found> found(bytes.size() / sizeof(Found));
-    std::memcpy(found.data(), bytes.data(), found.size() * sizeof(Found));
+    const auto place = std::as_writable_bytes(std::span(found));
+    std::ranges::copy(std::as_bytes(std::span(bytes)).first(place.size()), place.begin());
     return found;
   }
 

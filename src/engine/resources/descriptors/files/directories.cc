@@ -29,7 +29,7 @@ bool DirectoryKind::recognises(const TableCapture& /*table*/, const Seen& seen) 
 
 void DirectoryKind::capture(TableCapture& table, const Seen& seen, Description& description) {
   image::Directory& directory = *description.mutable_directory();
-  identify(seen, table.holder(seen), *directory.mutable_file());
+  identify(table, seen, *directory.mutable_file());
   directory.set_position(seen.position);
 }
 

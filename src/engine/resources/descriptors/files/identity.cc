@@ -67,8 +67,11 @@ bool is_stream_out_of_reach(const Seen& seen) {
   return reach == Reach::Elsewhere || (reach == Reach::ByPath && !may_be_opened(seen));
 }
 
-void identify(const Seen& seen, const CapturedProcess& holder, image::FileIdentity& file) {
+void identify(TableCapture& table, const Seen& seen, image::FileIdentity& file) {
+  const CapturedProcess& holder = table.holder(seen);
   file.set_path(portable_path(seen.link, holder.pid, holder.own_pid));
+  if (file.path().starts_with("/proc/self/task/"))
+    table.refuse(seen, fmt::format("{}, a file of one thread", seen.link));
   file.set_device(seen.status.st_dev);
   file.set_inode(seen.status.st_ino);
   file.set_size(static_cast<std::uint64_t>(seen.status.st_size));

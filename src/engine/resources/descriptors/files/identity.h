@@ -30,8 +30,9 @@ bool may_be_opened(const Seen& seen);
 // no path leads to it, or only the shell that handed it over may open it.
 bool is_stream_out_of_reach(const Seen& seen);
 
-// Records a file that its path reaches. `holder` has it open; its own files in /proc are recorded as /proc/self.
-void identify(const Seen& seen, const CapturedProcess& holder, image::FileIdentity& file);
+// Records a file that its path reaches. Files in /proc of the process that has it open are recorded as /proc/self;
+// those of one of its threads, which a restart could not find by that, are refused.
+void identify(TableCapture& table, const Seen& seen, image::FileIdentity& file);
 
 // The content is made by the kernel when it is read.
 bool is_generated(int descriptor);

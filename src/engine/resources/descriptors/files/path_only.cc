@@ -33,7 +33,7 @@ bool PathOnlyKind::recognises(const TableCapture& /*table*/, const Seen& seen) {
 
 void PathOnlyKind::capture(TableCapture& table, const Seen& seen, Description& description) {
   image::PathOnly& place = *description.mutable_path_only();
-  identify(seen, table.holder(seen), *place.mutable_file());
+  identify(table, seen, *place.mutable_file());
   place.set_type(seen.status.st_mode & S_IFMT);
 }
 

@@ -41,6 +41,22 @@ FileDescriptor open_file_again(const image::OpenDescription& description, const 
   }
 }
 
+// What is written to a file after the checkpoint is kept aside and cut off at a restart: that takes more than writing.
+void note_if_it_cannot_be_cut(TableCapture& table, const Seen& seen) {
+  if ((seen.flags & O_ACCMODE) == O_RDONLY || is_generated(seen.copy.get())) return;
+  const auto warn = [&](std::string_view obstacle, std::string_view advice) {
+    table.context.warnings.push_back(
+        fmt::format("{} is {}, {}: if it grows after the checkpoint, a restart will not be able to cut it back; {}",
+                    table.name_of(seen), seen.link, obstacle, advice));
+  };
+  struct statx status{};
+  const bool appends = ::statx(seen.copy.get(), "", AT_EMPTY_PATH, STATX_BASIC_STATS, &status) == 0 &&
+                       (status.stx_attributes & STATX_ATTR_APPEND) != 0;
+  if (appends) return warn("which may only be appended to", "before a restart, chattr -a");
+  if (::faccessat(AT_FDCWD, seen.link.c_str(), R_OK, AT_EACCESS) != 0 && errno == EACCES)
+    warn("which may not be read", "before a restart, chmod u+r");
+}
+
 }  // namespace
 
 bool RegularFileKind::recognises(const TableCapture& /*table*/, const Seen& seen) {
@@ -54,8 +70,9 @@ void RegularFileKind::capture(TableCapture& table, const Seen& seen, Description
                     table.name_of(seen), seen.link),
         fmt::format("chmod u+rw it, or {}", leave_out_advice(seen.first())));
   }
+  note_if_it_cannot_be_cut(table, seen);
   image::RegularFile& file = *description.mutable_regular_file();
-  identify(seen, table.holder(seen), *file.mutable_file());
+  identify(table, seen, *file.mutable_file());
   file.set_position(seen.position);
 }
 

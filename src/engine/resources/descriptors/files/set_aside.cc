@@ -39,6 +39,16 @@ std::map<std::string, const image::FileIdentity*> written_files(const image::Des
   return files;
 }
 
+FileDescriptor open_to_cut(const std::string& path) {
+  try {
+    return open_file(path, O_RDWR | O_NONBLOCK);
+  } catch (Error& error) {
+    if (error.error_number() == EACCES) error.advise("chmod u+rw it");
+    if (error.error_number() == EPERM) error.advise("chattr -a it, so that it can be cut");
+    throw error.add_context("it has grown since the checkpoint and must be cut back");
+  }
+}
+
 std::vector<Grown> find_grown(const RestartOptions& options, const image::Descriptors& image) {
   std::vector<Grown> all;
   for (const auto& [path, file] : written_files(image)) {
@@ -46,8 +56,7 @@ std::vector<Grown> find_grown(const RestartOptions& options, const image::Descri
     if (::stat(path.c_str(), &now) != 0) fail_errno(errno, "cannot look at {}", path);
     compare_file(*file, now, true, options, nullptr);
     if (static_cast<std::uint64_t>(now.st_size) <= file->size()) continue;
-    all.push_back(
-        {open_file(path, O_RDWR | O_NONBLOCK), path, file->size(), static_cast<std::uint64_t>(now.st_size), {}});
+    all.push_back({open_to_cut(path), path, file->size(), static_cast<std::uint64_t>(now.st_size), {}});
   }
   return all;
 }

@@ -33,7 +33,7 @@ void take_control(msghdr& header, QueuedMessage& message) {
       std::memcpy(&message.credentials.emplace(), CMSG_DATA(control), sizeof(ucred));
     } else if (control->cmsg_type == SCM_RIGHTS || control->cmsg_type == kPidfd) {
       std::vector<int> numbers(bytes / sizeof(int));
-      std::memcpy(numbers.data(), CMSG_DATA(control), numbers.size() * sizeof(int));
+      std::copy_n(CMSG_DATA(control), numbers.size() * sizeof(int), reinterpret_cast<unsigned char*>(numbers.data()));
       for (const int number : numbers) {
         FileDescriptor owned(number);
         if (control->cmsg_type == SCM_RIGHTS) message.descriptors.push_back(std::move(owned));
@@ -105,8 +105,11 @@ std::vector<QueuedMessage> look_at_stream(int socket, std::string_view name) {
     const auto look_from_offset = [&] { offset == 0 ? position.rewind() : position.set(offset); };
     look_from_offset();
     std::optional<Peeked> peeked = peek(socket, total - offset, name);
-    if (!peeked || peeked->message.data.empty())
-      fail(ErrorKind::Failed, "only {} of {} unread bytes of {} could be looked at", offset, total, name);
+    if (!peeked || peeked->message.data.empty()) {
+      throw Error(ErrorKind::Refused,
+                  fmt::format("{} has unread data that cannot be looked at: urgent data (MSG_OOB)", name))
+          .advise("Let the program read it first");
+    }
     QueuedMessage& message = peeked->message;
     message.sender.clear();
     const std::size_t bytes = message.data.size();

@@ -75,7 +75,10 @@ void UnixSurvey::look_into(std::vector<Seen>& seen, std::size_t index) {
   if (diag->unread == 0 && diag->type == SOCK_STREAM) return;
   std::vector<SurveyedMessage> surveyed;
   const std::uint32_t inode = diag->inode;
-  for (QueuedMessage& message : look_at_queue(seen[index].copy.get(), diag->type, "a unix socket")) {
+  const std::string name = seen[index].numbers.empty()
+                               ? "a unix socket that is on its way through another"
+                               : fmt::format("descriptor {}, a unix socket,", seen[index].first());
+  for (QueuedMessage& message : look_at_queue(seen[index].copy.get(), diag->type, name)) {
     SurveyedMessage& added = surveyed.emplace_back();
     for (FileDescriptor& descriptor : message.descriptors) added.seen.push_back(place_of(seen, std::move(descriptor)));
     message.descriptors.clear();

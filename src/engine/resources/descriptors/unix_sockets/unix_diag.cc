@@ -35,7 +35,8 @@ void take_attribute(unsigned type, std::span<const std::byte> bytes, UnixDiag& s
       break;
     case UNIX_DIAG_ICONS:
       socket.pending.resize(bytes.size() / sizeof(std::uint32_t));
-      std::memcpy(socket.pending.data(), bytes.data(), socket.pending.size() * sizeof(std::uint32_t));
+      std::ranges::copy(bytes.first(socket.pending.size() * sizeof(std::uint32_t)),
+                        std::as_writable_bytes(std::span(socket.pending)).begin());
       break;
     case UNIX_DIAG_RQLEN:
       socket.unread = value_of<unix_diag_rqlen>(bytes).udiag_rqueue;

@@ -1,0 +1,20 @@
+// No two checkpoints of one process at once, whatever jobs they are for: each would take the other's tracking of the
+// program's memory, and its stops, for the program's own.
+#pragma once
+
+#include <sys/types.h>
+
+#include "base/file_descriptor.h"
+
+namespace crs::engine {
+
+class OneAtATime {
+ public:
+  // Throws an Error if another checkpoint of the process is going on. Ends with this object, and with this command.
+  explicit OneAtATime(pid_t pid);
+
+ private:
+  FileDescriptor memory_;
+};
+
+}  // namespace crs::engine
