@@ -146,6 +146,19 @@ class Bench:
         file.unlink()
         self.note(name, "raw copy ms", float(run([tool, "copy", mib], None)[0]) * 1000)
 
+    def beside_raw_write(self, name, mib):
+        """What a program notices of such a write without any checkpointer."""
+        subject = Subject((1, "zero", 1, 0, "small"))
+        file = self.directory / "raw"
+        try:
+            time.sleep(SETTLE)
+            subject.reset()
+            run([HERE / "crs-bench-raw", "write", file, mib], None)
+            self.note(name, "gap beside raw write ms", max(record["gap"] for record in subject.records()) / 1e6)
+        finally:
+            subject.end()
+            file.unlink(missing_ok=True)
+
     def going_on(self, name, subject, options=(), label=""):
         """A checkpoint after which the program goes on."""
         before = subject.rate()
@@ -239,9 +252,9 @@ class Bench:
             subject.end()
 
     def measure(self, name, case):
+        # The pauses first: a virtual machine may stand still for tens of milliseconds, again and again, once much has been written.
         for number in range(self.options.runs):
-            print(f"{name}: {number + 1} of {self.options.runs}", file=sys.stderr, flush=True)
-            self.raw(name, case[0])
+            print(f"{name}: {number + 1} of {self.options.runs}, going on", file=sys.stderr, flush=True)
             subject = Subject(case)
             try:
                 self.going_on(name, subject)
@@ -250,6 +263,10 @@ class Bench:
                     self.going_on(name, subject, ["--compress", "zstd"], "zstd: ")
             finally:
                 subject.end()
+        for number in range(self.options.runs):
+            print(f"{name}: {number + 1} of {self.options.runs}", file=sys.stderr, flush=True)
+            self.raw(name, case[0])
+            self.beside_raw_write(name, case[0])
             self.stopped_and_restarted(name, case)
             if shutil.which("criu"):
                 self.criu(name, case)
