@@ -13,6 +13,7 @@
 #include "engine/newborn/newborn_tree.h"
 #include "engine/passes.h"
 #include "engine/resources/attributes/attributes.h"
+#include "engine/resources/attributes/barriers.h"
 #include "engine/resources/attributes/limits.h"
 #include "engine/resources/context.h"
 #include "engine/resources/credentials/credentials.h"
@@ -233,6 +234,7 @@ class Rebuilt {
         memory(context, image.memory(), pages, shared, numbers.memory) {}
 
   void restore_threads(IdPlan::ThreadIds ids) {
+    restore_barriers(context, image.attributes());
     threads.create(context, ids);
     memory.finish();
     restore_attributes(context, image.attributes());

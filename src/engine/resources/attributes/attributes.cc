@@ -19,6 +19,7 @@
 #include "base/file_descriptor.h"
 #include "base/io.h"
 #include "engine/procfs/status.h"
+#include "engine/resources/attributes/barriers.h"
 #include "engine/resources/attributes/limits.h"
 #include "engine/resources/credentials/seccomp.h"
 
@@ -198,6 +199,7 @@ void capture_attributes(CaptureContext& context, image::Attributes& attributes) 
   // Strict mode brings that along for its thread.
   attributes.set_time_stamp_faults(remote.get<int>() == PR_TSC_SIGSEGV && !is_in_strict_mode(remote.tid()));
   attributes.set_cpuid_faults(remote.raw_call(SYS_arch_prctl, {kGetCpuid, 0, 0, 0, 0, 0}) == 0);
+  capture_barriers(remote, attributes);
 }
 
 void check_attributes(CheckContext&, const image::Attributes& attributes) {
