@@ -76,14 +76,15 @@ void capture_directory(CaptureContext& context, std::string_view name, std::stri
       "change to another directory, or make that one again");
 }
 
-// unshare(CLONE_FS) gives a thread a working directory, root and umask of its own.
-void refuse_divided_directories(CaptureContext& context) {
+// unshare(2) gives a thread a table of its own: with CLONE_FS a working directory, root and umask, with CLONE_FILES
+// descriptors.
+void refuse_divided(CaptureContext& context, int type, std::string_view what) {
   for (const pid_t tid : context.threads) {
-    if (tid == context.pid || ::syscall(SYS_kcmp, context.pid, tid, KCMP_FS, 0, 0) == 0) continue;
+    if (tid == context.pid || ::syscall(SYS_kcmp, context.pid, tid, type, 0, 0) == 0) continue;
     if (errno == ENOSYS) return;
     context.refusals.add(
-        fmt::format("thread {} of process {} has a working directory of its own", innermost_id(tid), context.own_pid),
-        "CRS keeps one working directory for a process");
+        fmt::format("thread {} of process {} has a {} of its own", innermost_id(tid), context.own_pid, what),
+        fmt::format("CRS keeps one {} for a process", what));
   }
 }
 
@@ -171,7 +172,8 @@ void restore_core_dump_filter(RestoreContext& context, std::uint64_t wanted) {
 void capture_attributes(CaptureContext& context, image::Attributes& attributes) {
   const ProcessStatus status = ProcessStatus::of(context.pid);
   refuse_processor_extensions(context, status);
-  refuse_divided_directories(context);
+  refuse_divided(context, KCMP_FS, "working directory");
+  refuse_divided(context, KCMP_FILES, "descriptor table");
   warn_of_core_scheduling(context);
 
   capture_directory(context, "cwd", "working directory", *attributes.mutable_working_directory());
