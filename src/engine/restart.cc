@@ -22,6 +22,7 @@
 #include "engine/resources/descriptors/inet_sockets/kept_connections.h"
 #include "engine/resources/memory/memory.h"
 #include "engine/resources/memory/shared_objects.h"
+#include "engine/resources/processor/local_descriptors.h"
 #include "engine/resources/sessions/sessions.h"
 #include "engine/resources/signals/signals.h"
 #include "engine/resources/system_v/system_v.h"
@@ -239,6 +240,7 @@ class Rebuilt {
     memory.finish();
     restore_attributes(context, image.attributes());
     restore_state_components(context, image.attributes());
+    restore_local_descriptors(context, image.attributes());
     threads.restore(context);
   }
   void restore_rights() {

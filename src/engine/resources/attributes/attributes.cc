@@ -22,6 +22,7 @@
 #include "engine/resources/attributes/barriers.h"
 #include "engine/resources/attributes/limits.h"
 #include "engine/resources/credentials/seccomp.h"
+#include "engine/resources/processor/local_descriptors.h"
 
 namespace crs::engine {
 namespace {
@@ -202,6 +203,7 @@ void capture_attributes(CaptureContext& context, image::Attributes& attributes) 
   attributes.set_time_stamp_faults(remote.get<int>() == PR_TSC_SIGSEGV && !is_in_strict_mode(remote.tid()));
   attributes.set_cpuid_faults(remote.raw_call(SYS_arch_prctl, {kGetCpuid, 0, 0, 0, 0, 0}) == 0);
   capture_barriers(remote, attributes);
+  capture_local_descriptors(context, attributes);
 }
 
 void check_attributes(CheckContext&, const image::Attributes& attributes) {
@@ -209,6 +211,7 @@ void check_attributes(CheckContext&, const image::Attributes& attributes) {
     fail(ErrorKind::Damaged, "the snapshot has {} resource limits instead of {}", attributes.limits_size(),
          static_cast<int>(RLIM_NLIMITS));
   }
+  check_local_descriptors(attributes);
   check_directory(attributes.root(), "root directory");
   check_directory(attributes.working_directory(), "working directory");
 }
