@@ -13,6 +13,7 @@
 #include "engine/newborn/newborn_tree.h"
 #include "engine/passes.h"
 #include "engine/resources/attributes/attributes.h"
+#include "engine/resources/attributes/barriers.h"
 #include "engine/resources/attributes/limits.h"
 #include "engine/resources/context.h"
 #include "engine/resources/credentials/credentials.h"
@@ -21,6 +22,7 @@
 #include "engine/resources/descriptors/inet_sockets/kept_connections.h"
 #include "engine/resources/memory/memory.h"
 #include "engine/resources/memory/shared_objects.h"
+#include "engine/resources/processor/local_descriptors.h"
 #include "engine/resources/sessions/sessions.h"
 #include "engine/resources/signals/signals.h"
 #include "engine/resources/system_v/system_v.h"
@@ -233,10 +235,12 @@ class Rebuilt {
         memory(context, image.memory(), pages, shared, numbers.memory) {}
 
   void restore_threads(IdPlan::ThreadIds ids) {
+    restore_barriers(context, image.attributes());
     threads.create(context, ids);
     memory.finish();
     restore_attributes(context, image.attributes());
     restore_state_components(context, image.attributes());
+    restore_local_descriptors(context, image.attributes());
     threads.restore(context);
   }
   void restore_rights() {

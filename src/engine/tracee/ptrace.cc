@@ -1,6 +1,7 @@
 #include "engine/tracee/ptrace.h"
 
 #include <elf.h>
+#include <linux/audit.h>
 #include <sched.h>
 #include <sys/ptrace.h>
 #include <sys/uio.h>
@@ -170,6 +171,19 @@ unsigned long event_message(pid_t tid) {
   unsigned long message = 0;
   request(PTRACE_GETEVENTMSG, "PTRACE_GETEVENTMSG", tid, nullptr, &message);
   return message;
+}
+
+bool is_in_32_bit_call(pid_t tid) {
+  constexpr int kGetSystemCall = 0x420e;  // PTRACE_GET_SYSCALL_INFO
+  // The beginning of struct ptrace_syscall_info (linux/ptrace.h): the kernel writes no more than it is given room for.
+  struct {
+    std::uint8_t operation;
+    std::array<std::uint8_t, 3> padding;
+    std::uint32_t architecture;
+  } information{};
+  const auto number = static_cast<__ptrace_request>(kGetSystemCall);
+  return ::ptrace(number, tid, as_pointer(sizeof information), &information) > 0 &&
+         information.architecture == AUDIT_ARCH_I386;
 }
 
 RseqConfiguration rseq_configuration(pid_t tid) {

@@ -62,6 +62,10 @@ pid_t run_to_system_call_stop(pid_t tid);
 // Ends a traced process with SIGKILL and waits until it is gone.
 void end(pid_t pid) noexcept;
 
+// Whether the stopped thread is inside a system call of 32-bit code (int $0x80 works in 64-bit code, too). To be asked
+// before it makes a call for this process. False where the kernel does not say (before Linux 5.3).
+bool is_in_32_bit_call(pid_t tid);
+
 struct RseqConfiguration {
   std::uint64_t address = 0;  // 0: not registered
   std::uint32_t size = 0;

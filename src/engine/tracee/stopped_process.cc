@@ -69,6 +69,14 @@ bool is_ending(pid_t tid) {
           "it; see 'crs check'");
 }
 
+// Such calls have other numbers and other registers, and are made again by another instruction.
+void refuse_32_bit_call(const StoppedThread& thread, pid_t pid) {
+  if (static_cast<long>(thread.registers.orig_rax) < 0 || !ptrace::is_in_32_bit_call(thread.tid)) return;
+  throw Error(ErrorKind::Refused, fmt::format("thread {} of process {} is in a system call of 32-bit code (int $0x80)",
+                                              innermost_id(thread.tid), innermost_id(pid)))
+      .advise("Try again when it is not: system calls of 64-bit code only can be kept");
+}
+
 // Too short to sleep.
 void give_time(std::chrono::microseconds time) {
   const auto end = std::chrono::steady_clock::now() + time;
@@ -87,6 +95,7 @@ StoppedProcess::StoppedProcess(pid_t pid, const ElapsedInCall& elapsed_in_call, 
     for (StoppedThread& thread : threads_) {
       if (elapsed_in_call) thread.elapsed_in_call = elapsed_in_call(thread.tid);
       leave_passing_places(thread, vdso);
+      refuse_32_bit_call(thread, pid);
       hide_interrupted_call(thread, memory_);
       abort_restartable_sequence(thread, memory_);
     }

@@ -60,7 +60,8 @@ TEST_F(Damaged, Table) {
   EXPECT_TRUE(is_damaged([](auto& image) { image.mutable_descriptors(1)->set_description(8); }));
   EXPECT_TRUE(is_damaged([](auto& image) { image.mutable_descriptors(1)->set_description(0); }));
   EXPECT_TRUE(is_damaged([](auto& image) { image.mutable_descriptions(1)->clear_kind(); }));
-  EXPECT_TRUE(is_damaged([](auto& image) { image.mutable_descriptions(0)->mutable_owner()->set_signal(1000); }));
+  EXPECT_TRUE(is_damaged([](auto& image) { image.mutable_descriptions(0)->set_signal(1000); }));
+  EXPECT_TRUE(is_damaged([](auto& image) { image.mutable_descriptions(0)->mutable_owner()->set_process(99); }));
   EXPECT_TRUE(is_damaged([](auto& image) { image.mutable_locks(0)->set_number(99); }));
   EXPECT_TRUE(is_damaged([](auto& image) { image.mutable_locks(0)->set_start(~std::uint64_t{0}); }));
 }

@@ -19,8 +19,10 @@
 #include "base/file_descriptor.h"
 #include "base/io.h"
 #include "engine/procfs/status.h"
+#include "engine/resources/attributes/barriers.h"
 #include "engine/resources/attributes/limits.h"
 #include "engine/resources/credentials/seccomp.h"
+#include "engine/resources/processor/local_descriptors.h"
 
 namespace crs::engine {
 namespace {
@@ -75,14 +77,15 @@ void capture_directory(CaptureContext& context, std::string_view name, std::stri
       "change to another directory, or make that one again");
 }
 
-// unshare(CLONE_FS) gives a thread a working directory, root and umask of its own.
-void refuse_divided_directories(CaptureContext& context) {
+// unshare(2) gives a thread a table of its own: with CLONE_FS a working directory, root and umask, with CLONE_FILES
+// descriptors.
+void refuse_divided(CaptureContext& context, int type, std::string_view what) {
   for (const pid_t tid : context.threads) {
-    if (tid == context.pid || ::syscall(SYS_kcmp, context.pid, tid, KCMP_FS, 0, 0) == 0) continue;
+    if (tid == context.pid || ::syscall(SYS_kcmp, context.pid, tid, type, 0, 0) == 0) continue;
     if (errno == ENOSYS) return;
     context.refusals.add(
-        fmt::format("thread {} of process {} has a working directory of its own", innermost_id(tid), context.own_pid),
-        "CRS keeps one working directory for a process");
+        fmt::format("thread {} of process {} has a {} of its own", innermost_id(tid), context.own_pid, what),
+        fmt::format("CRS keeps one {} for a process", what));
   }
 }
 
@@ -170,7 +173,8 @@ void restore_core_dump_filter(RestoreContext& context, std::uint64_t wanted) {
 void capture_attributes(CaptureContext& context, image::Attributes& attributes) {
   const ProcessStatus status = ProcessStatus::of(context.pid);
   refuse_processor_extensions(context, status);
-  refuse_divided_directories(context);
+  refuse_divided(context, KCMP_FS, "working directory");
+  refuse_divided(context, KCMP_FILES, "descriptor table");
   warn_of_core_scheduling(context);
 
   capture_directory(context, "cwd", "working directory", *attributes.mutable_working_directory());
@@ -198,6 +202,8 @@ void capture_attributes(CaptureContext& context, image::Attributes& attributes) 
   // Strict mode brings that along for its thread.
   attributes.set_time_stamp_faults(remote.get<int>() == PR_TSC_SIGSEGV && !is_in_strict_mode(remote.tid()));
   attributes.set_cpuid_faults(remote.raw_call(SYS_arch_prctl, {kGetCpuid, 0, 0, 0, 0, 0}) == 0);
+  capture_barriers(remote, attributes);
+  capture_local_descriptors(context, attributes);
 }
 
 void check_attributes(CheckContext&, const image::Attributes& attributes) {
@@ -205,6 +211,7 @@ void check_attributes(CheckContext&, const image::Attributes& attributes) {
     fail(ErrorKind::Damaged, "the snapshot has {} resource limits instead of {}", attributes.limits_size(),
          static_cast<int>(RLIM_NLIMITS));
   }
+  check_local_descriptors(attributes);
   check_directory(attributes.root(), "root directory");
   check_directory(attributes.working_directory(), "working directory");
 }

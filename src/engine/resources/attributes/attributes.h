@@ -20,8 +20,9 @@
 
 namespace crs::engine {
 
-// Refuses what cannot come back: a working directory or root that is deleted or that only some threads have, shadow
-// stacks, tagged addresses, system call user dispatch, core scheduling (noted only).
+// Refuses what cannot come back: a working directory or root that is deleted or that only some threads have, a
+// descriptor table that only some have, shadow stacks, tagged addresses, system call user dispatch, core scheduling
+// (noted only).
 void capture_attributes(CaptureContext& context, image::Attributes& attributes);
 // `thread` is one of the frozen process's threads.
 void capture_thread_attributes(CaptureContext& context, RemoteCaller& thread, image::ThreadAttributes& attributes);

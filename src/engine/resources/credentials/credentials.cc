@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "engine/resources/credentials/landlock.h"
 #include "engine/resources/credentials/seccomp.h"
 #include "engine/resources/credentials/thread_credentials.h"
 
@@ -87,6 +88,7 @@ void capture_credentials(CaptureContext& context, image::Credentials& credential
   for (const pid_t tid : context.threads) {
     const ProcessStatus status = ProcessStatus::of(tid);
     seccomp.add(tid, status);
+    if (tid == context.pid) refuse_landlock(context, status);
     ThreadCredentials thread = credentials_in(status);
     thread.securebits = main.securebits;  // Inherited by every thread; to set them for one alone takes CAP_SETPCAP and
                                           // no C library does it.

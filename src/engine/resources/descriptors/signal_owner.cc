@@ -21,8 +21,11 @@ std::string_view kind_of_owner(const f_owner_ex& owner) {
 }  // namespace
 
 void capture_signal_owner(TableCapture& table, const Seen& seen, image::OpenDescription& description) {
+  if (seen.is_path_only()) return;
+  description.set_signal(std::max(0, ::fcntl(seen.copy.get(), F_GETSIG)));
+  // Of an owner that has ended the kernel says the same as of none.
   f_owner_ex owner{};
-  if (seen.is_path_only() || ::fcntl(seen.copy.get(), F_GETOWN_EX, &owner) != 0 || owner.pid == 0) return;
+  if (::fcntl(seen.copy.get(), F_GETOWN_EX, &owner) != 0 || owner.pid == 0) return;
   const bool is_thread = owner.type == F_OWNER_TID;
   const std::optional<std::uint32_t> process =
       owner.type == F_OWNER_PGRP ? std::nullopt : table.find_process(owner.pid);
@@ -36,26 +39,27 @@ void capture_signal_owner(TableCapture& table, const Seen& seen, image::OpenDesc
   image::SignalOwner& kept = *description.mutable_owner();
   kept.set_process(*process);
   if (is_thread) kept.set_thread(innermost_id(owner.pid));
-  kept.set_signal(std::max(0, ::fcntl(seen.copy.get(), F_GETSIG)));
 }
 
 void check_signal_owner(const image::OpenDescription& description, std::uint32_t processes) {
-  if (!description.has_owner()) return;
-  const int signal = description.owner().signal();
-  if (signal < 0 || signal > SIGRTMAX || description.owner().thread() < 0 || description.owner().process() >= processes)
+  const int signal = description.signal();
+  const bool no_owner =
+      description.has_owner() && (description.owner().thread() < 0 || description.owner().process() >= processes);
+  if (signal < 0 || signal > SIGRTMAX || no_owner)
     fail(ErrorKind::Damaged, "the snapshot has a descriptor with signal {} that cannot be", signal);
 }
 
 void restore_signal_owner(int descriptor, const image::OpenDescription& description, std::uint32_t process) {
   if (!description.has_owner() || description.owner().process() != process) return;
   const f_owner_ex owner{F_OWNER_PID, ::getpid()};
-  const bool set = (description.owner().thread() != 0 || ::fcntl(descriptor, F_SETOWN_EX, &owner) == 0) &&
-                   ::fcntl(descriptor, F_SETSIG, description.owner().signal()) == 0;
-  if (!set) fail_errno(errno, "cannot ask for signals on descriptor {}", descriptor);
+  if (description.owner().thread() == 0 && ::fcntl(descriptor, F_SETOWN_EX, &owner) != 0)
+    fail_errno(errno, "cannot ask for signals on descriptor {}", descriptor);
 }
 
 void restore_asynchronous_mode(int descriptor, const image::OpenDescription& description) {
-  if (!description.has_owner() || (description.status_flags() & O_ASYNC) == 0) return;
+  if (description.signal() != 0 && ::fcntl(descriptor, F_SETSIG, description.signal()) != 0)
+    fail_errno(errno, "cannot choose signal {} for descriptor {}", description.signal(), descriptor);
+  if ((description.status_flags() & O_ASYNC) == 0) return;
   const int flags = ::fcntl(descriptor, F_GETFL);
   if (flags < 0 || ::fcntl(descriptor, F_SETFL, flags | O_ASYNC) != 0)
     fail_errno(errno, "cannot ask for signals on descriptor {}", descriptor);

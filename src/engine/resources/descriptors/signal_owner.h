@@ -5,7 +5,7 @@
 
 namespace crs::engine {
 
-// Records the owner if it is a process of the tree or a thread of one; warns if it is another one.
+// Records the signal, and the owner if it is a process of the tree or a thread of one; warns if it is another one.
 void capture_signal_owner(TableCapture& table, const Seen& seen, image::OpenDescription& description);
 
 // Throws Damaged for an owner that cannot be. `processes`: how many there are in the image.
@@ -13,7 +13,8 @@ void check_signal_owner(const image::OpenDescription& description, std::uint32_t
 
 // In each process: makes it the owner where it was. `process`: its index.
 void restore_signal_owner(int descriptor, const image::OpenDescription& description, std::uint32_t process);
-// In one process that has the description, at a number that the program knows: sets O_ASYNC.
+// In one process that has the description, at a number that the program knows: chooses the signal and sets O_ASYNC,
+// also where nobody gets the signal, because no owner was set or it has ended.
 void restore_asynchronous_mode(int descriptor, const image::OpenDescription& description);
 
 // From outside, when the threads exist: makes the thread the owner that was.
