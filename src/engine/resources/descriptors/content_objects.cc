@@ -183,7 +183,7 @@ std::uint32_t ContentObjects::keep_from_memory(const CaptureContext& context, de
                                                std::string shown_path, std::span<const MappedPiece> pieces) {
   constexpr std::string_view kNewline = "\\012";  // as maps shows it
   for (std::size_t at = 0; (at = shown_path.find(kNewline, at)) != std::string::npos; ++at)
-    shown_path.replace(at, kNewline.size(), "\n");
+    shown_path.replace(at, kNewline.size(), 1, '\n');
   struct stat status{};
   status.st_dev = device;
   status.st_ino = inode;
