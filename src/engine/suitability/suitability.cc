@@ -156,13 +156,22 @@ bool is_plain(const std::filesystem::path& link, const std::string& target) {
          ::stat(target.c_str(), &there) == 0 && opened.st_dev == there.st_dev && opened.st_ino == there.st_ino;
 }
 
+// Not by /proc/locks: on a busy machine the kernel takes seconds until nobody changes a lock.
+bool has_lease(pid_t pid, const std::string& number) {
+  try {
+    return read_file(fmt::format("/proc/{}/fdinfo/{}", pid, number)).find(" LEASE ") != std::string::npos;
+  } catch (const Error&) {
+    return false;  // closed meanwhile
+  }
+}
+
 bool has_only_plain_descriptors(pid_t pid) {
   std::error_code problem;
   std::filesystem::directory_iterator open(fmt::format("/proc/{}/fd", pid), problem);
   for (; !problem && open != std::filesystem::directory_iterator(); open.increment(problem)) {
     std::error_code closed;
     const std::string target = std::filesystem::read_symlink(open->path(), closed);
-    if (!closed && !is_plain(open->path(), target)) return false;
+    if (!closed && (!is_plain(open->path(), target) || has_lease(pid, open->path().filename()))) return false;
   }
   return true;
 }
@@ -179,9 +188,6 @@ bool has_only_plain_places(pid_t pid) {
            area.name.starts_with("/dev/");
   });
 }
-
-// A lease of whomever: they are rare, and fdinfo shows the program's only one descriptor at a time.
-bool there_are_leases() { return read_file("/proc/locks").find(" LEASE ") != std::string::npos; }
 
 // Of no file; proc_pid_statm(5).
 std::uint64_t resident_bytes(pid_t pid) {
@@ -212,7 +218,6 @@ bool shares_a_table(pid_t one, pid_t other) {
 
 bool is_worth_examining(pid_t pid) {
   constexpr std::uint64_t kMuchMemory = std::uint64_t{32} << 20;
-  if (there_are_leases()) return true;
   std::uint64_t bytes = 0;
   return std::ranges::any_of(tree_of(pid), [&](const TreeProcess& process) {
     if (is_zombie(process.pid)) return false;
