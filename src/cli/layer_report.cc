@@ -21,7 +21,8 @@ LayerReport::LayerReport(Context& context, Reference snapshot, const RestartNews
 
 LayerReport::~LayerReport() {
   if (!waiting_.joinable()) return;
-  ends_ = true;
+  // What the program has said, or left unsaid, is still told.
+  if (!connection_.has_ended()) ends_ = true;
   ::shutdown(connection_.number(), SHUT_RDWR);
   waiting_.join();
 }

@@ -162,7 +162,8 @@ def case_ends_at_a_restart(arguments, user):
     with Workspace(arguments.crs, user) as workspace:
         teller = Teller(workspace, arguments.teller, "kill", "exit", "3", name="sim", environment={"TELLER_ENDS": "lower restart-pre"})
         workspace.wait_exit(teller.runner)
-        workspace.crs("restart", "sim", expect=4)
+        result = workspace.crs("restart", "sim", expect=4)
+        check("ended before its layers had come back" in result.stderr, f"{result}")
         result = workspace.crs("restart", "--detach", "--json", "sim", expect=1)
         check("ended before its layers" in result.json()["layer_failures"][0] and result.json()["pid"] > 0, f"{result}")
 
