@@ -39,7 +39,9 @@ struct InitOptions {
   // The name of the job; empty: the one that `crs run` or `crs restart` gave, else one made of the program's name.
   std::string job;
   // Whether `crs checkpoint` may ask for snapshots from outside. The service then has a thread that blocks all signals.
-  // Where no private directory for the socket can be had, the output says so, and the program goes on without.
+  // Where no private directory for the socket can be had, it listens under an abstract name instead, and checks who
+  // asks all the same; where that, too, or the thread cannot be had, the output says so, and the program goes on
+  // without.
   bool listen = true;
   // Gets lines for the person in charge, without a newline; empty: standard error, with "crs: " before each.
   std::function<void(const std::string&)> output;
@@ -74,6 +76,8 @@ struct ProgramRestartOptions {
 //   otherwise:   the calling process becomes that program: it keeps its process id, all of its threads end, the call
 //                does not return. The layers are not told; those of the program that goes on are, as after any
 //                restart. Waits for critical sections, up to `time_limit`, and fails while a checkpoint is under way.
+//                Its descriptors but the standard streams are closed. It must have no child processes, not even ended
+//                ones that it has not waited for: then, too, the call throws, and the program goes on as it was.
 pid_t restart(const std::string& reference, bool spawn_child, const ProgramRestartOptions& options = {},
               std::chrono::nanoseconds time_limit = std::chrono::seconds(60));
 

@@ -21,9 +21,9 @@ enum class Answer {
 // two threads at once, and without any lock of the service held: it may call every operation of the service but
 // checkpoint() and restart().
 //
-// It reports failure by throwing. A failed State::Checkpoint ends the checkpoint; a failure later on is kept while the
-// other layers get their turn, and thrown at the end. RestartPre must close without reopening, and must be able to do
-// its work with every descriptor gone: see Ledger.
+// It reports failure by throwing (what is no std::exception becomes an Error that says so). A failed State::Checkpoint
+// ends the checkpoint; a failure later on is kept while the other layers get their turn, and thrown at the end.
+// RestartPre must close without reopening, and must be able to do its work with every descriptor gone: see Ledger.
 class Layer {
  public:
   virtual ~Layer() = default;

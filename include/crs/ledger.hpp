@@ -49,6 +49,11 @@ struct Use {
   std::uint64_t id = 0;
 };
 
+// In a restarted process all threads go on at once, and the service compares what is there with its census as the
+// first thing. What another thread asks in the instant before is answered by the identities of before the restart: a
+// descriptor that was made anew is not its owner's yet, and close() would end the claim without closing the number.
+// Threads other than the one that tells the layers therefore use the ledger inside critical sections only, which no
+// snapshot shows, or once their layer has been told RestartPre.
 class Ledger {
  public:
   // Notes that `owner` owns the open descriptor `number` from now on. Throws an Error if the number is not open, or if

@@ -24,6 +24,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -149,8 +150,9 @@ class Service {
 
   // Takes a snapshot of this process: waits its turn behind other checkpoints, for critical sections, and tells the
   // layers. Returns twice. Throws the first failure; then every layer that was prepared has been told State::Error, and
-  // the program goes on. If a layer fails after the snapshot (at Continue, RestartPre, Restart), the others still get
-  // their turn, and then that failure is thrown.
+  // the program goes on. Asked by a layer that is being told something, or inside a critical section, it throws at
+  // once. If a layer fails after the snapshot (at Continue, RestartPre, Restart), the others still get their turn, and
+  // then that failure is thrown.
   Checkpointed checkpoint(const ServiceCheckpointOptions& options = {});
 
   // Makes a layer that answered NotYet be asked again at once.
@@ -160,7 +162,7 @@ class Service {
   void look_again();
 
   // An area whose content need not be saved, from the next checkpoint on: a cache, scratch memory. After a restart it
-  // reads as zero. The whole pages in it count.
+  // reads as zero. The whole pages in it count. Throws if no such area can be.
   void exclude_memory(const void* start, std::size_t bytes);
   // Ends that of every area that begins in this one.
   void include_memory(const void* start, std::size_t bytes);
@@ -172,6 +174,7 @@ class Service {
   // (which no restart changes).
   std::optional<std::string> environment(const std::string& name) const;
 
+  // What the layers are being told: it changes before each is; Running between checkpoints.
   State state() const;
   Ledger& ledger() noexcept { return ledger_; }
   CriticalSections& critical_sections() noexcept { return sections_; }
@@ -181,6 +184,7 @@ class Service {
   class Turn;
   void require_own_process() const;
   void set_state(State state);
+  bool has_turn() const;
   void pause_until(std::chrono::steady_clock::time_point until, const ServiceCheckpointOptions& options);
   Checkpointed checkpoint_in_turn(const ServiceCheckpointOptions& options);
   CheckpointOutcome take_snapshot(SnapshotPlace& place, const ServiceCheckpointOptions& options);
@@ -201,6 +205,7 @@ class Service {
   std::condition_variable turn_over_;
   std::uint64_t last_ticket_ = 0;
   std::deque<std::uint64_t> queue_;  // the first one has its turn
+  std::thread::id at_turn_;          // whose turn that is
   State state_ = State::Running;
   std::condition_variable asked_again_;
   std::uint64_t ask_again_count_ = 0;

@@ -69,7 +69,8 @@ class CheckpointVerb : public Verb {
            "do.\n"
            "--io-limit: KB, MB, GB or KiB, MiB, GiB a second. With --stop or --kill the program waits for it.\n\n" +
            std::string(
-               "Exit statuses:\n  0  done: the snapshot is complete\n  1  failed, or something cannot be kept\n"
+               "Exit statuses:\n  0  done: the snapshot is complete\n  1  failed, or something cannot be kept;\n"
+               "     or, where a snapshot's name is printed all the same, layers of the program could not go on\n"
                "  2  wrong usage\n  3  no such job or process\n  4  what the store holds of the job is damaged\n");
   }
   std::string action() const override { return target_.empty() ? "checkpoint" : "checkpoint " + target_; }
@@ -120,6 +121,7 @@ class CheckpointVerb : public Verb {
     Target target = find_target(context.store(), target_);
     if (!name_.empty()) target.job = name_;
     if (dry_run_) return examine_program(context, target, options(context));
+    warnings_ = services_below(target.pid);
     if (auto connection = connect_to_service(context, target.pid)) {
       return through_service(context, *connection, target);
     }
@@ -130,7 +132,7 @@ class CheckpointVerb : public Verb {
     prune_older(context, target.job);
     // Whoever does not hear of it has a snapshot all the same, and perhaps no program any more.
     in_context(fmt::format("the snapshot {} is complete", writer->reference().to_string()),
-               [&] { print_result(context, *writer, target, {}); });
+               [&] { print_result(context, *writer, target, {}, {}); });
     return kDone;
   }
 
@@ -143,8 +145,8 @@ class CheckpointVerb : public Verb {
     asked.run();
     prune_older(context, target.job);
     in_context(fmt::format("the snapshot {} is complete", asked.writer().reference().to_string()),
-               [&] { print_result(context, asked.writer(), target, asked.layers()); });
-    return kDone;
+               [&] { print_result(context, asked.writer(), target, asked.layers(), asked.failures()); });
+    return asked.failures().empty() ? kDone : kFailed;
   }
 
   // The snapshot is complete, whatever becomes of older ones.
@@ -215,13 +217,16 @@ class CheckpointVerb : public Verb {
   }
 
   void print_result(Context& context, const SnapshotWriter& writer, const Target& target,
-                    const std::vector<LayerTime>& layers) const {
+                    const std::vector<LayerTime>& layers, const std::vector<std::string>& layer_failures) const {
     const store::Manifest& manifest = writer.manifest();
     const std::string reference = writer.reference().to_string();
     for (const std::string& warning : manifest.warnings()) context.say("warning: " + warning);
+    for (const std::string& warning : warnings_) context.say("warning: " + warning);
     if (context.options.json) {
       Json json = result(writer, target);
+      for (const std::string& warning : warnings_) json["warnings"].push_back(warning);
       if (!layers.empty()) json["layer_times"] = json_of(layers);
+      json["layer_failures"] = layer_failures;
       context.print_json(json);
       return;
     }
@@ -251,6 +256,7 @@ class CheckpointVerb : public Verb {
   std::vector<std::string> leave_out_;
   std::vector<std::string> exclude_;
   Storing storing_;
+  std::vector<std::string> warnings_;
   std::string io_limit_;
   double timeout_ = 600;
   std::uint64_t keep_ = 0;

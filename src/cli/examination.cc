@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "cli/format.h"
+#include "cli/service_request.h"
 #include "cli/verb.h"
 #include "wire/request_socket.h"
 
@@ -57,6 +58,7 @@ int examine_program(Context& context, const Target& target, CheckpointOptions op
   options.remembered_path = context.store().path_if_remembered(target.job);  // no directory is made for a look
   const bool has_layers = wire::listens_for_requests(target.pid);
   Examination found = selection.module().examine(target.pid, options);
+  for (std::string& warning : services_below(target.pid)) found.warnings.push_back(std::move(warning));
   if (has_layers) found.warnings.emplace_back(kOfLayers);
   print(context, target, found);
   return kDone;

@@ -21,6 +21,8 @@ LayerReport::LayerReport(Context& context, Reference snapshot, const RestartNews
 
 LayerReport::~LayerReport() {
   if (!waiting_.joinable()) return;
+  // What the program has said, or left unsaid, is still told.
+  if (!connection_.has_ended()) ends_ = true;
   ::shutdown(connection_.number(), SHUT_RDWR);
   waiting_.join();
 }
@@ -34,13 +36,22 @@ void LayerReport::take(const wire::Message& message) {
   record_layer_times(context_.store(), snapshot_, LayerRound::Restart, layers.times, layers.failures);
 }
 
+void LayerReport::fail_with(std::string failure) {
+  context_.say(fmt::format("{}: {}", snapshot_.to_string(), failure));
+  failures_.push_back(std::move(failure));
+}
+
 void LayerReport::wait() {
   try {
     const wire::Received received = connection_.receive(std::chrono::steady_clock::now() + limit_);
     if (received.kind == wire::Received::Kind::Arrived) take(received.message);
+    if (ends_) return;
+    // A program without a service never reads what it is told.
+    if (received.kind == wire::Received::Kind::End && !connection_.left_unread())
+      fail_with("the program ended before its layers had come back");
     if (received.kind == wire::Received::Kind::TimedOut) {
-      context_.say(fmt::format("warning: {} runs, but its layers have not come back within {} s", snapshot_.to_string(),
-                               std::chrono::duration_cast<std::chrono::seconds>(limit_).count()));
+      fail_with(fmt::format("the program runs, but its layers have not come back within {} s",
+                            std::chrono::duration_cast<std::chrono::seconds>(limit_).count()));
     }
   } catch (const Error& error) {
     // The program runs all the same; the store may be a read-only copy.

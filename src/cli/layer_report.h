@@ -1,6 +1,7 @@
 // What a restarted program with a service hears from the restart, and what its layers report in return.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <string>
 #include <thread>
@@ -32,11 +33,12 @@ class LayerReport {
   // The same beside what else is to be done. All signals must be blocked.
   void wait_aside();
 
-  // After wait(): what went wrong in layers.
+  // After wait(): what went wrong in layers, which may have ended the program, or taken longer than they may.
   const std::vector<std::string>& failures() const noexcept { return failures_; }
 
  private:
   void take(const wire::Message& message);
+  void fail_with(std::string failure);
 
   Context& context_;
   Reference snapshot_;
@@ -44,6 +46,7 @@ class LayerReport {
   FileDescriptor program_end_;
   wire::Connection connection_;
   std::vector<std::string> failures_;
+  std::atomic<bool> ends_ = false;
   std::thread waiting_;
 };
 

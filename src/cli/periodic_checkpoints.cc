@@ -138,15 +138,16 @@ std::optional<std::chrono::nanoseconds> PeriodicCheckpoints::wait_limit() const 
 // What went wrong the child process has said itself.
 void PeriodicCheckpoints::take_result() {
   const OwnCommand ended = *std::exchange(running_, std::nullopt);
-  if (ended.status() != 0) {
+  const Json result = Json::parse(ended.output(), nullptr, false);
+  // Where only layers of the program failed afterwards, there is a snapshot all the same.
+  const bool complete = result.is_object() && result.contains("reference");
+  if (!complete) {
     if (!running_is_last_) return;
     context_.say(fmt::format("there is no last snapshot of {}: it gets SIG{}", job_, ::sigabbrev_np(stop_signal_)));
     if (process_ > 0) ::kill(process_, stop_signal_);
     stop_signal_ = 0;
     return;
   }
-  const Json result = Json::parse(ended.output(), nullptr, false);
-  if (!result.is_object()) return;
   if (running_is_last_) {
     ended_program_ = true;
     context_.say(fmt::format("{} is the last snapshot: 'crs restart {}' goes on from there",

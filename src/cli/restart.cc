@@ -8,9 +8,11 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <optional>
+#include <vector>
 
 #include "base/error.h"
 #include "base/file_descriptor.h"
@@ -69,6 +71,19 @@ class WithoutPipes {
 
   std::map<int, FileDescriptor> originals_;
 };
+
+// The program is to have its own descriptors, whose numbers must be free; of the caller's it takes the standard
+// streams. All that this command opens itself is closed on exec, so that what is not was inherited.
+void close_inherited(int kept) {
+  std::vector<int> inherited;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    const int number = std::atoi(entry.path().filename().c_str());
+    const int flags = ::fcntl(number, F_GETFD);
+    if (number > STDERR_FILENO && number != kept && flags >= 0 && (flags & FD_CLOEXEC) == 0)
+      inherited.push_back(number);
+  }
+  for (const int number : inherited) ::close(number);
+}
 
 class RestartVerb : public Verb {
  public:
@@ -144,6 +159,7 @@ class RestartVerb : public Verb {
   }
 
   int execute(Context& context) override {
+    close_inherited(answer_to_);
     if (answer_to_ < 0) return carry_out(context);
     wire::Connection asker(FileDescriptor(answer_to_), "the program that asked");
     ::fcntl(answer_to_, F_SETFD, FD_CLOEXEC);

@@ -2,6 +2,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <charconv>
 #include <optional>
 #include <vector>
 
@@ -165,8 +166,22 @@ class RunVerb : public Verb {
       throw Error(ErrorKind::Usage, "the command to run is missing").advise("Write 'crs run -- CMD ARGUMENTS'");
   }
 
+  // As the launcher that started crs in the program's place says it: PMIx, PMI, Open MPI, Slurm.
+  static int rank(const Environment& environment) {
+    for (const char* const name : {"PMIX_RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID"}) {
+      const auto found = environment.find(name);
+      if (found == environment.end()) continue;
+      const std::string& text = found->second;
+      int rank = 0;
+      const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), rank);
+      if (problem == std::errc() && end == text.data() + text.size() && rank >= 0) return rank;
+    }
+    return 0;
+  }
+
   LaunchPlan make_plan(Context& context) const {
     LaunchPlan plan;
+    plan.rank = rank(context.environment());
     plan.base_directory = context.store().location();
     plan.application = command_[0];
     plan.arguments = command_;

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "engine/procfs/tree.h"
 #include "wire/request_socket.h"
 
 namespace crs::cli {
@@ -73,6 +74,18 @@ std::optional<wire::Connection> connect_to_service(Context& context, pid_t pid) 
                           fmt::join(directories, " or "), pid));
 }
 
+std::vector<std::string> services_below(pid_t root) {
+  std::vector<std::string> warnings;
+  for (const engine::TreeProcess& process : engine::tree_of(root)) {
+    if (process.pid == root || !wire::listens_for_requests(process.pid)) continue;
+    warnings.push_back(
+        fmt::format("process {} has a service whose layers are not told, since it is not the program's first process; "
+                    "'crs checkpoint {}' tells them, and takes that process and its descendants",
+                    process.pid, process.pid));
+  }
+  return warnings;
+}
+
 ServiceRequest::ServiceRequest(Context& context, wire::Connection& connection, const Target& target,
                                std::string component, wire::Request request, Storing storing, TcpPolicy tcp)
     : context_(context),
@@ -90,7 +103,7 @@ ServiceRequest::ServiceRequest(Context& context, wire::Connection& connection, c
       give_up_(Clock::now() + kFirstAnswer) {}
 
 void ServiceRequest::run() {
-  connection_.send(wire::to_message(request_));
+  send_request();
   while (!is_over()) {
     const wire::Received received = connection_.receive(std::min(give_up_, Clock::now() + kPatience));
     if (received.kind == wire::Received::Kind::End) return end_of_connection();
@@ -103,6 +116,17 @@ void ServiceRequest::run() {
   if (taker_.writer() == nullptr) {
     throw Error(ErrorKind::Failed, fmt::format("the program's component stored no snapshot of process {}", target_.pid))
         .advise("The program's parameter crs chooses the component");
+  }
+}
+
+// A program that serves nobody more, or not this user, may have said so and closed the connection before.
+void ServiceRequest::send_request() {
+  try {
+    connection_.send(wire::to_message(request_));
+  } catch (const Error&) {
+    const wire::Received received = connection_.receive(Clock::now());
+    if (received.kind == wire::Received::Kind::Arrived) take(received.message);
+    throw;
   }
 }
 
@@ -129,6 +153,7 @@ void ServiceRequest::take(const wire::Message& message) {
   if (taker_.layers()) {
     for (const std::string& failure : taker_.layers()->failures) {
       context_.say(fmt::format("warning: the program goes on, but not as it did: {}", failure));
+      failures_.push_back(failure);
     }
   }
 }
@@ -156,7 +181,7 @@ bool ServiceRequest::wait_on() {
     return true;
   }
   if (taker_.committed()) {
-    context_.say("warning: the program's layers have not gone on within the time limit");
+    fail_with("the program's layers have not gone on within the time limit");
     return false;
   }
   Error error(ErrorKind::Failed, fmt::format("the service of process {} does not answer", target_.pid));
@@ -164,8 +189,13 @@ bool ServiceRequest::wait_on() {
                                : "If the program is stopped, continue it first (kill -CONT)");
 }
 
-void ServiceRequest::end_of_connection() const {
-  if (taker_.committed()) return context_.say("warning: the program ended before its layers had gone on");
+void ServiceRequest::fail_with(std::string failure) {
+  context_.say("warning: " + failure);
+  failures_.push_back(std::move(failure));
+}
+
+void ServiceRequest::end_of_connection() {
+  if (taker_.committed()) return fail_with("the program ended before its layers had gone on");
   fail(ErrorKind::ProgramGone, "process {} ended, or gave the checkpoint up", target_.pid);
 }
 

@@ -16,6 +16,10 @@ namespace crs::cli {
 // A connection to the service of process `pid`, if it has one. Says which directories it does not trust.
 std::optional<wire::Connection> connect_to_service(Context& context, pid_t pid);
 
+// A warning for each process below `root` that has a service: nobody tells its layers, since the snapshot is not that
+// process's alone.
+std::vector<std::string> services_below(pid_t root);
+
 class ServiceRequest {
  public:
   // `component` is the only one that may take the snapshot, or "". Context and connection outlive the object.
@@ -27,16 +31,20 @@ class ServiceRequest {
   void run();
 
   const SnapshotWriter& writer() const { return *taker_.writer(); }
+  // What went wrong in layers after the snapshot, once it has been shown to the user.
+  const std::vector<std::string>& failures() const noexcept { return failures_; }
   // Of all phases; empty where the program did not tell.
   std::vector<LayerTime> layers() const;
 
  private:
   using Time = std::chrono::steady_clock::time_point;
 
+  void send_request();
   void take(const wire::Message& message);
   void note(const Progress& progress);
   bool is_over() const;
-  void end_of_connection() const;
+  void end_of_connection();
+  void fail_with(std::string failure);
   // What to do when nothing came for a while. False: it is no use waiting longer.
   bool wait_on();
 
@@ -47,6 +55,7 @@ class ServiceRequest {
   wire::Request request_;
   Taker taker_;
   Time give_up_;
+  std::vector<std::string> failures_;
   bool answered_ = false;
   std::string stage_;  // not shown yet
 };

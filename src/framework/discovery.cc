@@ -14,6 +14,7 @@
 #include "framework/c_interface/component.h"
 #include "framework/components.h"
 #include "framework/installed_tree.h"
+#include "framework/object_file.h"
 
 namespace crs {
 namespace {
@@ -107,6 +108,11 @@ std::unique_ptr<Component> make(void* object, const std::filesystem::path& file,
 
 std::unique_ptr<Component> load(const std::filesystem::path& file, const ProgramOffers& offers) {
   const std::string name = name_after(file);
+  try {
+    check_object_file(file);
+  } catch (const std::exception& problem) {
+    return std::make_unique<Unusable>(name, fmt::format("it cannot be loaded: {}", problem.what()));
+  }
   void* const object = ::dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (object == nullptr)
     return std::make_unique<Unusable>(name, fmt::format("it cannot be loaded: {}", loader_words()));

@@ -1,4 +1,5 @@
 // The one service of this process behind the functions of crs/crs.hpp.
+#include <cxxabi.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -7,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/signal_name.h"
+#include "base/thrown.h"
 #include "crs/crs.hpp"
 #include "library/restart.h"
 #include "library/selected.h"
@@ -50,8 +52,11 @@ class Program {
       };
       try {
         service_.checkpoint(options);
-      } catch (const std::exception& problem) {
-        selected_.say(fmt::format("warning: the checkpoint that {} asked for failed: {}", name, problem.what()));
+      } catch (const abi::__forced_unwind&) {  // a layer ends the thread
+        throw;
+      } catch (...) {
+        selected_.say(
+            fmt::format("warning: the checkpoint that {} asked for failed: {}", name, words_of_current_exception()));
       }
     });
   }
@@ -123,7 +128,7 @@ pid_t restart(const std::string& reference, bool spawn_child, const ProgramResta
   const HelperOptions& helper = program().selected().helper();
   const std::optional<RestartNews> news = service().news();
   if (spawn_child) return restart_as_child(request, helper, news).pid;
-  check_restart(request, helper, news);
+  check_replacement(request, helper, news);
   const CriticalSections::Closed closed(service().critical_sections(), time_limit, {});
   become_restarted(request, helper, news);
 }

@@ -1,8 +1,12 @@
 #include "library/restart.h"
 
+#include <fcntl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
+#include <filesystem>
 #include <vector>
 
 #include "base/error.h"
@@ -38,6 +42,40 @@ std::vector<std::string> command(const RestartRequest& request, const HelperOpti
   return arguments;
 }
 
+// What can be known here of whether this process can become another program. Once it has executed crs it is too late.
+void check_caller(const std::string& reference) {
+  const auto refuse = [&](const char* why, const char* advice) {
+    throw Error(ErrorKind::Failed,
+                fmt::format("process {} cannot become the program of {}: {}", ::getpid(), reference, why))
+        .advise(advice);
+  };
+  if (::getpid() == 1) refuse("it is the first process of its namespace", "Restart it as a new process");
+  siginfo_t child{};
+  if (::waitid(P_ALL, 0, &child, WEXITED | WSTOPPED | WCONTINUED | WNOHANG | WNOWAIT | __WALL) == 0 || errno != ECHILD)
+    refuse("it has child processes", "Wait for them first (waitpid(2)), also for those that have ended");
+}
+
+// While it lives, every descriptor but the standard streams is closed by execve(2).
+class ClosedOnExec {
+ public:
+  ClosedOnExec() {
+    for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+      const int number = std::atoi(entry.path().filename().c_str());
+      const int flags = ::fcntl(number, F_GETFD);
+      if (number > STDERR_FILENO && flags >= 0 && (flags & FD_CLOEXEC) == 0) left_open_.push_back(number);
+    }
+    for (const int number : left_open_) ::fcntl(number, F_SETFD, FD_CLOEXEC);
+  }
+  ~ClosedOnExec() {
+    for (const int number : left_open_) ::fcntl(number, F_SETFD, 0);
+  }
+  ClosedOnExec(const ClosedOnExec&) = delete;
+  ClosedOnExec& operator=(const ClosedOnExec&) = delete;
+
+ private:
+  std::vector<int> left_open_;
+};
+
 // What crs answers to one of its ways that start or check something.
 wire::RestartDone ask(const std::vector<std::string>& arguments, const HelperOptions& helper,
                       const std::optional<RestartNews>& news, Streams streams) {
@@ -64,8 +102,12 @@ RestartedChild restart_as_child(const RestartRequest& request, const HelperOptio
   return {done.pid, done.reference, done.component};
 }
 
-void check_restart(const RestartRequest& request, const HelperOptions& helper, const std::optional<RestartNews>& news) {
-  static_cast<void>(ask(command(request, helper, "--check-only"), helper, news, Streams::Errors));
+void check_replacement(const RestartRequest& request, const HelperOptions& helper,
+                       const std::optional<RestartNews>& news) {
+  check_caller(request.reference);
+  std::vector<std::string> arguments = command(request, helper, "--replace");
+  arguments.emplace_back("--check-only");
+  static_cast<void>(ask(arguments, helper, news, Streams::Errors));
 }
 
 void become_restarted(const RestartRequest& request, const HelperOptions& helper,
@@ -75,6 +117,9 @@ void become_restarted(const RestartRequest& request, const HelperOptions& helper
   std::vector<std::string> environment = environment_now(news);
   const std::vector<char*> argument_pointers = pointers_to(arguments);
   const std::vector<char*> environment_pointers = pointers_to(environment);
+  check_caller(request.reference);
+  // Descriptors enough for crs, whatever the limit; it closes what it inherits all the same.
+  const ClosedOnExec closed;
   // All other threads end with this call.
   ::execve(helper.program.c_str(), argument_pointers.data(), environment_pointers.data());
   fail_errno(errno, "cannot execute {} to become the program of {}", helper.program, request.reference);

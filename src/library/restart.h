@@ -28,8 +28,10 @@ struct RestartedChild {
 RestartedChild restart_as_child(const RestartRequest& request, const HelperOptions& helper,
                                 const std::optional<RestartNews>& news);
 
-// Has the snapshot checked; throws if it cannot be restarted here.
-void check_restart(const RestartRequest& request, const HelperOptions& helper, const std::optional<RestartNews>& news);
+// Has the snapshot checked; throws if it cannot be restarted here, or if this process cannot become its program: that
+// must have no children, not even ended ones.
+void check_replacement(const RestartRequest& request, const HelperOptions& helper,
+                       const std::optional<RestartNews>& news);
 
 // Becomes the program; returns only by throwing.
 [[noreturn]] void become_restarted(const RestartRequest& request, const HelperOptions& helper,

@@ -71,7 +71,7 @@ pid_t SelectedModule::restart(Snapshot& snapshot, bool spawn_child, const Restar
     snapshot.cold_start = false;
     return child.pid;
   }
-  check_restart(request, helper, std::nullopt);
+  check_replacement(request, helper, std::nullopt);
   const CriticalSections::Closed closed(parts_->sections, std::chrono::seconds(60), {});
   become_restarted(request, helper, std::nullopt);
 }

@@ -26,6 +26,7 @@ std::uint64_t LayerStack::add(std::string name, Layer& layer, bool internal) {
 }
 
 void LayerStack::remove(std::uint64_t id) {
+  if (generation_ != fork_generation()) return;
   std::unique_lock lock(mutex_);
   const auto found =
       std::find_if(members_.begin(), members_.end(), [&](const auto& member) { return member->id == id; });

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "crs/layer.hpp"
+#include "service/after_fork.h"
 #include "service/code_place.h"
 
 namespace crs {
@@ -29,7 +30,8 @@ class LayerStack {
   using MemberPointer = std::shared_ptr<Member>;
 
   std::uint64_t add(std::string name, Layer& layer, bool internal = false);
-  // Waits while another thread is telling the layer something.
+  // Waits while another thread is telling the layer something. In a process that was forked since, where no such thread
+  // is and the lock may be held for ever, it does nothing.
   void remove(std::uint64_t id);
   // Lowest first; stays as it is while layers come and go.
   std::vector<MemberPointer> members() const;
@@ -38,6 +40,7 @@ class LayerStack {
   std::optional<Answer> tell(Member& member, State state);
 
  private:
+  const std::uint64_t generation_ = fork_generation();
   mutable std::mutex mutex_;
   std::condition_variable told_;
   std::uint64_t last_id_ = 0;

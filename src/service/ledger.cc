@@ -29,7 +29,8 @@ Kind kind_of(const struct stat& status, const std::string& link) {
   return Kind::File;
 }
 
-// Pipes, sockets and memory files are made anew by a restart and have another inode afterwards; files have not.
+// Pipes, sockets, memory files and devices such as terminals are made anew by a restart, and a file may have been
+// replaced or be another machine's copy: they have another inode afterwards. The component says what it put there.
 bool came_back(const DescriptorIdentity& before, const DescriptorIdentity& now, const Capabilities& brought_back) {
   if (before == now) return true;
   if (before.kind != now.kind) return false;
@@ -43,7 +44,7 @@ bool came_back(const DescriptorIdentity& before, const DescriptorIdentity& now, 
     case Kind::File:
     case Kind::Directory:
     case Kind::Device:
-      return false;
+      return brought_back.files;
   }
   return false;
 }

@@ -1,5 +1,6 @@
 #include "service/requests.h"
 
+#include <cxxabi.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -16,12 +17,14 @@
 #include <list>
 #include <mutex>
 #include <sstream>
+#include <system_error>
 #include <thread>
 #include <utility>
 
 #include "base/error.h"
 #include "base/io.h"
 #include "base/signals_blocked.h"
+#include "base/thrown.h"
 #include "service/after_fork.h"
 #include "service/layer_stack.h"
 #include "wire/messages.h"
@@ -34,6 +37,8 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kMostClients = 32;
 constexpr std::chrono::seconds kLongestRequest{10};  // from the connection to the whole request
+// After something for which the system had no means left, and which would fail at once again.
+constexpr std::chrono::milliseconds kPauseWithoutMeans{200};
 
 // Whether `user` stands for those who have no user id in this user namespace (user_namespaces(7), "Unmapped user and
 // group IDs"). A private directory of the socket lets nobody in but this user and whoever may do everything outside.
@@ -98,7 +103,12 @@ class RequestListener::Loop : public Layer {
   Loop(Service& service, TakenBy taken_by) : service_(service), taken_by_(std::move(taken_by)) {
     open();
     const SignalsBlocked blocked;
-    thread_ = std::thread([this] { run(); });
+    try {
+      thread_ = std::thread([this] { run(); });
+    } catch (const std::system_error& problem) {
+      close_socket();
+      throw Error::from_errno("making the thread that listens", problem.code().value());
+    }
   }
 
   ~Loop() override {
@@ -149,6 +159,10 @@ class RequestListener::Loop : public Layer {
       if (client->thread.joinable()) client->thread.join();
       client->close();
     }
+    close_socket();
+  }
+
+  void close_socket() {
     if (listening_.directory) ::unlinkat(listening_.directory.get(), listening_.name.c_str(), 0);
     close_own();
   }
@@ -163,9 +177,24 @@ class RequestListener::Loop : public Layer {
     for (const int number : {listening_.directory.get(), listening_.socket.get(), wake_.get()}) {
       if (number >= 0) own_.push_back(std::make_unique<Claimed>(service_.ledger(), number));
     }
+    reserve_descriptor();
+  }
+
+  // One to give up for an asker who is to hear that there is no other.
+  void reserve_descriptor() {
+    if (reserve_ != nullptr) return;
+    const int number = ::eventfd(0, EFD_CLOEXEC);
+    if (number >= 0) reserve_ = std::make_unique<Claimed>(service_.ledger(), number);
+  }
+
+  void give_up_reserve() {
+    if (reserve_ == nullptr) return;
+    reserve_->close();
+    reserve_.reset();
   }
 
   void close_own() {
+    give_up_reserve();
     for (const auto& claimed : own_) claimed->close();
     own_.clear();
     listening_.directory.release();
@@ -215,6 +244,7 @@ class RequestListener::Loop : public Layer {
       static_cast<void>(client->claimed.release());
     }
     for (auto& claimed : own_) static_cast<void>(claimed.release());
+    static_cast<void>(reserve_.release());
     listening_.directory.release();
     listening_.socket.release();
     wake_.release();
@@ -222,7 +252,14 @@ class RequestListener::Loop : public Layer {
 
   void run() {
     ::pthread_setname_np(::pthread_self(), "crs requests");
-    while (wait_until_wanted()) look();
+    while (wait_until_wanted()) {
+      try {
+        look();
+      } catch (const std::exception&) {  // no memory: nobody can be told
+        deaf_until_ = Clock::now() + kPauseWithoutMeans;
+        ::poll(nullptr, 0, static_cast<int>(kPauseWithoutMeans.count()));
+      }
+    }
   }
 
   // False: the end.
@@ -238,7 +275,7 @@ class RequestListener::Loop : public Layer {
   void look() {
     std::vector<pollfd> entries{
         {.fd = wake_.get(), .events = POLLIN, .revents = 0},
-        {.fd = clients_.size() < kMostClients ? listening_.socket.get() : -1, .events = POLLIN, .revents = 0}};
+        {.fd = Clock::now() >= deaf_until_ ? listening_.socket.get() : -1, .events = POLLIN, .revents = 0}};
     std::vector<ClientPointer> watched;
     for (const ClientPointer& client : clients_) {
       if (client->gone || client->ended) continue;
@@ -263,38 +300,75 @@ class RequestListener::Loop : public Layer {
   }
 
   int time_to_wait() const {
-    auto wait = std::chrono::milliseconds(-1);
+    const auto now = Clock::now();
+    std::optional<Clock::time_point> next;
+    const auto until = [&](Clock::time_point time) { next = next ? std::min(*next, time) : time; };
+    if (deaf_until_ > now) until(deaf_until_);
     for (const ClientPointer& client : clients_) {
-      if (client->serving || client->gone) continue;
-      const auto left = std::chrono::ceil<std::chrono::milliseconds>(client->deadline - Clock::now());
-      const auto at_least = std::max(left, std::chrono::milliseconds(0));
-      wait = wait.count() < 0 ? at_least : std::min(wait, at_least);
+      if (!client->serving && !client->gone) until(client->deadline);
     }
-    return static_cast<int>(wait.count());
+    if (!next) return -1;
+    return static_cast<int>(
+        std::max<std::int64_t>(std::chrono::ceil<std::chrono::milliseconds>(*next - now).count(), 0));
+  }
+
+  FileDescriptor accept_connection() const {
+    return FileDescriptor(::accept4(listening_.socket.get(), nullptr, nullptr, SOCK_CLOEXEC));
   }
 
   void accept() {
-    FileDescriptor socket(::accept4(listening_.socket.get(), nullptr, nullptr, SOCK_CLOEXEC));
-    if (!socket) return;
+    reserve_descriptor();
+    FileDescriptor socket = accept_connection();
+    if (!socket) return accept_without_means(errno);
     auto client = std::make_shared<Client>();
     const int number = socket.get();
     client->connection = std::make_shared<wire::Connection>(std::move(socket), "the one who asks");
-    client->claimed = std::make_unique<Claimed>(service_.ledger(), number);
     client->deadline = Clock::now() + kLongestRequest;
     try {
+      client->claimed = std::make_unique<Claimed>(service_.ledger(), number);
       client->peer = client->connection->peer();
-      if (!may_ask(client->peer.user, static_cast<bool>(listening_.directory))) {
-        fail(ErrorKind::Failed, "user {} may not ask for a checkpoint of a program of user {}", client->peer.user,
-             ::geteuid());
-      }
-    } catch (const Error& error) {
-      refuse(*client, error);
+      check(*client);
+    } catch (const std::exception& problem) {
+      refuse(*client, problem);
+      return client->close();
     }
     const std::lock_guard lock(mutex_);
     clients_.push_back(std::move(client));
   }
 
-  static void refuse(Client& client, const Error& error) {
+  void check(const Client& client) const {
+    if (!may_ask(client.peer.user, static_cast<bool>(listening_.directory))) {
+      fail(ErrorKind::Failed, "user {} may not ask for a checkpoint of a program of user {}", client.peer.user,
+           ::geteuid());
+    }
+    if (clients_.size() >= kMostClients) {
+      throw Error(ErrorKind::Failed,
+                  fmt::format("too many ask this program for a checkpoint at once: {} are served", clients_.size()))
+          .advise("Try again later");
+    }
+  }
+
+  // Whoever connected would wait for ever, and poll(2) would show the connection at once again and again.
+  void accept_without_means(int error_number) {
+    if (error_number == EAGAIN || error_number == EINTR || error_number == ECONNABORTED) return;
+    if (error_number == EMFILE || error_number == ENFILE) {
+      give_up_reserve();
+      if (FileDescriptor socket = accept_connection()) {
+        Client client;
+        client.connection = std::make_shared<wire::Connection>(std::move(socket), "the one who asks");
+        refuse(client,
+               Error::from_errno("the program has no descriptor left for whoever asks for a checkpoint", error_number)
+                   .advise("Raise the program's limit of open files (prlimit --nofile)"));
+        client.connection.reset();
+        return reserve_descriptor();
+      }
+    }
+    deaf_until_ = Clock::now() + kPauseWithoutMeans;
+  }
+
+  static void refuse(Client& client, const std::exception& problem) {
+    const auto* const known = dynamic_cast<const Error*>(&problem);
+    const Error error = known != nullptr ? *known : Error(ErrorKind::Failed, problem.what());
     try {
       client.connection->send(wire::to_message(wire::Failure{error}));
     } catch (const Error&) {  // whoever it was has gone
@@ -311,14 +385,21 @@ class RequestListener::Loop : public Layer {
       wire::Received received = client->connection->receive(Clock::now());
       if (received.kind == wire::Received::Kind::End) client->gone = true;
       if (received.kind == wire::Received::Kind::Arrived) begin(client, wire::from<wire::Request>(received.message));
-    } catch (const Error& error) {
-      refuse(*client, error);
+    } catch (const std::exception& problem) {
+      refuse(*client, problem);
     }
   }
 
   void begin(const ClientPointer& client, wire::Request request) {
     client->serving = true;
-    client->thread = std::thread([this, client, request = std::move(request)] { serve(client, request); });
+    try {
+      client->thread = std::thread([this, client, request = std::move(request)] { serve(client, request); });
+    } catch (const std::system_error& problem) {
+      client->serving = false;
+      throw Error::from_errno("the program cannot make the thread that would carry the checkpoint out",
+                              problem.code().value())
+          .advise("Its user has too many processes and threads (ulimit -u), or its control group (pids.max)");
+    }
   }
 
   // Those who have gone or have been served; and those who never came to the point.
@@ -394,8 +475,10 @@ class RequestListener::Loop : public Layer {
       if (!client->taking) last = wire::to_message(wire::Layers{outcome.layers, {}});
     } catch (const Error& error) {
       last = wire::to_message(wire::Failure{error});
-    } catch (const std::exception& problem) {
-      last = wire::to_message(wire::Failure{Error(ErrorKind::Failed, problem.what())});
+    } catch (const abi::__forced_unwind&) {  // a layer ends the thread
+      throw;
+    } catch (...) {
+      last = wire::to_message(wire::Failure{Error(ErrorKind::Failed, words_of_current_exception())});
     }
     if (!last.is_null()) beside_snapshots(*client, [&] { client->connection->send(last); });
     beside_snapshots(*client, [&] { client->close(); });
@@ -412,6 +495,8 @@ class RequestListener::Loop : public Layer {
   wire::Listening listening_;
   FileDescriptor wake_;
   std::vector<std::unique_ptr<Claimed>> own_;
+  std::unique_ptr<Claimed> reserve_;  // an additional descriptor
+  Clock::time_point deaf_until_;      // nobody is accepted until then; of the loop's thread
   std::list<ClientPointer> clients_;  // changed by the loop's thread alone
   bool stops_ = false;
   bool parks_ = false;   // is to stand still

@@ -1,10 +1,13 @@
 #include "service/round.h"
 
+#include <cxxabi.h>
+
 #include <algorithm>
 #include <ranges>
 #include <utility>
 
 #include "base/error.h"
+#include "base/thrown.h"
 
 namespace crs {
 namespace {
@@ -23,32 +26,31 @@ decltype(auto) for_layer(const std::string& layer, State state, Action&& action)
   } catch (Error& error) {
     error.add_context(circumstance());
     throw;
-  } catch (const std::exception& problem) {
-    throw Error(ErrorKind::Failed, problem.what()).add_context(circumstance());
+  } catch (const abi::__forced_unwind&) {  // the thread is being ended
+    throw;
+  } catch (...) {
+    throw Error(ErrorKind::Failed, words_of_current_exception()).add_context(circumstance());
   }
 }
 
 }  // namespace
 
 void FirstFailure::note(const std::string& circumstance) {
+  const std::string words = words_of_current_exception();
   if (!first_) {
-    first_ = std::current_exception();
+    try {
+      throw;
+    } catch (const std::exception&) {
+      first_ = std::current_exception();
+    } catch (...) {  // whoever is told of the failure has no use for anything else
+      first_ = std::make_exception_ptr(Error(ErrorKind::Failed, words));
+    }
     return;
   }
-  const auto words_of = [](const std::exception_ptr& failure) -> std::string {
-    try {
-      std::rethrow_exception(failure);
-    } catch (const std::exception& problem) {
-      return problem.what();
-    } catch (...) {
-      return "something that is no std::exception";
-    }
-  };
-  const std::string later = words_of(std::current_exception());
   try {
     std::rethrow_exception(first_);
   } catch (Error& error) {
-    error.add_context(fmt::format("then {}: {}", circumstance, later));
+    error.add_context(fmt::format("then {}: {}", circumstance, words));
     first_ = std::current_exception();
   } catch (...) {  // not ours to extend
   }
@@ -59,6 +61,7 @@ void FirstFailure::rethrow() const {
 }
 
 Answer Round::tell(LayerStack::Member& member, State state) {
+  enter_(state);
   const auto begin = Clock::now();
   const auto note_time = [&] {
     if (member.internal) return;

@@ -5,6 +5,7 @@
 #include <exception>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "crs/service.hpp"
@@ -30,7 +31,9 @@ class Round {
   // Waits until a layer that answered NotYet is to be asked again, at most until the time given.
   using Pause = std::function<void(std::chrono::steady_clock::time_point until)>;
 
-  explicit Round(LayerStack& stack) : stack_(stack), members_(stack.members()) {}
+  // `enter` is called with the state that is about to be told, each time.
+  Round(LayerStack& stack, std::function<void(State)> enter)
+      : stack_(stack), enter_(std::move(enter)), members_(stack.members()) {}
 
   // State::Checkpoint, highest first. If a layer fails, or still answers NotYet at `end`, those prepared before it are
   // told State::Error and the failure is thrown.
@@ -56,6 +59,7 @@ class Round {
   void tell_noting(const Prepared& prepared, State state, FirstFailure& failure);
 
   LayerStack& stack_;
+  std::function<void(State)> enter_;
   std::vector<LayerStack::MemberPointer> members_;  // lowest first
   std::vector<Prepared> prepared_;                  // highest first
   std::vector<LayerTime> times_;

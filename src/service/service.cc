@@ -3,10 +3,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <cstdlib>
 #include <utility>
 
 #include "base/error.h"
+#include "base/thrown.h"
 #include "service/after_fork.h"
 #include "service/layer_stack.h"
 #include "service/round.h"
@@ -17,6 +19,15 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 [[noreturn]] void fail_given_up() { fail(ErrorKind::Failed, "whoever asked for the checkpoint has gone"); }
+
+std::uintptr_t begin_of_area(const void* start, std::size_t bytes) {
+  const auto first = reinterpret_cast<std::uintptr_t>(start);
+  // Nothing lies in the upper half for a program; a page more must not run over the end either.
+  if (first > UINTPTR_MAX / 2 || bytes > UINTPTR_MAX / 2 - first) {
+    fail(ErrorKind::Usage, "there is no memory of {} bytes at {}", bytes, start);
+  }
+  return first;
+}
 
 void report(const ServiceCheckpointOptions& options, Progress::Stage stage, std::string text = {}) {
   if (options.progress) options.progress({stage, std::move(text)});
@@ -69,6 +80,7 @@ class Service::Turn {
     service_.queue_.push_back(ticket_);
     try {
       wait(lock, options);
+      service_.at_turn_ = std::this_thread::get_id();
     } catch (...) {
       leave();
       throw;
@@ -77,6 +89,7 @@ class Service::Turn {
   ~Turn() {
     const std::lock_guard lock(service_.mutex_);
     service_.state_ = State::Running;
+    service_.at_turn_ = {};
     leave();
   }
   Turn(const Turn&) = delete;
@@ -142,6 +155,11 @@ State Service::state() const {
   return state_;
 }
 
+bool Service::has_turn() const {
+  const std::lock_guard lock(mutex_);
+  return at_turn_ == std::this_thread::get_id();
+}
+
 void Service::set_state(State state) {
   const std::lock_guard lock(mutex_);
   state_ = state;
@@ -166,7 +184,7 @@ void Service::look_again() {
 
 void Service::exclude_memory(const void* start, std::size_t bytes) {
   require_own_process();
-  const auto first = reinterpret_cast<std::uintptr_t>(start);
+  const auto first = begin_of_area(start, bytes);
   const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
   const MemoryRange range{(first + page - 1) / page * page, (first + bytes) / page * page};
   if (range.start >= range.end) return;  // no whole page
@@ -176,7 +194,7 @@ void Service::exclude_memory(const void* start, std::size_t bytes) {
 
 void Service::include_memory(const void* start, std::size_t bytes) {
   require_own_process();
-  const auto first = reinterpret_cast<std::uintptr_t>(start);
+  const auto first = begin_of_area(start, bytes);
   const auto in_it = [&](const MemoryRange& range) { return range.start >= first && range.start < first + bytes; };
   const std::lock_guard lock(mutex_);
   excluded_.erase(std::remove_if(excluded_.begin(), excluded_.end(), in_it), excluded_.end());
@@ -275,12 +293,14 @@ Checkpointed Service::checkpoint(const ServiceCheckpointOptions& options) {
   if (sections_.depth() > 0) {
     fail(ErrorKind::Failed, "the thread that asks for a checkpoint is in a critical section itself");
   }
+  if (has_turn())
+    fail(ErrorKind::Failed, "the thread that asks for a checkpoint, a layer's say, is at a checkpoint already");
   report(options, Progress::Stage::Accepted);
-  const Turn turn(*this, options);
   try {
+    const Turn turn(*this, options);
     return checkpoint_in_turn(options);
-  } catch (const std::exception& problem) {
-    report(options, Progress::Stage::Failed, problem.what());
+  } catch (...) {
+    report(options, Progress::Stage::Failed, words_of_current_exception());
     throw;
   }
 }
@@ -291,7 +311,7 @@ Checkpointed Service::checkpoint_in_turn(const ServiceCheckpointOptions& options
       sections_, options.time_limit,
       [&](const Delay& delay) { report(options, Progress::Stage::Delayed, delay.text()); }, options.given_up);
   const auto end = Clock::now() + std::max<std::chrono::nanoseconds>(options.time_limit - (Clock::now() - begin), {});
-  Round round(*stack_);
+  Round round(*stack_, [this](State state) { set_state(state); });
   set_state(State::Checkpoint);
   round.prepare(
       end, [&](const std::string& layer) { report(options, Progress::Stage::Quiescing, layer); },

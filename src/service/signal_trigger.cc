@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <system_error>
 #include <utility>
 
 #include "base/error.h"
@@ -55,10 +56,21 @@ bool is_ours(const struct sigaction& action) {
   return (action.sa_flags & SA_SIGINFO) == 0 && action.sa_handler == note_delivery;
 }
 
+// Those that say that the program cannot go on: with a handler that returns it would fail again, for ever. And those
+// that have no handler (signal(7)).
+void check_fit(int signal) {
+  for (const int unfit : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT, SIGKILL, SIGSTOP}) {
+    if (signal != unfit) continue;
+    throw Error(ErrorKind::Usage, fmt::format("{} cannot ask for a checkpoint", name_of_signal(signal)))
+        .advise("Choose one that the program has no other use for, such as USR1");
+  }
+}
+
 }  // namespace
 
 SignalTrigger::SignalTrigger(int signal, std::function<void()> act)
     : signal_(signal), act_(std::move(act)), generation_(fork_generation()) {
+  check_fit(signal);
   Process& here = process();
   const bool is_inherited = here.is_used && here.generation != generation_;  // from the process that forked this one
   if (here.is_used.exchange(true) && !is_inherited) fail(ErrorKind::Failed, "this process waits for a signal already");
@@ -74,7 +86,13 @@ SignalTrigger::SignalTrigger(int signal, std::function<void()> act)
   ::sem_init(&here.deliveries, 0, 0);
   {
     const SignalsBlocked blocked;
-    thread_ = std::thread([this] { run(); });
+    try {
+      thread_ = std::thread([this] { run(); });
+    } catch (const std::system_error& problem) {
+      here.is_used = false;
+      throw Error::from_errno(fmt::format("making the thread that waits for {}", name_of_signal(signal)),
+                              problem.code().value());
+    }
   }
   struct sigaction action{};
   action.sa_handler = note_delivery;

@@ -9,8 +9,9 @@
 namespace crs {
 
 // While it lives, each delivery of `signal` makes the thread call act() once. A process has one at most. Throws an
-// Error if it has one already, or if the program has a handler for the signal itself. A child made by fork(2) has the
-// signal's action of before, though only from its first delivery on.
+// Error if it has one already, if the signal is unfit (SIGSEGV, SIGKILL and the like), or if the program has a handler
+// for the signal itself. A child made by fork(2) has the signal's action of before, though only from its first delivery
+// on.
 class SignalTrigger {
  public:
   SignalTrigger(int signal, std::function<void()> act);

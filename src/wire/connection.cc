@@ -89,6 +89,7 @@ Connection::Fill Connection::fill(std::size_t wanted, std::optional<Time> until)
     if (got > 0) {
       partial_.append(piece.data(), static_cast<std::size_t>(got));
     } else if (got == 0 || errno == ECONNRESET) {  // reset: the peer had not read all that was sent to it (unix(7))
+      left_unread_ = got < 0;
       return Fill::End;
     } else if (errno != EINTR && errno != EAGAIN) {
       fail_errno(errno, "reading from {}", peer_);

@@ -43,6 +43,8 @@ class Connection {
   void shut() noexcept;
   // Whether the peer has closed its end, or either has been shut, whatever may still lie there to be read.
   bool has_ended() const noexcept;
+  // After Kind::End: the peer closed its end without having read all that was sent to it (unix(7), ECONNRESET).
+  bool left_unread() const noexcept { return left_unread_; }
   // The number is the caller's from now on.
   int release() noexcept { return socket_.release(); }
   Peer peer() const;
@@ -63,6 +65,7 @@ class Connection {
 
   FileDescriptor socket_;
   std::string peer_;
+  bool left_unread_ = false;
   std::string partial_;  // of the next message, its length included
 };
 

@@ -10,11 +10,14 @@
 //   news             what the last restart said
 //   variable NAME    its value as the service has it
 //   thread           one more, which waits for ever
+//   full             every descriptor that the limit allows is taken, and /dev/null behind it
 //   subreaper        orphans come to this program from here on
 //   children         whether there are any, or have been
 //   exit N
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -48,6 +51,8 @@ class TellingLayer : public crs::Layer {
     if (failing != nullptr && name_ + " " + crs::name_of(state) == failing) {
       crs::fail(crs::ErrorKind::Failed, "it was told to fail");
     }
+    const char* ending = std::getenv("TELLER_ENDS");
+    if (ending != nullptr && name_ + " " + crs::name_of(state) == ending) ::_exit(4);
     return crs::Answer::Done;
   }
 
@@ -84,6 +89,7 @@ class Teller {
     if (word == "variable") return variable(take(words));
     if (word == "subreaper") return static_cast<void>(::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0));
     if (word == "children") return children();
+    if (word == "full") return full();
     if (word == "thread") return std::thread([] { ::pause(); }).detach();
     if (word == "exit") {
       listener_.reset();
@@ -145,6 +151,15 @@ class Teller {
     int status = 0;
     ::waitpid(child, &status, 0);
     tell("child ended with " + std::to_string(status));
+  }
+
+  static void full() {
+    rlimit limit{};
+    ::getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = 64;
+    ::setrlimit(RLIMIT_NOFILE, &limit);
+    while (::open("/dev/null", O_RDONLY) >= 0) {
+    }
   }
 
   static void children() {

@@ -6,6 +6,7 @@ import argparse
 import os
 import pathlib
 import shutil
+import struct
 import subprocess
 import sys
 
@@ -107,6 +108,13 @@ def with_components(workspace, options, *names):
     return directory, {**workspace.environment, "CRS_COMPONENT_PATH": f":/nonexistent::{directory}:", "DIARY": str(workspace.work / "diary.txt")}
 
 
+def end_of_segments(elf):
+    """Of the last byte that the loader maps of a shared object (elf(5))."""
+    table, entry, count = struct.unpack_from("<Q", elf, 32)[0], *struct.unpack_from("<HH", elf, 54)
+    segments = [struct.unpack_from("<IIQQQQ", elf, table + index * entry) for index in range(count)]
+    return max(offset + size for kind, _, offset, _, _, size in segments if kind == 1)
+
+
 def broken_components(workspace, options):
     """Objects that are no good are listed with the reason and harm nothing."""
     directory, environment = with_components(workspace, options, "diary", "old_interface", "unresolved", "throwing", "nameless", "unmakeable")
@@ -115,13 +123,23 @@ def broken_components(workspace, options):
     (directory / "dangling.so").symlink_to("nowhere")
     (directory / "folder.so").mkdir()
     (directory / "readme.txt").write_text("no component")
+    os.mkfifo(directory / "pipe.so")
+    if workspace.drops:
+        os.chown(directory / "pipe.so", workspace.uid, workspace.uid)
+    # A library of which only a part has been copied. What is mapped of the rest ends whoever touches it.
+    whole = (pathlib.Path(options.build) / "components" / "diary" / "diary.so").read_bytes()
+    mapped = end_of_segments(whole)
+    for number, length in enumerate((63, 64, 100, 4096, mapped // 2, mapped - 1)):
+        (directory / f"part_{number}.so").write_bytes(whole[:length])
     shutil.copy("/lib/x86_64-linux-gnu/libz.so.1", directory / "libz.so")
     (directory / "libz.so").chmod(0o755)
     found = components_as_json(workspace, env=environment)
     reasons = {name: entry["reason"] for name, entry in found.items() if not entry["usable"]}
     for name, words in (("old_interface", ["1.4.2", "2.4.0"]), ("unresolved", ["a_function_that_nobody_has"]), ("throwing", ["query failed"]),
                         ("nameless", ["no name was given"]), ("unmakeable", ["no licence was found"]), ("garbage_1", ["cannot be loaded"]),
-                        ("empty", ["cannot be loaded"]), ("dangling", ["cannot be loaded"]), ("folder", ["cannot be loaded"]), ("libz", ["no component"])):
+                        ("empty", ["cannot be loaded"]), ("dangling", ["cannot be loaded"]), ("folder", ["no regular file"]), ("libz", ["no component"]),
+                        ("pipe", ["no regular file"]), ("part_0", ["cannot be loaded"]), ("part_1", ["incomplete"]), ("part_2", ["incomplete"]),
+                        ("part_3", ["incomplete"]), ("part_4", ["incomplete"]), ("part_5", ["incomplete"])):
         check(name in reasons and all(word in reasons[name] for word in words), f"{name}: {reasons.get(name)}")
     check(set(found) == {*reasons, "native", "none", "self", "diary"}, f"{set(found)}")
     check(found["diary"]["usable"] and found["diary"]["priority"] == 7 and found["diary"]["version"] == "0.9" and found["native"]["selected"], f"{found['diary']}")

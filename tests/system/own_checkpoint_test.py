@@ -157,6 +157,17 @@ def case_layer_fails(arguments, user):
         check("it was told to fail" in result.json()["layer_failures"][0] and result.json()["pid"] > 0, f"{result}")
 
 
+def case_ends_at_a_restart(arguments, user):
+    """A program that ends while its layers come back has not come back."""
+    with Workspace(arguments.crs, user) as workspace:
+        teller = Teller(workspace, arguments.teller, "kill", "exit", "3", name="sim", environment={"TELLER_ENDS": "lower restart-pre"})
+        workspace.wait_exit(teller.runner)
+        result = workspace.crs("restart", "sim", expect=4)
+        check("ended before its layers had come back" in result.stderr, f"{result}")
+        result = workspace.crs("restart", "--detach", "--json", "sim", expect=1)
+        check("ended before its layers" in result.json()["layer_failures"][0] and result.json()["pid"] > 0, f"{result}")
+
+
 def main():
     parser = argparse.ArgumentParser()
     for name in ("--crs", "--subjects", "--build"):
@@ -169,7 +180,7 @@ def main():
         ways = ["auto", "namespace"] if user == "ordinary" else ["auto", "new"]
         for ids in ways:
             cases.append((f"returns twice ({user}, ids {ids})", lambda user=user, ids=ids: case_returns_twice(arguments, user, ids)))
-        for case in (case_again_and_again, case_helper_missing, case_helper_ends, case_refused, case_kill, case_stop, case_layer_fails):
+        for case in (case_again_and_again, case_helper_missing, case_helper_ends, case_refused, case_kill, case_stop, case_layer_fails, case_ends_at_a_restart):
             cases.append((f"{case.__name__[5:]} ({user})", lambda user=user, case=case: case(arguments, user)))
     run_cases([case for case in cases if arguments.only in case[0]])
 

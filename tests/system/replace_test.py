@@ -133,7 +133,9 @@ def fresh_ids_and_another_process(workspace, options):
     answer = program.roll_back(reference, "--ids", "new")
     check(answer["pid"] == program.pid and answer["tasks"] != tasks, f"{answer}")
     workspace.kill(program.pid)
-    other = workspace.start([workspace.crs_path, "restart", "--replace", reference])
+    # It inherits whatever its shell had open, at the numbers that the restart uses, too.
+    inherit = 'for number in {10..310}; do eval "exec $number</dev/null"; done; exec "$0" "$@"'
+    other = workspace.start(["bash", "-c", inherit, workspace.crs_path, "restart", "--replace", reference])
     program.process, program.pid = other, other.pid
     answer = program.ask()
     check(answer["pid"] == other.pid and answer["right"] and answer["known"] == [0, 0, 0] and answer["tid"] == other.pid, f"{answer}")

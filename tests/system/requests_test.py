@@ -6,6 +6,7 @@ import argparse
 import os
 import pathlib
 import re
+import resource
 import signal
 import socket
 import struct
@@ -103,6 +104,38 @@ def case_after_a_restart(arguments, user, ids):
         check("lower                    restart-pre" in workspace.crs("show", "sim@3").stdout, "as text")
         os.kill(program.pid, signal.SIGUSR1)
         check(workspace.wait_exit(restarted) == 5, "the end")
+
+
+def case_layer_cannot_go_on(arguments, user):
+    """The snapshot is complete and named, but the program does not go on as it did: no success."""
+    with Workspace(arguments.crs, user) as workspace:
+        program = Program(workspace, arguments, "wait", "exit", "5", env={**workspace.environment, "TELLER_FAILS": "lower continue"})
+        result = workspace.crs("checkpoint", "--json", "sim", expect=1)
+        check(result.json()["reference"] == "sim@1", f"{result}")
+        check("it was told to fail" in result.json()["layer_failures"][0] and "not as it did" in result.stderr, f"{result}")
+        result = workspace.crs("checkpoint", "sim", expect=1)
+        check(result.stdout == "sim@2\n" and program.told() == (PREPARED + CONTINUED) * 2, f"{result}: {program.told()}")
+        program.go_on()
+        check(workspace.wait_exit(program.runner) == 5, "the program's end")
+
+
+def case_below_the_first_process(arguments, user):
+    """The layers of a service that a script started are not told, and that is said."""
+    with Workspace(arguments.crs, user) as workspace:
+        script = '"$0" "$@"; exit $?'
+        program = workspace.reachable(arguments.teller)
+        runner, shell = workspace.start_by_crs("sim", ["sh", "-c", script, program, workspace.crs_path, "requests", "wait", "exit", "5"])
+        wait_until(lambda: "waiting" in read_text(workspace.work / "stdout.txt"), "the program waits")
+        teller = workspace.program_below(runner, program)
+        words = f"process {teller} has a service whose layers are not told"
+        for arguments_ in (["--dry-run"], []):
+            result = workspace.crs("checkpoint", "--json", *arguments_, "sim")
+            check(words in result.stderr and any(words in warning for warning in result.json()["warnings"]), f"{result}")
+        check(read_text(workspace.work / "stdout.txt") == "waiting\n", "its layers were told")
+        result = workspace.crs("checkpoint", "--json", teller)
+        check(result.json()["warnings"] == [] and PREPARED[0] in read_text(workspace.work / "stdout.txt"), f"{result}")
+        os.kill(teller, signal.SIGUSR1)
+        check(workspace.wait_exit(runner) == 5, "the program's end")
 
 
 def case_a_subreaper(arguments, user):
@@ -221,13 +254,40 @@ def case_hostile_messages(arguments, user):
                 asker.shutdown(socket.SHUT_WR)
                 answer = asker.recv(65536)
                 check(answer == b"" or b"failure" in answer, f"{data[:20]}: {answer}")
-        # More connections than are served at once, none of which ever comes to the point.
-        idle = [socket.socket(socket.AF_UNIX) for _ in range(20)]
-        for asker in idle:
-            asker.connect(str(program.socket_path()))
-        program.still_works()
+        # Connections none of which ever comes to the point; then more than are served at once.
+        idle = []
+        for count, served in ((20, True), (40, False)):
+            while len(idle) < count:
+                idle.append(socket.socket(socket.AF_UNIX))
+                idle[-1].connect(str(program.socket_path()))
+            if served:
+                program.still_works()
+        result = workspace.crs("checkpoint", "sim", expect=1)
+        check("too many ask this program" in result.stderr, f"{result}")
         for asker in idle:
             asker.close()
+        program.still_works()
+        program.go_on()
+        check(workspace.wait_exit(program.runner) == 0, "the program's end")
+
+
+def case_no_means(arguments, user):
+    """No descriptor, and no thread, is left for whoever asks: they hear so, and the program goes on."""
+    with Workspace(arguments.crs, user) as workspace:
+        program = Program(workspace, arguments, "full", "wait", "exit", "0")
+        limit = lambda wanted: workspace.run(["prlimit", f"--pid={program.pid}", wanted])
+        for _ in range(2):
+            result = workspace.crs("checkpoint", "sim", expect=1)
+            check("no descriptor left" in result.stderr and program.told() == [], f"{result}")
+        limit("--nofile=128:")
+        program.still_works()
+        if user == "ordinary":  # root may have as many as it likes (setrlimit(2), RLIMIT_NPROC)
+            limit("--nproc=1:")
+            result = workspace.crs("checkpoint", "sim", expect=1)
+            check("cannot make the thread" in result.stderr, f"{result}")
+            before = resource.getrlimit(resource.RLIMIT_NPROC)[0]
+            limit(f"--nproc={'unlimited' if before == resource.RLIM_INFINITY else before}:")
+            program.still_works()
         program.go_on()
         check(workspace.wait_exit(program.runner) == 0, "the program's end")
 
@@ -312,8 +372,8 @@ def main():
             cases.append(("asked_from_outside_its_namespace", lambda: case_asked_from_outside_its_namespace(arguments, "ordinary")))
         for planted in ("link", "open", "file"):
             cases.append((f"no_directory ({user}, {planted})", lambda user=user, planted=planted: case_no_directory(arguments, user, planted)))
-        for case in (case_layers_are_told, case_a_subreaper, case_delayed, case_asker_disappears, case_program_ends, case_several_askers,
-                     case_hostile_messages, case_planted, case_fork):
+        for case in (case_layers_are_told, case_layer_cannot_go_on, case_below_the_first_process, case_a_subreaper, case_delayed, case_asker_disappears, case_program_ends, case_several_askers,
+                     case_hostile_messages, case_no_means, case_planted, case_fork):
             cases.append((f"{case.__name__[5:]} ({user})", lambda user=user, case=case: case(arguments, user)))
     run_cases([case for case in cases if arguments.only in case[0]])
 

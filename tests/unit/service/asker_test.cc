@@ -58,8 +58,11 @@ TEST_F(AskerTest, LeavesTheQueueWhenItsTimeIsOver) {
     const Holding holding(service_, module_);
     ServiceCheckpointOptions options;
     options.turn_limit = 20ms;
+    std::vector<std::string> stages;
+    options.progress = [&](const Progress& progress) { stages.emplace_back(name_of(progress.stage)); };
     EXPECT_THAT([&] { service_.checkpoint(options); },
                 ThrowsMessage<Error>(HasSubstr("another checkpoint of this program is still going on")));
+    EXPECT_EQ(stages, (std::vector<std::string>{"accepted", "failed"}));
   }
   EXPECT_EQ(service_.checkpoint().reference, "test@2");
 }
@@ -124,6 +127,8 @@ TEST_F(AskerTest, OnlyWholePagesAreExcluded) {
   };
   service_.exclude_memory(at(page + 1), 3 * page);
   service_.exclude_memory(at(page + 1), page);  // no whole page
+  EXPECT_THROW(service_.exclude_memory(at(page), SIZE_MAX), Error);
+  EXPECT_THROW(service_.include_memory(at(page), SIZE_MAX), Error);
   ASSERT_EQ(service_.excluded_memory().size(), 1U);
   EXPECT_EQ(service_.excluded_memory()[0].start, 2 * page);
   EXPECT_EQ(service_.excluded_memory()[0].end, 4 * page);

@@ -4,10 +4,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <array>
+#include <vector>
 
 #include "crs/component.hpp"
 #include "crs/error.hpp"
@@ -122,6 +124,30 @@ TEST_F(LedgerTest, KeepsWhatTheCheckpointerBringsBackUnderAnotherIdentity) {
   ::close(others[0]), keep(others[1]);
   EXPECT_THAT(ledger_.compare_after_restart(Capabilities{.pipes = true}), IsEmpty());
   EXPECT_TRUE(ledger_.close(claim));
+}
+
+// A file that was replaced by a copy of itself, and what is made anew.
+TEST_F(LedgerTest, KeepsFilesOfAnotherIdentityThatTheCheckpointerBringsBack) {
+  const auto memory_file = [this] { return keep(::memfd_create("cells", MFD_CLOEXEC)); };
+  const auto open_file = [this](const char* path) { return keep(::open(path, O_RDONLY | O_CLOEXEC)); };
+  struct Case {
+    int before;
+    int after;
+  };
+  const std::vector<Case> cases = {{memory_file(), memory_file()},
+                                   {open_file("/proc/self/status"), open_file("/proc/self/stat")},
+                                   {open_file("/"), open_file("/proc")},
+                                   {null_device(), open_file("/dev/zero")}};
+  for (const bool brings_back : {true, false}) {
+    for (const auto& [before, after] : cases) {
+      const int number = keep(::fcntl(before, F_DUPFD_CLOEXEC, 0));
+      const Claim claim = ledger_.claim(number, "log");
+      ledger_.take_census();
+      ASSERT_EQ(::dup3(after, number, O_CLOEXEC), number);
+      EXPECT_EQ(ledger_.compare_after_restart(Capabilities{.files = brings_back}).empty(), brings_back);
+      EXPECT_EQ(ledger_.close(claim), brings_back);
+    }
+  }
 }
 
 TEST_F(LedgerTest, TellsEventObjectsApartByKind) {

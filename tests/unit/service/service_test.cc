@@ -152,6 +152,26 @@ TEST_F(ServiceTest, TreatsALayerThatClosedAtTheCheckpointAsRestartedThreeTimesIn
   }
 }
 
+TEST_F(ServiceTest, SaysTheStateThatTheLayersAreTold) {
+  middle_.answer = [&](State state) {
+    EXPECT_EQ(service_.state(), state) << name_of(state);
+    return state == State::Checkpoint ? Answer::Reopen : Answer::Done;
+  };
+  low_.answer = high_.answer = [&](State state) {
+    EXPECT_EQ(service_.state(), state) << name_of(state);
+    return Answer::Done;
+  };
+  for (const State state : {State::Continue, State::Restart, State::Term}) {
+    end_in(state);
+    service_.checkpoint();
+    EXPECT_EQ(service_.state(), State::Running);
+  }
+  low_.answer = [](State) -> Answer { throw std::runtime_error("no"); };
+  EXPECT_THROW(service_.checkpoint(), Error);
+  EXPECT_EQ(told_.back(), "high error");
+  EXPECT_EQ(service_.state(), State::Running);
+}
+
 // --- Errors unwind ---
 
 TEST_F(ServiceTest, TellsOnlyThePreparedLayersOfAFailureBelowThem) {
@@ -200,6 +220,33 @@ TEST_F(ServiceTest, GivesEveryLayerItsTurnWhenOneFailsAfterTheSnapshot) {
   EXPECT_THAT([&] { service_.checkpoint(); }, ThrowsMessage<Error>(AllOf(::testing::StartsWith("cannot release"),
                                                                          HasSubstr("after the snapshot test@1"))));
   EXPECT_EQ(told_.size(), 9U);
+}
+
+// In C++ anything can be thrown.
+TEST_F(ServiceTest, TakesWhateverIsThrownForAFailure) {
+  State failing = State::Checkpoint;
+  middle_.answer = [&](State state) -> Answer {
+    if (state == failing) throw 42;
+    return Answer::Done;
+  };
+  const auto says = [](const char* state) {
+    return AllOf(HasSubstr("no std::exception"), HasSubstr(std::string("layer 'middle' at ") + state));
+  };
+  EXPECT_THAT([&] { service_.checkpoint(); }, ThrowsMessage<Error>(says("checkpoint")));
+  EXPECT_THAT(told_, ElementsAre("high checkpoint", "middle checkpoint", "high error"));
+  failing = State::Continue;
+  EXPECT_THAT([&] { service_.checkpoint(); }, ThrowsMessage<Error>(says("continue")));
+  EXPECT_EQ(told_.back(), "high continue");
+  failing = State::Error;
+  std::string progress;
+  ServiceCheckpointOptions options;
+  options.progress = [&](const Progress& news) { progress = name_of(news.stage) + (": " + news.text); };
+  module_.happen = []() -> State { throw 42; };
+  EXPECT_THAT([&] { service_.checkpoint(options); },
+              ThrowsMessage<Error>(
+                  AllOf(::testing::StartsWith("something was thrown that is no std::exception"), says("error"))));
+  EXPECT_THAT(progress, ::testing::StartsWith("failed: something was thrown"));
+  EXPECT_EQ(told_.back(), "high error");
 }
 
 TEST_F(ServiceTest, AsksALayerAgainThatCannotYet) {
@@ -297,6 +344,21 @@ TEST_F(ServiceTest, HasNoServiceInAForkedChild) {
   EXPECT_EQ(status, 0);
 }
 
+TEST_F(ServiceTest, RefusesACheckpointAskedByALayer) {
+  std::string refusal;
+  middle_.answer = [&](State state) {
+    if (state != State::Checkpoint) return Answer::Done;
+    try {
+      service_.checkpoint();
+    } catch (const Error& error) {
+      refusal = error.what();
+    }
+    return Answer::Done;
+  };
+  EXPECT_EQ(service_.checkpoint().reference, "test@1");
+  EXPECT_THAT(refusal, HasSubstr("is at a checkpoint already"));
+}
+
 // --- Layers that come and go ---
 
 TEST_F(ServiceTest, LeavesOutALayerThatUnregistered) {
@@ -351,6 +413,32 @@ TEST_F(ServiceTest, WaitsWithTheEndOfALayerUntilItHasBeenTold) {
   });
   go_on.set_value();
   EXPECT_TRUE(remover.get());
+  asker.get();
+}
+
+// A child's ordinary end runs the destructors of static objects, registrations among them.
+TEST_F(ServiceTest, DoesNotWaitInAForkedChildForWhatTheParentsThreadTells) {
+  std::promise<void> telling;
+  std::promise<void> go_on;
+  middle_.answer = [&](State state) {
+    if (state == State::Checkpoint) {
+      telling.set_value();
+      go_on.get_future().wait();
+    }
+    return Answer::Done;
+  };
+  auto asker = std::async(std::launch::async, [&] { service_.checkpoint(); });
+  telling.get_future().wait();
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::alarm(20);
+    registrations_.clear();
+    ::_exit(0);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+  go_on.set_value();
   asker.get();
 }
 

@@ -102,5 +102,12 @@ TEST(SignalName, IsReadInEveryForm) {
     EXPECT_THROW(parse_signal(text), Error) << text;
 }
 
+TEST_F(SignalTriggerTest, RefusesASignalThatIsNoRequest) {
+  for (const int signal : {SIGSEGV, SIGKILL, SIGSTOP, SIGABRT}) {
+    EXPECT_THAT([&] { SignalTrigger(signal, [] {}); }, ThrowsMessage<Error>(HasSubstr("cannot ask for a checkpoint")));
+  }
+  const SignalTrigger fit(SIGUSR1, [] {});
+}
+
 }  // namespace
 }  // namespace crs
