@@ -269,9 +269,9 @@ class NowhereAtAll : public SnapshotPlace, public SnapshotSink {
   const Service* itself = nullptr;
   NativeFromOutside module(itself);
   Capabilities capabilities;
-  capabilities.pipes = capabilities.files = capabilities.threads = true;
-  // Dead, but sockets at their old numbers: to be closed by who had them.
-  capabilities.local_sockets = capabilities.outside_connections = true;
+  // As the component native declares it to a program: those sockets that layers own come back dead, at their numbers.
+  capabilities.process_ids = capabilities.threads = capabilities.pipes = capabilities.files = true;
+  capabilities.local_sockets = capabilities.dead_sockets = capabilities.other_processes = true;
   Service service(module, capabilities, [] { return std::make_unique<NowhereAtAll>(); });
   itself = &service;
   LoopLayer loop;

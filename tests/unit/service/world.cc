@@ -101,14 +101,18 @@ SocketLayer::~SocketLayer() {
     if (!held.claim) {
       ::close(held.number);
     } else if (ledger_.owner_of(held.number) == name_) {
+      ledger_.end_use(*held.use);
       ledger_.close(*held.claim);
     }
   }
 }
 
 SocketLayer::Held SocketLayer::hold(int number, std::string tag) {
-  Held held{number, std::nullopt, std::move(tag)};
-  if (order_ == Order::Ledger) held.claim = ledger_.claim(number, name_);
+  Held held{number, std::nullopt, std::move(tag), std::nullopt};
+  if (order_ == Order::Ledger) {
+    held.claim = ledger_.claim(number, name_);
+    held.use = ledger_.add_use(*held.claim, "the poll set of " + name_);
+  }
   return held;
 }
 
@@ -122,12 +126,30 @@ void SocketLayer::open(int more_connections) {
   }
 }
 
+// On the way it tries what the ledger must not let happen.
+void SocketLayer::release_by_ledger(const Held& held) {
+  const auto must_fail = [&](const char* defect) {
+    try {
+      ledger_.close(*held.claim);
+      if (defect_.empty()) defect_ = fmt::format("{}: {}", name_, defect);
+    } catch (const Error&) {  // as it should be
+    }
+  };
+  const bool mine = ledger_.is_mine(*held.claim);
+  if (ledger_.is_usable(*held.use) != mine && defect_.empty())
+    defect_ = name_ + ": a use stands, and its claim does not";
+  if (mine) must_fail("a number that somebody reads through was closed");
+  ledger_.end_use(*held.use);
+  ledger_.close(*held.claim);
+  must_fail("a claim of an older generation was acted on");
+}
+
 void SocketLayer::release() {
   trace_.push_back("release " + name_);
   open_ = false;
   for (const Held& held : held_) {
     if (held.claim) {
-      ledger_.close(*held.claim);
+      release_by_ledger(held);
     } else {
       ::close(held.number);
     }
@@ -185,6 +207,7 @@ std::string SocketLayer::accept_one() const {
 }
 
 std::string SocketLayer::exchange(int count) const {
+  if (!defect_.empty()) return defect_;
   if (!open_) return name_ + " is not open";
   for (const Held& held : held_) {
     const std::string problem = held.tag == "listener" ? accept_one() : exchange_on(held, count);

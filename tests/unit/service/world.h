@@ -83,10 +83,12 @@ class SocketLayer : public Layer {
     int number = -1;
     std::optional<Claim> claim;
     std::string tag;
+    std::optional<Use> use;  // as an entry in a poll set is one
   };
 
   Held hold(int number, std::string tag);
   void release();
+  void release_by_ledger(const Held& held);
   void acquire();
   std::string exchange_on(const Held& held, int count) const;
   std::string accept_one() const;
@@ -102,6 +104,7 @@ class SocketLayer : public Layer {
   bool fails_next_ = false;
   std::vector<Held> held_;  // the listener first
   std::vector<State> told_;
+  std::string defect_;  // what the ledger let happen, first
 };
 
 // A checkpointer whose next checkpoints end as they are told to.
