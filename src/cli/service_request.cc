@@ -76,8 +76,15 @@ std::optional<wire::Connection> connect_to_service(Context& context, pid_t pid) 
 
 std::vector<std::string> services_below(pid_t root) {
   std::vector<std::string> warnings;
+  const auto has_service = [](pid_t pid) {
+    try {
+      return wire::listens_for_requests(pid);
+    } catch (const Error&) {
+      return false;  // it ended just now
+    }
+  };
   for (const engine::TreeProcess& process : engine::tree_of(root)) {
-    if (process.pid == root || !wire::listens_for_requests(process.pid)) continue;
+    if (process.pid == root || !has_service(process.pid)) continue;
     warnings.push_back(
         fmt::format("process {} has a service whose layers are not told, since it is not the program's first process; "
                     "'crs checkpoint {}' tells them, and takes that process and its descendants",

@@ -63,6 +63,7 @@ void refuse_landlock(CaptureContext& context, const ProcessStatus& status) {
   if (!kernel_has_landlock() || !may_have_entered_one(status) || !may_otherwise_look_here(context.pid, status)) return;
   // From inside a sandbox the processes outside may not be looked at: kcmp(2) asks for that and does nothing more.
   const auto self = static_cast<std::uint64_t>(::getpid());
+  if (::syscall(SYS_kcmp, self, self, KCMP_VM, 0, 0) != 0) return;  // a container's filter may forbid it altogether
   if (context.remote.raw_call(SYS_kcmp, {self, self, KCMP_VM, 0, 0, 0}) != -EPERM) return;
   context.refusals.add(
       fmt::format("process {} is in a sandbox (Landlock), which the kernel does not show", context.own_pid),
