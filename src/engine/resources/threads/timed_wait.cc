@@ -217,8 +217,9 @@ std::optional<LimitedWait> find_limited_wait(const StoppedThread& thread, const 
   if (static_cast<long>(thread.registers.rax) != -kRestartBlock) return std::nullopt;
   const WaitsBefore::Wait* const wait = waits.find(thread.tid);
   const bool is_continued = thread.registers.orig_rax == SYS_restart_syscall;
-  const RememberedWait* const known =
-      is_continued && wait != nullptr ? remembered.find(thread.tid, wait->sleeps) : nullptr;
+  // A thread that was still on its way back into its wait when it was looked at has been stopped since: one more sleep.
+  const auto sleeps = [&] { return wait != nullptr ? wait->sleeps : sleeps_of(thread.tid) - 1; };
+  const RememberedWait* const known = is_continued ? remembered.find(thread.tid, sleeps()) : nullptr;
   const std::optional<int> call = known != nullptr ? known->call : call_of(thread, wait);
   if (!call || !is_timed_wait(*call)) return std::nullopt;
   LimitedWait result{.call = *call, .remaining = {}, .end = 0};
