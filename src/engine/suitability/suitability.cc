@@ -219,11 +219,17 @@ bool shares_a_table(pid_t one, pid_t other) {
 bool is_worth_examining(pid_t pid) {
   constexpr std::uint64_t kMuchMemory = std::uint64_t{32} << 20;
   std::uint64_t bytes = 0;
-  return std::ranges::any_of(tree_of(pid), [&](const TreeProcess& process) {
-    if (is_zombie(process.pid)) return false;
+  const auto is_unusual = [&](const TreeProcess& process) {
     bytes += resident_bytes(process.pid);
     return bytes >= kMuchMemory || !has_only_plain_descriptors(process.pid) || !has_only_plain_places(process.pid) ||
            (process.pid != pid && shares_a_table(pid, process.pid)) || lives_in_other_namespaces(process.pid);
+  };
+  return std::ranges::any_of(tree_of(pid), [&](const TreeProcess& process) {
+    try {
+      return !is_zombie(process.pid) && is_unusual(process);
+    } catch (const Error&) {
+      return false;  // it ended just now; where something else is wrong the capture will say what
+    }
   });
 }
 

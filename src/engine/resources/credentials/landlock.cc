@@ -60,11 +60,13 @@ bool may_otherwise_look_here(pid_t pid, const ProcessStatus& status) {
 }  // namespace
 
 void refuse_landlock(CaptureContext& context, const ProcessStatus& status) {
-  if (!kernel_has_landlock() || !may_have_entered_one(status) || !may_otherwise_look_here(context.pid, status)) return;
+  if (!kernel_has_landlock() || !may_have_entered_one(status)) return;
   // From inside a sandbox the processes outside may not be looked at: kcmp(2) asks for that and does nothing more.
   const auto self = static_cast<std::uint64_t>(::getpid());
   if (::syscall(SYS_kcmp, self, self, KCMP_VM, 0, 0) != 0) return;  // a container's filter may forbid it altogether
   if (context.remote.raw_call(SYS_kcmp, {self, self, KCMP_VM, 0, 0, 0}) != -EPERM) return;
+  // Hardly any gets here: the program waits.
+  if (!may_otherwise_look_here(context.pid, status)) return;
   context.refusals.add(
       fmt::format("process {} is in a sandbox (Landlock), which the kernel does not show", context.own_pid),
       "start it without that, or both it and crs inside the sandbox");

@@ -103,7 +103,7 @@ FileDescriptor open_again(const std::string& path, std::uint32_t flags) {
   constexpr std::uint32_t kTemporary = O_TMPFILE & ~O_DIRECTORY;
   flags &= ~static_cast<std::uint32_t>(O_CREAT | O_EXCL | O_TRUNC);
   // F_SETFL sets it later where it has a meaning, and only there (fcntl(2)): a regular file has it from open(2) alone.
-  if (!is_regular(path)) flags &= ~static_cast<std::uint32_t>(O_ASYNC);
+  if ((flags & O_ASYNC) != 0 && !is_regular(path)) flags &= ~static_cast<std::uint32_t>(O_ASYNC);
   if ((flags & kTemporary) != 0) flags &= ~static_cast<std::uint32_t>(O_TMPFILE);
   if ((flags & O_PATH) == 0) flags |= O_NOCTTY | O_NONBLOCK;
   FileDescriptor opened(::open(path.c_str(), static_cast<int>(flags)));

@@ -206,7 +206,9 @@ class MemoryCapture {
 
   // A private mapping of a file that no path leads to.
   void capture_private_content(const MappedArea& area) {
-    const auto object = context_.objects.keep_whole(context_, area.device, area.inode, area.name, pieces_of(area));
+    std::vector<MappedPiece> pieces;
+    if (!context_.objects.find(area.device, area.inode)) pieces = pieces_of(area);
+    const auto object = context_.objects.keep_whole(context_, area.device, area.inode, area.name, pieces);
     if (!object) return capture_lost_file(area);
     Area& entry = add(area, Area::PRIVATE_CONTENT);
     entry.set_backing(*object);
