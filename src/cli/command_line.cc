@@ -118,7 +118,7 @@ int CommandLine::run_verb(Verb& verb, const std::vector<std::string>& arguments)
 }
 
 int CommandLine::dispatch(std::vector<std::string> words, const CLI::App& app) {
-  if (words.empty()) return help({}, app);
+  if (words.empty()) throw Error(ErrorKind::Usage, "there is no verb").advise("'crs help' lists the verbs");
   const std::string first = words.front();
   words.erase(words.begin());
   if (first.starts_with("-"))

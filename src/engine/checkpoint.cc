@@ -381,8 +381,10 @@ CheckpointOutcome checkpoint(pid_t root, SnapshotSink& sink, const CheckpointOpt
   if (options.single) refuse_children(pid, refusals);
   refusals.throw_if_any();
   std::uint64_t paused_before = 0;
-  if (options.after == AfterCheckpoint::Continue && is_worth_examining(pid))
-    paused_before = examine(root, options).pause_nanoseconds;
+  auto ahead = Surveys::CopyAhead::OnlyContinued;
+  if (options.after == AfterCheckpoint::Continue)
+    ahead = is_worth_examining(pid) ? Surveys::CopyAhead::Everything : Surveys::CopyAhead::ReadAtOnce;
+  if (ahead == Surveys::CopyAhead::Everything) paused_before = examine(root, options).pause_nanoseconds;
   RememberedWaits remembered(options.remembered_path, pid);
   Incremental incremental(pid, options);
   ExtentWriter writer(sink.location(), kPagesName, writer_options(options));
@@ -393,7 +395,7 @@ CheckpointOutcome checkpoint(pid_t root, SnapshotSink& sink, const CheckpointOpt
   });
 
   // Copy what can be copied while it goes on.
-  passes.run("copy ahead", [&] { surveys.copy_ahead(options.after != AfterCheckpoint::Continue); });
+  passes.run("copy ahead", [&] { surveys.copy_ahead(ahead); });
 
   // Stop all threads of all processes.
   auto frozen = passes.run("freeze", [&] { return std::make_unique<Frozen>(pid, options, surveys); });
@@ -456,7 +458,8 @@ Examination examine(pid_t root, const CheckpointOptions& options) {
   ExtentWriter nothing({}, kPagesName);
   Surveys surveys(pid, options, incremental, remembered, nothing, found.warnings);
   surveys.look();
-  surveys.copy_ahead(true);  // of nothing, since no tracking is taken over: it looks once more, as late as possible
+  surveys.copy_ahead(Surveys::CopyAhead::OnlyContinued);  // of nothing, since no tracking is taken over: it looks once
+                                                          // more, as late as possible
 
   Frozen frozen(pid, options, surveys);
   frozen.refuse(pid, options, refusals);

@@ -82,15 +82,16 @@ void Surveys::look() {
   if (!is_running(root_)) fail(ErrorKind::ProgramGone, "process {} ended meanwhile", root_);
 }
 
-void Surveys::copy_ahead(pid_t pid, Survey& survey) {
+void Surveys::copy_ahead(pid_t pid, Survey& survey, std::uint64_t least) {
   survey.pages->copy_ahead(
       pid, areas_to_copy_ahead(survey.memory, pid == root_ ? options_.exclude : std::vector<MemoryRange>{}),
-      [&](const auto& action) { survey.stops->stop(action); });
+      [&](const auto& action) { survey.stops->stop(action); }, least);
   survey.memory.writes_tracked = survey.pages->tracks();
 }
 
-void Surveys::copy_ahead(bool only_continued) {
+void Surveys::copy_ahead(CopyAhead what) {
   constexpr int kMostLooks = 3;
+  constexpr std::uint64_t kNothing = ~std::uint64_t{0};
   std::set<pid_t> seen;
   for (int looks = 0; looks < kMostLooks; ++looks) {
     const std::size_t seen_before = seen.size();
@@ -98,7 +99,8 @@ void Surveys::copy_ahead(bool only_continued) {
       if (!seen.insert(pid).second) continue;
       try_with(pid, [&] {
         const bool continues = incremental_.continue_from_earlier(pid, *of(pid).pages, warnings_);
-        if (continues || !only_continued) copy_ahead(pid, of(pid));
+        if (continues || what != CopyAhead::OnlyContinued)
+          copy_ahead(pid, of(pid), what == CopyAhead::ReadAtOnce && !continues ? kNothing : kWorthCopyingAhead);
       });
     }
     if (seen.size() == seen_before) break;

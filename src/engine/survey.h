@@ -47,9 +47,13 @@ class Surveys {
   // The program runs: looks at every process that is not known yet. Throws what stands in the way of taking one that
   // lives on; the root first.
   void look();
-  // The program runs: copies what can be copied of the memory of all processes, also of those that come meanwhile. With
-  // `only_continued` only of those of which an earlier snapshot has the most.
-  void copy_ahead(bool only_continued);
+  // The program runs: copies what can be copied of the memory of all processes, also of those that come meanwhile.
+  enum class CopyAhead {
+    OnlyContinued,  // only of those of which an earlier snapshot has the most
+    ReadAtOnce,     // the same, and there is room for reading the others into memory while the program stands still
+    Everything,
+  };
+  void copy_ahead(CopyAhead what);
   // All of the program is stopped. Looks at those that have come since. False: one of them has only just begun, and
   // must run a little before it can be looked at.
   bool look_at_stopped(const StoppedTree& tree);
@@ -71,7 +75,7 @@ class Surveys {
   void try_with(pid_t pid, Action&& action);
   void forget(pid_t pid);
   std::vector<pid_t> known() const;
-  void copy_ahead(pid_t pid, Survey& survey);
+  void copy_ahead(pid_t pid, Survey& survey, std::uint64_t least);
 
   pid_t root_;
   const CheckpointOptions& options_;

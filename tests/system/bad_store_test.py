@@ -114,15 +114,14 @@ def read_only_store(workspace, subject):
     check_message(result, workspace.store, "Read-only file system", "CRS_STORE")
 
 
-def no_address_space_for_the_restart(workspace, options):
+def no_room_for_the_restart(workspace, options):
+    """A limit of the restart command that is less than the program's memory."""
     holder = Holder(workspace, 64 << 20)
     reference = workspace.checkpoint(str(holder.pid))
     workspace.kill(holder.pid)
-
-    def limited():
-        resource.setrlimit(resource.RLIMIT_AS, (60 << 20, 60 << 20))
-
-    refused(workspace, "restart", "--detach", reference, expect=1, names=["RLIMIT_AS", "are needed", "ulimit -v"], preexec_fn=limited)
+    for kind, name, option in (resource.RLIMIT_AS, "RLIMIT_AS", "ulimit -v"), (resource.RLIMIT_DATA, "RLIMIT_DATA", "ulimit -d"):
+        refused(workspace, "restart", "--detach", reference, expect=1, names=[name, "are needed", option],
+                preexec_fn=lambda: resource.setrlimit(kind, (60 << 20, 60 << 20)))
     holder.finish(workspace.restart(reference))
 
 
@@ -164,5 +163,5 @@ def root_no_memory_for_the_restart(workspace, options):
 
 
 if __name__ == "__main__":
-    main([full_disk, file_size_limit, ordinary_unwritable_store, other_unsuitable_stores, no_address_space_for_the_restart,
+    main([full_disk, file_size_limit, ordinary_unwritable_store, other_unsuitable_stores, no_room_for_the_restart,
           root_no_memory_for_the_restart])

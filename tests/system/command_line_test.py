@@ -34,7 +34,7 @@ json.dump([sys.argv, fields, descriptors, sorted(map(str, environment.items())),
 
 
 def usage_errors(workspace):
-    for arguments in (["nonsense"], ["--nonsense"], ["run"], ["run", "--nonsense", "true"], ["checkpoint"], ["restart"], ["show"],
+    for arguments in ([], ["nonsense"], ["--nonsense"], ["run"], ["run", "--nonsense", "true"], ["checkpoint"], ["restart"], ["show"],
                       ["restart", "--ids", "odd", "x"], ["checkpoint", "--stop", "--kill", "x"], ["show", "a b"], ["remove"],
                       ["list", "a", "b"], ["run", "--name", "4711", "true"], ["--param", "crs_nonsense=1", "list"]):
         result = workspace.crs(*arguments, expect=2)
@@ -65,7 +65,7 @@ def json_is_valid(workspace):
 
 
 def help_is_complete(workspace):
-    overview = workspace.crs().stdout
+    overview = workspace.crs("help").stdout
     for verb in VERBS:
         check(f"\n  {verb} " in overview, f"crs does not list {verb}")
         text = workspace.crs(verb, "--help").stdout

@@ -41,6 +41,7 @@ DESCRIPTORS = {
     "pipe-to-another-process": "the reading end of pipe",
 }
 AREAS = {"aio-context": "asynchronous I/O", "secret-memory": "secret memory"}
+SETTINGS = {"user-dispatch": "uses system call user dispatch"}  # which only a stop shows
 
 
 class Holder(Subject):
@@ -126,6 +127,19 @@ def areas(workspace, options):
     check(len(missing) < len(AREAS), f"none of the kinds can be had: {missing}")
 
 
+def settings(workspace, options):
+    """The program has memory of its own, some MiB: none of it may be written before it stands still."""
+    for kind, words in SETTINGS.items():
+        holder = Holder(workspace, kind)
+        if holder.skipped():
+            print(f"not to be had here, so not checked: {kind}")
+            continue
+        refused(workspace, "checkpoint", str(holder.pid), expect=1, names=[f"process {holder.pid}", words])
+        before_anything_is_written(workspace, holder.pid, words)
+        holder.check_untouched()
+        holder.finish()
+
+
 def several_at_once(workspace, options):
     """All that stands in the way is named in one message."""
     ends = os.pipe()
@@ -145,4 +159,4 @@ def several_at_once(workspace, options):
 
 
 if __name__ == "__main__":
-    main([descriptors, areas, several_at_once])
+    main([descriptors, areas, settings, several_at_once])

@@ -7,6 +7,7 @@
 #include <new>
 
 #include "base/error.h"
+#include "base/parallel.h"
 
 namespace crs::engine {
 namespace {
@@ -14,35 +15,39 @@ namespace {
 // For what is not known before: shared memory, and what the program writes until it stands still.
 constexpr std::size_t kLeast = std::size_t{4} << 20;
 
-// Batches, of which many are small, in extents as large as they may be: each write costs some 100 us.
-class Gathered {
- public:
-  Gathered(ExtentWriter& writer, std::uint32_t process) : writer_(writer), process_(process), buffer_(kPagePayload) {}
+// Batches as they are written: neighbours in extents as large as they may be, for each write costs some 100 us.
+using Group = std::span<HeldPages::Held>;
 
-  // Batches ascend. `bytes` is changed.
-  SavedPages add(const Batch& batch, std::span<std::byte> bytes) {
-    const PageRuns kept = drop_needless(batch.like, batch.runs, bytes);
+std::vector<Group> grouped(std::span<HeldPages::Held> batches) {
+  std::vector<Group> groups;
+  for (std::size_t begin = 0, end = 0; begin < batches.size(); begin = end) {
+    std::uint64_t bytes = 0;
+    for (; end < batches.size() && (end == begin || bytes + batches[end].bytes.size() <= kPagePayload); ++end)
+      bytes += batches[end].bytes.size();
+    groups.push_back(batches.subspan(begin, end - begin));
+  }
+  return groups;
+}
+
+// The content of the batches is changed.
+SavedPages append(Group group, ExtentWriter& writer, std::uint32_t process) {
+  SavedPages saved;
+  PageRuns runs;
+  const PageBuffer together(group.size() == 1 ? 0 : kPagePayload);
+  const std::span<std::byte> place = group.size() == 1 ? group.front().bytes : together.first(kPagePayload);
+  std::size_t used = 0;
+  for (const HeldPages::Held& held : group) {
+    const PageRuns kept = drop_needless(held.batch.like, held.batch.runs, held.bytes);
     const std::uint64_t kept_bytes = total_bytes(kept);
-    if (used_ + kept_bytes > kPagePayload) flush();
-    std::ranges::copy(bytes.first(kept_bytes), buffer_.first(used_ + kept_bytes).subspan(used_).begin());
-    for (const RemoteRange& run : kept) append_run(runs_, run);
-    used_ += kept_bytes;
-    return {kept_bytes / kPageSize, (bytes.size() - kept_bytes) / kPageSize, {}};
+    if (group.size() > 1) std::ranges::copy(held.bytes.first(kept_bytes), place.subspan(used).begin());
+    for (const RemoteRange& run : kept) append_run(runs, run);
+    used += kept_bytes;
+    saved.pages += kept_bytes / kPageSize;
+    saved.zero_pages += (held.bytes.size() - kept_bytes) / kPageSize;
   }
-
-  void flush() {
-    if (used_ > 0) writer_.append(buffer_.first(used_), encode_runs(runs_, process_));
-    runs_.clear();
-    used_ = 0;
-  }
-
- private:
-  ExtentWriter& writer_;
-  std::uint32_t process_;
-  PageBuffer buffer_;
-  PageRuns runs_;
-  std::size_t used_ = 0;
-};
+  if (used > 0) writer.append(place.first(used), encode_runs(runs, process));
+  return saved;
+}
 
 }  // namespace
 
@@ -58,7 +63,7 @@ HeldMemory::HeldMemory(std::size_t most) : most_(most) {
 void HeldMemory::expect(std::uint64_t bytes) {
   expected_ += std::min<std::uint64_t>(bytes, most_);
   const std::size_t wanted =
-      std::min<std::size_t>(std::max<std::uint64_t>(expected_ * 2, kLeast), most_) / kPageSize * kPageSize;
+      std::min<std::size_t>(std::max<std::uint64_t>(expected_, kLeast), most_) / kPageSize * kPageSize;
   if (wanted <= there_) return;
   // madvise(2), MADV_POPULATE_WRITE: what it cannot do is done at the first touch.
   ::madvise(memory_.first(wanted).subspan(there_).data(), wanted - there_, MADV_POPULATE_WRITE);
@@ -85,10 +90,17 @@ bool HeldPages::hold(const RemoteMemory& source, const Batch& batch) {
 
 SavedPages HeldPages::write(ExtentWriter& writer, std::uint32_t process) {
   std::ranges::sort(held_, {}, [](const Held& held) { return held.batch.runs.front().start; });
+  const std::vector<Group> groups = grouped(held_);
   SavedPages saved;
-  Gathered gathered(writer, process);
-  for (const Held& held : held_) saved += gathered.add(held.batch, held.bytes);
-  gathered.flush();
+  if (groups.empty()) return saved;
+  for_each_in_parallel(
+      groups.size(),
+      [&](std::size_t number) {
+        const SavedPages appended = append(groups[number], writer, process);
+        const std::scoped_lock lock(mutex_);
+        saved += appended;
+      },
+      std::min<unsigned>(threads_for_disk(), static_cast<unsigned>(groups.size())));
   held_.clear();
   return saved;
 }

@@ -42,19 +42,19 @@ class HeldPages {
   // `memory` must outlive this.
   explicit HeldPages(HeldMemory& memory) : memory_(memory) {}
 
+  struct Held {
+    Batch batch;
+    std::span<std::byte> bytes;
+  };
+
   // Reads the batch if there is room for it. May be called by several threads at once.
   bool hold(const RemoteMemory& source, const Batch& batch);
   // Appends all to `writer`, as those of process `process` of the tree.
   SavedPages write(ExtentWriter& writer, std::uint32_t process);
 
  private:
-  struct Held {
-    Batch batch;
-    std::span<std::byte> bytes;
-  };
-
   HeldMemory& memory_;
-  std::mutex mutex_;
+  std::mutex mutex_;  // protects what follows while several threads hold
   std::vector<Held> held_;
 };
 

@@ -13,9 +13,6 @@
 namespace crs::engine {
 namespace {
 
-// Measured on two x86-64 virtual cores: a stopped program's memory is read at 3 to 7 GB/s, and a stop costs it about
-// 0.3 ms beside what is read. So there is no point in copying less than this before.
-constexpr std::uint64_t kWorthCopying = std::uint64_t{4} << 20;
 // What is left in areas too small to be tracked; each costs two system calls and a change of its kernel structure.
 constexpr std::uint64_t kLeftToThePause = std::uint64_t{512} << 10;
 constexpr std::size_t kMostAreas = 8192;
@@ -101,7 +98,7 @@ void CopyTable::keep_only(const PageRuns& kept) {
 // The areas that hold the most, until little is left. None of a mapped file: where a page of the program's own is given
 // back there (MADV_DONTNEED), the kernel keeps the mark, and arms the file's page with it that comes in its place
 // (mm/memory.c, zap_install_uffd_wp_if_needed), so that an armed page says nothing.
-void Precopy::choose(const std::vector<PageArea>& areas) {
+void Precopy::choose(const std::vector<PageArea>& areas, std::uint64_t least) {
   struct Candidate {
     const PageArea* area;
     std::uint64_t bytes = 0;
@@ -117,7 +114,7 @@ void Precopy::choose(const std::vector<PageArea>& areas) {
     if (candidate.bytes > 0 && area.starts_zero) candidates.push_back(candidate);
   }
   expected_ = outside_ = total_ = total;
-  if (total < kWorthCopying || !pagemap.scans()) return;
+  if (total < least || !pagemap.scans()) return;
   std::ranges::sort(candidates, std::ranges::greater(), &Candidate::bytes);
   for (const Candidate& candidate : candidates) {
     if (expected_ <= kLeftToThePause || chosen_.size() == kMostAreas) break;
@@ -137,8 +134,8 @@ void Precopy::continue_from(EarlierPages earlier, FileDescriptor userfault, Page
   earlier_ = std::move(earlier);
 }
 
-std::string Precopy::run(const std::vector<PageArea>& areas, const StopBriefly& stop_briefly) {
-  choose(areas);
+std::string Precopy::run(const std::vector<PageArea>& areas, const StopBriefly& stop_briefly, std::uint64_t least) {
+  choose(areas, least);
   if (chosen_.empty()) return {};
   try {
     if (!tracker_) stop_briefly([&](BorrowedThread& borrowed) { tracker_ = std::make_unique<WriteTracker>(borrowed); });

@@ -71,9 +71,9 @@ class Precopy {
   // `areas`; all other pages need not be written again.
   void continue_from(EarlierPages earlier, FileDescriptor userfault, PageRuns areas);
 
-  // The program runs. Copies what of `areas` (ascending; all readable) is worth it. Nothing at all if there is little,
-  // or if this kernel or the program does not allow it; then the reason is returned.
-  std::string run(const std::vector<PageArea>& areas, const StopBriefly& stop_briefly);
+  // The program runs. Copies what of `areas` (ascending; all readable) is worth it. Nothing at all if there is less
+  // than `least` bytes, or if this kernel or the program does not allow it; then the reason is returned.
+  std::string run(const std::vector<PageArea>& areas, const StopBriefly& stop_briefly, std::uint64_t least);
 
   // After run(), if the program has gone on for a while: copies once more what was written since, if there is much.
   void catch_up(const StopBriefly& stop_briefly);
@@ -106,7 +106,7 @@ class Precopy {
     PageRuns valid;  // whose copies count
     PageRuns guards;
   };
-  void choose(const std::vector<PageArea>& areas);
+  void choose(const std::vector<PageArea>& areas, std::uint64_t least);
   void copy(const std::vector<PageArea>& areas);
   std::vector<PageArea> rearm();
   std::vector<PageArea> without_copy() const;

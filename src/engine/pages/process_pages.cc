@@ -15,14 +15,15 @@ void ProcessPages::continue_from(EarlierPages earlier, TrackedProcess tracked) {
 }
 
 std::string ProcessPages::copy_ahead(pid_t pid, const std::vector<PageArea>& areas,
-                                     const Precopy::StopBriefly& stop_briefly) {
+                                     const Precopy::StopBriefly& stop_briefly, std::uint64_t least) {
   if (!precopy_) precopy_.emplace(pid, writer_);
-  std::string obstacle = precopy_->run(areas, stop_briefly);
+  std::string obstacle = precopy_->run(areas, stop_briefly, least);
   if (held_memory_ == nullptr) {
     own_held_memory_ = std::make_unique<HeldMemory>(budget_.most_held);
     held_memory_ = own_held_memory_.get();
   }
-  held_memory_->expect(precopy_->expected());
+  // What of much memory was written meanwhile may become twice as much until the program stands still.
+  held_memory_->expect(precopy_->tracks() ? precopy_->expected() * 2 : precopy_->expected() / 8 * 9);
   held_.emplace(*held_memory_);
   return obstacle;
 }

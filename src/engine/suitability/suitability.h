@@ -26,7 +26,8 @@ void refuse_children(pid_t pid, Refusals& refusals);
 void refuse_shared_tables(std::vector<pid_t> pids, Refusals& refusals);
 
 // Whether it is worth while to look closely before anything is written, at the price of a stop: the program `pid` and
-// its descendants, which run, have much memory, or something open, mapped or shared that may have to be refused.
+// its descendants, which run, have so much memory that it is copied ahead, or something open, mapped or shared that may
+// have to be refused. The memory of others is read while they stand still, and written when nothing was refused.
 bool is_worth_examining(pid_t pid);
 
 // Adds to `refusals` those of `pids`, other than the first, that are ancestors of this very command: after a restart

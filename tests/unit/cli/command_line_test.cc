@@ -37,12 +37,18 @@ Json json_of(const Outcome& outcome) { return Json::parse(outcome.output); }
 const std::vector<std::string> kVerbs = {"run",    "checkpoint", "restart",    "list",   "show",
                                          "verify", "remove",     "components", "params", "check"};
 
-TEST(CommandLine, WithoutAVerbPrintsHelp) {
+TEST(CommandLine, WithoutAVerbIsAMistake) {
   const Outcome outcome = crs({});
+  EXPECT_EQ(outcome.status, 2);
+  EXPECT_EQ(outcome.output, "");
+  EXPECT_THAT(outcome.errors, HasSubstr("crs help"));
+}
+
+TEST(CommandLine, HelpListsTheVerbs) {
+  const Outcome outcome = crs({"help"});
   EXPECT_EQ(outcome.status, 0);
   for (const std::string& verb : kVerbs) EXPECT_THAT(outcome.output, HasSubstr("\n  " + verb));
   EXPECT_EQ(crs({"--help"}).output, outcome.output);
-  EXPECT_EQ(crs({"help"}).output, outcome.output);
 }
 
 TEST(CommandLine, EveryVerbHasCompleteHelp) {

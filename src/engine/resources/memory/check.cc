@@ -107,6 +107,7 @@ void check_memory_supply(std::span<const image::Memory* const> memories) {
     all.content += demand.content;
     all.committed += std::min(demand.committed, kMostMemory + 1);
     all.address_space = std::max(all.address_space, demand.address_space);
+    all.data = std::max(all.data, demand.data);
     all.areas = std::max(all.areas, demand.areas);
     if (all.committed > kMostMemory)
       fail(ErrorKind::Damaged, "the image holds {} bytes of memory, which no machine has", all.committed);
