@@ -1,10 +1,9 @@
 // The parent-death signals of threads. Only where the restarted program has a parent that stays: not detached in place.
 // subject: rounds 0 1
-#include <pthread.h>
 #include <signal.h>
 #include <sys/prctl.h>
 
-#include "subject.h"
+#include "second_thread.h"
 
 static void check_signal(int wanted) {
   int signal = 0;
@@ -13,18 +12,13 @@ static void check_signal(int wanted) {
 
 static void* other_thread(void* barrier) {
   SUBJECT_NEED(prctl(PR_SET_PDEATHSIG, SIGUSR2) == 0);
-  pthread_barrier_wait(barrier);
-  subject_wait_for_go();
+  second_thread_is_set_up(barrier);
   check_signal(SIGUSR2);
   return NULL;
 }
 
 int main(void) {
-  pthread_barrier_t barrier;
-  pthread_barrier_init(&barrier, NULL, 2);
-  pthread_t thread;
-  SUBJECT_NEED(pthread_create(&thread, NULL, other_thread, &barrier) == 0);
-  pthread_barrier_wait(&barrier);
+  const pthread_t thread = start_second_thread(other_thread);
   SUBJECT_NEED(prctl(PR_SET_PDEATHSIG, SIGHUP) == 0);
   subject_ready();
   check_signal(SIGHUP);

@@ -1,24 +1,18 @@
 // Personality flags, of the process and of a thread of its own mind.
-#include <pthread.h>
 #include <sys/personality.h>
 #include <sys/utsname.h>
 
-#include "subject.h"
+#include "second_thread.h"
 
 static void* other_thread(void* barrier) {
   SUBJECT_NEED(personality(ADDR_COMPAT_LAYOUT) >= 0);
-  pthread_barrier_wait(barrier);
-  subject_wait_for_go();
+  second_thread_is_set_up(barrier);
   SUBJECT_CHECK(personality(0xffffffff) == ADDR_COMPAT_LAYOUT, "personality %#x", personality(0xffffffff));
   return NULL;
 }
 
 int main(void) {
-  pthread_barrier_t barrier;
-  pthread_barrier_init(&barrier, NULL, 2);
-  pthread_t thread;
-  SUBJECT_NEED(pthread_create(&thread, NULL, other_thread, &barrier) == 0);
-  pthread_barrier_wait(&barrier);
+  const pthread_t thread = start_second_thread(other_thread);
   SUBJECT_NEED(personality(ADDR_NO_RANDOMIZE | UNAME26 | STICKY_TIMEOUTS) >= 0);
   struct utsname before;
   uname(&before);

@@ -1,13 +1,12 @@
 // What a process is beside memory and descriptors: working directory, umask, limits, nice, processors, I/O priority,
 // names and the settings of prctl(2), for the main thread and for another one.
-#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
-#include "subject.h"
+#include "second_thread.h"
 
 #define IDLE_CLASS (3 << 13)
 
@@ -30,8 +29,7 @@ static void check_name(const char* wanted) {
 static void* other_thread(void* barrier) {
   SUBJECT_NEED(prctl(PR_SET_NAME, "other (thread)") == 0 && prctl(PR_SET_TIMERSLACK, 777000) == 0);
   SUBJECT_NEED(setpriority(PRIO_PROCESS, 0, 11) == 0);  // of this thread alone
-  pthread_barrier_wait(barrier);
-  subject_wait_for_go();
+  second_thread_is_set_up(barrier);
   check_name("other (thread)");
   SUBJECT_CHECK(prctl(PR_GET_TIMERSLACK) == 777000);
   SUBJECT_CHECK(getpriority(PRIO_PROCESS, 0) == 11, "nice is %d", getpriority(PRIO_PROCESS, 0));
@@ -43,11 +41,7 @@ int main(void) {
   char directory[] = "/tmp/crs subject-XXXXXX";
   SUBJECT_NEED(mkdtemp(directory) != NULL && chdir(directory) == 0);
   umask(0117);
-  pthread_barrier_t barrier;
-  pthread_barrier_init(&barrier, NULL, 2);
-  pthread_t thread;
-  SUBJECT_NEED(pthread_create(&thread, NULL, other_thread, &barrier) == 0);
-  pthread_barrier_wait(&barrier);
+  const pthread_t thread = start_second_thread(other_thread);
   set_limit(RLIMIT_NOFILE, 60, 70);
   set_limit(RLIMIT_CORE, 0, 100 << 20);
   set_limit(RLIMIT_FSIZE, 1 << 30, RLIM_INFINITY);

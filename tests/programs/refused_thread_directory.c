@@ -1,22 +1,16 @@
 // subject: refused working directory of its own
-#include <pthread.h>
 #include <sched.h>
 
-#include "subject.h"
+#include "second_thread.h"
 
 static void* other_thread(void* barrier) {
   SUBJECT_NEED(unshare(CLONE_FS) == 0 && chdir("/proc") == 0);
-  pthread_barrier_wait(barrier);
-  subject_wait_for_go();
+  second_thread_is_set_up(barrier);
   return NULL;
 }
 
 int main(void) {
-  pthread_barrier_t barrier;
-  pthread_barrier_init(&barrier, NULL, 2);
-  pthread_t thread;
-  SUBJECT_NEED(pthread_create(&thread, NULL, other_thread, &barrier) == 0);
-  pthread_barrier_wait(&barrier);
+  const pthread_t thread = start_second_thread(other_thread);
   subject_ready();
   pthread_join(thread, NULL);
   subject_ok();

@@ -1,11 +1,10 @@
 // Signal actions of every kind with flags, mask and restorer; an alternate signal stack; ignored signals; SIGCHLD's
 // flags.
 // subject: also-static
-#include <pthread.h>
 #include <signal.h>
 #include <sys/wait.h>
 
-#include "subject.h"
+#include "second_thread.h"
 
 struct kernel_action {
   unsigned long handler;
@@ -66,8 +65,7 @@ static void check_stack(char* stack, size_t size) {
 
 static void* other_thread(void* barrier) {
   use_stack(thread_stack, sizeof thread_stack, (int)(1U << 31));  // SS_AUTODISARM
-  pthread_barrier_wait(barrier);
-  subject_wait_for_go();
+  second_thread_is_set_up(barrier);
   check_stack(thread_stack, sizeof thread_stack);
   return NULL;
 }
@@ -85,11 +83,7 @@ int main(void) {
   set(SIGQUIT, SIG_IGN, 0, 0);
   set(SIGCHLD, SIG_DFL, SA_NOCLDWAIT | SA_NOCLDSTOP, 0);
   use_stack(main_stack, sizeof main_stack, 0);
-  pthread_barrier_t barrier;
-  pthread_barrier_init(&barrier, NULL, 2);
-  pthread_t thread;
-  SUBJECT_NEED(pthread_create(&thread, NULL, other_thread, &barrier) == 0);
-  pthread_barrier_wait(&barrier);
+  const pthread_t thread = start_second_thread(other_thread);
   read_actions(before);
 
   subject_ready();
