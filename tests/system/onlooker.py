@@ -65,8 +65,13 @@ class SelfCheck:
             stuck = [number for number, (now, then) in enumerate(zip(self.progress(), before)) if now == then]
             raise Failure(f"{failure}; these do not: {stuck}\n{describe_process(self.pid)}") from None
         check(self.status() == ["ready"], f"the program says {self.status()}")
-        more = set(self.workspace.leftovers()) - self.expected
-        check(not more, "left behind: " + "; ".join(describe_process(pid) for pid in more))
+        try:
+            wait_until(lambda: not self.more(), "nothing is left behind", limit)  # what the kernel ends takes a moment
+        except Failure as failure:
+            raise Failure(f"{failure}: " + "; ".join(describe_process(pid) for pid in self.more())) from None
+
+    def more(self):
+        return set(self.workspace.leftovers()) - self.expected
 
     def held_threads(self):
         """The threads, of any of the processes, that are stopped or have a tracer."""

@@ -34,9 +34,10 @@ SavedPages save_page_areas(const RemoteMemory& source, std::span<const PageArea>
   SavedPages saved;
   std::atomic<bool> failed = false;
   const auto work = [&] {
-    const PageBuffer buffer(kPagePayload);
+    PageBuffer buffer;
     for (Batch batch; !failed && batches.next(batch);) {
       if (held != nullptr && held->hold(source, batch)) continue;
+      buffer.reserve(kPagePayload);
       const std::span<std::byte> bytes = buffer.first(total_bytes(batch.runs));
       read_batch(source, batch, bytes);
       const SavedPages appended = append_batch(batch, bytes, writer, process);

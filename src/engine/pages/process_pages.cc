@@ -61,6 +61,13 @@ void ProcessPages::leave_to_twin(std::vector<PageArea>& rest, RemoteRange scratc
   rest = std::move(now);
 }
 
+// How many threads read what is left: as many as keep the disk busy (0), unless it is only read. Little is read sooner
+// than a second thread begins.
+unsigned ProcessPages::readers() const {
+  if (!precopy_ || twin_) return 0;
+  return precopy_->expected() <= kLittle ? 1 : precopy_->expected() <= budget_.most_held ? 2 : 0;
+}
+
 void ProcessPages::take(const RemoteMemory& source, const std::vector<PageArea>& areas, const MakeTwin& make_twin) {
   PageRuns guards;
   std::vector<PageArea> rest = precopy_ ? precopy_->remaining(areas, guards) : areas;
@@ -69,9 +76,7 @@ void ProcessPages::take(const RemoteMemory& source, const std::vector<PageArea>&
     twin_ = make_twin(scratch);
     if (twin_) leave_to_twin(rest, scratch);
   }
-  // Little is read sooner than a second thread begins.
-  const bool is_little = precopy_ && !twin_ && precopy_->expected() <= kLittle;
-  saved_ += save_page_areas(source, rest, writer_, process_, is_little ? 1 : 0, held_ ? &*held_ : nullptr);
+  saved_ += save_page_areas(source, rest, writer_, process_, readers(), held_ ? &*held_ : nullptr);
   for (const RemoteRange& guard : guards) saved_.guards.push_back(guard);
 }
 

@@ -70,6 +70,7 @@ class ProcessPages {
   bool uses_earlier() const noexcept { return precopy_ && precopy_->uses_earlier(); }
 
  private:
+  unsigned readers() const;
   bool twin_is_cheaper(std::span<const PageArea> rest) const;
   void leave_to_twin(std::vector<PageArea>& rest, RemoteRange scratch);
 
