@@ -383,7 +383,8 @@ CheckpointOutcome checkpoint(pid_t root, SnapshotSink& sink, const CheckpointOpt
   std::uint64_t paused_before = 0;
   auto ahead = Surveys::CopyAhead::OnlyContinued;
   if (options.after == AfterCheckpoint::Continue)
-    ahead = is_worth_examining(pid) ? Surveys::CopyAhead::Everything : Surveys::CopyAhead::ReadAtOnce;
+    ahead = options.incremental || is_worth_examining(pid) ? Surveys::CopyAhead::Everything
+                                                           : Surveys::CopyAhead::ReadAtOnce;
   if (ahead == Surveys::CopyAhead::Everything) paused_before = examine(root, options).pause_nanoseconds;
   RememberedWaits remembered(options.remembered_path, pid);
   Incremental incremental(pid, options);

@@ -71,6 +71,7 @@ class SelfCheck:
             raise Failure(f"{failure}: " + "; ".join(describe_process(pid) for pid in self.more())) from None
 
     def more(self):
+        self.workspace.reap()
         return set(self.workspace.leftovers()) - self.expected
 
     def held_threads(self):
