@@ -26,7 +26,7 @@ ENOUGH = 100  # ... and of so many at least, for that to be no chance
 
 # Threads in groups of 11, and one: the kills for each, and how many MiB of memory the program has: so much that it is copied while the
 # program runs, or so little that it is not.
-KILLS = {1: (400, 24), 3: (100, 0)}
+KILLS = {1: (400, 40), 3: (100, 0)}
 TREE_KILLS = 500  # of a tree of ten processes
 SHORT = 0.1  # of them, without --long
 
@@ -159,7 +159,7 @@ def main():
     parser.add_argument("--groups", type=int, help="groups of threads")
     parser.add_argument("--kills", type=int, help="for each user and number of threads")
     parser.add_argument("--long", action="store_true", help="all the kills")
-    parser.add_argument("--memory", type=int, default=24, help="with --groups: MiB of memory")
+    parser.add_argument("--memory", type=int, default=40, help="with --groups: MiB of memory")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "little"))
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()

@@ -217,8 +217,8 @@ bool shares_a_table(pid_t one, pid_t other) {
 }  // namespace
 
 bool is_worth_examining(pid_t pid) {
-  // Less is read within some milliseconds.
-  constexpr std::uint64_t kMuchMemory = std::uint64_t{16} << 20;
+  // Less is read within some milliseconds, and fits into the memory that a checkpoint has for that (PauseBudget).
+  constexpr std::uint64_t kMuchMemory = std::uint64_t{28} << 20;
   std::uint64_t bytes = 0;
   const auto is_unusual = [&](const TreeProcess& process) {
     bytes += resident_bytes(process.pid);
