@@ -1,5 +1,5 @@
-// A file unlinked under the name it was opened by, while another name is left: the checkpoint says that it will be a
-// file of its own.
+// A file unlinked under the name it was opened by, while another name is left in another directory: the
+// checkpoint says that it will be a file of its own.
 // subject: checkpoint-says the file has another name still
 // subject: rounds 1
 #include "descriptors.h"
@@ -7,11 +7,12 @@
 int main(void) {
   make_file("first-name", "two names");
   const int file = open_existing("first-name", O_RDWR);
-  SUBJECT_NEED(link("first-name", "second-name") == 0 && unlink("first-name") == 0);
+  SUBJECT_NEED(mkdir("elsewhere", 0700) == 0 && link("first-name", "elsewhere/second-name") == 0);
+  SUBJECT_NEED(unlink("first-name") == 0);
   subject_ready();
   expect_read(file, "two names");
   SUBJECT_CHECK(pwrite(file, "2", 1, 0) == 1);
-  expect_content("second-name", "two names");  // no longer the same file
+  expect_content("elsewhere/second-name", "two names");  // no longer the same file
   SUBJECT_CHECK(access("first-name", F_OK) != 0);
   subject_ok();
 }

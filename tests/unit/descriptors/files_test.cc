@@ -219,9 +219,20 @@ TEST_F(Files, NameThatEndsInDeletedIsAnOrdinaryName) {
   EXPECT_EQ(trip.image.objects_size(), 0);
 }
 
-TEST_F(Files, OtherHardLinkIsWarnedOf) {
+TEST_F(Files, OtherNameInTheSameDirectoryIsTaken) {
   write_file(path, "linked");
   ASSERT_EQ(::link(path.c_str(), (path + ".other").c_str()), 0);
+  trip.carry([&] { require(::open(path.c_str(), O_RDWR) == 0 && ::unlink(path.c_str()) == 0, "open"); },
+             [&] { require(read_some(0, 9) == "linked" && ::pwrite(0, "L", 1, 0) == 1, "content"); });
+  EXPECT_EQ(trip.image.objects_size(), 0);
+  EXPECT_THAT(trip.warnings, IsEmpty());
+  EXPECT_EQ(read_file(path + ".other"), "Linked");
+}
+
+TEST_F(Files, OtherNameElsewhereIsWarnedOf) {
+  write_file(path, "linked");
+  std::filesystem::create_directory(trip.folder / "elsewhere");
+  ASSERT_EQ(::link(path.c_str(), (trip.folder / "elsewhere/other").c_str()), 0);
   trip.carry([&] { require(::open(path.c_str(), O_RDONLY) == 0 && ::unlink(path.c_str()) == 0, "open"); },
              [&] { require(read_some(0, 9) == "linked", "content"); });
   EXPECT_THAT(trip.warnings, ElementsAre(HasSubstr("another name")));

@@ -51,7 +51,7 @@ TEST_F(FileIdentityTest, FindsAFileUnderAnyName) {
   for (const char* name : {"plain", "with spaces", "ends (deleted)", "new\nline", "back\\012slash"}) {
     const std::string path = directory_ + "/" + name;
     write(path, "x");
-    const Backing backing = backing_of(line_of(open_file(path, O_RDONLY).get()));
+    const Backing backing = Backings().of(line_of(open_file(path, O_RDONLY).get()));
     EXPECT_EQ(backing.kind, BackingKind::File) << name;
     EXPECT_EQ(backing.path, path);
   }
@@ -62,29 +62,29 @@ TEST_F(FileIdentityTest, SeesThatAFileIsGoneOrReplaced) {
   const MapsLine before = line_of(file.get());
   write(directory_ + "/other", "content");
   std::filesystem::rename(directory_ + "/other", path_);
-  EXPECT_EQ(backing_of(before).kind, BackingKind::Gone);
-  EXPECT_EQ(backing_of(line_of(file.get())).kind, BackingKind::Gone);
+  EXPECT_EQ(Backings().of(before).kind, BackingKind::Gone);
+  EXPECT_EQ(Backings().of(line_of(file.get())).kind, BackingKind::Gone);
   std::filesystem::remove(path_);
-  EXPECT_EQ(backing_of(before).kind, BackingKind::Gone);
+  EXPECT_EQ(Backings().of(before).kind, BackingKind::Gone);
 }
 
 TEST_F(FileIdentityTest, KnowsWhatIsNoFile) {
   const FileDescriptor zero = open_file("/dev/zero", O_RDWR);
-  EXPECT_EQ(backing_of(line_of(zero.get())).kind, BackingKind::ZeroDevice);
-  EXPECT_EQ(backing_of(line_of(zero.get(), MAP_SHARED)).kind, BackingKind::SharedZero);
-  EXPECT_EQ(backing_of(line_of(-1, MAP_SHARED | MAP_ANONYMOUS)).kind, BackingKind::SharedZero);
+  EXPECT_EQ(Backings().of(line_of(zero.get())).kind, BackingKind::ZeroDevice);
+  EXPECT_EQ(Backings().of(line_of(zero.get(), MAP_SHARED)).kind, BackingKind::SharedZero);
+  EXPECT_EQ(Backings().of(line_of(-1, MAP_SHARED | MAP_ANONYMOUS)).kind, BackingKind::SharedZero);
   const FileDescriptor memory(::memfd_create("m", 0));
   ASSERT_EQ(::ftruncate(memory.get(), 4096), 0);
-  EXPECT_EQ(backing_of(line_of(memory.get(), MAP_SHARED)).kind, BackingKind::Gone);
+  EXPECT_EQ(Backings().of(line_of(memory.get(), MAP_SHARED)).kind, BackingKind::Gone);
   MapsLine segment;
   segment.name = "/SYSV00000000 (deleted)";
   segment.shared = true;
-  EXPECT_EQ(backing_of(segment).kind, BackingKind::SystemV);
+  EXPECT_EQ(Backings().of(segment).kind, BackingKind::SystemV);
   for (const char* name : {"/[aio] (deleted)", "anon_inode:[io_uring]"}) {
     MapsLine line;
     line.inode = 1;
     line.name = name;
-    EXPECT_EQ(backing_of(line).kind, BackingKind::Unsupported) << name;
+    EXPECT_EQ(Backings().of(line).kind, BackingKind::Unsupported) << name;
   }
 }
 

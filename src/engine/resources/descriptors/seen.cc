@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "engine/procfs/other_names.h"
 #include "engine/procfs/status.h"
 
 namespace crs::engine {
@@ -129,7 +130,7 @@ class Look {
     }
   }
 
-  Seen take(std::vector<SeenNumber> numbers) const {
+  Seen take(std::vector<SeenNumber> numbers) {
     Seen seen;
     seen.numbers = std::move(numbers);
     const CapturedProcess& process = processes_[seen.first_process()];
@@ -142,13 +143,24 @@ class Look {
     if (flags < 0) fail_errno(errno, "cannot read the flags of descriptor {} of process {}", number, process.own_pid);
     seen.flags = static_cast<std::uint32_t>(flags);
     seen.link = link_from_here(process, seen);
+    if (S_ISREG(seen.status.st_mode) && seen.status.st_nlink > 0) find_other_name(seen);
     seen.info = FdInfo::of(process.pid, number);
     seen.position = seen.info.number("pos");
     return seen;
   }
 
+  void find_other_name(Seen& seen) {
+    const auto leads_there = [&](const std::string& path) {
+      struct stat found{};
+      return ::lstat(path.c_str(), &found) == 0 && found.st_dev == seen.status.st_dev &&
+             found.st_ino == seen.status.st_ino;
+    };
+    if (const auto name = other_names_.find(seen.link, seen.status.st_ino, leads_there)) seen.link = *name;
+  }
+
   std::span<const CapturedProcess> processes_;
   std::vector<std::vector<SeenNumber>> groups_;
+  OtherNames other_names_;
 };
 
 }  // namespace

@@ -166,6 +166,11 @@ class MemoryCapture {
 
   void capture_backed(const MappedArea& area) {
     const Backing& backing = backings_.of(area);
+    const bool is_file = backing.kind == BackingKind::File || backing.kind == BackingKind::Gone;
+    if (is_file && area.shared && !objects().agree(area, backing.kind == BackingKind::File)) {
+      return refuse(area, fmt::format("{}, which another area shows under a name in another directory", area.name),
+                    "Let the program map it again by the name that it has now");
+    }
     switch (backing.kind) {
       case BackingKind::File:
         return capture_file(area, backing.path);

@@ -15,8 +15,6 @@
 namespace crs::engine {
 namespace {
 
-constexpr std::string_view kDeleted = " (deleted)";
-
 // maps shows a newline in a path as \012 and nothing else so.
 std::string unescaped(std::string_view shown) {
   constexpr std::string_view kNewline = "\\012";
@@ -62,6 +60,8 @@ Backing of_path(const std::string& path, const MapsLine& line, const struct stat
   return {BackingKind::Unsupported, fmt::format("the device {}", path)};
 }
 
+bool is_memfd_name(std::string_view name) { return name.starts_with("/memfd:"); }
+
 // Kernel objects that have a name like a path's.
 std::optional<Backing> special(const MapsLine& line) {
   const std::string& name = line.name;
@@ -71,18 +71,13 @@ std::optional<Backing> special(const MapsLine& line) {
   if (is_segment(line)) return Backing{BackingKind::SystemV, name};
   if (name.starts_with("/[aio]"))
     return Backing{BackingKind::Unsupported, "the ring of an asynchronous I/O context (io_setup)"};
-  if (name.starts_with("/memfd:")) return Backing{BackingKind::Gone, name};
+  if (is_memfd_name(name)) return Backing{BackingKind::Gone, name};
   if (name.starts_with("/secretmem")) return Backing{BackingKind::Unsupported, "secret memory (memfd_secret)"};
   if (!name.starts_with("/")) return Backing{BackingKind::Unsupported, name};
   return std::nullopt;
 }
 
-}  // namespace
-
-bool is_segment(const MapsLine& line) {
-  return line.shared && line.name.starts_with("/SYSV") && line.name.ends_with(kDeleted);
-}
-
+// By the name that is shown.
 Backing backing_of(const MapsLine& line) {
   if (const auto object = special(line)) return *object;
   const std::string_view shown = line.name;
@@ -93,10 +88,27 @@ Backing backing_of(const MapsLine& line) {
   return {BackingKind::Gone, line.name};
 }
 
+}  // namespace
+
+bool is_segment(const MapsLine& line) {
+  return line.shared && line.name.starts_with("/SYSV") && line.name.ends_with(kDeleted);
+}
+
+Backing Backings::look_for(const MapsLine& line) {
+  Backing backing = backing_of(line);
+  if (backing.kind != BackingKind::Gone || is_memfd_name(line.name)) return backing;
+  for (const std::string& shown : {line.name, unescaped(line.name)}) {
+    struct stat status{};
+    const auto leads_there = [&](const std::string& path) { return leads_to(path, line, status); };
+    if (const auto path = other_names_.find(shown, line.inode, leads_there)) return of_path(*path, line, status);
+  }
+  return backing;
+}
+
 const Backing& Backings::of(const MapsLine& line) {
   const auto key = std::pair(std::pair(line.device, line.inode), std::pair(line.name, line.shared));
   const auto [entry, is_new] = known_.try_emplace(key);
-  if (is_new) entry->second = backing_of(line);
+  if (is_new) entry->second = look_for(line);
   return entry->second;
 }
 

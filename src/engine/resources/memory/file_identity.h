@@ -6,6 +6,7 @@
 #include <string>
 
 #include "crs/component.hpp"
+#include "engine/procfs/other_names.h"
 #include "engine/resources/memory/memory.pb.h"
 #include "engine/resources/memory/smaps.h"
 
@@ -28,15 +29,15 @@ struct Backing {
 // Whether that is a System V segment, whose id is the inode.
 bool is_segment(const MapsLine& line);
 
-// What lies behind a line with an inode. Looks at the file system.
-Backing backing_of(const MapsLine& line);
-
-// As backing_of(), asking once for each file.
+// What lies behind lines with an inode. Looks at the file system, once for each file.
 class Backings {
  public:
   const Backing& of(const MapsLine& line);
 
  private:
+  Backing look_for(const MapsLine& line);
+
+  OtherNames other_names_;
   std::map<std::pair<std::pair<dev_t, ino_t>, std::pair<std::string, bool>>, Backing> known_;
 };
 

@@ -38,8 +38,15 @@ class SharedObjects {
     return object;
   }
 
+  // A file that is mapped shared is kept by its path or as content of the snapshot: false if another area of it is kept
+  // the other way, so that they would not share it any more.
+  bool agree(const MapsLine& line, bool by_path) {
+    return by_path_.try_emplace(key_of(line), by_path).first->second == by_path;
+  }
+
  private:
   std::map<Key, Object> objects_;
+  std::map<Key, bool> by_path_;
 };
 
 // Where the memory that processes of the image share is made for all of them.

@@ -1,0 +1,35 @@
+// Files that /proc calls deleted and that are there all the same, under another name than they were opened by: made
+// under a passing name, linked to their own and only then shown to others (link(2); O_TMPFILE in open(2)), as the C
+// library makes named semaphores.
+#pragma once
+
+#include <sys/types.h>
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace crs::engine {
+
+// What /proc appends to the path of such a file, and of one that is gone.
+inline constexpr std::string_view kDeleted = " (deleted)";
+
+// Not thread-safe. Reads each directory once.
+class OtherNames {
+ public:
+  // A path of the file with this inode in the directory of `shown_path` (as /proc shows it, with kDeleted) for which
+  // `leads_there` is true; nothing if there is none, or the directory cannot be read. Names in other directories are
+  // not looked for.
+  std::optional<std::string> find(std::string_view shown_path, ino_t inode,
+                                  const std::function<bool(const std::string&)>& leads_there);
+
+ private:
+  using Names = std::multimap<ino_t, std::string>;
+  const Names& names_in(const std::string& directory);
+
+  std::map<std::string, Names> directories_;
+};
+
+}  // namespace crs::engine
