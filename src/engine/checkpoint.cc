@@ -71,8 +71,10 @@ std::vector<PageArea> capture_process(CaptureContext& context, pid_t root, const
   const auto before_timers = Clock::now();
   capture_timers(context, *image.mutable_timers());
   capture_boot(*image.mutable_threads());
+  Securebits securebits;
   borrowed.for_each_thread([&](const StoppedThread& thread, RemoteCaller& remote) {
     capture_thread(context, thread, remote, *image.mutable_threads()->add_threads());
+    securebits[thread.tid] = securebits_of(remote);
     if (thread.tid == context.pid) image.set_stopped(thread.group_stopped);
   });
   std::vector<PageArea> pages = capture_memory(context, survey, *image.mutable_memory());
@@ -80,7 +82,7 @@ std::vector<PageArea> capture_process(CaptureContext& context, pid_t root, const
   std::vector<const image::ThreadSignals*> of_threads;
   for (const image::Thread& thread : image.threads().threads()) of_threads.push_back(&thread.signals());
   account_for_expirations(*image.mutable_timers(), image.signals(), of_threads, before_timers);
-  capture_credentials(context, *image.mutable_credentials());
+  capture_credentials(context, securebits, *image.mutable_credentials());
   capture_attributes(context, *image.mutable_attributes());
   refuse_foreign_code(context);
   check_namespaces(context, [&](std::string_view kind) {

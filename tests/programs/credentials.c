@@ -35,10 +35,12 @@ static void check_ids(uid_t user, gid_t group) {
 }
 
 static void* other_thread(void* barrier) {
+  SUBJECT_NEED(prctl(PR_SET_SECUREBITS, SECBIT_NOROOT | SECBIT_NOROOT_LOCKED) == 0);
   become(2222, 3333);
   pthread_barrier_wait(barrier);
   pthread_barrier_wait(barrier);
   check_ids(2222, 3333);
+  SUBJECT_CHECK(prctl(PR_GET_SECUREBITS) == (SECBIT_NOROOT | SECBIT_NOROOT_LOCKED), "%#x", prctl(PR_GET_SECUREBITS));
   SUBJECT_CHECK(capabilities()[0].effective == 0, "capabilities %#x", capabilities()[0].effective);
   SUBJECT_CHECK(syscall(SYS_setresuid, 0, 0, 0) == 0);
   return NULL;

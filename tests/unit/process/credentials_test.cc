@@ -37,7 +37,7 @@ class CredentialsTest : public ::testing::Test {
 
 image::Credentials captured(CaptureContext context) {
   image::Credentials credentials;
-  capture_credentials(context, credentials);
+  capture_credentials(context, {}, credentials);
   return credentials;
 }
 

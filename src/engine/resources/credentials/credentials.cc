@@ -80,7 +80,7 @@ void check_thread(const ThreadCredentials& wanted, const ThreadCredentials& own)
 
 }  // namespace
 
-void capture_credentials(CaptureContext& context, image::Credentials& credentials) {
+void capture_credentials(CaptureContext& context, const Securebits& securebits, image::Credentials& credentials) {
   const ThreadCredentials main = credentials_of(context.remote);
   keep_credentials(main, *credentials.mutable_main());
   credentials.mutable_main()->set_tid(context.own_pid);
@@ -90,8 +90,8 @@ void capture_credentials(CaptureContext& context, image::Credentials& credential
     seccomp.add(tid, status);
     if (tid == context.pid) refuse_landlock(context, status);
     ThreadCredentials thread = credentials_in(status);
-    thread.securebits = main.securebits;  // Inherited by every thread; to set them for one alone takes CAP_SETPCAP and
-                                          // no C library does it.
+    const auto own = securebits.find(tid);
+    thread.securebits = own == securebits.end() ? main.securebits : own->second;
     if (thread == main) continue;
     image::ThreadCredentials& other = *credentials.add_others();
     keep_credentials(thread, other);

@@ -6,13 +6,23 @@
 // names it.
 #pragma once
 
+#include <sys/types.h>
+
+#include <cstdint>
+#include <map>
+
 #include "engine/resources/context.h"
 #include "engine/resources/credentials/credentials.pb.h"
 
 namespace crs::engine {
 
-// Warns of a security label that differs from that of CRS.
-void capture_credentials(CaptureContext& context, image::Credentials& credentials);
+// Of each thread, as CRS sees its id. Only the thread itself can tell (PR_GET_SECUREBITS).
+using Securebits = std::map<pid_t, std::uint32_t>;
+std::uint32_t securebits_of(RemoteCaller& thread);
+
+// A thread that is not in `securebits` has those of the main thread. Warns of a security label that differs from that
+// of CRS.
+void capture_credentials(CaptureContext& context, const Securebits& securebits, image::Credentials& credentials);
 // Throws what this caller cannot give back, before anything is started.
 void check_credentials(CheckContext& context, const image::Credentials& credentials);
 // Sets the seccomp filters and credentials of every thread. The last step that may need privilege in the newborn. The

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "engine/resources/credentials/credentials.h"
 
 namespace crs::engine {
 namespace {
@@ -234,10 +235,13 @@ ThreadCredentials credentials_in(const ProcessStatus& status) {
   return credentials;
 }
 
+std::uint32_t securebits_of(RemoteCaller& thread) {
+  return static_cast<std::uint32_t>(thread.call("prctl(PR_GET_SECUREBITS)", SYS_prctl, PR_GET_SECUREBITS));
+}
+
 ThreadCredentials credentials_of(RemoteCaller& thread) {
   ThreadCredentials credentials = credentials_in(ProcessStatus::of(thread.tid()));
-  credentials.securebits =
-      static_cast<std::uint32_t>(thread.call("prctl(PR_GET_SECUREBITS)", SYS_prctl, PR_GET_SECUREBITS));
+  credentials.securebits = securebits_of(thread);
   return credentials;
 }
 
