@@ -110,6 +110,14 @@ void raise_descriptor_limit() noexcept {
   static_cast<void>(::setrlimit(RLIMIT_NOFILE, &limit));
 }
 
+FileDescriptor duplicate_above(int descriptor, int lowest) {
+  FileDescriptor copy(::fcntl(descriptor, F_DUPFD_CLOEXEC, lowest));
+  if (copy) return copy;
+  const int problem = errno;  // EINVAL: RLIMIT_NOFILE is not above `lowest` (fcntl(2))
+  throw Error::from_errno(fmt::format("cannot have a descriptor at {} or above", lowest), problem)
+      .advise("The limit of open files is too low for this program here: raise it (ulimit -n, ulimit -Hn)");
+}
+
 std::size_t descriptor_limit() noexcept {
   rlimit limit{};
   return ::getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : 0;

@@ -30,6 +30,9 @@ inline std::span<const std::byte> as_byte_span(std::string_view text) {
   return std::as_bytes(std::span(text.data(), text.size()));
 }
 
+// A copy with a number of at least `lowest`, closed on exec. Throws, naming the limit of open files.
+FileDescriptor duplicate_above(int descriptor, int lowest);
+
 // From now on this process may open as many files as it may allow itself (getrlimit(2), RLIMIT_NOFILE), with
 // CAP_SYS_RESOURCE beyond its hard limit. Its children inherit that.
 void raise_descriptor_limit() noexcept;

@@ -89,6 +89,8 @@ void check(const Component& component) {
 // Of an object that could be loaded. Throws whatever is wrong with it.
 std::unique_ptr<Component> make(void* object, const std::filesystem::path& file, const ProgramOffers& offers) {
   if (const void* const symbol = ::dlsym(object, "crs_component_table"); symbol != nullptr) {
+    if (reinterpret_cast<std::uintptr_t>(symbol) % alignof(crs_component) != 0)
+      fail(ErrorKind::Failed, "its crs_component_table does not lie as a table must");
     const auto& table = *static_cast<const crs_component*>(symbol);
     const std::size_t bytes = bytes_behind(symbol);
     const InterfaceVersion version = version_of(table, bytes);

@@ -122,7 +122,10 @@ int main(int argc, char** argv) {
   options.after = CRS_AFTER_CONTINUE;
   CHECK(crs_module_checkpoint(module, 0, &snapshot, &options, &state) == CRS_OK);
   printf("checkpoint %s %s cell %d\n", crs_state_name(state), snapshot.reference, cells[7]);
-  if (state == CRS_STATE_RESTART) return 0;
+  if (state == CRS_STATE_RESTART) {
+    crs_snapshot_clear(&snapshot);
+    return crs_module_finalize(module) == CRS_OK ? 0 : 1;
+  }
   if (snapshot.reference[0] != '\0') {
     snprintf(command, sizeof command, "cp -r '%s' '%s'", snapshot.location, argv[2]);
     CHECK(system(command) == 0);

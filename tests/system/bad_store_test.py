@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 from bad_input import Subject, check_message, check_no_effect, main, refused, tree_of
-from harness import Failure, check, is_alive, read_text, wait_until
+from harness import Failure, check, is_alive, is_sanitized, read_text, wait_until
 
 PYTHON = "/usr/bin/python3"
 
@@ -119,9 +119,19 @@ def no_room_for_the_restart(workspace, options):
     holder = Holder(workspace, 64 << 20)
     reference = workspace.checkpoint(str(holder.pid))
     workspace.kill(holder.pid)
-    for kind, name, option in (resource.RLIMIT_AS, "RLIMIT_AS", "ulimit -v"), (resource.RLIMIT_DATA, "RLIMIT_DATA", "ulimit -d"):
+    for kind, name, option in () if is_sanitized(workspace.crs_path) else (resource.RLIMIT_AS, "RLIMIT_AS", "ulimit -v"), (resource.RLIMIT_DATA, "RLIMIT_DATA", "ulimit -d"):
         refused(workspace, "restart", "--detach", reference, expect=1, names=[name, "are needed", option],
                 preexec_fn=lambda: resource.setrlimit(kind, (60 << 20, 60 << 20)))
+    holder.finish(workspace.restart(reference))
+
+
+def ordinary_too_few_descriptors_for_the_restart(workspace, options):
+    holder = Holder(workspace, 1 << 20)
+    reference = workspace.checkpoint(str(holder.pid))
+    workspace.kill(holder.pid)
+    for limit in 20, 64:
+        refused(workspace, "restart", "--detach", reference, expect=1, names=["ulimit -n"],
+                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit)))
     holder.finish(workspace.restart(reference))
 
 
@@ -146,7 +156,7 @@ def memory_group(limit):
 
 def root_no_memory_for_the_restart(workspace, options):
     """A memory control group that is too small."""
-    group = memory_group(32 << 20)
+    group = None if is_sanitized(workspace.crs_path) else memory_group(32 << 20)
     if group is None:
         print("no memory control groups can be made here: not checked")
         return
@@ -163,5 +173,5 @@ def root_no_memory_for_the_restart(workspace, options):
 
 
 if __name__ == "__main__":
-    main([full_disk, file_size_limit, ordinary_unwritable_store, other_unsuitable_stores, no_room_for_the_restart,
+    main([full_disk, file_size_limit, ordinary_unwritable_store, other_unsuitable_stores, no_room_for_the_restart, ordinary_too_few_descriptors_for_the_restart,
           root_no_memory_for_the_restart])

@@ -8,7 +8,7 @@ import re
 import signal
 import socket
 
-from harness import check, is_alive, run_tests, state_of, wait_until
+from harness import check, is_alive, is_sanitized, run_tests, state_of, wait_until
 
 PYTHON = "/usr/bin/python3"
 
@@ -373,6 +373,8 @@ def just_begun(workspace):
 
 def small_limits(workspace):
     """Too little stack or memory for crs is an error in words, never a death, and the program goes on."""
+    if is_sanitized(workspace.crs_path):
+        return
     process, pid = start_counter(workspace)
     seen = set()
     for limit in [("-s", kilobytes) for kilobytes in (16, 64, 96, 255)] + [("-d", kilobytes) for kilobytes in range(400, 3000, 200)]:

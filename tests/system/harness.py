@@ -55,6 +55,11 @@ def wait_until(condition, what, limit=STEP_LIMIT):
         time.sleep(POLL_INTERVAL)
 
 
+def is_sanitized(program):
+    """Whether it was built with AddressSanitizer, which needs more memory, descriptors and signals than a program has by itself."""
+    return b"__asan_init" in pathlib.Path(program).read_bytes()
+
+
 def become_subreaper():
     PR_SET_CHILD_SUBREAPER = 36
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:

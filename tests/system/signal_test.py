@@ -9,9 +9,10 @@ import re
 import signal
 import sys
 
-from harness import Workspace, check, is_alive, read_text, run_cases, users_to_test, wait_until
+from harness import Workspace, check, is_alive, is_sanitized, read_text, run_cases, users_to_test, wait_until
 
 INTERNAL = {32, 33}  # the C library's own, nptl(7)
+SANITIZERS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE}  # where the program is built with one
 
 
 class Subject:
@@ -20,6 +21,7 @@ class Subject:
     def __init__(self, workspace, options, **environment):
         self.workspace, self.directory = workspace, workspace.make_directory("subject")
         program = workspace.reachable(options.build / "bin" / "crs-conformance-subject")
+        self.is_sanitized = is_sanitized(program)
         environment = {**workspace.environment, "CRS_PARAM_crs_helper": str(workspace.crs_path), **environment}
         self.process = workspace.start([program, self.directory, "native"], env=environment)
 
@@ -28,7 +30,7 @@ class Subject:
 
     def caught(self):
         mask = int(re.search(r"^SigCgt:\t(\w+)", read_text(f"/proc/{self.process.pid}/status"), re.MULTILINE)[1], 16)
-        return {number for number in range(1, 65) if mask >> (number - 1) & 1} - INTERNAL
+        return {number for number in range(1, 65) if mask >> (number - 1) & 1} - INTERNAL - (SANITIZERS if self.is_sanitized else set())
 
 
 def triggers(workspace, options):

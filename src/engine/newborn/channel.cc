@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/io.h"
 
 namespace crs::engine {
 namespace {
@@ -88,13 +89,6 @@ void Channel::send_error(const std::exception& error) const noexcept {
   }
 }
 
-void Channel::move_above(int lowest) {
-  const int moved = ::fcntl(end_.get(), F_DUPFD_CLOEXEC, lowest);
-  if (moved < 0) {
-    throw Error::from_errno(fmt::format("cannot move a descriptor to {} or above", lowest), errno)
-        .advise("The program had so many descriptors open: raise the hard limit of open files (ulimit -Hn)");
-  }
-  end_.reset(moved);
-}
+void Channel::move_above(int lowest) { end_ = duplicate_above(end_.get(), lowest); }
 
 }  // namespace crs::engine

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/io.h"
 #include "engine/resources/descriptors/content_restore.h"
 #include "engine/resources/descriptors/descriptors.h"
 #include "engine/resources/descriptors/inet_sockets/kept_connections.h"
@@ -91,9 +92,7 @@ TableRestore::TableRestore(NewbornContext& newborn, const image::Descriptors& de
 
 FileDescriptor TableRestore::aside(FileDescriptor descriptor) const {
   if (!descriptor) fail_errno(errno, "cannot duplicate a descriptor");
-  FileDescriptor moved(::fcntl(descriptor.get(), F_DUPFD_CLOEXEC, lowest_aside_));
-  if (!moved) fail_errno(errno, "cannot move a descriptor to {} or above", lowest_aside_);
-  return moved;
+  return duplicate_above(descriptor.get(), lowest_aside_);
 }
 
 int TableRestore::object(std::uint32_t index) const {

@@ -212,8 +212,7 @@ std::string sun_path_of(const sockaddr_un& address, socklen_t size) {
 
 UnixAddress::UnixAddress(std::string_view sun_path) {
   bytes.sun_family = AF_UNIX;
-  const std::size_t length = std::min(sun_path.size(), sizeof bytes.sun_path);
-  std::memcpy(bytes.sun_path, sun_path.data(), length);
+  const std::size_t length = sun_path.copy(bytes.sun_path, sizeof bytes.sun_path);
   size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + length);
   const bool is_path = !sun_path.empty() && sun_path.front() != '\0';
   if (is_path && length < sizeof bytes.sun_path) ++size;  // the zero byte
