@@ -13,6 +13,32 @@
 namespace crs::cli {
 namespace {
 
+// How many words come before the first that is neither an option nor an option's value: what follows is a verb's or a
+// command's own.
+std::size_t options_before_command(const std::vector<std::string>& words) {
+  bool value_follows = false;
+  std::size_t count = 0;
+  for (; count < words.size(); ++count) {
+    const std::string& word = words[count];
+    if (word == "--" || (!word.starts_with("-") && !value_follows)) break;
+    value_follows = word.starts_with("--") && word != "--verbose" && word != "--json" && !word.contains('=');
+  }
+  return count;
+}
+
+// CLI11 takes the value of "--store=" to be the next word: said in two words it is an empty one. Of the first `count`
+// words.
+std::vector<std::string> with_empty_values(const std::vector<std::string>& words, std::size_t count) {
+  std::vector<std::string> result;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    const std::string& word = words[i];
+    const bool is_empty_value = i < count && word.starts_with("--") && word.find('=') == word.size() - 1;
+    result.push_back(is_empty_value ? word.substr(0, word.size() - 1) : word);
+    if (is_empty_value) result.emplace_back();
+  }
+  return result;
+}
+
 // CLI11 takes the arguments from the back.
 void parse(CLI::App& app, std::vector<std::string> arguments) {
   std::ranges::reverse(arguments);
@@ -34,14 +60,8 @@ Error out_of_memory() {
 bool wants_json(const Verb& verb, const std::vector<std::string>& arguments) {
   if (verb.json_help().empty()) return false;
   if (!verb.runs_command()) return std::ranges::find(arguments, "--json") != arguments.end();
-  // The command begins after "--", or with the first word that is neither an option nor an option's value.
-  bool value_follows = false;
-  for (const std::string& word : arguments) {
-    if (word == "--json") return true;
-    if (word == "--" || (!word.starts_with("-") && !value_follows)) return false;
-    value_follows = word.starts_with("--") && word != "--verbose" && !word.contains('=');
-  }
-  return false;
+  const auto end = arguments.begin() + static_cast<std::ptrdiff_t>(options_before_command(arguments));
+  return std::find(arguments.begin(), end, "--json") != end;
 }
 
 class CommandLine {
@@ -51,6 +71,7 @@ class CommandLine {
   int run(const std::vector<std::string>& arguments);
 
  private:
+  bool is_verb(const std::string& name) const;
   Verb& find(const std::string& name) const;
   int dispatch(std::vector<std::string> words, const CLI::App& app);
   int help(const std::vector<std::string>& topics, const CLI::App& app);
@@ -61,6 +82,10 @@ class CommandLine {
   Context& context_;
   std::vector<std::unique_ptr<Verb>> verbs_;
 };
+
+bool CommandLine::is_verb(const std::string& name) const {
+  return std::ranges::any_of(verbs_, [&](const auto& verb) { return verb->name() == name; });
+}
 
 Verb& CommandLine::find(const std::string& name) const {
   const auto found = std::ranges::find_if(verbs_, [&](const auto& verb) { return verb->name() == name; });
@@ -106,8 +131,11 @@ int CommandLine::run_verb(Verb& verb, const std::vector<std::string>& arguments)
   context_.output_is_programs = verb.runs_command();
   CLI::App app;
   define_verb(app, verb, context_.options);
+  const auto its_own = verb.runs_command()
+                           ? options_before_command(arguments)
+                           : static_cast<std::size_t>(std::ranges::find(arguments, "--") - arguments.begin());
   try {
-    parse(app, arguments);
+    parse(app, with_empty_values(arguments, its_own));
   } catch (const CLI::CallForHelp&) {
     context_.print(app.help());
     return kDone;
@@ -124,6 +152,7 @@ int CommandLine::dispatch(std::vector<std::string> words, const CLI::App& app) {
   if (first.starts_with("-"))
     throw Error(ErrorKind::Usage, fmt::format("there is no option '{}'", first)).advise("See 'crs --help'");
   if (first == "help") return help(words, app);
+  if (!is_verb(first) && std::ranges::find(words, "--json") != words.end()) context_.options.json = true;
   return run_verb(find(first), words);
 }
 
@@ -134,7 +163,7 @@ int CommandLine::run(const std::vector<std::string>& arguments) {
   app.add_flag("--version", version, "Print the version and end")->group("Options of all verbs");
   app.prefix_command();  // what follows the verb is the verb's
   try {
-    parse(app, arguments);
+    parse(app, with_empty_values(arguments, options_before_command(arguments)));
   } catch (const CLI::CallForHelp&) {
     return help({}, app);
   } catch (const CLI::ParseError& problem) {

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <charconv>
-#include <filesystem>
 
 #include "base/error.h"
 #include "components/native/native.h"
@@ -122,9 +121,7 @@ ComponentRegistry& Context::components() {
 
 Store& Context::store() {
   if (store_ == nullptr) {
-    const std::string location =
-        options.store.empty() ? Store::default_location() : std::filesystem::absolute(options.store).native();
-    store_ = std::make_unique<Store>(location);
+    store_ = std::make_unique<Store>(options.store.empty() ? Store::default_location() : options.store);
   }
   return *store_;
 }

@@ -106,9 +106,34 @@ std::string Store::default_location() {
   return home_directory() + "/.local/state/crs";
 }
 
+namespace {
+
+// Without a slash at its end.
+std::string absolute_location(const std::string& location) {
+  std::error_code problem;
+  const std::filesystem::path absolute = std::filesystem::absolute(location, problem).lexically_normal();
+  if (problem) {
+    throw Error::from_errno(fmt::format("cannot tell where {} is", location), problem.value())
+        .advise("The working directory is gone: give a path that begins with a slash");
+  }
+  return absolute.has_filename() ? absolute.native() : absolute.parent_path().native();
+}
+
+// Any other directory lacks a manifest, too, and is not damaged for that.
+void require_snapshot(const std::string& directory) {
+  const auto has = [&](const char* name) {
+    std::error_code problem;
+    return std::filesystem::exists(std::filesystem::symlink_status(fmt::format("{}/{}", directory, name), problem));
+  };
+  if (!std::filesystem::is_directory(directory) || has("manifest") || has("process") || has("pages")) return;
+  throw Error(ErrorKind::NotFound, fmt::format("there is no snapshot in {}", directory))
+      .advise("The directory of a snapshot is STORE/JOB/SEQ, or a copy of it");
+}
+
+}  // namespace
+
 Store::Store(const std::string& location, std::shared_ptr<Disk> disk) : disk_(std::move(disk)) {
-  const std::filesystem::path absolute = std::filesystem::absolute(location).lexically_normal();
-  location_ = absolute.has_filename() ? absolute.native() : absolute.parent_path().native();
+  location_ = absolute_location(location);
   open_root();
 }
 
@@ -236,8 +261,9 @@ SnapshotInfo Store::open(const Reference& reference) const {
 }
 
 SnapshotInfo Store::open_location(const std::string& location) {
-  const std::filesystem::path absolute = std::filesystem::absolute(location).lexically_normal();
-  const SnapshotReader reader(absolute.has_filename() ? absolute.native() : absolute.parent_path().native());
+  const std::string directory = absolute_location(location);
+  require_snapshot(directory);
+  const SnapshotReader reader(directory);
   const store::Manifest& manifest = reader.manifest();
   return {{manifest.job(), manifest.sequence()}, reader.location(), manifest, {}};
 }

@@ -42,6 +42,25 @@ def usage_errors(workspace):
         check(result.stdout == "", f"an error on standard output: {result}")
 
 
+def empty_values(workspace):
+    """An option with nothing after its '=' has an empty value; the next word is its own."""
+    check("snapshots" in workspace.crs("list", "--store=", "--json").json(), "--json is taken for the store")
+    check(workspace.crs("--store=", "list", "nosuch", expect=3).stderr.count("nosuch") == 1, "the job is taken for the store")
+    check("not empty" in workspace.crs("run", "--name=", "--", "/bin/true", expect=2).stderr, "-- is taken for a name")
+    check(workspace.crs("run", "--", "echo", "--x=", "y").stdout == "--x= y\n", "the command's own words")
+    check(workspace.crs("nonsense", "--json", expect=2).json()["error"]["exit_status"] == 2, "no JSON for what is no verb")
+
+
+def nowhere(workspace):
+    """Directories without a snapshot, and a relative one where there is no working directory."""
+    (workspace.work / "empty").mkdir()
+    for place in ("empty/", str(workspace.work / "empty")):
+        for verb in "show", "verify", "restart":
+            check("no snapshot in" in workspace.crs(verb, place, expect=3).stderr, f"{verb} {place}")
+    result = workspace.run(["sh", "-c", 'mkdir gone && cd gone && rmdir ../gone && "$0" --store relative list', workspace.crs_path])
+    check(result.status == 1 and "begins with a slash" in result.stderr, f"{result}")
+
+
 def not_found(workspace):
     for arguments in (["checkpoint", "nosuchjob"], ["checkpoint", "2147483647"], ["restart", "nosuch"], ["restart", "nosuch@3"],
                       ["show", "nosuch"], ["verify", "nosuch@1"], ["remove", "nosuch@1"], ["remove", "--all", "nosuch"], ["list", "nosuch"]):
@@ -196,7 +215,7 @@ while True: signal.sigtimedwait([], 0.1)
         leader.wait(30)
 
 
-TESTS = [usage_errors, not_found, json_is_valid, help_is_complete, closed_output, run_returns_the_programs_status, run_is_invisible,
+TESTS = [usage_errors, empty_values, nowhere, not_found, json_is_valid, help_is_complete, closed_output, run_returns_the_programs_status, run_is_invisible,
          run_forwards_signals, run_outlived, run_on_a_terminal]
 
 
