@@ -62,7 +62,7 @@ class DiaryModule : public crs::Module {
   }
 
   void prelaunch(crs::LaunchPlan& plan) override {
-    write_down("prelaunch " + plan.application);
+    write_down("prelaunch " + plan.application + (plan.rank > 0 ? ", rank " + std::to_string(plan.rank) : ""));
     plan.environment.push_back("PREPARED_BY=diary");
     plan.arguments.push_back("one more");
   }

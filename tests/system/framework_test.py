@@ -210,6 +210,13 @@ def operations(workspace, options):
     result = workspace.crs("run", "--component", "diary", "--", "sh", "-c", 'echo "$PREPARED_BY $0"', **keywords)
     check(result.stdout == "diary one more\n", f"prelaunch changed nothing: {result}")
     check(written() == ["init", "prelaunch sh", "finalize"], "run")
+    # The rank that a launcher says; of several the first, and nothing that is no rank.
+    for variables, rank in (({"PMIX_RANK": "3", "SLURM_PROCID": "4"}, 3), ({"PMI_RANK": "12"}, 12), ({"OMPI_COMM_WORLD_RANK": "1"}, 1),
+                            ({"SLURM_PROCID": "2147483647"}, 2147483647), ({"PMIX_RANK": "3x", "PMI_RANK": "5"}, 5),
+                            ({"PMIX_RANK": "-1"}, 0), ({"PMI_RANK": "99999999999", "SLURM_PROCID": ""}, 0)):
+        workspace.crs("run", "--component", "diary", "--", "true", env={**environment, **variables})
+        told = "prelaunch true" + (f", rank {rank}" if rank else "")
+        check(written()[1] == told, f"{variables}")
     for arguments in (["components"], ["params"], ["list"], ["check"]):
         workspace.crs(*arguments, **keywords)
         check(written() == [], f"{arguments} initialised a module")

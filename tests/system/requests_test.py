@@ -119,6 +119,29 @@ def case_layer_cannot_go_on(arguments, user):
         check(workspace.wait_exit(program.runner) == 5, "the program's end")
 
 
+def case_layer_fails_under_crs_run(arguments, user):
+    """Snapshots that crs run takes by itself count although a layer failed after them, not where one failed before; both are said."""
+    for failing, options, status in (("lower continue", ["--every", "200ms"], 5), ("lower term", ["--on-signal", "USR1"], 85),
+                                     ("lower checkpoint", ["--on-signal", "USR1"], 128 + signal.SIGTERM)):
+        with Workspace(arguments.crs, user) as workspace:
+            environment = {**workspace.environment, "TELLER_FAILS": failing}
+            program = Program(workspace, arguments, "wait", "exit", "5", env=environment, run=options)
+            said = lambda: read_text(workspace.work / "stderr.txt")
+            if failing == "lower continue":
+                wait_until(lambda: len(workspace.snapshots()) >= 2, "it goes on taking snapshots")
+                program.go_on()
+            else:
+                program.runner.send_signal(signal.SIGTERM)
+            check(workspace.wait_exit(program.runner) == status, f"{failing}: {program.runner.returncode}, {said()}")
+            check(f"it was told to fail (layer 'lower' at {failing.split()[1]}" in said(), f"{failing}: {said()}")
+            if failing == "lower checkpoint":
+                check(workspace.snapshots() == [] and "there is no last snapshot of sim: it gets SIGTERM" in said(), f"{said()}")
+                check(program.told() == PREPARED + ["upper error"], f"{program.told()}")
+            else:
+                check(f"not as it did: it was told to fail" in said(), f"{failing}: {said()}")
+            check(("sim@1 is the last snapshot" in said()) == (status == 85), f"{failing}: {said()}")
+
+
 def case_below_the_first_process(arguments, user):
     """The layers of a service that a script started are not told, and that is said."""
     with Workspace(arguments.crs, user) as workspace:
@@ -372,7 +395,7 @@ def main():
             cases.append(("asked_from_outside_its_namespace", lambda: case_asked_from_outside_its_namespace(arguments, "ordinary")))
         for planted in ("link", "open", "file"):
             cases.append((f"no_directory ({user}, {planted})", lambda user=user, planted=planted: case_no_directory(arguments, user, planted)))
-        for case in (case_layers_are_told, case_layer_cannot_go_on, case_below_the_first_process, case_a_subreaper, case_delayed, case_asker_disappears, case_program_ends, case_several_askers,
+        for case in (case_layers_are_told, case_layer_cannot_go_on, case_layer_fails_under_crs_run, case_below_the_first_process, case_a_subreaper, case_delayed, case_asker_disappears, case_program_ends, case_several_askers,
                      case_hostile_messages, case_no_means, case_planted, case_fork):
             cases.append((f"{case.__name__[5:]} ({user})", lambda user=user, case=case: case(arguments, user)))
     run_cases([case for case in cases if arguments.only in case[0]])
