@@ -11,6 +11,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -100,7 +101,12 @@ void leave_critical_section();
 class CriticalScope {
  public:
   CriticalScope() { enter_critical_section(); }
-  ~CriticalScope() { leave_critical_section(); }
+  ~CriticalScope() {
+    try {
+      leave_critical_section();
+    } catch (const std::exception&) {  // it is left; a component that has something against it has nobody to tell
+    }
+  }
   CriticalScope(const CriticalScope&) = delete;
   CriticalScope& operator=(const CriticalScope&) = delete;
 };

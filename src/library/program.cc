@@ -149,8 +149,8 @@ void register_thread(const std::string& name) {
   program().selected().module().register_thread();
 }
 
-void enter_critical_section() { program().selected().enter(service().critical_sections()); }
-void leave_critical_section() { program().selected().leave(service().critical_sections()); }
+void enter_critical_section() { service().critical_sections().enter(); }
+void leave_critical_section() { service().critical_sections().leave(); }
 
 LayerRegistration register_layer(std::string name, Layer& layer) {
   return service().register_layer(std::move(name), layer);

@@ -51,21 +51,6 @@ Selected::Selected(const InitOptions& options) : output_(options.output ? option
   selection_ = std::make_unique<Selection>(registry_->select());
 }
 
-void Selected::enter(CriticalSections& sections) const {
-  sections.enter();
-  try {
-    module().disable_checkpoint();
-  } catch (...) {
-    sections.leave();
-    throw;
-  }
-}
-
-void Selected::leave(CriticalSections& sections) const {
-  if (sections.depth() > 0) module().enable_checkpoint();
-  sections.leave();  // an error where there is none
-}
-
 TakenBy Selected::taken_by() const {
   constexpr std::int64_t kTenYears = std::int64_t{10} * 365 * 24 * 3600;
   const std::int64_t limit = std::clamp<std::int64_t>(parameters_.integer("crs_snapshot_limit"), 1, kTenYears);

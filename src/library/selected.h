@@ -5,7 +5,6 @@
 #include <string>
 #include <vector>
 
-#include "crs/critical_sections.hpp"
 #include "crs/crs.hpp"
 #include "framework/components.h"
 #include "framework/parameters.h"
@@ -16,10 +15,6 @@ namespace crs {
 class Selected {
  public:
   explicit Selected(const InitOptions& options);
-
-  // A critical section of the calling thread is the component's, too. Throws an Error where there is none to leave.
-  void enter(CriticalSections& sections) const;
-  void leave(CriticalSections& sections) const;
 
   Module& module() const noexcept { return selection_->module(); }
   const ComponentStatus& status() const noexcept { return selection_->status(); }

@@ -15,7 +15,8 @@ namespace crs {
 struct SelectedModule::Parts {
   explicit Parts(const InitOptions& options) : selected(options) {}
   Selected selected;
-  CriticalSections sections;
+  CriticalSections sections{
+      {[this] { selected.module().disable_checkpoint(); }, [this] { selected.module().enable_checkpoint(); }}};
 };
 
 SelectedModule::SelectedModule(const InitOptions& options) : parts_(std::make_unique<Parts>(options)) {}
@@ -76,9 +77,9 @@ pid_t SelectedModule::restart(Snapshot& snapshot, bool spawn_child, const Restar
   become_restarted(request, helper, std::nullopt);
 }
 
-void SelectedModule::disable_checkpoint() { parts_->selected.enter(parts_->sections); }
+void SelectedModule::disable_checkpoint() { parts_->sections.enter(); }
 
-void SelectedModule::enable_checkpoint() { parts_->selected.leave(parts_->sections); }
+void SelectedModule::enable_checkpoint() { parts_->sections.leave(); }
 
 void SelectedModule::prelaunch(LaunchPlan& plan) { module().prelaunch(plan); }
 
