@@ -104,6 +104,8 @@ def case_after_a_restart(arguments, user, ids):
         check("lower                    restart-pre" in workspace.crs("show", "sim@3").stdout, "as text")
         os.kill(program.pid, signal.SIGUSR1)
         check(workspace.wait_exit(restarted) == 5, "the end")
+        left = list(workspace.directory.glob("run/crs/*"))
+        check(left == [], f"of four processes there are {left}")
 
 
 def case_layer_cannot_go_on(arguments, user):
@@ -246,6 +248,36 @@ def case_program_ends(arguments, user):
         check(workspace.wait_exit(asker) == 1, "the asker's status")
         check(f"process {program.pid} ended" in read_text(workspace.work / "stderr.txt"), "the reason")
         check(workspace.snapshots() == [], f"{workspace.snapshots()}")
+
+
+def case_program_ends_by_itself(arguments, user):
+    """However it ends, and whoever waits for a checkpoint of it just then: no socket stays behind, and no snapshot that nobody was told of."""
+    for way in ("return", "fork", "thread", "finalize", "busy", "section", "layer"):
+        with Workspace(arguments.crs, user) as workspace:
+            program = workspace.reachable(arguments.build / "library" / "ending")
+            environment = {**workspace.environment, "CRS_PARAM_crs_helper": str(workspace.crs_path)}
+            runner, pid = workspace.start_by_crs("sim", [program, way], env=environment)
+            wait_until(lambda: "waiting" in read_text(workspace.work / "stdout.txt"), "the program waits")
+            sockets = lambda: list(workspace.directory.glob("run/crs/*"))
+            check(len(sockets()) == 1, f"{way}: {sockets()}")
+            asker = None
+            if way in ("thread", "finalize", "busy", "section", "layer"):
+                slowly = ["--verbose", "--compress", "none", "--io-limit", "1MB/s"] if way == "busy" else []
+                asker = workspace.start([workspace.crs_path, "checkpoint", *slowly, "sim"], stdout=workspace.output_file("asker.txt"))
+            if way == "busy":
+                wait_until(lambda: "snapshotting" in read_text(workspace.work / "stderr.txt"), "the snapshot is being taken")
+            if way in ("thread", "finalize", "section"):
+                wait_until(lambda: "in a critical section" in read_text(workspace.work / "stderr.txt"), "the asker waits")
+            if way != "layer":
+                os.kill(pid, signal.SIGUSR1)
+            check(workspace.wait_exit(runner) == 3, f"{way}: status {runner.returncode}")
+            if asker:
+                status = workspace.wait_exit(asker)
+                # The section of a main thread that ends is over, and the checkpoint may be quicker than the end of the process.
+                told = read_text(workspace.work / "asker.txt").split()
+                check(told == workspace.snapshots() and (status == 0) == (told != []), f"{way}: {status}, {told}, {workspace.snapshots()}")
+                check(way == "section" or status == (0 if way == "busy" else 1), f"{way}: status {status}")
+            check(sockets() == [], f"{way}: {sockets()} stays behind")
 
 
 def case_several_askers(arguments, user):
@@ -395,7 +427,7 @@ def main():
             cases.append(("asked_from_outside_its_namespace", lambda: case_asked_from_outside_its_namespace(arguments, "ordinary")))
         for planted in ("link", "open", "file"):
             cases.append((f"no_directory ({user}, {planted})", lambda user=user, planted=planted: case_no_directory(arguments, user, planted)))
-        for case in (case_layers_are_told, case_layer_cannot_go_on, case_layer_fails_under_crs_run, case_below_the_first_process, case_a_subreaper, case_delayed, case_asker_disappears, case_program_ends, case_several_askers,
+        for case in (case_layers_are_told, case_layer_cannot_go_on, case_layer_fails_under_crs_run, case_below_the_first_process, case_a_subreaper, case_delayed, case_asker_disappears, case_program_ends, case_program_ends_by_itself, case_several_askers,
                      case_hostile_messages, case_no_means, case_planted, case_fork):
             cases.append((f"{case.__name__[5:]} ({user})", lambda user=user, case=case: case(arguments, user)))
     run_cases([case for case in cases if arguments.only in case[0]])
