@@ -204,8 +204,7 @@ class RestartVerb : public Verb {
       terminal->lend();
     };
     LayerReport report(context, snapshot.reference, news(context, snapshot, job), layers_timeout());
-    const RestartedProgram program =
-        restart(context, selection.module(), snapshot, job, before_start, report.channel());
+    const RestartedProgram program = restart(context, selection, snapshot, job, before_start, report.channel());
     report.handed_over();
     started_ = {program.pid, snapshot.reference.to_string(), selection.name()};
     if (!problem.empty()) context.say(problem);
@@ -293,8 +292,8 @@ class RestartVerb : public Verb {
     return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::duration<double>(layers_timeout_));
   }
 
-  RestartedProgram restart(Context& context, Module& module, const SnapshotInfo& snapshot, const std::string& job,
-                           const std::function<void(pid_t)>& before_start, int channel) const {
+  RestartedProgram restart(Context& context, const Selection& selection, const SnapshotInfo& snapshot,
+                           const std::string& job, const std::function<void(pid_t)>& before_start, int channel) const {
     const std::optional<SetAside> set_aside = check_only_ ? std::nullopt : make_set_aside(context, snapshot.reference);
     RestartOptions options;
     options.ids = kIds.at(ids_);
@@ -310,12 +309,20 @@ class RestartVerb : public Verb {
     options.remembered_path = context.store().remembered_path(job);
     options.file_mode_mask = context.file_mode_mask;
     options.progress = [&context](const std::string& line) { context.say(line); };
-    RestartedProgram program = start(context, module, snapshot, options);
+    options.rebuild = [&snapshot](Snapshot& given) { given = snapshot.to_snapshot(); };
+    RestartedProgram program = start(context, selection, snapshot, options);
     if (program.wait_pid == 0) program.wait_pid = program.pid;
     return program;
   }
 
-  RestartedProgram start(Context& context, Module& module, const SnapshotInfo& snapshot,
+  // Of a snapshot that is named by its place the component is told no more.
+  Snapshot given(const SnapshotInfo& snapshot, const InterfaceVersion& built_for) const {
+    constexpr int kFirstWithColdStart = 5;
+    if (!is_location(target_) || built_for.minor < kFirstWithColdStart) return snapshot.to_snapshot();
+    return {.component = {}, .reference = {}, .location = snapshot.location, .remote_location = {}, .cold_start = true};
+  }
+
+  RestartedProgram start(Context& context, const Selection& selection, const SnapshotInfo& snapshot,
                          const RestartOptions& options) const {
     try {
       // Whatever the component: the page data that native has is verified while it is loaded, all else now.
@@ -324,9 +331,13 @@ class RestartVerb : public Verb {
       const WithoutPipes without_pipes(detach_ && answer_to_ < 0);
       if (!detach_ && !replace_ && !check_only_) adopt_orphans();
       set_variables();
-      Snapshot given = snapshot.to_snapshot();
-      given.cold_start = is_location(target_);
-      return module.restart(given, options);
+      Snapshot wanted = given(snapshot, selection.status().interface_version);
+      RestartedProgram program = selection.module().restart(wanted, options);
+      if (wanted.cold_start) {
+        context.say_more(fmt::format(
+            "component {} did not clear the cold start: it may not know which snapshot this is", selection.name()));
+      }
+      return program;
     } catch (Error& error) {
       // What somebody has removed meanwhile is not damaged.
       const bool may_be_removed = error.kind() == ErrorKind::Damaged || error.error_number() == ENOENT;

@@ -46,8 +46,11 @@ class DiaryModule : public crs::Module {
   }
 
   // The "program" ends with the status that its note tells.
-  crs::RestartedProgram restart(const crs::Snapshot& snapshot, const crs::RestartOptions& options) override {
-    write_down("restart " + snapshot.reference + " of " + snapshot.component + (options.detach ? ", detached" : ""));
+  crs::RestartedProgram restart(crs::Snapshot& snapshot, const crs::RestartOptions& options) override {
+    const bool cold = snapshot.cold_start;
+    if (cold) options.rebuild(snapshot);
+    write_down("restart " + snapshot.reference + " of " + snapshot.component + (options.detach ? ", detached" : "") +
+               (cold ? ", from its location" : ""));
     crs::RestartedProgram program;
     program.pid = ::fork();
     if (program.pid == 0) {
