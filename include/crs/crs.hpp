@@ -79,6 +79,8 @@ struct ProgramRestartOptions {
 //                restart. Waits for critical sections, up to `time_limit`, and fails while a checkpoint is under way.
 //                Its descriptors but the standard streams are closed. It must have no child processes, not even ended
 //                ones that it has not waited for: then, too, the call throws, and the program goes on as it was.
+// Either way the crs that does the work (in place: that checks the snapshot) may take as long as the parameter
+// crs_restart_limit says, an hour: a big snapshot is read. Then the call throws, and that crs starts nothing any more.
 pid_t restart(const std::string& reference, bool spawn_child, const ProgramRestartOptions& options = {},
               std::chrono::nanoseconds time_limit = std::chrono::seconds(60));
 

@@ -163,6 +163,7 @@ class RestartVerb : public Verb {
     if (answer_to_ < 0) return carry_out(context);
     wire::Connection asker(FileDescriptor(answer_to_), "the program that asked");
     ::fcntl(answer_to_, F_SETFD, FD_CLOEXEC);
+    asker_ = &asker;
     try {
       const int status = carry_out(context);
       asker.send(wire::to_message(started_));
@@ -194,6 +195,7 @@ class RestartVerb : public Verb {
     std::string problem;
     std::unique_ptr<ForegroundTerminal> terminal;
     const auto before_start = [&](pid_t pid) {
+      check_wanted();
       // A signal that comes earlier ends this command and with it what it has made of the program; one that comes later
       // goes on to the program.
       signals.block_all();
@@ -233,6 +235,12 @@ class RestartVerb : public Verb {
     checkpoints.set_process(program.pid);
     const int status = foreground.wait(&checkpoints);
     return checkpoints.finish() ? kSnapshotTaken : status;
+  }
+
+  // Whoever asked through libcrs may have ended, or have given up: then nothing is to start behind its back.
+  void check_wanted() const {
+    if (asker_ != nullptr && asker_->has_ended())
+      fail(ErrorKind::Failed, "whoever asked for the restart has gone, or waits no longer");
   }
 
   // A program can be started from a store that cannot be written to (a read-only copy, a full disk); its name is then
@@ -331,6 +339,7 @@ class RestartVerb : public Verb {
       const WithoutPipes without_pipes(detach_ && answer_to_ < 0);
       if (!detach_ && !replace_ && !check_only_) adopt_orphans();
       set_variables();
+      check_wanted();  // a component need not let itself be stopped by before_start()
       Snapshot wanted = given(snapshot, selection.status().interface_version);
       RestartedProgram program = selection.module().restart(wanted, options);
       if (wanted.cold_start) {
@@ -385,6 +394,7 @@ class RestartVerb : public Verb {
   PeriodicOptions periodic_;
   double layers_timeout_ = 60;
   int answer_to_ = -1;
+  const wire::Connection* asker_ = nullptr;
   wire::RestartDone started_;
   bool detach_ = false;
   bool lazy_ = false;

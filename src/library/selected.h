@@ -1,6 +1,7 @@
 // What init() and SelectedModule are both made of: the parameters, the components of a program, and the selected one.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <vector>
@@ -26,6 +27,9 @@ class Selected {
   void say(const std::string& line) const { output_(line); }
 
  private:
+  // A time limit that is a parameter: at least one, and not over the end of the clock.
+  std::chrono::seconds seconds(const std::string& parameter) const;
+
   OutputLine output_;
   Parameters parameters_;
   HelperOptions helper_;
