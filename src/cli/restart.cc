@@ -342,7 +342,7 @@ class RestartVerb : public Verb {
       check_wanted();  // a component need not let itself be stopped by before_start()
       Snapshot wanted = given(snapshot, selection.status().interface_version);
       RestartedProgram program = selection.module().restart(wanted, options);
-      if (wanted.cold_start) {
+      if (wanted.cold_start && !check_only_) {
         context.say_more(fmt::format(
             "component {} did not clear the cold start: it may not know which snapshot this is", selection.name()));
       }

@@ -96,6 +96,10 @@ def selection(workspace):
     check("crs: native: restart: pages: " in result.stderr, f"{result}")
     check(state_of(pid) == "S", "")
     workspace.kill(pid)
+    # Of a snapshot that is named by its place it finds out the rest itself.
+    result = workspace.crs("--verbose", "restart", "--detach", workspace.crs("show", "--json", "sleeper").json()["location"])
+    check("cold start" not in result.stderr, f"{result}")
+    workspace.kill(int(result.stdout))
 
 
 def with_components(workspace, options, *names):
