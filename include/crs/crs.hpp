@@ -182,9 +182,10 @@ class SelectedModule {
   // ..."), and gives up after `time_limit`. In the calling thread that is an Error at once: it would wait for itself.
   State checkpoint(pid_t pid, Snapshot& snapshot, const CheckpointOptions& options = {},
                    std::chrono::nanoseconds time_limit = std::chrono::seconds(60));
-  // As crs::restart() does, critical sections included. `snapshot` is rebuilt from its location where that is all there
-  // is (cold_start).
-  pid_t restart(Snapshot& snapshot, bool spawn_child, const RestartOptions& options = {});
+  // As crs::restart() does, critical sections included; of `options`, ids and changed_files count. `snapshot` is
+  // rebuilt from its location where that is all there is (cold_start).
+  pid_t restart(Snapshot& snapshot, bool spawn_child, const RestartOptions& options = {},
+                std::chrono::nanoseconds time_limit = std::chrono::seconds(60));
   // Critical sections of the calling thread, which nest. Enabling what is not disabled is an Error.
   void disable_checkpoint();
   void enable_checkpoint();

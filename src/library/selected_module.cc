@@ -57,7 +57,8 @@ State SelectedModule::checkpoint(pid_t pid, Snapshot& snapshot, const Checkpoint
   return outcome.state;
 }
 
-pid_t SelectedModule::restart(Snapshot& snapshot, bool spawn_child, const RestartOptions& options) {
+pid_t SelectedModule::restart(Snapshot& snapshot, bool spawn_child, const RestartOptions& options,
+                              std::chrono::nanoseconds time_limit) {
   if (!snapshot.cold_start && snapshot.reference.empty()) {
     fail(ErrorKind::Usage, "there is no snapshot to restart: component {} stored none, or it is not named", name());
   }
@@ -73,7 +74,7 @@ pid_t SelectedModule::restart(Snapshot& snapshot, bool spawn_child, const Restar
     return child.pid;
   }
   check_replacement(request, helper, std::nullopt);
-  const CriticalSections::Closed closed(parts_->sections, std::chrono::seconds(60), {});
+  const CriticalSections::Closed closed(parts_->sections, time_limit, {});
   become_restarted(request, helper, std::nullopt);
 }
 

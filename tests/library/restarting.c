@@ -9,7 +9,8 @@ int main(int argc, char** argv) {
   pid_t child = 0;
   if (argc < 3) return 2;
   if (crs_init(NULL) != CRS_OK) return puts(crs_error_text()), 1;
-  if (crs_restart(argv[1], in_place ? 0 : 1, &child) != CRS_OK) return printf("failed: %s\n", crs_error_text()), 3;
+  if (crs_restart(argv[1], in_place ? 0 : 1, NULL, &child) != CRS_OK)
+    return printf("failed: %s\n", crs_error_text()), 3;
   printf("process %d\n", (int)child);
   return crs_finalize() == CRS_OK ? 0 : 1;
 }

@@ -97,8 +97,9 @@ def case_after_a_restart(arguments, user, ids):
             if round < 3:
                 workspace.wait_exit(restarted)
         # The restarts were each from the snapshot before.
-        shown = workspace.crs("show", "--json", "sim@3").json()["layer_times"]
-        phases = [(phase["layer"], phase["state"]) for phase in shown["restart"]["phases"]]
+        # Noted by the restart, beside what the program does.
+        times = lambda: workspace.crs("show", "--json", "sim@3").json()["layer_times"]["restart"]
+        phases = [(phase["layer"], phase["state"]) for phase in wait_until(times, "the times of the restart")["phases"]]
         check(phases[:2] == [("upper", "restart-pre"), ("lower", "restart-pre")], f"{phases}")
         check(phases[2:] == [("lower", "restart"), ("upper", "restart")], f"{phases}")
         check("lower                    restart-pre" in workspace.crs("show", "sim@3").stdout, "as text")
