@@ -264,7 +264,7 @@ struct crs_component {
   /* Starts the program of a snapshot again. If it fails nothing is left. */
   int (*restart)(const struct crs_component_host* host, void* state, struct crs_component_snapshot* snapshot,
                  const struct crs_component_restart_options* options, struct crs_component_restarted* restarted);
-  /* Critical sections of the calling thread; they nest. */
+  /* Critical sections of the calling thread; they nest. A thread that ends in some leaves them as it ends. */
   int (*disable_checkpoint)(const struct crs_component_host* host, void* state);
   int (*enable_checkpoint)(const struct crs_component_host* host, void* state);
   /* Before a program is started under CRS. */

@@ -83,7 +83,7 @@ class Registrations {
     for (int left = depth_in(state); left > 0; --left) {
       try {
         state.hooks.leaving();
-      } catch (const std::exception&) {  // the thread ends all the same, and nobody is there to be told
+      } catch (...) {  // the thread ends all the same, and nobody is there to be told
       }
     }
   }
