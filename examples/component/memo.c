@@ -333,7 +333,7 @@ static int start(const Host* host, const struct command* command, const struct c
   return fail_errno(host, CRS_COMPONENT_FAILED, "execute", command->arguments[0]);
 }
 
-static int restart(const Host* host, void* state, const struct crs_component_snapshot* snapshot,
+static int restart(const Host* host, void* state, struct crs_component_snapshot* snapshot,
                    const struct crs_component_restart_options* options, struct crs_component_restarted* restarted) {
   (void)state;
   char path[PATH_LIMIT];
@@ -346,6 +346,8 @@ static int restart(const Host* host, void* state, const struct crs_component_sna
   if (status == CRS_COMPONENT_OK) status = read_whole(host, path, limit_of(host), &memo);
   if (status == CRS_COMPONENT_OK) status = set_aside(host, options, command.memo, restarted);
   if (status == CRS_COMPONENT_OK) status = replace_whole(host, command.memo, &memo);
+  snapshot->cold_start =
+      0; /* nothing but the location is needed here; what the manifest says, options->rebuild() tells */
   if (status == CRS_COMPONENT_OK) status = start(host, &command, options, restarted);
   free(command.arguments);
   free(bytes.data);

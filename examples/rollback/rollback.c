@@ -94,7 +94,7 @@ int main(int argument_count, char** arguments) {
   if (attempt <= kAttempts) {
     printf("process %ld: %ld steps, back to %s for the %d. time\n", (long)getpid(), total(), reference, attempt);
     fflush(stdout);
-    crs_restart(reference, 0, NULL);
+    crs_restart(reference, 0, NULL, NULL);
     fail("crs_restart"); /* it returns only if it fails */
   }
   printf("process %ld: %ld steps stand after %d rollbacks\n", (long)getpid(), total(), kAttempts);

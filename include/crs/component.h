@@ -34,7 +34,7 @@ extern "C" {
 #endif
 
 #define CRS_COMPONENT_MAJOR 2
-#define CRS_COMPONENT_MINOR 4
+#define CRS_COMPONENT_MINOR 5
 #define CRS_COMPONENT_PATCH 0
 
 /* Whether a structure that somebody else made has a member: CRS_COMPONENT_HAS(struct crs_component_host, host, fail).
@@ -180,7 +180,10 @@ struct crs_component_snapshot {
   const char* component; /* which wrote it */
   const char* reference; /* JOB@SEQ */
   const char* location;  /* absolute path of its directory */
-  int cold_start;        /* 1: only the location can be relied on */
+  /* 1: there is only the location, the two above are "". Whoever needs the rest reads the manifest (options->rebuild);
+   * cleared by the component when it has what it needs. Always 0 for a component built for a version before 2.5. */
+  int cold_start;
+  const char* remote_location; /* since 2.5: a copy elsewhere, or "" */
 };
 
 enum crs_component_ids {
@@ -205,6 +208,8 @@ struct crs_component_restart_options {
   void (*progress)(const struct crs_component_restart_options* options, const char* line);
   /* To be called with the program's id just before it runs, when nothing is likely to fail any more. */
   void (*before_start)(const struct crs_component_restart_options* options, pid_t pid);
+  /* Since 2.5. After a cold start: fills in what the snapshot's manifest says, and clears cold_start. */
+  int (*rebuild)(const struct crs_component_restart_options* options, struct crs_component_snapshot* snapshot);
 };
 
 /* The restarted program, which runs when restart() returns. */
@@ -257,9 +262,9 @@ struct crs_component {
                     const struct crs_component_sink* sink, const struct crs_component_checkpoint_options* options,
                     struct crs_component_outcome* outcome);
   /* Starts the program of a snapshot again. If it fails nothing is left. */
-  int (*restart)(const struct crs_component_host* host, void* state, const struct crs_component_snapshot* snapshot,
+  int (*restart)(const struct crs_component_host* host, void* state, struct crs_component_snapshot* snapshot,
                  const struct crs_component_restart_options* options, struct crs_component_restarted* restarted);
-  /* Critical sections of the calling thread; they nest. */
+  /* Critical sections of the calling thread; they nest. A thread that ends in some leaves them as it ends. */
   int (*disable_checkpoint)(const struct crs_component_host* host, void* state);
   int (*enable_checkpoint)(const struct crs_component_host* host, void* state);
   /* Before a program is started under CRS. */

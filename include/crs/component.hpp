@@ -23,7 +23,7 @@ namespace [[gnu::visibility("default")]] crs {
 // The version of this interface. A component built for another major version is refused.
 struct InterfaceVersion {
   int major = 2;
-  int minor = 4;
+  int minor = 5;
   int patch = 0;
 };
 inline constexpr InterfaceVersion kInterfaceVersion{};
@@ -33,7 +33,7 @@ struct Snapshot {
   std::string component;        // which component wrote it
   std::string reference;        // JOB@SEQ
   std::string location;         // absolute path of the snapshot's directory
-  std::string remote_location;  // a copy elsewhere, or empty
+  std::string remote_location;  // a copy elsewhere, or empty; for whoever makes copies: CRS itself makes none
   bool cold_start = false;      // "you have only the location": set by the restart tool, cleared by the component
 };
 
@@ -177,6 +177,9 @@ struct RestartOptions {
   bool lazy = false;
   // Bytes a second that `lazy` brings of what the program has not touched; 0: any number.
   std::uint64_t read_limit = 0;
+  // With a cold start, for components that do not read manifests themselves: reads the one at Snapshot::location, fills
+  // in the rest, and clears cold_start. May be empty otherwise.
+  std::function<void(Snapshot&)> rebuild{};
 };
 
 struct CompactOptions {
@@ -218,8 +221,10 @@ class Module {
   virtual CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOptions& options) = 0;
 
   // Starts the program of a committed snapshot again. Everything is validated before the program runs; on an Error
-  // nothing is left.
-  virtual RestartedProgram restart(const Snapshot& snapshot, const RestartOptions& options) = 0;
+  // nothing is left. With snapshot.cold_start there is nothing but the location: the component reads the manifest and
+  // rebuilds the rest, and clears cold_start when it has done so. (A module built for a version before 2.5 is never
+  // given a cold start.)
+  virtual RestartedProgram restart(Snapshot& snapshot, const RestartOptions& options) = 0;
 
   // Critical sections. They nest, per registered thread.
   virtual void disable_checkpoint() {}

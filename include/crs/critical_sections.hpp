@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <string>
@@ -16,9 +17,19 @@ struct Delay {
   std::string text() const;  // "delayed 3.2 s by thread 'solver' in a critical section"
 };
 
+// Called by a thread for each section that it enters and leaves, nested ones included, without a lock; also, when the
+// thread ends, for those that it has not left. May be empty.
+struct SectionHooks {
+  // When it is in. Where this throws, it is out again.
+  std::function<void()> entered;
+  // Before it is out, and a checkpoint that waits may go on. Where this throws, it is out all the same.
+  std::function<void()> leaving;
+};
+
 class CriticalSections {
  public:
-  CriticalSections();
+  explicit CriticalSections(SectionHooks hooks = {});
+  // Waits while a thread that ends is in a hook.
   ~CriticalSections();
   CriticalSections(const CriticalSections&) = delete;
   CriticalSections& operator=(const CriticalSections&) = delete;
@@ -30,7 +41,7 @@ class CriticalSections {
   // Enters a section; sections nest. While a checkpoint is under way, a thread that is in none waits here until it is
   // over, save for the thread that carries the checkpoint out.
   void enter();
-  // Leaves the innermost. Throws an Error if the calling thread is in none.
+  // Leaves the innermost. Throws an Error if the calling thread is in none, and what a hook throws.
   void leave();
   // How many the calling thread is in.
   int depth() const;
@@ -58,6 +69,7 @@ class CriticalSections {
   struct State;  // shared with the threads, which may outlive this object
 
  private:
+  void leave_untold();
   void open();
 
   std::shared_ptr<State> state_;
@@ -67,7 +79,12 @@ class CriticalSections {
 class CriticalSection {
  public:
   explicit CriticalSection(CriticalSections& sections) : sections_(sections) { sections_.enter(); }
-  ~CriticalSection() { sections_.leave(); }
+  ~CriticalSection() {
+    try {
+      sections_.leave();
+    } catch (const std::exception&) {  // it is left; a hook that has something against it has nobody to tell
+    }
+  }
   CriticalSection(const CriticalSection&) = delete;
   CriticalSection& operator=(const CriticalSection&) = delete;
 

@@ -152,9 +152,18 @@ const char* crs_checkpointed_layer(const crs_checkpointed* outcome, size_t index
                                    uint64_t* nanoseconds);
 void crs_checkpointed_free(crs_checkpointed* outcome);
 
+enum crs_ids { CRS_IDS_AUTOMATIC = 0, CRS_IDS_KEEP = 1, CRS_IDS_NAMESPACE = 2, CRS_IDS_NEW = 3 };
+
+struct crs_restart_options {
+  size_t size;
+  enum crs_ids ids;         /* the program's process ids, as `crs restart --ids` */
+  int accept_changed_files; /* 1: files of the program that have changed since are no reason to fail */
+  double time_limit;        /* in seconds, for critical sections where this process is replaced; 0: the default, 60 */
+};
+
 /* Starts a snapshot's program again. spawn_child 1: as a new process, whose id goes to *child. 0: this process becomes
- * that program, and the call returns only if it fails. */
-int crs_restart(const char* reference, int spawn_child, pid_t* child);
+ * that program, and the call returns only if it fails. `options` may be a null pointer. */
+int crs_restart(const char* reference, int spawn_child, const struct crs_restart_options* options, pid_t* child);
 
 /* --- Critical sections, of the calling thread; they nest --- */
 
@@ -222,7 +231,8 @@ const char* crs_module_name(const crs_module* module);
  * limit, until no thread has checkpoints disabled; `progress` hears of that (CRS_STAGE_DELAYED) and of nothing else. */
 int crs_module_checkpoint(crs_module* module, pid_t pid, struct crs_snapshot* snapshot,
                           const struct crs_checkpoint_options* options, enum crs_state* state);
-int crs_module_restart(crs_module* module, struct crs_snapshot* snapshot, int spawn_child, pid_t* child);
+int crs_module_restart(crs_module* module, struct crs_snapshot* snapshot, int spawn_child,
+                       const struct crs_restart_options* options, pid_t* child);
 /* Critical sections of the calling thread; they nest. */
 int crs_module_disable_checkpoint(crs_module* module);
 int crs_module_enable_checkpoint(crs_module* module);
@@ -240,6 +250,8 @@ struct crs_launch_plan {
   char** environment; /* NAME=VALUE */
 };
 int crs_module_prelaunch(crs_module* module, struct crs_launch_plan* plan);
+/* By the component of the service. */
+int crs_prelaunch(struct crs_launch_plan* plan);
 
 #pragma GCC visibility pop
 

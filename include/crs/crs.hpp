@@ -11,6 +11,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -78,6 +79,8 @@ struct ProgramRestartOptions {
 //                restart. Waits for critical sections, up to `time_limit`, and fails while a checkpoint is under way.
 //                Its descriptors but the standard streams are closed. It must have no child processes, not even ended
 //                ones that it has not waited for: then, too, the call throws, and the program goes on as it was.
+// Either way the crs that does the work (in place: that checks the snapshot) may take as long as the parameter
+// crs_restart_limit says, an hour: a big snapshot is read. Then the call throws, and that crs starts nothing any more.
 pid_t restart(const std::string& reference, bool spawn_child, const ProgramRestartOptions& options = {},
               std::chrono::nanoseconds time_limit = std::chrono::seconds(60));
 
@@ -100,7 +103,12 @@ void leave_critical_section();
 class CriticalScope {
  public:
   CriticalScope() { enter_critical_section(); }
-  ~CriticalScope() { leave_critical_section(); }
+  ~CriticalScope() {
+    try {
+      leave_critical_section();
+    } catch (const std::exception&) {  // it is left; a component that has something against it has nobody to tell
+    }
+  }
   CriticalScope(const CriticalScope&) = delete;
   CriticalScope& operator=(const CriticalScope&) = delete;
 };
@@ -174,9 +182,10 @@ class SelectedModule {
   // ..."), and gives up after `time_limit`. In the calling thread that is an Error at once: it would wait for itself.
   State checkpoint(pid_t pid, Snapshot& snapshot, const CheckpointOptions& options = {},
                    std::chrono::nanoseconds time_limit = std::chrono::seconds(60));
-  // As crs::restart() does, critical sections included. `snapshot` is rebuilt from its location where that is all there
-  // is (cold_start).
-  pid_t restart(Snapshot& snapshot, bool spawn_child, const RestartOptions& options = {});
+  // As crs::restart() does, critical sections included; of `options`, ids and changed_files count. `snapshot` is
+  // rebuilt from its location where that is all there is (cold_start).
+  pid_t restart(Snapshot& snapshot, bool spawn_child, const RestartOptions& options = {},
+                std::chrono::nanoseconds time_limit = std::chrono::seconds(60));
   // Critical sections of the calling thread, which nest. Enabling what is not disabled is an Error.
   void disable_checkpoint();
   void enable_checkpoint();

@@ -383,7 +383,8 @@ class Suite {
 
   std::string restart_of_nothing() {
     try {
-      selection_.module().restart({component_, "conformance@1", directory_.path().native(), "", false}, {});
+      Snapshot nothing{component_, "conformance@1", directory_.path().native(), "", false};
+      selection_.module().restart(nothing, {});
     } catch (const Error& error) {
       return error.chain().front().empty() ? "it does not say why" : "";
     }

@@ -163,6 +163,7 @@ class RestartVerb : public Verb {
     if (answer_to_ < 0) return carry_out(context);
     wire::Connection asker(FileDescriptor(answer_to_), "the program that asked");
     ::fcntl(answer_to_, F_SETFD, FD_CLOEXEC);
+    asker_ = &asker;
     try {
       const int status = carry_out(context);
       asker.send(wire::to_message(started_));
@@ -194,6 +195,7 @@ class RestartVerb : public Verb {
     std::string problem;
     std::unique_ptr<ForegroundTerminal> terminal;
     const auto before_start = [&](pid_t pid) {
+      check_wanted();
       // A signal that comes earlier ends this command and with it what it has made of the program; one that comes later
       // goes on to the program.
       signals.block_all();
@@ -204,8 +206,7 @@ class RestartVerb : public Verb {
       terminal->lend();
     };
     LayerReport report(context, snapshot.reference, news(context, snapshot, job), layers_timeout());
-    const RestartedProgram program =
-        restart(context, selection.module(), snapshot, job, before_start, report.channel());
+    const RestartedProgram program = restart(context, selection, snapshot, job, before_start, report.channel());
     report.handed_over();
     started_ = {program.pid, snapshot.reference.to_string(), selection.name()};
     if (!problem.empty()) context.say(problem);
@@ -234,6 +235,12 @@ class RestartVerb : public Verb {
     checkpoints.set_process(program.pid);
     const int status = foreground.wait(&checkpoints);
     return checkpoints.finish() ? kSnapshotTaken : status;
+  }
+
+  // Whoever asked through libcrs may have ended, or have given up: then nothing is to start behind its back.
+  void check_wanted() const {
+    if (asker_ != nullptr && asker_->has_ended())
+      fail(ErrorKind::Failed, "whoever asked for the restart has gone, or waits no longer");
   }
 
   // A program can be started from a store that cannot be written to (a read-only copy, a full disk); its name is then
@@ -293,8 +300,8 @@ class RestartVerb : public Verb {
     return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::duration<double>(layers_timeout_));
   }
 
-  RestartedProgram restart(Context& context, Module& module, const SnapshotInfo& snapshot, const std::string& job,
-                           const std::function<void(pid_t)>& before_start, int channel) const {
+  RestartedProgram restart(Context& context, const Selection& selection, const SnapshotInfo& snapshot,
+                           const std::string& job, const std::function<void(pid_t)>& before_start, int channel) const {
     const std::optional<SetAside> set_aside = check_only_ ? std::nullopt : make_set_aside(context, snapshot.reference);
     RestartOptions options;
     options.ids = kIds.at(ids_);
@@ -310,12 +317,20 @@ class RestartVerb : public Verb {
     options.remembered_path = context.store().remembered_path(job);
     options.file_mode_mask = context.file_mode_mask;
     options.progress = [&context](const std::string& line) { context.say(line); };
-    RestartedProgram program = start(context, module, snapshot, options);
+    options.rebuild = [&snapshot](Snapshot& given) { given = snapshot.to_snapshot(); };
+    RestartedProgram program = start(context, selection, snapshot, options);
     if (program.wait_pid == 0) program.wait_pid = program.pid;
     return program;
   }
 
-  RestartedProgram start(Context& context, Module& module, const SnapshotInfo& snapshot,
+  // Of a snapshot that is named by its place the component is told no more.
+  Snapshot given(const SnapshotInfo& snapshot, const InterfaceVersion& built_for) const {
+    constexpr int kFirstWithColdStart = 5;
+    if (!is_location(target_) || built_for.minor < kFirstWithColdStart) return snapshot.to_snapshot();
+    return {.component = {}, .reference = {}, .location = snapshot.location, .remote_location = {}, .cold_start = true};
+  }
+
+  RestartedProgram start(Context& context, const Selection& selection, const SnapshotInfo& snapshot,
                          const RestartOptions& options) const {
     try {
       // Whatever the component: the page data that native has is verified while it is loaded, all else now.
@@ -324,9 +339,14 @@ class RestartVerb : public Verb {
       const WithoutPipes without_pipes(detach_ && answer_to_ < 0);
       if (!detach_ && !replace_ && !check_only_) adopt_orphans();
       set_variables();
-      Snapshot given = snapshot.to_snapshot();
-      given.cold_start = is_location(target_);
-      return module.restart(given, options);
+      check_wanted();  // a component need not let itself be stopped by before_start()
+      Snapshot wanted = given(snapshot, selection.status().interface_version);
+      RestartedProgram program = selection.module().restart(wanted, options);
+      if (wanted.cold_start && !check_only_) {
+        context.say_more(fmt::format(
+            "component {} did not clear the cold start: it may not know which snapshot this is", selection.name()));
+      }
+      return program;
     } catch (Error& error) {
       // What somebody has removed meanwhile is not damaged.
       const bool may_be_removed = error.kind() == ErrorKind::Damaged || error.error_number() == ENOENT;
@@ -374,6 +394,7 @@ class RestartVerb : public Verb {
   PeriodicOptions periodic_;
   double layers_timeout_ = 60;
   int answer_to_ = -1;
+  const wire::Connection* asker_ = nullptr;
   wire::RestartDone started_;
   bool detach_ = false;
   bool lazy_ = false;

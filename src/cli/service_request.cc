@@ -159,7 +159,9 @@ void ServiceRequest::take(const wire::Message& message) {
   if (taker_.committed()) give_up_ = Clock::now() + request_.time_limit + kGrace;
   if (taker_.layers()) {
     for (const std::string& failure : taker_.layers()->failures) {
-      context_.say(fmt::format("warning: the program goes on, but not as it did: {}", failure));
+      const bool ends = request_.after == AfterCheckpoint::Kill;
+      context_.say(fmt::format("warning: {}: {}",
+                               ends ? "at the program's end" : "the program goes on, but not as it did", failure));
       failures_.push_back(failure);
     }
   }

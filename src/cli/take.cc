@@ -36,6 +36,8 @@ class TakeVerb : public Verb {
     const wire::Peer program = connection.peer();
     if (program.pid == 0) fail(ErrorKind::Failed, "the program's process id cannot be seen");
     Taker taker(context, connection, {.pid = program.pid, .job = "", .progress = {}, .others = true});
+    // Without a time limit, as long as the program is there: how long its component needs is the program's affair, and
+    // a program that gives up, or ends, closes the connection.
     while (!taker.layers()) {
       const wire::Received received = connection.receive();
       if (received.kind != wire::Received::Kind::Arrived) break;

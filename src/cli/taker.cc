@@ -106,15 +106,17 @@ void Taker::picture(const wire::Picture& picture) {
   options.exclude = picture.exclude;
   options.expendable = picture.expendable;
   options.channel = is_other_ ? -1 : picture.channel;  // it has none
-  options.tcp = options_.tcp;
+  const Storing& said = options_.storing;
+  options.single = picture.single;
+  options.tcp = options_.tcp != TcpPolicy::Reset ? options_.tcp : picture.tcp;
   options.progress = options_.progress;
-  if (options_.storing.incremental) make_incremental(options, context_.store(), writer.reference());
-  options.compression = options_.storing.compression;
-  options.write_limit = options_.storing.write_limit;
-  options.files = options_.storing.files;
+  if (said.incremental || picture.incremental) make_incremental(options, context_.store(), writer.reference());
+  options.compression = !said.compression.empty() ? said.compression : picture.compression;
+  options.write_limit = said.write_limit != 0 ? said.write_limit : picture.write_limit;
+  options.files = !said.files.empty() ? said.files : picture.files;
   // A program that is to end hears of it first, so that its layers can: it is stopped until the snapshot is safe.
   ends_program_ = picture.after == AfterCheckpoint::Kill;
-  if (ends_program_ && options_.tcp == TcpPolicy::Keep)
+  if (ends_program_ && options.tcp == TcpPolicy::Keep)
     throw Error(ErrorKind::Failed, "a program with a service ends by itself, and its TCP connections with it")
         .advise("Leave --tcp keep out: its layers open their connections again");
   options.after = picture.after == AfterCheckpoint::Continue ? AfterCheckpoint::Continue : AfterCheckpoint::Stop;

@@ -76,6 +76,8 @@ ComponentRegistry::ComponentRegistry(Parameters& parameters, OutputLine output)
        "the one in PATH."});
   parameters_.declare({"crs_snapshot_limit", std::int64_t{3600},
                        "How many seconds a program with a service waits for the crs that takes its snapshot."});
+  parameters_.declare({"crs_restart_limit", std::int64_t{3600},
+                       "How many seconds a program with a service waits for the crs that restarts a snapshot for it."});
   parameters_.declare(
       {"crs_signal", std::string(),
        "The signal at which a program with a service takes a checkpoint of itself, such as USR1; empty: "

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <memory>
 #include <mutex>
 
@@ -33,6 +34,9 @@ class Program {
   bool is_of_this_process() const { return fork_generation_ == fork_generation(); }
   const Selected& selected() const noexcept { return selected_; }
   Service& service() noexcept { return service_; }
+  void end_with_process() noexcept {
+    if (requests_) requests_->leave_no_file();
+  }
 
  private:
   void listen() {
@@ -93,6 +97,14 @@ Program& program() {
   return *found;
 }
 
+// At exit(3). Only what the process would leave behind: other threads may still use the service. Where one of them is
+// just making or ending it, nothing is done: the thread that ends the process could be that one.
+void clean_up() {
+  const std::unique_lock lock(place().mutex, std::try_to_lock);
+  Program* const found = place().program;
+  if (lock.owns_lock() && found != nullptr && found->is_of_this_process()) found->end_with_process();
+}
+
 }  // namespace
 
 void init(const InitOptions& options) {
@@ -101,6 +113,8 @@ void init(const InitOptions& options) {
   if (found != nullptr && found->is_of_this_process()) {
     fail(ErrorKind::Usage, "this program has a service already: crs::init() was called before");
   }
+  static const bool cleans_up = std::atexit(clean_up) == 0;  // once, whatever becomes of this service
+  static_cast<void>(cleans_up);
   place().program = new Program(options);
 }
 
@@ -149,8 +163,8 @@ void register_thread(const std::string& name) {
   program().selected().module().register_thread();
 }
 
-void enter_critical_section() { program().selected().enter(service().critical_sections()); }
-void leave_critical_section() { program().selected().leave(service().critical_sections()); }
+void enter_critical_section() { service().critical_sections().enter(); }
+void leave_critical_section() { service().critical_sections().leave(); }
 
 LayerRegistration register_layer(std::string name, Layer& layer) {
   return service().register_layer(std::move(name), layer);

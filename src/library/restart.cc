@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <vector>
@@ -80,7 +81,13 @@ class ClosedOnExec {
 wire::RestartDone ask(const std::vector<std::string>& arguments, const HelperOptions& helper,
                       const std::optional<RestartNews>& news, Streams streams) {
   wire::Connection connection = start_helper(helper.program, arguments, environment_now(news), streams);
-  const wire::Received received = connection.receive();
+  const wire::Received received = connection.receive(std::chrono::steady_clock::now() + helper.restart_limit);
+  if (received.kind == wire::Received::Kind::TimedOut) {
+    connection.shut();  // so that it starts nothing later on
+    const std::chrono::duration<double> limit = helper.restart_limit;
+    throw Error(ErrorKind::Failed, fmt::format("{} has not answered within {} s", helper.program, limit.count()))
+        .advise("The parameter crs_restart_limit sets the time limit");
+  }
   if (received.kind != wire::Received::Kind::Arrived) {
     fail(ErrorKind::Failed, "{} ended without an answer", helper.program);
   }

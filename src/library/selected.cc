@@ -43,6 +43,7 @@ Selected::Selected(const InitOptions& options) : output_(options.output ? option
   registry_ = std::make_unique<ComponentRegistry>(parameters_, output_);
   helper_.program = find_helper(parameters_.string("crs_helper"));
   helper_.job = options.job;
+  helper_.restart_limit = seconds("crs_restart_limit");
   if (!options.store.empty()) helper_.arguments = {"--store", std::filesystem::absolute(options.store).native()};
   registry_->add(make_none_component());
   registry_->add(make_native_in_program(helper_.program));
@@ -51,28 +52,16 @@ Selected::Selected(const InitOptions& options) : output_(options.output ? option
   selection_ = std::make_unique<Selection>(registry_->select());
 }
 
-void Selected::enter(CriticalSections& sections) const {
-  sections.enter();
-  try {
-    module().disable_checkpoint();
-  } catch (...) {
-    sections.leave();
-    throw;
-  }
-}
-
-void Selected::leave(CriticalSections& sections) const {
-  if (sections.depth() > 0) module().enable_checkpoint();
-  sections.leave();  // an error where there is none
+std::chrono::seconds Selected::seconds(const std::string& parameter) const {
+  constexpr std::int64_t kTenYears = std::int64_t{10} * 365 * 24 * 3600;
+  return std::chrono::seconds(std::clamp<std::int64_t>(parameters_.integer(parameter), 1, kTenYears));
 }
 
 TakenBy Selected::taken_by() const {
-  constexpr std::int64_t kTenYears = std::int64_t{10} * 365 * 24 * 3600;
-  const std::int64_t limit = std::clamp<std::int64_t>(parameters_.integer("crs_snapshot_limit"), 1, kTenYears);
   return {.component = status().name,
           .component_version = status().version,
           .interface_version = status().interface_version,
-          .answer_limit = std::chrono::seconds(limit)};
+          .answer_limit = seconds("crs_snapshot_limit")};
 }
 
 }  // namespace crs

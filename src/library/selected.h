@@ -1,11 +1,11 @@
 // What init() and SelectedModule are both made of: the parameters, the components of a program, and the selected one.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "crs/critical_sections.hpp"
 #include "crs/crs.hpp"
 #include "framework/components.h"
 #include "framework/parameters.h"
@@ -17,10 +17,6 @@ class Selected {
  public:
   explicit Selected(const InitOptions& options);
 
-  // A critical section of the calling thread is the component's, too. Throws an Error where there is none to leave.
-  void enter(CriticalSections& sections) const;
-  void leave(CriticalSections& sections) const;
-
   Module& module() const noexcept { return selection_->module(); }
   const ComponentStatus& status() const noexcept { return selection_->status(); }
   const HelperOptions& helper() const noexcept { return helper_; }
@@ -31,6 +27,9 @@ class Selected {
   void say(const std::string& line) const { output_(line); }
 
  private:
+  // A time limit that is a parameter: at least one, and not over the end of the clock.
+  std::chrono::seconds seconds(const std::string& parameter) const;
+
   OutputLine output_;
   Parameters parameters_;
   HelperOptions helper_;

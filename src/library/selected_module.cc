@@ -15,7 +15,8 @@ namespace crs {
 struct SelectedModule::Parts {
   explicit Parts(const InitOptions& options) : selected(options) {}
   Selected selected;
-  CriticalSections sections;
+  CriticalSections sections{
+      {[this] { selected.module().disable_checkpoint(); }, [this] { selected.module().enable_checkpoint(); }}};
 };
 
 SelectedModule::SelectedModule(const InitOptions& options) : parts_(std::make_unique<Parts>(options)) {}
@@ -56,7 +57,8 @@ State SelectedModule::checkpoint(pid_t pid, Snapshot& snapshot, const Checkpoint
   return outcome.state;
 }
 
-pid_t SelectedModule::restart(Snapshot& snapshot, bool spawn_child, const RestartOptions& options) {
+pid_t SelectedModule::restart(Snapshot& snapshot, bool spawn_child, const RestartOptions& options,
+                              std::chrono::nanoseconds time_limit) {
   if (!snapshot.cold_start && snapshot.reference.empty()) {
     fail(ErrorKind::Usage, "there is no snapshot to restart: component {} stored none, or it is not named", name());
   }
@@ -72,13 +74,13 @@ pid_t SelectedModule::restart(Snapshot& snapshot, bool spawn_child, const Restar
     return child.pid;
   }
   check_replacement(request, helper, std::nullopt);
-  const CriticalSections::Closed closed(parts_->sections, std::chrono::seconds(60), {});
+  const CriticalSections::Closed closed(parts_->sections, time_limit, {});
   become_restarted(request, helper, std::nullopt);
 }
 
-void SelectedModule::disable_checkpoint() { parts_->selected.enter(parts_->sections); }
+void SelectedModule::disable_checkpoint() { parts_->sections.enter(); }
 
-void SelectedModule::enable_checkpoint() { parts_->selected.leave(parts_->sections); }
+void SelectedModule::enable_checkpoint() { parts_->sections.leave(); }
 
 void SelectedModule::prelaunch(LaunchPlan& plan) { module().prelaunch(plan); }
 

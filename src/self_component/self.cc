@@ -310,9 +310,13 @@ void spawn(Start& start, const crs_component_restart_options* options, crs_compo
   restarted->pid = child;
 }
 
-int restart(const Host* host, void* state, const crs_component_snapshot* snapshot,
+int restart(const Host* host, void* state, crs_component_snapshot* snapshot,
             const crs_component_restart_options* options, crs_component_restarted* restarted) {
   static_cast<void>(state);
+  if (snapshot->cold_start != 0) {
+    const int status = options->rebuild(options, snapshot);
+    if (status != CRS_COMPONENT_OK) return status;
+  }
   return operation(host, [&] {
     const std::string memory = std::string(snapshot->location) + "/" + kMemoryFile;
     if (::access(memory.c_str(), F_OK) == 0)

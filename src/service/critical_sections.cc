@@ -8,6 +8,7 @@
 #include <mutex>
 #include <optional>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -23,6 +24,12 @@ struct CriticalSections::State {
     int depth = 0;
   };
 
+  explicit State(SectionHooks given) : hooks(std::move(given)) {}
+
+  const SectionHooks hooks;
+  const std::uint64_t generation = fork_generation();
+  std::mutex ending;  // held by a thread that ends while it calls a hook
+  bool over = false;  // guarded by `ending`: what the hooks work on may be gone
   mutable std::mutex mutex;
   std::condition_variable changed;
   std::map<std::thread::id, Thread> threads;
@@ -51,11 +58,7 @@ class Registrations {
     // Another thread may have held a lock when this process was forked off, and is not here to let it go.
     if (generation_ != fork_generation()) return;
     for (const auto& weak : states_) {
-      if (const auto state = weak.lock()) {
-        const std::lock_guard lock(state->mutex);
-        state->threads.erase(std::this_thread::get_id());
-        state->changed.notify_all();
-      }
+      if (const auto state = weak.lock()) forget(*state);
     }
   }
   void add(const std::shared_ptr<State>& state) {
@@ -65,6 +68,32 @@ class Registrations {
   }
 
  private:
+  // A checkpoint that waits for the thread goes on only when the hooks have heard of it.
+  static void forget(State& state) {
+    tell_of_open_sections(state);
+    const std::lock_guard lock(state.mutex);
+    state.threads.erase(std::this_thread::get_id());
+    state.changed.notify_all();
+  }
+
+  static void tell_of_open_sections(State& state) {
+    if (!state.hooks.leaving) return;
+    const std::lock_guard ending(state.ending);
+    if (state.over) return;
+    for (int left = depth_in(state); left > 0; --left) {
+      try {
+        state.hooks.leaving();
+      } catch (...) {  // the thread ends all the same, and nobody is there to be told
+      }
+    }
+  }
+
+  static int depth_in(const State& state) {
+    const std::lock_guard lock(state.mutex);
+    const auto found = state.threads.find(std::this_thread::get_id());
+    return found == state.threads.end() ? 0 : found->second.depth;
+  }
+
   std::uint64_t generation_ = fork_generation();
   std::vector<std::weak_ptr<State>> states_;
 };
@@ -116,8 +145,13 @@ std::string Delay::text() const {
                      thread);
 }
 
-CriticalSections::CriticalSections() : state_(std::make_shared<State>()) {}
-CriticalSections::~CriticalSections() = default;
+CriticalSections::CriticalSections(SectionHooks hooks) : state_(std::make_shared<State>(std::move(hooks))) {}
+
+CriticalSections::~CriticalSections() {
+  if (state_->generation != fork_generation()) return;  // no thread is here that could end, or let the lock go
+  const std::lock_guard lock(state_->ending);
+  state_->over = true;
+}
 
 void CriticalSections::register_thread(const std::string& name) {
   const std::lock_guard lock(state_->mutex);
@@ -131,13 +165,33 @@ void CriticalSections::enter() {
     state_->changed.wait(lock, [&] { return !state_->closed_to(std::this_thread::get_id()); });
   }
   ++thread_entry(state_).depth;
+  lock.unlock();
+  if (!state_->hooks.entered) return;
+  try {
+    state_->hooks.entered();
+  } catch (...) {
+    leave_untold();
+    throw;
+  }
 }
 
 void CriticalSections::leave() {
+  if (depth() == 0) {
+    const std::lock_guard lock(state_->mutex);
+    fail(ErrorKind::Failed, "{} leaves a critical section without being in one", thread_entry(state_).name);
+  }
+  try {
+    if (state_->hooks.leaving) state_->hooks.leaving();
+  } catch (...) {
+    leave_untold();
+    throw;
+  }
+  leave_untold();
+}
+
+void CriticalSections::leave_untold() {
   const std::lock_guard lock(state_->mutex);
-  State::Thread& thread = thread_entry(state_);
-  if (thread.depth == 0) fail(ErrorKind::Failed, "{} leaves a critical section without being in one", thread.name);
-  if (--thread.depth == 0) state_->changed.notify_all();
+  if (--thread_entry(state_).depth == 0) state_->changed.notify_all();
 }
 
 int CriticalSections::depth() const {

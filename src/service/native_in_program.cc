@@ -20,7 +20,7 @@ class NativeInProgram final : public Module {
     return place->picture(pid == ::getpid() ? 0 : pid, options);
   }
 
-  RestartedProgram restart(const Snapshot& snapshot, const RestartOptions& /*options*/) override {
+  RestartedProgram restart(Snapshot& snapshot, const RestartOptions& /*options*/) override {
     throw Error(ErrorKind::Failed, fmt::format("component native in a program cannot restart {}", snapshot.reference))
         .advise("Use 'crs restart'");
   }

@@ -106,7 +106,8 @@ class RequestListener::Loop : public Layer {
     try {
       thread_ = std::thread([this] { run(); });
     } catch (const std::system_error& problem) {
-      close_socket();
+      remove_file();
+      close_own();
       throw Error::from_errno("making the thread that listens", problem.code().value());
     }
   }
@@ -124,6 +125,12 @@ class RequestListener::Loop : public Layer {
   std::string path() const {
     const std::lock_guard lock(mutex_);
     return listening_.path;
+  }
+
+  void leave_no_file() const {
+    if (generation_ != fork_generation()) return;
+    const std::lock_guard lock(mutex_);
+    remove_file();
   }
 
   Answer notify(State state) override {
@@ -148,6 +155,7 @@ class RequestListener::Loop : public Layer {
   void end() {
     {
       const std::lock_guard lock(mutex_);
+      remove_file();  // first: a snapshot that is being taken is still waited for
       stops_ = true;
       changed_.notify_all();
       if (wake_) wake_up();
@@ -159,12 +167,11 @@ class RequestListener::Loop : public Layer {
       if (client->thread.joinable()) client->thread.join();
       client->close();
     }
-    close_socket();
+    close_own();
   }
 
-  void close_socket() {
+  void remove_file() const {
     if (listening_.directory) ::unlinkat(listening_.directory.get(), listening_.name.c_str(), 0);
-    close_own();
   }
 
   void open() {
@@ -421,12 +428,13 @@ class RequestListener::Loop : public Layer {
     }
   }
 
-  // Runs `action` while no snapshot is taken, unless the client is one of the time before a restart.
+  // Runs `action` while no snapshot is taken, unless the client is one of the time before a restart. At the listener's
+  // end nobody tells it any more that a snapshot is over.
   template <typename Action>
   void beside_snapshots(Client& client, const Action& action) {
     {
       std::unique_lock lock(mutex_);
-      changed_.wait(lock, [&] { return !parks_; });
+      changed_.wait(lock, [&] { return !parks_ || stops_; });
       if (client.dropped) return;
       ++busy_;
     }
@@ -515,5 +523,6 @@ RequestListener::~RequestListener() {
 }
 
 std::string RequestListener::path() const { return loop_->path(); }
+void RequestListener::leave_no_file() noexcept { loop_->leave_no_file(); }
 
 }  // namespace crs

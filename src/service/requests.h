@@ -25,6 +25,10 @@ class RequestListener {
   // Of the socket.
   std::string path() const;
 
+  // For a process that is ending (exit(3)) while it may still be at work: the socket's file goes, and all else with the
+  // process.
+  void leave_no_file() noexcept;
+
  private:
   class Loop;
   std::unique_ptr<Loop> loop_;

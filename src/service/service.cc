@@ -29,6 +29,11 @@ std::uintptr_t begin_of_area(const void* start, std::size_t bytes) {
   return first;
 }
 
+// The component hears of every section of the program.
+SectionHooks hooks_of(Module& module) {
+  return {[&module] { module.disable_checkpoint(); }, [&module] { module.enable_checkpoint(); }};
+}
+
 void report(const ServiceCheckpointOptions& options, Progress::Stage stage, std::string text = {}) {
   if (options.progress) options.progress({stage, std::move(text)});
 }
@@ -125,6 +130,7 @@ Service::Service(Module& module, Capabilities capabilities, MakeSnapshotPlace ma
       make_place_(std::move(make_place)),
       process_(::getpid()),
       fork_generation_(fork_generation()),
+      sections_(hooks_of(module)),
       stack_(std::make_shared<LayerStack>()) {}
 
 Service::~Service() = default;

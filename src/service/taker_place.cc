@@ -140,7 +140,13 @@ CheckpointOutcome TakerPlace::picture(pid_t pid, const CheckpointOptions& option
                                                    .leave_out = options.leave_out,
                                                    .exclude = options.exclude,
                                                    .expendable = options.expendable,
-                                                   .channel = connection_->number()}));
+                                                   .channel = connection_->number(),
+                                                   .single = options.single,
+                                                   .tcp = options.tcp,
+                                                   .incremental = options.incremental,
+                                                   .compression = options.compression,
+                                                   .write_limit = options.write_limit,
+                                                   .files = options.files}));
   const auto is_restarted = [&] { return pid == 0 && !(ProcessMark(connection_->number()) == before); };
   // The picture shows this thread in the call to poll(2) that waits for the answer. In a restarted process it goes on
   // with that call, on what was put at the number.

@@ -30,6 +30,8 @@ struct HelperOptions {
   std::string program;                 // find_helper()
   std::vector<std::string> arguments;  // before `take`, e.g. {"--store", "/scratch/store"}
   std::string job = {};                // that no restart named; "": the taker's choice
+  // How long it may need to restart another program, or to check one.
+  std::chrono::nanoseconds restart_limit = std::chrono::hours(1);
 };
 
 // The environment of this process (NAME=VALUE), with the values that the last restart gave.

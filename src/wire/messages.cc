@@ -33,6 +33,12 @@ class Fields {
     return static_cast<Number>(number);
   }
 
+  bool flag(const char* field) const {
+    const Message& value = member(field);
+    if (!value.is_boolean()) wrong(field);
+    return value.get<bool>();
+  }
+
   template <typename Choice>
   Choice choice(const char* field, Choice last) const {
     return static_cast<Choice>(number<unsigned>(field, static_cast<unsigned>(last)));
@@ -241,6 +247,12 @@ Message to_message(const Picture& value) {
   message["leave_out"] = value.leave_out;
   message["exclude"] = list_of(value.exclude);
   message["channel"] = static_cast<unsigned>(value.channel);
+  message["single"] = value.single;
+  message["tcp"] = static_cast<unsigned>(value.tcp);
+  message["incremental"] = value.incremental;
+  message["compression"] = value.compression;
+  message["write_limit"] = value.write_limit;
+  message["files"] = value.files;
   Message& expendable = message["expendable"] = Message::array();
   for (const int number : value.expendable) expendable.push_back(static_cast<unsigned>(number));
   return message;
@@ -253,7 +265,13 @@ Picture from<Picture>(const Message& message) {
                   .leave_out = fields.texts("leave_out"),
                   .exclude = read_ranges(fields, "exclude"),
                   .expendable = {},
-                  .channel = fields.number<int>("channel")};
+                  .channel = fields.number<int>("channel"),
+                  .single = fields.flag("single"),
+                  .tcp = fields.choice("tcp", TcpPolicy::Keep),
+                  .incremental = fields.flag("incremental"),
+                  .compression = fields.text("compression"),
+                  .write_limit = fields.number<std::uint64_t>("write_limit"),
+                  .files = fields.texts("files")};
   for (const Message& number : fields.list("expendable")) {
     if (!number.is_number_unsigned() || number > std::numeric_limits<int>::max()) fields.wrong("expendable");
     picture.expendable.push_back(number.get<int>());

@@ -59,6 +59,13 @@ struct Picture {
   std::vector<MemoryRange> exclude;
   std::vector<int> expendable;
   int channel = -1;
+  // As in CheckpointOptions: they count where whoever asked the taker did not say.
+  bool single = false;
+  TcpPolicy tcp = TcpPolicy::Reset;
+  bool incremental = false;
+  std::string compression{};
+  std::uint64_t write_limit = 0;
+  std::vector<std::string> files{};
 };
 
 struct Outcome {

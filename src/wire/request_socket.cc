@@ -92,11 +92,12 @@ pid_t pid_in(const std::string& name) {
   return problem == std::errc{} && *stop == '-' ? pid : 0;
 }
 
-// What a killed program left. One of another pid namespace may live; it then listens.
+// What a killed program left, or this process before it was restarted. One of another pid namespace may live; it then
+// listens.
 void clear_away(const FileDescriptor& directory) {
   for (const std::string& name : sockets_in(directory)) {
     const pid_t pid = pid_in(name);
-    if (pid <= 0 || ::kill(pid, 0) == 0 || errno != ESRCH) continue;
+    if (pid <= 0 || (pid != ::getpid() && (::kill(pid, 0) == 0 || errno != ESRCH))) continue;
     const FileDescriptor socket = make_socket();
     if (!connect_to(socket, directory, name) && errno == ECONNREFUSED) ::unlinkat(directory.get(), name.c_str(), 0);
   }

@@ -46,8 +46,11 @@ class DiaryModule : public crs::Module {
   }
 
   // The "program" ends with the status that its note tells.
-  crs::RestartedProgram restart(const crs::Snapshot& snapshot, const crs::RestartOptions& options) override {
-    write_down("restart " + snapshot.reference + " of " + snapshot.component + (options.detach ? ", detached" : ""));
+  crs::RestartedProgram restart(crs::Snapshot& snapshot, const crs::RestartOptions& options) override {
+    const bool cold = snapshot.cold_start;
+    if (cold) options.rebuild(snapshot);
+    write_down("restart " + snapshot.reference + " of " + snapshot.component + (options.detach ? ", detached" : "") +
+               (cold ? ", from its location" : ""));
     crs::RestartedProgram program;
     program.pid = ::fork();
     if (program.pid == 0) {
@@ -62,7 +65,7 @@ class DiaryModule : public crs::Module {
   }
 
   void prelaunch(crs::LaunchPlan& plan) override {
-    write_down("prelaunch " + plan.application);
+    write_down("prelaunch " + plan.application + (plan.rank > 0 ? ", rank " + std::to_string(plan.rank) : ""));
     plan.environment.push_back("PREPARED_BY=diary");
     plan.arguments.push_back("one more");
   }

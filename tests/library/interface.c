@@ -171,6 +171,17 @@ static char* duplicate(const char* text) {
   return strcpy(copy, text);
 }
 
+static void restarts(void) {
+  struct crs_restart_options options;
+  memset(&options, 0, sizeof options);
+  options.size = sizeof options;
+  options.time_limit = -1;
+  CHECK(crs_restart("sim@1", 1, &options, NULL) == CRS_USAGE && strstr(crs_error_text(), "time limit") != NULL);
+  options.time_limit = 1;
+  options.ids = (enum crs_ids)3;
+  CHECK(crs_restart("nothing@1", 1, &options, NULL) != CRS_OK && strstr(crs_error_text(), "process ids") == NULL);
+}
+
 static void module(const struct crs_init_options* options) {
   crs_module* module = NULL;
   enum crs_state state = CRS_STATE_ERROR;
@@ -193,6 +204,8 @@ static void module(const struct crs_init_options* options) {
   plan.arguments = (char**)calloc(2, sizeof(char*));
   plan.arguments[0] = duplicate("solver --size='1 2'");
   CHECK(crs_module_prelaunch(module, &plan) == CRS_OK);
+  CHECK(crs_prelaunch(&plan) == CRS_FAILED && strstr(crs_error_text(), "no service") != NULL);
+  CHECK(crs_init(options) == CRS_OK && crs_prelaunch(&plan) == CRS_OK && crs_finalize() == CRS_OK);
   CHECK(strcmp(plan.application, "solver") == 0 && strcmp(plan.arguments[0], "solver --size='1 2'") == 0);
   CHECK(plan.arguments[1] == NULL && plan.environment[0] == NULL);
   free(plan.application);
@@ -230,7 +243,8 @@ int main(void) {
   CHECK(crs_is_initialized() == 0 && crs_init(&options) == CRS_OK && crs_is_initialized() == 1 && lines == 1);
   CHECK(crs_init(&options) == CRS_USAGE);
   CHECK(crs_register(NULL, notify, NULL, &outliving_handle) == CRS_USAGE);
-  CHECK(crs_restart("sim@", 1, NULL) != CRS_OK && crs_restart(NULL, 1, NULL) == CRS_USAGE);
+  CHECK(crs_restart("sim@", 1, NULL, NULL) != CRS_OK && crs_restart(NULL, 1, NULL, NULL) == CRS_USAGE);
+  restarts();
   layers();
   sections();
   memory();

@@ -87,12 +87,16 @@ static void another(crs_module* module, pid_t pid) {
 /* As somebody who was given nothing but a directory. */
 static void start_again(crs_module* module, const char* directory) {
   struct crs_snapshot snapshot;
+  struct crs_restart_options options;
   pid_t child = 0;
   memset(&snapshot, 0, sizeof snapshot);
   snapshot.size = sizeof snapshot;
   snapshot.location = strcpy((char*)malloc(strlen(directory) + 1), directory);
   snapshot.cold_start = 1;
-  CHECK(crs_module_restart(module, &snapshot, 1, &child) == CRS_OK && child > 0 && child != getpid());
+  memset(&options, 0, sizeof options);
+  options.size = sizeof options;
+  options.ids = CRS_IDS_NEW;
+  CHECK(crs_module_restart(module, &snapshot, 1, &options, &child) == CRS_OK && child > 0 && child != getpid());
   printf("child of %s by %s, cold start %d\n", snapshot.reference, snapshot.component, snapshot.cold_start);
   crs_snapshot_clear(&snapshot);
 }
@@ -131,7 +135,7 @@ int main(int argc, char** argv) {
     CHECK(system(command) == 0);
     start_again(module, argv[2]);
   }
-  crs_module_restart(module, &snapshot, 0, NULL);
+  crs_module_restart(module, &snapshot, 0, NULL, NULL);
   printf("no restart: %s\n", crs_error_text());
   crs_snapshot_clear(&snapshot);
   CHECK(crs_module_finalize(module) == CRS_OK);

@@ -65,6 +65,16 @@ void operations_without_effect(crs::SelectedModule& module) {
 void another(crs::SelectedModule& module, pid_t pid) {
   try {
     crs::Snapshot snapshot;
+    if (module.name() == "native") {
+      crs::CheckpointOptions odd;
+      odd.compression = "odd";
+      try {
+        module.checkpoint(pid, snapshot, odd);
+        std::exit(8);
+      } catch (const crs::Error& error) {
+        if (std::string(error.what()).find("odd") == std::string::npos) throw;
+      }
+    }
     const crs::State state = module.checkpoint(pid, snapshot);
     std::printf("another %s %s\n", crs::name_of(state), snapshot.reference.c_str());
   } catch (const crs::Error& error) {

@@ -65,6 +65,9 @@ def rollback(workspace, prefix):
         check(read_text(counter) == "11\n" and len(output) == 11, "\n".join(output))
         pids = {re.match(r"process (\d+): 6000 steps", line)[1] for line in output}
         check(len(pids) == 1 and output[-1].endswith("stand after 10 rollbacks"), "\n".join(output))
+        # Of its eleven lives, each with a service.
+        left = list(workspace.directory.glob("run/crs/*"))
+        check(left == [], f"sockets stay behind: {left}")
 
 
 class Ring:

@@ -96,6 +96,10 @@ def selection(workspace):
     check("crs: native: restart: pages: " in result.stderr, f"{result}")
     check(state_of(pid) == "S", "")
     workspace.kill(pid)
+    # Of a snapshot that is named by its place it finds out the rest itself.
+    result = workspace.crs("--verbose", "restart", "--detach", workspace.crs("show", "--json", "sleeper").json()["location"])
+    check("cold start" not in result.stderr, f"{result}")
+    workspace.kill(int(result.stdout))
 
 
 def with_components(workspace, options, *names):
@@ -135,7 +139,7 @@ def broken_components(workspace, options):
     (directory / "libz.so").chmod(0o755)
     found = components_as_json(workspace, env=environment)
     reasons = {name: entry["reason"] for name, entry in found.items() if not entry["usable"]}
-    for name, words in (("old_interface", ["1.4.2", "2.4.0"]), ("unresolved", ["a_function_that_nobody_has"]), ("throwing", ["query failed"]),
+    for name, words in (("old_interface", ["1.4.2", "2.5.0"]), ("unresolved", ["a_function_that_nobody_has"]), ("throwing", ["query failed"]),
                         ("nameless", ["no name was given"]), ("unmakeable", ["no licence was found"]), ("garbage_1", ["cannot be loaded"]),
                         ("empty", ["cannot be loaded"]), ("dangling", ["cannot be loaded"]), ("folder", ["no regular file"]), ("libz", ["no component"]),
                         ("pipe", ["no regular file"]), ("part_0", ["cannot be loaded"]), ("part_1", ["incomplete"]), ("part_2", ["incomplete"]),
@@ -158,7 +162,7 @@ def broken_components(workspace, options):
 
 
 BROKEN_IN_C = {
-    "c_other_version": ["3.4.0", "2.4.0"],
+    "c_other_version": ["3.5.0", "2.5.0"],
     "c_short": ["says that it has 40 bytes"],
     "c_boastful": ["bytes; there are"],
     "c_no_name": ["its name is a null pointer"],
@@ -210,6 +214,13 @@ def operations(workspace, options):
     result = workspace.crs("run", "--component", "diary", "--", "sh", "-c", 'echo "$PREPARED_BY $0"', **keywords)
     check(result.stdout == "diary one more\n", f"prelaunch changed nothing: {result}")
     check(written() == ["init", "prelaunch sh", "finalize"], "run")
+    # The rank that a launcher says; of several the first, and nothing that is no rank.
+    for variables, rank in (({"PMIX_RANK": "3", "SLURM_PROCID": "4"}, 3), ({"PMI_RANK": "12"}, 12), ({"OMPI_COMM_WORLD_RANK": "1"}, 1),
+                            ({"SLURM_PROCID": "2147483647"}, 2147483647), ({"PMIX_RANK": "3x", "PMI_RANK": "5"}, 5),
+                            ({"PMIX_RANK": "-1"}, 0), ({"PMI_RANK": "99999999999", "SLURM_PROCID": ""}, 0)):
+        workspace.crs("run", "--component", "diary", "--", "true", env={**environment, **variables})
+        told = "prelaunch true" + (f", rank {rank}" if rank else "")
+        check(written()[1] == told, f"{variables}")
     for arguments in (["components"], ["params"], ["list"], ["check"]):
         workspace.crs(*arguments, **keywords)
         check(written() == [], f"{arguments} initialised a module")
@@ -219,7 +230,7 @@ def operations(workspace, options):
     result = workspace.crs("checkpoint", "--param", "crs_diary_priority=60", "--name", "note", str(pid), **keywords)
     check(result.stdout == "note@1\n" and "only a note was kept" in result.stderr, f"{result}")
     check(written() == ["init", f"checkpoint {pid}", "finalize"], "checkpoint")
-    check(workspace.crs("show", "--json", "note").json()["component"] == {"name": "diary", "version": "0.9", "interface_version": "2.4.0"}, "")
+    check(workspace.crs("show", "--json", "note").json()["component"] == {"name": "diary", "version": "0.9", "interface_version": "2.5.0"}, "")
     check(workspace.crs("verify", "--json", "note").json()["sound"], "")
     # Its errors, across the boundary of the object, keep their kind and advice.
     error = workspace.crs("checkpoint", "--component", "diary", "--name", "note", "--leave-out", "fd=5", "--json", str(pid), expect=1, **keywords).json()["error"]
@@ -234,6 +245,10 @@ def operations(workspace, options):
     check("the note is read" in result.stderr and written() == ["init", "restart note@1 of diary", "finalize"], f"{result}")
     answer = workspace.crs("restart", "--detach", "--json", "note", **keywords).json()
     check(answer["component"] == "diary" and answer["wait_pid"] == answer["pid"] and written()[1] == "restart note@2 of diary, detached", f"{answer}")
+    # Named by its place, it is all that the component is told; the manifest says the rest.
+    location = workspace.crs("show", "--json", "note@1", **keywords).json()["location"]
+    result = workspace.crs("--verbose", "restart", location, expect=128 + 15, **keywords)
+    check(written()[1] == "restart note@1 of diary, from its location" and "cold start" not in result.stderr, f"{result}")
     # Without it the snapshot cannot be restarted, and crs says what is missing.
     result = workspace.crs("restart", "note", expect=None)
     check(result.status == 1 and "there is no component 'diary'" in result.stderr, f"{result}")

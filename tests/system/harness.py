@@ -311,9 +311,9 @@ class Workspace:
             os.fchown(file.fileno(), self.uid, self.uid)
         return file
 
-    def start_by_crs(self, job, arguments, program=None, **options):
-        """`crs run`: its Popen and the program's pid."""
-        runner = self.start([self.crs_path, "run", "--name", job, "--", *arguments], **options)
+    def start_by_crs(self, job, arguments, program=None, run=(), **options):
+        """`crs run` with the options `run`: its Popen and the program's pid."""
+        runner = self.start([self.crs_path, "run", "--name", job, *run, "--", *arguments], **options)
         return runner, self.program_below(runner, program or arguments[0])
 
     def program_below(self, runner, program, limit=STEP_LIMIT):

@@ -3,11 +3,13 @@
 another process; restarts beside the caller, of a copy of the snapshot of which only the place is known, and in its stead."""
 
 import argparse
+import os
 import pathlib
 import shutil
+import signal
 import sys
 
-from harness import Workspace, check, is_alive, run_cases, users_to_test
+from harness import Workspace, check, is_alive, link_target, run_cases, users_to_test, wait_until
 
 
 def lines_of(workspace, options, language, component):
@@ -51,6 +53,28 @@ def none(workspace, options, language):
     check(workspace.snapshots() == [], f"{workspace.snapshots()}")
 
 
+def stuck(workspace, options, language):
+    """A crs that does not come to an end is waited for no longer than was said, and starts nothing when it goes on."""
+    program = workspace.reachable(options.build / "library" / "restarting")
+    sleeper = workspace.start(["sleep", "1000"])
+    wait_until(lambda: link_target(f"/proc/{sleeper.pid}/exe").endswith("sleep"), "sleep runs")
+    workspace.crs("checkpoint", "--name", "sleeper", "--kill", sleeper.pid)
+    workspace.wait_exit(sleeper)
+    helper, late = workspace.work / "late-crs", workspace.work / "late"
+    helper.write_text(f'#!/bin/sh\necho $$ > "{late}.new"\nmv "{late}.new" "{late}"\nkill -STOP $$\nexec "{workspace.crs_path}" "$@"\n')
+    helper.chmod(0o755)
+    environment = {**workspace.environment, "CRS_PARAM_crs_helper": str(helper), "CRS_PARAM_crs_restart_limit": "1"}
+    for way in ("beside", "in-place"):
+        result = workspace.run([program, "sleeper", way], env=environment)
+        check(result.status == 3 and "has not answered within 1 s" in result.stdout and "crs_restart_limit" in result.stdout, f"{result}")
+        os.kill(int(late.read_text()), signal.SIGCONT)
+        workspace.wait_gone()
+        late.unlink()
+        check(workspace.crs("list", "--json").json()["running"] == [], "it started the program when nobody waited any more")
+    result = workspace.run([program, "sleeper", "beside"], env={**environment, "CRS_PARAM_crs_helper": str(workspace.crs_path), "CRS_PARAM_crs_restart_limit": "60"})
+    check(result.status == 0 and is_alive(int(result.stdout.split()[1])), f"{result}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--crs", required=True)
@@ -65,7 +89,8 @@ def main():
                 test(workspace, options, language)
         return f"{test.__name__} in {language} as {user}", run
 
-    run_cases([case(test, language, user) for test in (native, self, none) for language in ("c", "cc") for user in users_to_test()])
+    tests = [(test, language) for test in (native, self, none) for language in ("c", "cc")] + [(stuck, "c")]
+    run_cases([case(test, language, user) for test, language in tests for user in users_to_test()])
 
 
 if __name__ == "__main__":

@@ -97,13 +97,16 @@ def case_after_a_restart(arguments, user, ids):
             if round < 3:
                 workspace.wait_exit(restarted)
         # The restarts were each from the snapshot before.
-        shown = workspace.crs("show", "--json", "sim@3").json()["layer_times"]
-        phases = [(phase["layer"], phase["state"]) for phase in shown["restart"]["phases"]]
+        # Noted by the restart, beside what the program does.
+        times = lambda: workspace.crs("show", "--json", "sim@3").json()["layer_times"]["restart"]
+        phases = [(phase["layer"], phase["state"]) for phase in wait_until(times, "the times of the restart")["phases"]]
         check(phases[:2] == [("upper", "restart-pre"), ("lower", "restart-pre")], f"{phases}")
         check(phases[2:] == [("lower", "restart"), ("upper", "restart")], f"{phases}")
         check("lower                    restart-pre" in workspace.crs("show", "sim@3").stdout, "as text")
         os.kill(program.pid, signal.SIGUSR1)
         check(workspace.wait_exit(restarted) == 5, "the end")
+        left = list(workspace.directory.glob("run/crs/*"))
+        check(left == [], f"of four processes there are {left}")
 
 
 def case_layer_cannot_go_on(arguments, user):
@@ -117,6 +120,30 @@ def case_layer_cannot_go_on(arguments, user):
         check(result.stdout == "sim@2\n" and program.told() == (PREPARED + CONTINUED) * 2, f"{result}: {program.told()}")
         program.go_on()
         check(workspace.wait_exit(program.runner) == 5, "the program's end")
+
+
+def case_layer_fails_under_crs_run(arguments, user):
+    """Snapshots that crs run takes by itself count although a layer failed after them, not where one failed before; both are said."""
+    for failing, options, status in (("lower continue", ["--every", "200ms"], 5), ("lower term", ["--on-signal", "USR1"], 85),
+                                     ("lower checkpoint", ["--on-signal", "USR1"], 128 + signal.SIGTERM)):
+        with Workspace(arguments.crs, user) as workspace:
+            environment = {**workspace.environment, "TELLER_FAILS": failing}
+            program = Program(workspace, arguments, "wait", "exit", "5", env=environment, run=options)
+            said = lambda: read_text(workspace.work / "stderr.txt")
+            if failing == "lower continue":
+                wait_until(lambda: len(workspace.snapshots()) >= 2, "it goes on taking snapshots")
+                program.go_on()
+            else:
+                program.runner.send_signal(signal.SIGTERM)
+            check(workspace.wait_exit(program.runner) == status, f"{failing}: {program.runner.returncode}, {said()}")
+            check(f"it was told to fail (layer 'lower' at {failing.split()[1]}" in said(), f"{failing}: {said()}")
+            if failing == "lower checkpoint":
+                check(workspace.snapshots() == [] and "there is no last snapshot of sim: it gets SIGTERM" in said(), f"{said()}")
+                check(program.told() == PREPARED + ["upper error"], f"{program.told()}")
+            else:
+                what = "at the program's end" if status == 85 else "the program goes on, but not as it did"
+                check(f"warning: {what}: it was told to fail" in said(), f"{failing}: {said()}")
+            check(("sim@1 is the last snapshot" in said()) == (status == 85), f"{failing}: {said()}")
 
 
 def case_below_the_first_process(arguments, user):
@@ -223,6 +250,36 @@ def case_program_ends(arguments, user):
         check(workspace.wait_exit(asker) == 1, "the asker's status")
         check(f"process {program.pid} ended" in read_text(workspace.work / "stderr.txt"), "the reason")
         check(workspace.snapshots() == [], f"{workspace.snapshots()}")
+
+
+def case_program_ends_by_itself(arguments, user):
+    """However it ends, and whoever waits for a checkpoint of it just then: no socket stays behind, and no snapshot that nobody was told of."""
+    for way in ("return", "fork", "thread", "finalize", "busy", "section", "layer"):
+        with Workspace(arguments.crs, user) as workspace:
+            program = workspace.reachable(arguments.build / "library" / "ending")
+            environment = {**workspace.environment, "CRS_PARAM_crs_helper": str(workspace.crs_path)}
+            runner, pid = workspace.start_by_crs("sim", [program, way], env=environment)
+            wait_until(lambda: "waiting" in read_text(workspace.work / "stdout.txt"), "the program waits")
+            sockets = lambda: list(workspace.directory.glob("run/crs/*"))
+            check(len(sockets()) == 1, f"{way}: {sockets()}")
+            asker = None
+            if way in ("thread", "finalize", "busy", "section", "layer"):
+                slowly = ["--verbose", "--compress", "none", "--io-limit", "1MB/s"] if way == "busy" else []
+                asker = workspace.start([workspace.crs_path, "checkpoint", *slowly, "sim"], stdout=workspace.output_file("asker.txt"))
+            if way == "busy":
+                wait_until(lambda: "snapshotting" in read_text(workspace.work / "stderr.txt"), "the snapshot is being taken")
+            if way in ("thread", "finalize", "section"):
+                wait_until(lambda: "in a critical section" in read_text(workspace.work / "stderr.txt"), "the asker waits")
+            if way != "layer":
+                os.kill(pid, signal.SIGUSR1)
+            check(workspace.wait_exit(runner) == 3, f"{way}: status {runner.returncode}")
+            if asker:
+                status = workspace.wait_exit(asker)
+                # The section of a main thread that ends is over, and the checkpoint may be quicker than the end of the process.
+                told = read_text(workspace.work / "asker.txt").split()
+                check(told == workspace.snapshots() and (status == 0) == (told != []), f"{way}: {status}, {told}, {workspace.snapshots()}")
+                check(way == "section" or status == (0 if way == "busy" else 1), f"{way}: status {status}")
+            check(sockets() == [], f"{way}: {sockets()} stays behind")
 
 
 def case_several_askers(arguments, user):
@@ -374,7 +431,7 @@ def main():
             cases.append(("asked_from_outside_its_namespace", lambda: case_asked_from_outside_its_namespace(arguments, "ordinary")))
         for planted in ("link", "open", "file"):
             cases.append((f"no_directory ({user}, {planted})", lambda user=user, planted=planted: case_no_directory(arguments, user, planted)))
-        for case in (case_layers_are_told, case_layer_cannot_go_on, case_below_the_first_process, case_a_subreaper, case_delayed, case_asker_disappears, case_program_ends, case_several_askers,
+        for case in (case_layers_are_told, case_layer_cannot_go_on, case_layer_fails_under_crs_run, case_below_the_first_process, case_a_subreaper, case_delayed, case_asker_disappears, case_program_ends, case_program_ends_by_itself, case_several_askers,
                      case_hostile_messages, case_no_means, case_planted, case_fork):
             cases.append((f"{case.__name__[5:]} ({user})", lambda user=user, case=case: case(arguments, user)))
     run_cases([case for case in cases if arguments.only in case[0]])

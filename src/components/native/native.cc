@@ -11,6 +11,7 @@
 #include "engine/checkpoint.h"
 #include "engine/resources/processor/processor.h"
 #include "engine/restart.h"
+#include "store/reference.h"
 #include "store/snapshot_reader.h"
 
 namespace crs {
@@ -61,8 +62,9 @@ class NativeModule final : public Module {
   Examination examine(pid_t pid, const CheckpointOptions& options) override { return engine::examine(pid, options); }
 
   // All but the page data, which is verified while it is loaded, was verified by whoever opened the snapshot.
-  RestartedProgram restart(const Snapshot& snapshot, const RestartOptions& options) override {
+  RestartedProgram restart(Snapshot& snapshot, const RestartOptions& options) override {
     const SnapshotReader reader(snapshot.location);
+    if (snapshot.cold_start) rebuild(snapshot, reader.manifest());
     const auto& features = reader.manifest().program().cpu_features();
     engine::check_processor({features.begin(), features.end()});
     RestartedProgram program = engine::restart(snapshot, options);
@@ -75,6 +77,12 @@ class NativeModule final : public Module {
   }
 
  private:
+  static void rebuild(Snapshot& snapshot, const store::Manifest& manifest) {
+    snapshot.component = manifest.component().name();
+    snapshot.reference = Reference{manifest.job(), manifest.sequence()}.to_string();
+    snapshot.cold_start = false;
+  }
+
   void tell(const char* operation, const std::vector<Pass>& passes) const {
     if (!output_) return;
     for (const Pass& pass : passes) output_(1, fmt::format("{}: {}", operation, text_of(pass)));

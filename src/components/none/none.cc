@@ -29,7 +29,7 @@ class NoneModule : public Module {
     return {options.after == AfterCheckpoint::Kill ? State::Term : State::Continue, 0};
   }
 
-  RestartedProgram restart(const Snapshot& snapshot, const RestartOptions& options) override {
+  RestartedProgram restart(Snapshot& snapshot, const RestartOptions& options) override {
     static_cast<void>(options);
     fail(ErrorKind::Failed, "component none stores nothing, so there is nothing in {} to restart", snapshot.reference);
   }

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <functional>
 #include <utility>
 
 #include "base/error.h"
@@ -155,9 +156,41 @@ class CheckpointWishes {
   crs_component_checkpoint_options handle_{};
 };
 
+// The snapshot as the component sees it.
+class GivenSnapshot {
+ public:
+  explicit GivenSnapshot(Snapshot& snapshot) : snapshot_(snapshot) {
+    handle_.size = sizeof handle_;
+    show();
+  }
+  GivenSnapshot(const GivenSnapshot&) = delete;
+  GivenSnapshot& operator=(const GivenSnapshot&) = delete;
+
+  crs_component_snapshot* handle() noexcept { return &handle_; }
+  void rebuild(const std::function<void(Snapshot&)>& read_manifest) {
+    if (!read_manifest) fail(ErrorKind::Failed, "there is no manifest to be read of {}", snapshot_.location);
+    read_manifest(snapshot_);
+    show();
+  }
+  void take_back() { snapshot_.cold_start = handle_.cold_start != 0; }
+
+ private:
+  void show() {
+    handle_.component = snapshot_.component.c_str();
+    handle_.reference = snapshot_.reference.c_str();
+    handle_.location = snapshot_.location.c_str();
+    handle_.cold_start = snapshot_.cold_start ? 1 : 0;
+    handle_.remote_location = snapshot_.remote_location.c_str();
+  }
+
+  Snapshot& snapshot_;
+  crs_component_snapshot handle_{};
+};
+
 class RestartWishes {
  public:
-  RestartWishes(Host& host, const RestartOptions& options) : host_(host), options_(options) {
+  RestartWishes(Host& host, const RestartOptions& options, GivenSnapshot& snapshot)
+      : host_(host), options_(options), snapshot_(snapshot) {
     handle_.size = sizeof handle_;
     handle_.context = this;
     handle_.spawn_child = options.replace_caller ? 0 : 1;
@@ -177,6 +210,10 @@ class RestartWishes {
       const RestartWishes& self = *static_cast<RestartWishes*>(handle->context);
       if (self.options_.before_start) self.host_.guard([&] { self.options_.before_start(pid); });
     };
+    handle_.rebuild = [](const crs_component_restart_options* handle, crs_component_snapshot* /*the only one*/) {
+      const RestartWishes& self = *static_cast<RestartWishes*>(handle->context);
+      return self.host_.guard([&] { self.snapshot_.rebuild(self.options_.rebuild); });
+    };
   }
   RestartWishes(const RestartWishes&) = delete;
   RestartWishes& operator=(const RestartWishes&) = delete;
@@ -186,6 +223,7 @@ class RestartWishes {
  private:
   Host& host_;
   const RestartOptions& options_;
+  GivenSnapshot& snapshot_;
   crs_component_restart_options handle_{};
 };
 
@@ -319,21 +357,17 @@ class CModule final : public Module {
     return {state_of(outcome.state, host_->component()), outcome.pause_nanoseconds};
   }
 
-  RestartedProgram restart(const Snapshot& snapshot, const RestartOptions& options) override {
+  RestartedProgram restart(Snapshot& snapshot, const RestartOptions& options) override {
     require(table_.restart != nullptr, "restart");
     // The interface has no word for it: what there is to check, whoever read the snapshot has checked.
     if (options.check_only) return {};
-    crs_component_snapshot c_snapshot{};
-    c_snapshot.size = sizeof c_snapshot;
-    c_snapshot.component = snapshot.component.c_str();
-    c_snapshot.reference = snapshot.reference.c_str();
-    c_snapshot.location = snapshot.location.c_str();
-    c_snapshot.cold_start = snapshot.cold_start ? 1 : 0;
-    const RestartWishes wishes(*host_, options);
+    GivenSnapshot given(snapshot);
+    const RestartWishes wishes(*host_, options, given);
     Restarted restarted(*host_);
     host_->run("restart", [&] {
-      return table_.restart(host_->handle(), state_, &c_snapshot, wishes.handle(), restarted.handle());
+      return table_.restart(host_->handle(), state_, given.handle(), wishes.handle(), restarted.handle());
     });
+    given.take_back();
     return restarted.program();
   }
 

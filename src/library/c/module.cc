@@ -63,6 +63,23 @@ void check(const crs_snapshot* snapshot) {
   if (snapshot->size < sizeof(crs_snapshot)) crs::fail(crs::ErrorKind::Usage, "the snapshot's size is not set");
 }
 
+template <typename Action>
+void change(crs_launch_plan* plan, const Action& action) {
+  require(plan, "the plan");
+  if (plan->size < sizeof(crs_launch_plan)) crs::fail(crs::ErrorKind::Usage, "the plan's size is not set");
+  crs::LaunchPlan changed{.rank = plan->rank,
+                          .base_directory = crs::c::text(plan->base_directory),
+                          .application = crs::c::text(plan->application),
+                          .working_directory = crs::c::text(plan->working_directory),
+                          .arguments = crs::c::texts(plan->arguments),
+                          .environment = crs::c::texts(plan->environment)};
+  action(changed);
+  replace(plan->application, changed.application);
+  replace(plan->working_directory, changed.working_directory);
+  replace(plan->arguments, changed.arguments);
+  replace(plan->environment, changed.environment);
+}
+
 crs::SelectedModule& module_of(crs_module* module) {
   require(module, "the module");
   return module->module;
@@ -111,11 +128,16 @@ int crs_module_checkpoint(crs_module* module, pid_t pid, crs_snapshot* snapshot,
   });
 }
 
-int crs_module_restart(crs_module* module, crs_snapshot* snapshot, int spawn_child, pid_t* child) {
+int crs_module_restart(crs_module* module, crs_snapshot* snapshot, int spawn_child, const crs_restart_options* options,
+                       pid_t* child) {
   return guard([&] {
     check(snapshot);
     crs::Snapshot wanted = snapshot_of(*snapshot);
-    const pid_t pid = module_of(module).restart(wanted, spawn_child != 0);
+    const crs::c::GivenRestartOptions given = crs::c::restart_options(options);
+    crs::RestartOptions chosen;
+    chosen.ids = given.options.ids;
+    chosen.changed_files = given.options.changed_files;
+    const pid_t pid = module_of(module).restart(wanted, spawn_child != 0, chosen, given.time_limit);
     give(wanted, *snapshot);
     if (child != nullptr) *child = pid;
   });
@@ -134,19 +156,9 @@ int crs_module_register_thread(crs_module* module) {
 }
 
 int crs_module_prelaunch(crs_module* module, crs_launch_plan* plan) {
-  return guard([&] {
-    require(plan, "the plan");
-    if (plan->size < sizeof(crs_launch_plan)) crs::fail(crs::ErrorKind::Usage, "the plan's size is not set");
-    crs::LaunchPlan changed{.rank = plan->rank,
-                            .base_directory = crs::c::text(plan->base_directory),
-                            .application = crs::c::text(plan->application),
-                            .working_directory = crs::c::text(plan->working_directory),
-                            .arguments = crs::c::texts(plan->arguments),
-                            .environment = crs::c::texts(plan->environment)};
-    module_of(module).prelaunch(changed);
-    replace(plan->application, changed.application);
-    replace(plan->working_directory, changed.working_directory);
-    replace(plan->arguments, changed.arguments);
-    replace(plan->environment, changed.environment);
-  });
+  return guard([&] { change(plan, [&](crs::LaunchPlan& changed) { module_of(module).prelaunch(changed); }); });
+}
+
+int crs_prelaunch(crs_launch_plan* plan) {
+  return guard([&] { change(plan, [](crs::LaunchPlan& changed) { crs::prelaunch(changed); }); });
 }

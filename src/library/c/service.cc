@@ -99,18 +99,48 @@ class FunctionOfC final : public Layer {
 
 }  // namespace
 
+namespace {
+
+// 0: the one that is set already.
+void set_limit(std::chrono::nanoseconds& limit, double seconds) {
+  if (!(seconds >= 0)) fail(ErrorKind::Usage, "the time limit is negative");
+  if (seconds == 0) return;
+  // A hundred years are for ever, and fit.
+  const std::chrono::duration<double> longest = std::chrono::hours(24 * 36500);
+  limit =
+      std::chrono::duration_cast<std::chrono::nanoseconds>(std::min(std::chrono::duration<double>(seconds), longest));
+}
+
+}  // namespace
+
+GivenRestartOptions restart_options(const crs_restart_options* given) {
+  GivenRestartOptions options;
+  if (given == nullptr) return options;
+  switch (member_or(*given, given->ids, CRS_IDS_AUTOMATIC)) {
+    case CRS_IDS_AUTOMATIC:
+      break;
+    case CRS_IDS_KEEP:
+      options.options.ids = Ids::Keep;
+      break;
+    case CRS_IDS_NAMESPACE:
+      options.options.ids = Ids::Namespace;
+      break;
+    case CRS_IDS_NEW:
+      options.options.ids = Ids::New;
+      break;
+    default:
+      fail(ErrorKind::Usage, "{} says nothing of process ids", static_cast<int>(given->ids));
+  }
+  if (member_or(*given, given->accept_changed_files, 0) != 0) options.options.changed_files = ChangedFiles::Accept;
+  set_limit(options.time_limit, member_or(*given, given->time_limit, 0.0));
+  return options;
+}
+
 ServiceCheckpointOptions checkpoint_options(const crs_checkpoint_options* given) {
   ServiceCheckpointOptions options;
   if (given == nullptr) return options;
   options.after = after_checkpoint(member_or(*given, given->after, CRS_AFTER_CONTINUE));
-  const double limit = member_or(*given, given->time_limit, 0.0);
-  if (!(limit >= 0)) fail(ErrorKind::Usage, "the time limit is negative");
-  // A hundred years are for ever, and fit.
-  const std::chrono::duration<double> longest = std::chrono::hours(24 * 36500);
-  if (limit > 0) {
-    options.time_limit =
-        std::chrono::duration_cast<std::chrono::nanoseconds>(std::min(std::chrono::duration<double>(limit), longest));
-  }
+  set_limit(options.time_limit, member_or(*given, given->time_limit, 0.0));
   options.leave_out = texts(member_or(*given, given->leave_out, static_cast<const char* const*>(nullptr)));
   if (has(*given, given->progress_context) && given->progress != nullptr) {
     options.progress = [tell = given->progress, context = given->progress_context](const Progress& progress) {
@@ -239,10 +269,11 @@ const char* crs_checkpointed_layer(const crs_checkpointed* outcome, size_t index
 
 void crs_checkpointed_free(crs_checkpointed* outcome) { delete outcome; }
 
-int crs_restart(const char* reference, int spawn_child, pid_t* child) {
+int crs_restart(const char* reference, int spawn_child, const crs_restart_options* options, pid_t* child) {
   return guard([&] {
     require(reference, "the snapshot's reference");
-    const pid_t pid = crs::restart(reference, spawn_child != 0);
+    const crs::c::GivenRestartOptions given = crs::c::restart_options(options);
+    const pid_t pid = crs::restart(reference, spawn_child != 0, given.options, given.time_limit);
     if (child != nullptr) *child = pid;
   });
 }

@@ -19,7 +19,7 @@ struct Behaviour {
   std::function<int(const crs_component_host*, const crs_component_sink*, const crs_component_checkpoint_options*,
                     crs_component_outcome*)>
       checkpoint;
-  std::function<int(const crs_component_restart_options*, crs_component_restarted*)> restart;
+  std::function<int(crs_component_snapshot*, const crs_component_restart_options*, crs_component_restarted*)> restart;
   std::function<int(crs_component_plan*)> prelaunch;
 };
 
@@ -37,9 +37,9 @@ int checkpoint(const crs_component_host* host, void*, pid_t, const crs_component
                const crs_component_checkpoint_options* options, crs_component_outcome* outcome) {
   return behaviour_of(host).checkpoint(host, sink, options, outcome);
 }
-int restart(const crs_component_host* host, void*, const crs_component_snapshot*,
+int restart(const crs_component_host* host, void*, crs_component_snapshot* snapshot,
             const crs_component_restart_options* options, crs_component_restarted* restarted) {
-  return behaviour_of(host).restart(options, restarted);
+  return behaviour_of(host).restart(snapshot, options, restarted);
 }
 int prelaunch(const crs_component_host* host, void*, crs_component_plan* plan) {
   return behaviour_of(host).prelaunch(plan);
@@ -93,6 +93,10 @@ class CInterfaceTest : public testing::Test {
     }
     ADD_FAILURE() << "nothing was thrown";
     return {ErrorKind::Failed, ""};
+  }
+  RestartedProgram restarted(const RestartOptions& options = {}) {
+    Snapshot snapshot;
+    return module().restart(snapshot, options);
   }
   Error checkpoint_error() {
     Module& used = module();
@@ -261,19 +265,58 @@ TEST_F(CInterfaceTest, ARestartTellsItsProcess) {
   pid_t announced = 0;
   RestartOptions options;
   options.before_start = [&](pid_t pid) { announced = pid; };
-  behaviour_.restart = [](const auto* given, auto* restarted) {
+  behaviour_.restart = [](auto*, const auto* given, auto* restarted) {
     EXPECT_EQ(given->spawn_child, 1);
     given->before_start(given, 4711);
     restarted->pid = 4711;
     restarted->note(restarted, "a note");
     return 0;
   };
-  const RestartedProgram program = module().restart({}, options);
+  const RestartedProgram program = restarted(options);
   EXPECT_EQ(announced, 4711);
   EXPECT_EQ(program.wait_pid, 4711);
   EXPECT_THAT(program.notes, ElementsAre("a note"));
-  behaviour_.restart = [](auto*, auto*) { return 0; };
-  EXPECT_THAT(error_of([&] { module().restart({}, {}); }).what(), HasSubstr("is process 0"));
+  behaviour_.restart = [](auto*, auto*, auto*) { return 0; };
+  EXPECT_THAT(error_of([&] { restarted(); }).what(), HasSubstr("is process 0"));
+}
+
+TEST_F(CInterfaceTest, AColdStartIsClearedByTheComponent) {
+  RestartOptions options;
+  bool rebuilds = true;
+  behaviour_.restart = [&](auto* snapshot, const auto* given, auto* restarted) {
+    EXPECT_STREQ(snapshot->location, "/elsewhere/7");
+    EXPECT_STREQ(snapshot->remote_location, "/remote/7");
+    EXPECT_STREQ(snapshot->reference, "");
+    EXPECT_EQ(snapshot->cold_start, 1);
+    restarted->pid = 4711;
+    if (!rebuilds) return 0;
+    const int status = given->rebuild(given, snapshot);
+    if (status != CRS_COMPONENT_OK) return status;
+    EXPECT_STREQ(snapshot->reference, "job@7");
+    EXPECT_EQ(snapshot->cold_start, 0);
+    return 0;
+  };
+  const Snapshot known{"", "", "/elsewhere/7", "/remote/7", true};
+  Module& used = module();
+  Snapshot snapshot = known;
+  options.rebuild = [](Snapshot& given) {
+    given.component = "fake";
+    given.reference = "job@7";
+    given.cold_start = false;
+  };
+  used.restart(snapshot, options);
+  EXPECT_EQ(snapshot.reference, "job@7");
+  EXPECT_FALSE(snapshot.cold_start);
+  options.rebuild = [](Snapshot&) { throw Error(ErrorKind::Damaged, "the manifest is damaged"); };
+  snapshot = known;
+  EXPECT_EQ(error_of([&] { used.restart(snapshot, options); }).kind(), ErrorKind::Damaged);
+  EXPECT_TRUE(snapshot.cold_start);
+  options.rebuild = {};
+  EXPECT_THAT(error_of([&] { used.restart(snapshot, options); }).what(), HasSubstr("no manifest to be read"));
+  // One that needs no more than the place, and says nothing of it.
+  rebuilds = false;
+  used.restart(snapshot, options);
+  EXPECT_TRUE(snapshot.cold_start);
 }
 
 TEST_F(CInterfaceTest, PrelaunchChangesThePlanOrNothing) {

@@ -48,7 +48,7 @@ class FakeModule : public Module {
     if (!behaviour_.finalize_throws.empty()) throw Error(ErrorKind::Failed, behaviour_.finalize_throws);
   }
   CheckpointOutcome checkpoint(pid_t, SnapshotSink&, const CheckpointOptions&) override { return {}; }
-  RestartedProgram restart(const Snapshot&, const RestartOptions&) override { return {}; }
+  RestartedProgram restart(Snapshot&, const RestartOptions&) override { return {}; }
 
  private:
   Behaviour& behaviour_;
@@ -250,7 +250,8 @@ TEST(NoneComponent, StoresNothingAndSaysSoOnceWhenSelected) {
   } sink;
   EXPECT_EQ(selection.module().checkpoint(0, sink, {}).state, State::Continue);
   EXPECT_THROW(selection.module().checkpoint(1, sink, {}), Error);
-  EXPECT_THROW(selection.module().restart({}, {}), Error);
+  Snapshot nothing;
+  EXPECT_THROW(selection.module().restart(nothing, {}), Error);
 }
 
 }  // namespace

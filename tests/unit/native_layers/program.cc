@@ -130,7 +130,7 @@ CheckpointOutcome NativeFromOutside::checkpoint(pid_t /*pid*/, SnapshotSink& sin
   return outcome;
 }
 
-RestartedProgram NativeFromOutside::restart(const Snapshot& /*snapshot*/, const RestartOptions& /*options*/) {
+RestartedProgram NativeFromOutside::restart(Snapshot& /*snapshot*/, const RestartOptions& /*options*/) {
   fail(ErrorKind::Failed, "only from outside");
 }
 

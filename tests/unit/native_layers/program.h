@@ -43,7 +43,7 @@ class NativeFromOutside : public Module {
  public:
   explicit NativeFromOutside(const Service* const& service) : service_(service) {}
   CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOptions& options) override;
-  RestartedProgram restart(const Snapshot& snapshot, const RestartOptions& options) override;
+  RestartedProgram restart(Snapshot& snapshot, const RestartOptions& options) override;
   // The numbers that layers reopen by themselves.
   std::function<std::vector<int>()> expendable;
 

@@ -92,6 +92,16 @@ class SelfTest : public ::testing::Test {
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   }
 
+  RestartedProgram restart(const Selection& selection, bool from_location = false) const {
+    Snapshot snapshot{"self", "job@1", sink_.location(), "", false};
+    RestartOptions options;
+    options.rebuild = [whole = snapshot](Snapshot& given) { given = whole; };
+    if (from_location) snapshot = {"", "", sink_.location(), "", true};
+    const RestartedProgram program = selection.module().restart(snapshot, options);
+    EXPECT_FALSE(snapshot.cold_start);
+    return program;
+  }
+
   Parameters parameters_;
   std::unique_ptr<ComponentRegistry> registry_;
   LocalSink sink_;
@@ -144,7 +154,7 @@ TEST_F(SelfTest, FunctionsAreFoundByTheirNames) {
   selection->module().checkpoint(0, sink_, {});
   EXPECT_EQ(called, "checkpoint continue commit ");
   EXPECT_THAT(read_program_record(program_in(sink_)).arguments, ElementsAre("sh", "-c", "exit 7", "$HOME"));
-  RestartedProgram program = selection->module().restart({"self", "job@1", sink_.location(), "", false}, {});
+  RestartedProgram program = restart(*selection);
   EXPECT_EQ(exit_status_of(program.pid), 7);
 }
 
@@ -205,8 +215,7 @@ TEST_F(SelfTest, WhatCannotBeExecutedIsAnErrorWithNothingLeft) {
   const auto selection = select("old_style");
   set_callbacks({{}, {}, [] {}});
   selection->module().checkpoint(0, sink_, {});
-  EXPECT_THAT(error_of([&] { selection->module().restart({"self", "job@1", sink_.location(), "", false}, {}); }).what(),
-              HasSubstr("/no/such/program"));
+  EXPECT_THAT(error_of([&] { restart(*selection); }).what(), HasSubstr("/no/such/program"));
   EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1);
 }
 
@@ -219,9 +228,11 @@ TEST_F(SelfTest, TheRestartedProgramKnowsItsSnapshot) {
                  {}});
   const auto selection = select();
   selection->module().checkpoint(0, sink_, {});
-  EXPECT_EQ(exit_status_of(selection->module().restart({"self", "job@1", sink_.location(), "", false}, {}).pid), 0);
   const std::string where = sink_.location();
-  EXPECT_EQ(read_file(where + "/out"), where + "\njob@1 " + where + "\n");
+  for (const bool from_location : {false, true}) {
+    EXPECT_EQ(exit_status_of(restart(*selection, from_location).pid), 0);
+    EXPECT_EQ(read_file(where + "/out"), where + "\njob@1 " + where + "\n");
+  }
 }
 
 TEST_F(SelfTest, ForC) {

@@ -5,7 +5,11 @@
 
 #include <atomic>
 #include <future>
+#include <mutex>
+#include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "crs/error.hpp"
 
@@ -120,6 +124,85 @@ TEST(CriticalSections, EndWithAThreadThatDiesInsideOne) {
     solver.go();
   }
   const CriticalSections::Closed closed(sections, kLong, {});
+}
+
+// What the hooks heard: '+' for each section entered, '-' for each left.
+struct Heard {
+  std::mutex mutex;
+  std::string text;
+  void note(char what) {
+    const std::lock_guard lock(mutex);
+    text += what;
+  }
+  SectionHooks hooks() {
+    return {[this] { note('+'); }, [this] { note('-'); }};
+  }
+};
+
+TEST(CriticalSections, TellTheHooksOfEachAndOfThoseThatAThreadHasNotLeft) {
+  Heard heard;
+  CriticalSections sections(heard.hooks());
+  {
+    const CriticalSection outer(sections);
+    const CriticalSection inner(sections);
+  }
+  EXPECT_EQ(heard.text, "++--");
+  std::promise<void> inside;
+  std::promise<void> go;
+  std::thread thread([&] {
+    sections.enter();
+    sections.enter();
+    inside.set_value();
+    go.get_future().wait();
+  });
+  inside.get_future().wait();
+  const CriticalSections::Closed closed(sections, kLong, [&, gone = false](const Delay&) mutable {
+    if (!std::exchange(gone, true)) go.set_value();
+  });
+  // Whoever waited goes on only when they have heard.
+  EXPECT_EQ(heard.text, "++--++--");
+  thread.join();
+}
+
+TEST(CriticalSections, AreLeftAndEnteredAsHooksThatFailLetThem) {
+  bool fails = false;
+  const auto hook = [&] {
+    if (fails) throw Error(ErrorKind::Failed, "not now");
+  };
+  CriticalSections sections({hook, hook});
+  fails = true;
+  EXPECT_THAT([&] { sections.enter(); }, ThrowsMessage<Error>(HasSubstr("not now")));
+  EXPECT_EQ(sections.depth(), 0);
+  fails = false;
+  sections.enter();
+  fails = true;
+  EXPECT_THAT([&] { sections.leave(); }, ThrowsMessage<Error>(HasSubstr("not now")));
+  EXPECT_EQ(sections.depth(), 0);
+  std::thread([&] {
+    fails = false;
+    sections.enter();
+    fails = true;
+  }).join();
+  const CriticalSections::Closed closed(sections, kLong, {});
+}
+
+TEST(CriticalSections, CallNoHookOfAThreadThatEndsAfterThem) {
+  Heard heard;
+  std::promise<void> gone;
+  std::thread thread;
+  {
+    CriticalSections sections(heard.hooks());
+    std::promise<void> inside;
+    thread = std::thread([&, until = gone.get_future()] {
+      sections.enter();
+      inside.set_value();
+      until.wait();
+    });
+    inside.get_future().wait();
+  }
+  gone.set_value();
+  thread.join();
+  EXPECT_EQ(heard.text, "+");
 }
 
 TEST(CriticalSections, RefuseToWaitForThemselves) {

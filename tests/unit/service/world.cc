@@ -243,7 +243,7 @@ CheckpointOutcome PretendedModule::checkpoint(pid_t pid, SnapshotSink& sink, con
   return outcome;
 }
 
-RestartedProgram PretendedModule::restart(const Snapshot& snapshot, const RestartOptions& options) {
+RestartedProgram PretendedModule::restart(Snapshot& snapshot, const RestartOptions& options) {
   static_cast<void>(options);
   fail(ErrorKind::Failed, "{} was only pretended", snapshot.reference);
 }

@@ -111,7 +111,7 @@ class SocketLayer : public Layer {
 class PretendedModule : public Module {
  public:
   CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOptions& options) override;
-  RestartedProgram restart(const Snapshot& snapshot, const RestartOptions& options) override;
+  RestartedProgram restart(Snapshot& snapshot, const RestartOptions& options) override;
 
   // What happens to the program "in the snapshot"; the state in which checkpoint() returns.
   std::function<State()> happen = [] { return State::Continue; };

@@ -121,5 +121,20 @@ TEST_F(RequestSocketTest, WhatAnEndedProgramLeftIsClearedAway) {
   EXPECT_TRUE(std::filesystem::exists(listening.path));
 }
 
+// Before a restart under the same process id; what this process has now is another's business.
+TEST_F(RequestSocketTest, WhatThisProcessLeftIsClearedAway) {
+  std::string left;
+  {
+    const Listening before = listen_for_requests(runtime_);
+    left = before.path;
+  }
+  EXPECT_TRUE(std::filesystem::exists(left));
+  const Listening first = listen_for_requests(runtime_);
+  const Listening second = listen_for_requests(runtime_);
+  EXPECT_FALSE(std::filesystem::exists(left));
+  EXPECT_TRUE(std::filesystem::exists(first.path));
+  EXPECT_EQ(entries(), 2U);
+}
+
 }  // namespace
 }  // namespace crs::wire
