@@ -110,6 +110,16 @@ void raise_descriptor_limit() noexcept {
   static_cast<void>(::setrlimit(RLIMIT_NOFILE, &limit));
 }
 
+std::vector<int> inherited_descriptors() {
+  std::vector<int> numbers;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    const int number = std::atoi(entry.path().filename().c_str());
+    const int flags = ::fcntl(number, F_GETFD);
+    if (number > STDERR_FILENO && flags >= 0 && (flags & FD_CLOEXEC) == 0) numbers.push_back(number);
+  }
+  return numbers;
+}
+
 FileDescriptor duplicate_above(int descriptor, int lowest) {
   FileDescriptor copy(::fcntl(descriptor, F_DUPFD_CLOEXEC, lowest));
   if (copy) return copy;

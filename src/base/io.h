@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/file_descriptor.h"
 
@@ -29,6 +30,9 @@ void pread_exact(int descriptor, std::string_view name, std::span<std::byte> byt
 inline std::span<const std::byte> as_byte_span(std::string_view text) {
   return std::as_bytes(std::span(text.data(), text.size()));
 }
+
+// The numbers, above those of the standard streams, that this process's next program would have open (execve(2)).
+std::vector<int> inherited_descriptors();
 
 // A copy with a number of at least `lowest`, closed on exec. Throws, naming the limit of open files.
 FileDescriptor duplicate_above(int descriptor, int lowest);

@@ -7,8 +7,6 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
-#include <cstdlib>
-#include <filesystem>
 #include <functional>
 #include <map>
 #include <optional>
@@ -75,14 +73,9 @@ class WithoutPipes {
 // The program is to have its own descriptors, whose numbers must be free; of the caller's it takes the standard
 // streams. All that this command opens itself is closed on exec, so that what is not was inherited.
 void close_inherited(int kept) {
-  std::vector<int> inherited;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
-    const int number = std::atoi(entry.path().filename().c_str());
-    const int flags = ::fcntl(number, F_GETFD);
-    if (number > STDERR_FILENO && number != kept && flags >= 0 && (flags & FD_CLOEXEC) == 0)
-      inherited.push_back(number);
+  for (const int number : inherited_descriptors()) {
+    if (number != kept) ::close(number);
   }
-  for (const int number : inherited) ::close(number);
 }
 
 class RestartVerb : public Verb {

@@ -6,11 +6,10 @@
 
 #include <cerrno>
 #include <chrono>
-#include <cstdlib>
-#include <filesystem>
 #include <vector>
 
 #include "base/error.h"
+#include "base/io.h"
 #include "service/helper.h"
 #include "wire/messages.h"
 
@@ -59,12 +58,7 @@ void check_caller(const std::string& reference) {
 // While it lives, every descriptor but the standard streams is closed by execve(2).
 class ClosedOnExec {
  public:
-  ClosedOnExec() {
-    for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
-      const int number = std::atoi(entry.path().filename().c_str());
-      const int flags = ::fcntl(number, F_GETFD);
-      if (number > STDERR_FILENO && flags >= 0 && (flags & FD_CLOEXEC) == 0) left_open_.push_back(number);
-    }
+  ClosedOnExec() : left_open_(inherited_descriptors()) {
     for (const int number : left_open_) ::fcntl(number, F_SETFD, FD_CLOEXEC);
   }
   ~ClosedOnExec() {
