@@ -82,7 +82,7 @@ class CriticalSection {
   ~CriticalSection() {
     try {
       sections_.leave();
-    } catch (const std::exception&) {  // it is left; a hook that has something against it has nobody to tell
+    } catch (...) {  // it is left; a hook that has something against it has nobody to tell
     }
   }
   CriticalSection(const CriticalSection&) = delete;

@@ -80,7 +80,8 @@ struct ProgramRestartOptions {
 //                Its descriptors but the standard streams are closed. It must have no child processes, not even ended
 //                ones that it has not waited for: then, too, the call throws, and the program goes on as it was.
 // Either way the crs that does the work (in place: that checks the snapshot) may take as long as the parameter
-// crs_restart_limit says, an hour: a big snapshot is read. Then the call throws, and that crs starts nothing any more.
+// crs_restart_limit says, an hour: a big snapshot is read. Then the call throws, and that crs starts nothing any more;
+// a program that it had started before, and whose layers were still being told, goes on (crs list shows it).
 pid_t restart(const std::string& reference, bool spawn_child, const ProgramRestartOptions& options = {},
               std::chrono::nanoseconds time_limit = std::chrono::seconds(60));
 
@@ -106,7 +107,7 @@ class CriticalScope {
   ~CriticalScope() {
     try {
       leave_critical_section();
-    } catch (const std::exception&) {  // it is left; a component that has something against it has nobody to tell
+    } catch (...) {  // it is left; a component that has something against it has nobody to tell
     }
   }
   CriticalScope(const CriticalScope&) = delete;

@@ -110,6 +110,15 @@ void raise_descriptor_limit() noexcept {
   static_cast<void>(::setrlimit(RLIMIT_NOFILE, &limit));
 }
 
+std::string absolute_path(const std::string& path) {
+  std::error_code problem;
+  std::string absolute = std::filesystem::absolute(path, problem).native();
+  if (!problem) return absolute;
+  Error error = Error::from_errno(fmt::format("cannot tell where {} is", path), problem.value());
+  if (problem.value() == ENOENT) error.advise("The working directory is gone: give a path that begins with a slash");
+  throw error;
+}
+
 std::vector<int> inherited_descriptors() {
   std::vector<int> numbers;
   for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {

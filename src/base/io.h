@@ -31,6 +31,9 @@ inline std::span<const std::byte> as_byte_span(std::string_view text) {
   return std::as_bytes(std::span(text.data(), text.size()));
 }
 
+// From the root directory on. Throws if that cannot be told.
+std::string absolute_path(const std::string& path);
+
 // The numbers, above those of the standard streams, that this process's next program would have open (execve(2)).
 std::vector<int> inherited_descriptors();
 

@@ -27,13 +27,17 @@ std::size_t options_before_command(const std::vector<std::string>& words) {
 }
 
 // CLI11 takes the value of "--store=" to be the next word: said in two words it is an empty one. Of the first `count`
-// words.
-std::vector<std::string> with_empty_values(const std::vector<std::string>& words, std::size_t count) {
+// words; flags have no values.
+std::vector<std::string> with_empty_values(const CLI::App& app, const std::vector<std::string>& words,
+                                           std::size_t count) {
   std::vector<std::string> result;
   for (std::size_t i = 0; i < words.size(); ++i) {
     const std::string& word = words[i];
-    const bool is_empty_value = i < count && word.starts_with("--") && word.find('=') == word.size() - 1;
-    result.push_back(is_empty_value ? word.substr(0, word.size() - 1) : word);
+    const bool is_empty = i < count && word.starts_with("--") && word.find('=') == word.size() - 1;
+    const std::string name = is_empty ? word.substr(0, word.size() - 1) : word;
+    const CLI::Option* const option = is_empty ? app.get_option_no_throw(name) : nullptr;
+    const bool is_empty_value = option != nullptr && option->get_items_expected_max() > 0;
+    result.push_back(is_empty_value ? name : word);
     if (is_empty_value) result.emplace_back();
   }
   return result;
@@ -135,7 +139,7 @@ int CommandLine::run_verb(Verb& verb, const std::vector<std::string>& arguments)
                            ? options_before_command(arguments)
                            : static_cast<std::size_t>(std::ranges::find(arguments, "--") - arguments.begin());
   try {
-    parse(app, with_empty_values(arguments, its_own));
+    parse(app, with_empty_values(app, arguments, its_own));
   } catch (const CLI::CallForHelp&) {
     context_.print(app.help());
     return kDone;
@@ -163,7 +167,7 @@ int CommandLine::run(const std::vector<std::string>& arguments) {
   app.add_flag("--version", version, "Print the version and end")->group("Options of all verbs");
   app.prefix_command();  // what follows the verb is the verb's
   try {
-    parse(app, with_empty_values(arguments, options_before_command(arguments)));
+    parse(app, with_empty_values(app, arguments, options_before_command(arguments)));
   } catch (const CLI::CallForHelp&) {
     return help({}, app);
   } catch (const CLI::ParseError& problem) {

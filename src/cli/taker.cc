@@ -113,7 +113,10 @@ void Taker::picture(const wire::Picture& picture) {
   if (said.incremental || picture.incremental) make_incremental(options, context_.store(), writer.reference());
   options.compression = !said.compression.empty() ? said.compression : picture.compression;
   options.write_limit = said.write_limit != 0 ? said.write_limit : picture.write_limit;
-  options.files = !said.files.empty() ? said.files : picture.files;
+  options.files = said.files;
+  // Whose content is kept in another user's store, and given back with that one's rights, is not for the program to
+  // say.
+  if (said.files.empty() && connection_.peer().user == ::geteuid()) options.files = picture.files;
   // A program that is to end hears of it first, so that its layers can: it is stopped until the snapshot is safe.
   ends_program_ = picture.after == AfterCheckpoint::Kill;
   if (ends_program_ && options.tcp == TcpPolicy::Keep)

@@ -384,10 +384,11 @@ CheckpointOutcome checkpoint(pid_t root, SnapshotSink& sink, const CheckpointOpt
   refusals.throw_if_any();
   std::uint64_t paused_before = 0;
   auto ahead = Surveys::CopyAhead::OnlyContinued;
-  if (options.after == AfterCheckpoint::Continue)
-    ahead = options.incremental || is_worth_examining(pid) ? Surveys::CopyAhead::Everything
-                                                           : Surveys::CopyAhead::ReadAtOnce;
-  if (ahead == Surveys::CopyAhead::Everything) paused_before = examine(root, options).pause_nanoseconds;
+  if (options.after == AfterCheckpoint::Continue) {
+    const bool is_much = options.incremental || has_much_memory(pid);
+    ahead = is_much ? Surveys::CopyAhead::Everything : Surveys::CopyAhead::ReadAtOnce;
+    if (is_much || is_worth_examining(pid)) paused_before = examine(root, options).pause_nanoseconds;
+  }
   RememberedWaits remembered(options.remembered_path, pid);
   Incremental incremental(pid, options);
   ExtentWriter writer(sink.location(), kPagesName, writer_options(options));

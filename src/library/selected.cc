@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <filesystem>
 
 #include "base/error.h"
+#include "base/io.h"
 #include "components/none/none.h"
 #include "framework/discovery.h"
 #include "self/offer.h"
@@ -44,7 +44,7 @@ Selected::Selected(const InitOptions& options) : output_(options.output ? option
   helper_.program = find_helper(parameters_.string("crs_helper"));
   helper_.job = options.job;
   helper_.restart_limit = seconds("crs_restart_limit");
-  if (!options.store.empty()) helper_.arguments = {"--store", std::filesystem::absolute(options.store).native()};
+  if (!options.store.empty()) helper_.arguments = {"--store", absolute_path(options.store)};
   registry_->add(make_none_component());
   registry_->add(make_native_in_program(helper_.program));
   add_discovered(*registry_, output_);

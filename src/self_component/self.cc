@@ -313,7 +313,8 @@ void spawn(Start& start, const crs_component_restart_options* options, crs_compo
 int restart(const Host* host, void* state, crs_component_snapshot* snapshot,
             const crs_component_restart_options* options, crs_component_restarted* restarted) {
   static_cast<void>(state);
-  if (snapshot->cold_start != 0) {
+  if (snapshot->cold_start != 0 && CRS_COMPONENT_HAS(crs_component_restart_options, options, rebuild) &&
+      options->rebuild != nullptr) {
     const int status = options->rebuild(options, snapshot);
     if (status != CRS_COMPONENT_OK) return status;
   }

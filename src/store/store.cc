@@ -12,6 +12,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/io.h"
 #include "store/directory_tree.h"
 #include "store/layer_times.h"
 
@@ -110,22 +111,19 @@ namespace {
 
 // Without a slash at its end.
 std::string absolute_location(const std::string& location) {
-  std::error_code problem;
-  const std::filesystem::path absolute = std::filesystem::absolute(location, problem).lexically_normal();
-  if (problem) {
-    throw Error::from_errno(fmt::format("cannot tell where {} is", location), problem.value())
-        .advise("The working directory is gone: give a path that begins with a slash");
-  }
+  const std::filesystem::path absolute = std::filesystem::path(absolute_path(location)).lexically_normal();
   return absolute.has_filename() ? absolute.native() : absolute.parent_path().native();
 }
 
 // Any other directory lacks a manifest, too, and is not damaged for that.
 void require_snapshot(const std::string& directory) {
-  const auto has = [&](const char* name) {
-    std::error_code problem;
-    return std::filesystem::exists(std::filesystem::symlink_status(fmt::format("{}/{}", directory, name), problem));
+  const auto lacks = [&](const char* name) {
+    struct stat status{};
+    return ::lstat(fmt::format("{}/{}", directory, name).c_str(), &status) != 0 && errno == ENOENT;
   };
-  if (!std::filesystem::is_directory(directory) || has("manifest") || has("process") || has("pages")) return;
+  struct stat status{};
+  if (::stat(directory.c_str(), &status) != 0 || !S_ISDIR(status.st_mode)) return;  // who opens it says why not
+  if (!lacks("manifest") || !lacks("process") || !lacks("pages")) return;
   throw Error(ErrorKind::NotFound, fmt::format("there is no snapshot in {}", directory))
       .advise("The directory of a snapshot is STORE/JOB/SEQ, or a copy of it");
 }

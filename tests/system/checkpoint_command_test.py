@@ -359,6 +359,15 @@ def stopped_in_the_middle(workspace):
     check(is_alive(process.pid), "the program has ended")
 
 
+def written_afterwards(workspace):
+    """A slow disk is waited for when the program runs again, also where its memory is shared and so not copied ahead."""
+    program = "import mmap, os, time\nmuch = mmap.mmap(-1, 20 << 20)\nmuch.write(os.urandom(20 << 20))\nos.write(1, b'up\\n')\nwhile True: time.sleep(0.01)\n"
+    process = workspace.start([PYTHON, "-c", program])
+    wait_until(lambda: "up" in (workspace.work / "stdout.txt").read_text(), "the program is up")
+    taken = workspace.crs("checkpoint", "--json", "--io-limit", "20MB/s", process.pid).json()
+    check(taken["pause_seconds"] < taken["total_seconds"] / 2, f"{taken}")
+
+
 def just_begun(workspace):
     """A program is kept from its first moment on: by pid while its C library is not there yet, by name before crs run has executed it."""
     for _ in range(20):
@@ -389,7 +398,7 @@ def small_limits(workspace):
 
 TESTS = [prints_the_reference_alone, figures_in_json_and_show, default_job_names, chosen_names, stop_and_kill, refused_without_a_trace,
          children_are_named, two_at_once, time_limit_of_the_wait, one_program_under_two_names, ended_jobs, no_targets, main_thread_ended,
-         output_that_cannot_be_written, stopped_in_the_middle, just_begun, small_limits]
+         output_that_cannot_be_written, stopped_in_the_middle, written_afterwards, just_begun, small_limits]
 
 
 if __name__ == "__main__":

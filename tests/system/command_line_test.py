@@ -45,6 +45,8 @@ def usage_errors(workspace):
 def empty_values(workspace):
     """An option with nothing after its '=' has an empty value; the next word is its own."""
     check("snapshots" in workspace.crs("list", "--store=", "--json").json(), "--json is taken for the store")
+    for flag in "--verbose=", "--json=":
+        check(workspace.crs("run", flag, "echo", "here").stdout == "here\n", f"{flag} takes a value")
     check("there is no job 'nosuch'" in workspace.crs("--store=", "list", "nosuch", expect=3).stderr, "the verb is taken for the store")
     check("not empty" in workspace.crs("run", "--name=", "--", "/bin/true", expect=2).stderr, "-- is taken for a name")
     check(workspace.crs("run", "--", "echo", "--x=", "y").stdout == "--x= y\n", "the command's own words")
@@ -57,6 +59,11 @@ def nowhere(workspace):
     for place in ("empty/", str(workspace.work / "empty")):
         for verb in "show", "verify", "restart":
             check("no snapshot in" in workspace.crs(verb, place, expect=3).stderr, f"{verb} {place}")
+    closed = workspace.work / "closed"
+    closed.mkdir()
+    closed.chmod(0)
+    if os.geteuid() != 0 or workspace.identity():
+        check("Permission denied" in workspace.crs("show", f"{closed}/1", expect=1).stderr, "a directory that may not be searched")
     result = workspace.run(["sh", "-c", 'mkdir gone && cd gone && rmdir ../gone && "$0" --store relative list', workspace.crs_path])
     check(result.status == 1 and "begins with a slash" in result.stderr, f"{result}")
 

@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 
-from harness import Workspace, check, is_alive, link_target, run_cases, users_to_test, wait_until
+from harness import Workspace, check, is_alive, link_target, run_cases, state_of, users_to_test, wait_until
 
 
 def lines_of(workspace, options, language, component):
@@ -67,6 +67,8 @@ def stuck(workspace, options, language):
     for way in ("beside", "in-place"):
         result = workspace.run([program, "sleeper", way], env=environment)
         check(result.status == 3 and "has not answered within 1 s" in result.stdout and "crs_restart_limit" in result.stdout, f"{result}")
+        wait_until(late.exists, "the late crs begins")
+        wait_until(lambda: state_of(int(late.read_text())) == "T", "the late crs stops itself")
         os.kill(int(late.read_text()), signal.SIGCONT)
         workspace.wait_gone()
         late.unlink()

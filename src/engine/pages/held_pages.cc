@@ -72,7 +72,7 @@ void HeldMemory::expect(std::uint64_t bytes) {
 
 std::span<std::byte> HeldMemory::take(std::size_t bytes) {
   const std::scoped_lock lock(mutex_);
-  if (bytes > there_ - used_) return {};
+  if (bytes > most_ - used_) return {};
   used_ += bytes;
   return memory_.first(used_).last(bytes);
 }

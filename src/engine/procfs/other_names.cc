@@ -7,6 +7,9 @@
 namespace crs::engine {
 namespace {
 
+// The program stands still meanwhile: this takes some 20 ms.
+constexpr std::size_t kMostEntries = 10000;
+
 struct CloseDirectory {
   void operator()(DIR* directory) const { ::closedir(directory); }
 };
@@ -17,7 +20,7 @@ const OtherNames::Names& OtherNames::names_in(const std::string& directory) {
   const auto [known, is_new] = directories_.try_emplace(directory);
   if (!is_new) return known->second;
   const std::unique_ptr<DIR, CloseDirectory> opened(::opendir(directory.c_str()));
-  while (opened) {
+  for (std::size_t entries = 0; opened && entries < kMostEntries; ++entries) {
     const dirent* const entry = ::readdir(opened.get());  // readdir(3): safe, for the stream is ours alone
     if (entry == nullptr) break;
     if (entry->d_type == DT_REG || entry->d_type == DT_UNKNOWN) known->second.emplace(entry->d_ino, entry->d_name);

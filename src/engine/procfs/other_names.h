@@ -20,8 +20,8 @@ inline constexpr std::string_view kDeleted = " (deleted)";
 class OtherNames {
  public:
   // A path of the file with this inode in the directory of `shown_path` (as /proc shows it, with kDeleted) for which
-  // `leads_there` is true; nothing if there is none, or the directory cannot be read. Names in other directories are
-  // not looked for.
+  // `leads_there` is true; nothing if there is none, the directory cannot be read, or the name is not among its
+  // first 10,000. Names in other directories are not looked for.
   std::optional<std::string> find(std::string_view shown_path, ino_t inode,
                                   const std::function<bool(const std::string&)>& leads_there);
 

@@ -214,23 +214,33 @@ bool shares_a_table(pid_t one, pid_t other) {
       kTables, [&](const Table& table) { return ::syscall(SYS_kcmp, one, other, table.type, 0, 0) == 0; });
 }
 
-}  // namespace
-
-bool is_worth_examining(pid_t pid) {
-  // Less is read within some milliseconds, and fits into the memory that a checkpoint has for that (PauseBudget).
-  constexpr std::uint64_t kMuchMemory = std::uint64_t{28} << 20;
-  std::uint64_t bytes = 0;
-  const auto is_unusual = [&](const TreeProcess& process) {
-    bytes += resident_bytes(process.pid);
-    return bytes >= kMuchMemory || !has_only_plain_descriptors(process.pid) || !has_only_plain_places(process.pid) ||
-           (process.pid != pid && shares_a_table(pid, process.pid)) || lives_in_other_namespaces(process.pid);
-  };
-  return std::ranges::any_of(tree_of(pid), [&](const TreeProcess& process) {
+template <typename Condition>
+bool any_of_tree(pid_t root, Condition condition) {
+  return std::ranges::any_of(tree_of(root), [&](const TreeProcess& process) {
     try {
-      return !is_zombie(process.pid) && is_unusual(process);
+      return !is_zombie(process.pid) && condition(process.pid);
     } catch (const Error&) {
       return false;  // it ended just now; where something else is wrong the capture will say what
     }
+  });
+}
+
+}  // namespace
+
+bool has_much_memory(pid_t pid) {
+  // Less is read within some milliseconds, and fits into the memory that a checkpoint has for that (PauseBudget).
+  constexpr std::uint64_t kMuchMemory = std::uint64_t{28} << 20;
+  std::uint64_t bytes = 0;
+  return any_of_tree(pid, [&](pid_t process) {
+    bytes += resident_bytes(process);
+    return bytes >= kMuchMemory;
+  });
+}
+
+bool is_worth_examining(pid_t pid) {
+  return any_of_tree(pid, [&](pid_t process) {
+    return !has_only_plain_descriptors(process) || !has_only_plain_places(process) ||
+           (process != pid && shares_a_table(pid, process)) || lives_in_other_namespaces(process);
   });
 }
 

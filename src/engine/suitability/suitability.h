@@ -25,9 +25,12 @@ void refuse_children(pid_t pid, Refusals& refusals);
 // descriptor table, working directory or signal actions.
 void refuse_shared_tables(std::vector<pid_t> pids, Refusals& refusals);
 
-// Whether it is worth while to look closely before anything is written, at the price of a stop: the program `pid` and
-// its descendants, which run, have so much memory that it is copied ahead, or something open, mapped or shared that may
-// have to be refused. The memory of others is read while they stand still, and written when nothing was refused.
+// Whether the program `pid` and its descendants, which run, have so much memory that it is copied ahead of the stop.
+// That of others is read while they stand still, and written when nothing was refused.
+bool has_much_memory(pid_t pid);
+
+// Whether it is worth while to look closely before anything is written, at the price of a stop: they have something
+// open, mapped or shared that may have to be refused.
 bool is_worth_examining(pid_t pid);
 
 // Adds to `refusals` those of `pids`, other than the first, that are ancestors of this very command: after a restart

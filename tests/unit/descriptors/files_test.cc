@@ -214,8 +214,12 @@ TEST_F(Files, ReplacedByRenameIsKeptByContent) {
 TEST_F(Files, NameThatEndsInDeletedIsAnOrdinaryName) {
   const std::string odd = path + " (deleted)";
   write_file(odd, "here");
+  ASSERT_EQ(::link(odd.c_str(), (trip.folder / "a").c_str()), 0);
   trip.carry([&] { require(::open(odd.c_str(), O_RDONLY) == 0, "open"); },
-             [&] { require(read_some(0, 9) == "here", "content"); });
+             [&] {
+               require(read_some(0, 9) == "here", "content");
+               require(std::filesystem::read_symlink("/proc/self/fd/0") == odd, "name");
+             });
   EXPECT_EQ(trip.image.objects_size(), 0);
 }
 

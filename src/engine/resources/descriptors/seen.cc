@@ -155,6 +155,7 @@ class Look {
       return ::lstat(path.c_str(), &found) == 0 && found.st_dev == seen.status.st_dev &&
              found.st_ino == seen.status.st_ino;
     };
+    if (leads_there(seen.link)) return;  // it is really called so
     if (const auto name = other_names_.find(seen.link, seen.status.st_ino, leads_there)) seen.link = *name;
   }
 
