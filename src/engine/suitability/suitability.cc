@@ -17,6 +17,7 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "engine/procfs/maps.h"
+#include "engine/procfs/other_names.h"
 #include "engine/procfs/status.h"
 #include "engine/procfs/tree.h"
 #include "engine/resources/credentials/seccomp.h"
@@ -176,7 +177,7 @@ bool has_only_plain_descriptors(pid_t pid) {
   return true;
 }
 
-bool is_gone(std::string_view shown_path) { return shown_path.ends_with(" (deleted)"); }
+bool is_gone(std::string_view shown_path) { return shown_path.ends_with(kDeleted); }
 
 bool has_only_plain_places(pid_t pid) {
   for (const char* const place : {"cwd", "root"}) {

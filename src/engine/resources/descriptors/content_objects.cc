@@ -15,6 +15,7 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "engine/procfs/other_names.h"
 #include "engine/resources/descriptors/content_copy.h"
 #include "engine/resources/memory/guard_pages.h"
 
@@ -24,7 +25,6 @@ namespace {
 constexpr std::uint64_t kMessageQueues = 0x19800202;  // MQUEUE_MAGIC of ipc/mqueue.c, in no public header
 
 constexpr std::string_view kMemfdPrefix = "/memfd:";
-constexpr std::string_view kDeletedSuffix = " (deleted)";
 
 struct stat status_of(int descriptor, std::string_view name) {
   struct stat status{};
@@ -33,7 +33,7 @@ struct stat status_of(int descriptor, std::string_view name) {
 }
 
 std::string name_of(std::string_view shown_path) {
-  if (shown_path.ends_with(kDeletedSuffix)) shown_path.remove_suffix(kDeletedSuffix.size());
+  if (shown_path.ends_with(kDeleted)) shown_path.remove_suffix(kDeleted.size());
   if (shown_path.starts_with(kMemfdPrefix)) shown_path.remove_prefix(kMemfdPrefix.size());
   return std::string(shown_path);
 }

@@ -464,7 +464,7 @@ std::vector<PageArea> areas_to_copy_ahead(const MemorySurvey& survey, const std:
   for (const MappedArea& area : survey.areas) {
     if (area.shared || !area.permits(PROT_READ) || area.has("dp") || is_kernel_part(area) || refused_by_flags(area))
       continue;
-    if (area.name == "[vsyscall]" || area.name.ends_with(" (deleted)")) continue;
+    if (area.name == "[vsyscall]" || area.name.ends_with(kDeleted)) continue;
     const RemoteRange range{std::max(area.range.start, end), area.range.end};
     if (range.start >= range.end) continue;
     end = range.end;

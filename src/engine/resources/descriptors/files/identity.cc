@@ -11,11 +11,10 @@
 #include <limits>
 
 #include "base/error.h"
+#include "engine/procfs/other_names.h"
 
 namespace crs::engine {
 namespace {
-
-constexpr std::string_view kDeleted = " (deleted)";
 
 // Files of the process's own in /proc follow it when its id changes.
 std::string portable_path(const std::string& link, pid_t pid, pid_t own_pid) {

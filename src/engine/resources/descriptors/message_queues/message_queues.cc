@@ -10,12 +10,12 @@
 #include <climits>
 
 #include "base/error.h"
+#include "engine/procfs/other_names.h"
 
 namespace crs::engine {
 namespace {
 
 constexpr long kFileSystem = 0x19800202;  // MQUEUE_MAGIC
-constexpr std::string_view kDeleted = " (deleted)";
 
 // Whether somebody is to be told of the next message (mq_notify(3)): mq_overview(7), "Mounting the message queue
 // filesystem".
