@@ -119,7 +119,8 @@ def no_room_for_the_restart(workspace, options):
     holder = Holder(workspace, 64 << 20)
     reference = workspace.checkpoint(str(holder.pid))
     workspace.kill(holder.pid)
-    for kind, name, option in () if is_sanitized(workspace.crs_path) else (resource.RLIMIT_AS, "RLIMIT_AS", "ulimit -v"), (resource.RLIMIT_DATA, "RLIMIT_DATA", "ulimit -d"):
+    limits = ((resource.RLIMIT_AS, "RLIMIT_AS", "ulimit -v"), (resource.RLIMIT_DATA, "RLIMIT_DATA", "ulimit -d"))
+    for kind, name, option in () if is_sanitized(workspace.crs_path) else limits:
         refused(workspace, "restart", "--detach", reference, expect=1, names=[name, "are needed", option],
                 preexec_fn=lambda: resource.setrlimit(kind, (60 << 20, 60 << 20)))
     holder.finish(workspace.restart(reference))
