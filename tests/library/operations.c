@@ -62,6 +62,12 @@ static crs_module* select_module(const char* component) {
   return module;
 }
 
+static void free_list(char** list) {
+  size_t i;
+  for (i = 0; list != NULL && list[i] != NULL; ++i) free(list[i]);
+  free(list);
+}
+
 static void prelaunch(crs_module* module) {
   struct crs_launch_plan plan;
   char application[] = "solver";
@@ -69,6 +75,11 @@ static void prelaunch(crs_module* module) {
   plan.size = sizeof plan;
   plan.application = strcpy((char*)malloc(sizeof application), application);
   CHECK(crs_module_prelaunch(module, &plan) == CRS_OK && strcmp(plan.application, "solver") == 0);
+  free(plan.base_directory);
+  free(plan.application);
+  free(plan.working_directory);
+  free_list(plan.arguments);
+  free_list(plan.environment);
 }
 
 static void another(crs_module* module, pid_t pid) {

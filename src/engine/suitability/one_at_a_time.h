@@ -10,7 +10,8 @@ namespace crs::engine {
 
 class OneAtATime {
  public:
-  // Throws an Error if another checkpoint of the process is going on. Ends with this object, and with this command.
+  // Waits a little for one that is at its last steps. Throws an Error if another checkpoint of the process goes on.
+  // Ends with this object, and with this command.
   explicit OneAtATime(pid_t pid);
 
  private:

@@ -130,7 +130,9 @@ static const struct crs_component_parameter parameters[] = {
 
 // The linkers of C and C++ agree on its name.
 #if defined BROKEN_c_function
-__attribute__((visibility("default"))) const struct crs_component* crs_component_function(void) { return NULL; }
+__attribute__((visibility("default"), aligned(16))) const struct crs_component* crs_component_function(void) {
+  return NULL;
+}
 __asm__(
     ".globl crs_component_table\n.type crs_component_table, @function\n.set crs_component_table, "
     "crs_component_function");
