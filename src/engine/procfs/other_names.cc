@@ -7,7 +7,7 @@
 namespace crs::engine {
 namespace {
 
-// The program stands still meanwhile: this takes some 20 ms.
+// The program stands still meanwhile: a directory of 300,000 names took a second.
 constexpr std::size_t kMostEntries = 10000;
 
 struct CloseDirectory {

@@ -143,7 +143,8 @@ class Look {
     if (flags < 0) fail_errno(errno, "cannot read the flags of descriptor {} of process {}", number, process.own_pid);
     seen.flags = static_cast<std::uint32_t>(flags);
     seen.link = link_from_here(process, seen);
-    if (S_ISREG(seen.status.st_mode) && seen.status.st_nlink > 0) find_other_name(seen);
+    if (S_ISREG(seen.status.st_mode) && seen.status.st_nlink > 0 && seen.link.ends_with(kDeleted))
+      find_other_name(seen);
     seen.info = FdInfo::of(process.pid, number);
     seen.position = seen.info.number("pos");
     return seen;
