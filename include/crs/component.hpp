@@ -78,6 +78,9 @@ class SnapshotSink {
   // Where the component writes its files (absolute; exists, mode 0700, empty at first). Files named "manifest" are the
   // framework's.
   virtual const std::string& location() const = 0;
+  // Throws if nobody waits for the snapshot any more. To be called before something that takes long, or that the
+  // program feels, if much time has gone by.
+  virtual void check_wanted() const {}
   // Syncs and checksums every file in location(), writes the manifest and makes the snapshot appear under its
   // reference, atomically. Throws if that fails; then there is no snapshot. To be called once, with the program still
   // in the component's hands where it is to be stopped or killed after the checkpoint.

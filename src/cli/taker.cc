@@ -33,8 +33,11 @@ class WhileWanted final : public SnapshotSink {
  public:
   WhileWanted(SnapshotWriter& writer, const wire::Connection& asker) : writer_(writer), asker_(asker) {}
   const std::string& location() const override { return writer_.location(); }
-  void commit(const SnapshotContents& contents) override {
+  void check_wanted() const override {
     if (asker_.has_ended()) fail(ErrorKind::Failed, "{} has given the snapshot up", asker_.peer_name());
+  }
+  void commit(const SnapshotContents& contents) override {
+    check_wanted();
     writer_.commit(contents);
   }
 

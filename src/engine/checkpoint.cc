@@ -24,6 +24,7 @@
 #include "engine/resources/memory/exclusion.h"
 #include "engine/resources/memory/memory.h"
 #include "engine/resources/memory/shared_objects.h"
+#include "engine/resources/memory/unmapped_memory.h"
 #include "engine/resources/processor/processor.h"
 #include "engine/resources/sessions/sessions.h"
 #include "engine/resources/signals/signals.h"
@@ -144,6 +145,7 @@ class TreeCapture {
         for (std::size_t i = 1; i < processes_.size(); ++i) {
           if (tree_.members()[i].process) capture_descendant(i);
         }
+        capture_unmapped_parts(root);
       });
       passes.run("System V objects", [&] {
         capture_system_v(root, processes_, image_);
@@ -210,6 +212,25 @@ class TreeCapture {
       with_process(index,
                    [&](CaptureContext& context, BorrowedProcess& borrowed) { capture(index, context, borrowed); });
     });
+  }
+
+  // What no process maps any more of memory that they share.
+  void capture_unmapped_parts(CaptureContext& root) {
+    for (const auto& [pid, objects] : shared_.partly_unmapped()) {
+      const auto holder = std::ranges::find(processes_, pid, &CapturedProcess::pid);
+      const auto index = static_cast<std::size_t>(holder - processes_.begin());
+      const auto capture = [&](CaptureContext& context) {
+        image::Process& process = *image_.mutable_processes(static_cast<int>(index));
+        std::ranges::move(capture_unmapped(context, objects, *process.mutable_memory()),
+                          std::back_inserter(pages_[index]));
+        std::ranges::sort(pages_[index], {}, [](const PageArea& pages) { return pages.range.start; });
+      };
+      if (index == 0) {
+        capture(root);
+      } else {
+        with_process(index, [&](CaptureContext& context, BorrowedProcess&) { capture(context); });
+      }
+    }
   }
 
   void capture_adjustments_of_descendant(std::size_t index) {
@@ -400,6 +421,7 @@ CheckpointOutcome checkpoint(pid_t root, SnapshotSink& sink, const CheckpointOpt
 
   // Copy what can be copied while it goes on.
   passes.run("copy ahead", [&] { surveys.copy_ahead(ahead); });
+  sink.check_wanted();
 
   // Stop all threads of all processes.
   auto frozen = passes.run("freeze", [&] { return std::make_unique<Frozen>(pid, options, surveys); });

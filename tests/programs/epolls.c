@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/timerfd.h>
 
 #include "descriptors.h"
@@ -28,6 +29,15 @@ static void expect_silence(int set) {
   const int count = epoll_wait(set, &got, 1, 0);
   SUBJECT_CHECK(count == 0, "events %#x of %#lx", got.events, (unsigned long)got.data.u64);
 }
+
+// ioctl_eventpoll(2), since Linux 6.9; the C library's headers are older.
+struct busy_polling {
+  uint32_t microseconds;
+  uint16_t budget;
+  uint8_t preferred, padding;
+};
+#define SET_BUSY_POLLING _IOW(0x8a, 0x01, struct busy_polling)
+#define GET_BUSY_POLLING _IOR(0x8a, 0x02, struct busy_polling)
 
 static int awaited_set;
 
@@ -96,6 +106,11 @@ int main(void) {
   watch(many, output[1], EPOLLOUT | EPOLLET, 15);
   const int many_duplicate = dup(many);
 
+  const int polls = epoll_create1(0);
+  const struct busy_polling asked = {.microseconds = 70, .budget = 8, .preferred = 1};
+  const int can_poll = ioctl(polls, SET_BUSY_POLLING, &asked) == 0;
+  SUBJECT_NEED(can_poll || errno == ENOTTY || errno == EINVAL || errno == EOPNOTSUPP);
+
   awaited_set = epoll_create1(0);
   const int awaited = eventfd(0, 0);
   watch(awaited_set, awaited, EPOLLIN | EPOLLET, 0xaaaaaaaabbbbbbbb);
@@ -105,6 +120,10 @@ int main(void) {
 
   subject_ready();
 
+  struct busy_polling polling = {0};
+  SUBJECT_CHECK(!can_poll || (ioctl(polls, GET_BUSY_POLLING, &polling) == 0 && polling.microseconds == 70 &&
+                              polling.budget == 8 && polling.preferred == 1),
+                "polls for %u us, budget %u", polling.microseconds, polling.budget);
   SUBJECT_CHECK(fcntl(by_level, F_GETFD) == FD_CLOEXEC && fcntl(by_edge, F_GETFD) == 0);
   for (int i = 0; i < 2; i++) expect_event(by_level, EPOLLIN, 0xfedcba9876543210);
   expect_read(level[0], "ready");

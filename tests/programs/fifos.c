@@ -11,7 +11,8 @@ static void expect_no_hang_up(int reader) {
 }
 
 int main(void) {
-  SUBJECT_NEED(mkfifo("named", 0600) == 0 && mkfifo("removed", 0600) == 0 && mkfifo("both", 0600) == 0);
+  SUBJECT_NEED(mkfifo("named", 0600) == 0 && mkfifo("removed", 0640) == 0 && chmod("removed", 0640) == 0 &&
+               mkfifo("both", 0600) == 0);
   const int reader = open_existing("named", O_RDONLY | O_NONBLOCK);
   const int writer = open_existing("named", O_WRONLY);
   const int second_writer = open_existing("named", O_WRONLY | O_CLOEXEC);
@@ -20,6 +21,7 @@ int main(void) {
   const int removed_reader = open_existing("removed", O_RDONLY | O_NONBLOCK);
   const int removed_writer = open_existing("removed", O_WRONLY);
   write_text(removed_writer, "without a name");
+  const int removed_flags = fcntl(removed_reader, F_GETFL);
   SUBJECT_NEED(unlink("removed") == 0);
   const int both = open_existing("both", O_RDWR);
   SUBJECT_NEED(fcntl(both, F_SETPIPE_SZ, 1 << 17) == 1 << 17);
@@ -43,6 +45,9 @@ int main(void) {
   expect_read(reader, "in the FIFO, by a newcomer");
   SUBJECT_CHECK(close(writer) == 0 && close(second_writer) == 0 && close(newcomer) == 0);
   expect_read(reader, "");  // nobody writes any more
+  SUBJECT_CHECK(fstat(removed_reader, &opened) == 0 && opened.st_nlink == 0 && (opened.st_mode & 07777) == 0640,
+                "%lu links, mode %o", (unsigned long)opened.st_nlink, opened.st_mode);
+  SUBJECT_CHECK(stat("removed", &by_path) != 0 && fcntl(removed_reader, F_GETFL) == removed_flags);
   expect_read(removed_reader, "without a name");
   SUBJECT_CHECK(close(removed_writer) == 0);
   expect_read(removed_reader, "");

@@ -1,5 +1,5 @@
 // Shared anonymous memory: all mappings of it in the process stay mappings of the same pages; those that no page table
-// shows (a child wrote them) are kept, too.
+// shows (a child wrote them) are kept, too, and those that only mremap(2) would show again.
 #include <sys/wait.h>
 
 #include "memory.h"
@@ -21,6 +21,23 @@ static void fill_in_child(char* place, uint64_t seed) {
   }
   int status = 0;
   SUBJECT_NEED(child > 0 && waitpid(child, &status, 0) == child && status == 0);
+}
+
+// Shared memory of `seed`'s content, of which only pages 4 to 8 and 12 to 16 are mapped.
+static char* map_with_gaps(uint64_t seed) {
+  char* const place = memory_map(PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  memory_fill(place, PAGES * PAGE, seed);
+  SUBJECT_NEED(munmap(place, 4 * PAGE) == 0 && munmap(place + 8 * PAGE, 4 * PAGE) == 0 &&
+               munmap(place + 16 * PAGE, (PAGES - 16) * PAGE) == 0);
+  return place + 4 * PAGE;
+}
+
+// Shrunk to a page; the second page never held anything.
+static char* map_shrunk(uint64_t seed) {
+  char* const place = memory_map(2 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  memory_fill(place, PAGE, seed);
+  SUBJECT_NEED(mremap(place, 2 * PAGE, PAGE, 0) == place);
+  return place;
 }
 
 int main(void) {
@@ -52,7 +69,24 @@ int main(void) {
   memory_fill(sparse + 5 * PAGE, PAGE, 7);
   fill_in_child(sparse + sparse_bytes - PAGE, 8);
 
+  char* const gaps = map_with_gaps(11);
+  char* const shrunk = map_shrunk(12);
+  const long areas = memory_area_count();
+
   subject_ready();
+
+  SUBJECT_CHECK(memory_area_count() == areas, "%ld areas instead of %ld", memory_area_count(), areas);
+  char* const seen = duplicate(gaps, (PAGES - 4) * PAGE);
+  for (size_t i = 0; i < (PAGES - 4) * PAGE / 8; ++i)
+    SUBJECT_CHECK(((uint64_t*)seen)[i] == memory_word(11, i + 4 * PAGE / 8), "word %zu of what was unmapped", i);
+  gaps[0] = 'x';
+  SUBJECT_CHECK(seen[0] == 'x');
+  char* const grown = (char*)mremap(shrunk, PAGE, 2 * PAGE, MREMAP_MAYMOVE);
+  SUBJECT_CHECK(grown != MAP_FAILED);
+  MEMORY_CHECK(grown, PAGE, 12);
+  SUBJECT_CHECK(memory_is_zero(grown + PAGE, PAGE));
+  char* const beyond = duplicate(grown, 3 * PAGE);
+  SUBJECT_CHECK(memory_read_signal(beyond + 2 * PAGE) == SIGBUS, "the memory has become larger");
 
   MEMORY_CHECK(first, 4 * PAGE, 1);
   SUBJECT_CHECK(memory_is_zero(first + 4 * PAGE, 6 * PAGE));

@@ -16,6 +16,7 @@ struct shared {
   volatile int release;
   volatile long sum;
   volatile int go;
+  volatile int parted;
   char pages[kPages][kPage];
 };
 
@@ -44,6 +45,36 @@ static void hold(void) {
   _exit(0);
 }
 
+enum { kApart = 6 };
+
+// Memory of which each shows another part, and nobody all: this process the first page, a child the third and fourth.
+static char* share_apart(void) {
+  char* const pages = mmap(NULL, kApart * kPage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  SUBJECT_NEED(pages != MAP_FAILED);
+  for (int page = 0; page < kApart; ++page) memset(pages + page * kPage, 'A' + page, kPage);
+  const pid_t pid = fork();
+  SUBJECT_NEED(pid >= 0);
+  if (pid == 0) {
+    if (munmap(pages, 2 * kPage) != 0 || munmap(pages + 4 * kPage, 2 * kPage) != 0) _exit(5);
+    shared->parted = 1;
+    while (!shared->go) subject_sleep_ms(1);
+    pages[2 * kPage] = 'x';
+    _exit(0);
+  }
+  while (!shared->parted) subject_sleep_ms(1);
+  SUBJECT_NEED(munmap(pages + kPage, (kApart - 1) * kPage) == 0);
+  return pages;
+}
+
+static void expect_apart(char* pages) {
+  const char* const all = mremap(pages, 0, kApart * kPage, MREMAP_MAYMOVE);
+  SUBJECT_CHECK(all != MAP_FAILED);
+  for (int page = 0; page < kApart; ++page) {
+    SUBJECT_CHECK(all[page * kPage] == (page == 2 ? 'x' : 'A' + page) && all[(page + 1) * kPage - 1] == 'A' + page,
+                  "page %d, which perhaps nobody had mapped, has %d", page, all[page * kPage]);
+  }
+}
+
 int main(void) {
   shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   SUBJECT_NEED(shared != MAP_FAILED);
@@ -55,6 +86,7 @@ int main(void) {
   SUBJECT_NEED(pthread_mutex_init(&shared->held, &attributes) == 0);
   for (int page = 0; page < kPages; ++page) memset(shared->pages[page], page, kPage);
 
+  char* const apart = share_apart();
   for (int number = 0; number < kWorkers; ++number) {
     const pid_t pid = fork();
     SUBJECT_NEED(pid >= 0);
@@ -85,11 +117,12 @@ int main(void) {
   SUBJECT_CHECK(waitpid(waiter, NULL, WNOHANG) == 0, "the mutex is not held any more");
   shared->go = 1;
   shared->release = 1;
-  for (int ended = 0; ended < kWorkers + 2; ++ended) {
+  for (int ended = 0; ended < kWorkers + 3; ++ended) {
     int status = 0;
     const pid_t pid = wait(&status);
     SUBJECT_CHECK(pid > 0 && status == 0, "process %d ended with %#x", (int)pid, (unsigned)status);
   }
+  expect_apart(apart);
   SUBJECT_CHECK(shared->sum == (kWorkers + 1) * (long)kRounds, "%ld", shared->sum);
   for (int number = 0; number <= kWorkers; ++number) {
     SUBJECT_CHECK(shared->pages[number][5] == 'a' + number, "the memory is not shared any more with %d", number);

@@ -13,6 +13,12 @@ static int listed(void) {
   return count;
 }
 
+static const char* link_by_number(int number) {
+  static char path[64];
+  snprintf(path, sizeof path, "/proc/self/fd/%d", number);
+  return path;
+}
+
 int main(void) {
   umask(022);
   SUBJECT_NEED(mkdir("files", 0755) == 0 && chdir("files") == 0);
@@ -38,6 +44,13 @@ int main(void) {
   const int nameless = open(".", O_TMPFILE | O_RDWR, 0600);
   SUBJECT_NEED(nameless >= 0 || errno == EOPNOTSUPP);
   if (nameless >= 0) write_text(nameless, "never had a name");
+
+  const int made = open(".", O_TMPFILE | O_WRONLY | O_APPEND | O_DSYNC, 0400);
+  SUBJECT_NEED(made >= 0 || errno == EOPNOTSUPP);
+  const int flags_of_maker = made < 0 ? 0 : fcntl(made, F_GETFL);
+  const int reader = made < 0 ? -1 : open_existing(link_by_number(made), O_RDONLY);
+  const int flags_of_reader = fcntl(reader, F_GETFL);
+  if (made >= 0) write_text(made, "by its maker");
 
   make_file("hollow", "");
   const int hollow = open_existing("hollow", O_RDWR);
@@ -86,11 +99,17 @@ int main(void) {
     SUBJECT_CHECK(lseek(nameless, 0, SEEK_CUR) == 16 && lseek(nameless, 0, SEEK_SET) == 0);
     expect_read(nameless, "never had a name");
     SUBJECT_CHECK(linkat(AT_FDCWD, link_of(nameless), AT_FDCWD, "named", 0) != 0);  // "/... (deleted)" is no path
-    char path[64];
-    snprintf(path, sizeof path, "/proc/self/fd/%d", nameless);
-    SUBJECT_CHECK(linkat(AT_FDCWD, path, AT_FDCWD, "named", AT_SYMLINK_FOLLOW) == 0,
+    SUBJECT_CHECK(linkat(AT_FDCWD, link_by_number(nameless), AT_FDCWD, "named", AT_SYMLINK_FOLLOW) == 0,
                   "it cannot be given a name (open(2), O_TMPFILE)");
     expect_content("named", "never had a name");
+  }
+
+  if (made >= 0) {
+    SUBJECT_CHECK((flags_of_maker & O_TMPFILE) == O_TMPFILE && fcntl(made, F_GETFL) == flags_of_maker, "flags %#o",
+                  fcntl(made, F_GETFL));
+    SUBJECT_CHECK(fcntl(reader, F_GETFL) == flags_of_reader);
+    write_text(made, ", who goes on");
+    expect_read(reader, "by its maker, who goes on");
   }
 
   SUBJECT_CHECK(fstat(hollow, &status) == 0 && status.st_size == (off_t)1 << 33 && status.st_blocks < 100, "%ld blocks",

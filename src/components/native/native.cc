@@ -33,6 +33,7 @@ class NotingSink final : public SnapshotSink {
  public:
   explicit NotingSink(SnapshotSink& sink) : sink_(sink) {}
   const std::string& location() const override { return sink_.location(); }
+  void check_wanted() const override { sink_.check_wanted(); }
   void commit(const SnapshotContents& contents) override {
     passes_ = contents.passes;
     sink_.commit(contents);

@@ -17,7 +17,7 @@
 #include "base/io.h"
 #include "engine/procfs/other_names.h"
 #include "engine/resources/descriptors/content_copy.h"
-#include "engine/resources/memory/guard_pages.h"
+#include "engine/resources/memory/shared_view.h"
 
 namespace crs::engine {
 namespace {
@@ -202,7 +202,7 @@ std::uint32_t ContentObjects::keep_from_memory(const CaptureContext& context, de
   std::uint64_t packed = 0;
   std::uint64_t end = 0;
   for (const MappedPiece& piece : ordered) {
-    std::optional<UnguardedView> view;
+    std::optional<SharedView> view;
     if (piece.guarded) view.emplace(context.remote, RemoteRange{piece.start, piece.end});
     const RemoteAddress start = view ? view->of(piece.start) : piece.start;
     const std::uint64_t piece_end = piece.file_offset + (piece.end - piece.start);

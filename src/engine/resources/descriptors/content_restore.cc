@@ -6,10 +6,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <filesystem>
 #include <limits>
+#include <map>
 
 #include "base/error.h"
 #include "engine/resources/descriptors/content_copy.h"
@@ -17,8 +19,9 @@
 namespace crs::engine {
 namespace {
 
-constexpr unsigned kMakeExecutable = 0x0010U;   // MFD_EXEC, since Linux 6.3
-constexpr std::size_t kLongestMemfdName = 249;  // memfd_create(2)
+constexpr unsigned kMakeExecutable = 0x0010U;              // MFD_EXEC, since Linux 6.3
+constexpr std::uint32_t kSetLater = O_DIRECT | O_NOATIME;  // what not every file system takes from open(2)
+constexpr std::size_t kLongestMemfdName = 249;             // memfd_create(2)
 
 FileDescriptor make_memfd(const image::ContentObject& object) {
   FileDescriptor made(::memfd_create(object.name().c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING | kMakeExecutable));
@@ -31,11 +34,22 @@ FileDescriptor make_memfd(const image::ContentObject& object) {
   return made;
 }
 
+// Of each unlinked file that was made without a name (O_TMPFILE, open(2)), the flags of the description that made it:
+// it alone has that flag, and no later one can have it.
+std::map<std::uint32_t, std::uint32_t> flags_of_makers(const image::Descriptors& image) {
+  std::map<std::uint32_t, std::uint32_t> flags;
+  for (const image::OpenDescription& one : image.descriptions()) {
+    if (one.has_content_file() && made_its_file(one)) flags.emplace(one.content_file().object(), one.status_flags());
+  }
+  return flags;
+}
+
 // An unlinked file, on the file system where it was if that still exists, else where temporary files go.
-FileDescriptor make_unlinked(const image::ContentObject& object) {
+FileDescriptor make_unlinked(const image::ContentObject& object, std::uint32_t flags) {
   const std::string folder = std::filesystem::path(object.name()).parent_path();
+  flags = (flags & ~static_cast<std::uint32_t>(O_EXCL | O_CREAT | O_TRUNC | kSetLater)) | O_TMPFILE | O_CLOEXEC;
   for (const std::string& place : std::array<std::string, 3>{folder, "/var/tmp", "/tmp"}) {
-    FileDescriptor made(::open(place.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+    FileDescriptor made(::open(place.c_str(), static_cast<int>(flags), 0600));
     if (made) return made;
   }
   fail_errno(errno, "cannot make an unlinked file like {}, neither in its directory nor in /var/tmp or /tmp",
@@ -111,19 +125,37 @@ void check_content_object(const ContentStore& content, const image::ContentObjec
   check_stored_size(content, object);
 }
 
+bool made_its_file(const image::OpenDescription& description) {
+  const std::uint32_t flags = description.status_flags();
+  constexpr std::uint32_t kTemporary = O_TMPFILE & ~O_DIRECTORY;
+  return (flags & kTemporary) != 0 && (flags & O_PATH) == 0 && (flags & O_ACCMODE) != O_RDONLY;
+}
+
 void check_content_objects(const TableCheck& table) {
   for (const image::ContentObject& object : table.image.objects())
     check_content_object(table.context.content, object, image::ContentObject::UNKNOWN);
 }
 
-void make_content_objects(NewbornContext& context, const image::Descriptors& image) {
-  for (int index = 0; index < image.objects_size(); ++index) {
-    const image::ContentObject& object = image.objects(index);
-    const FileDescriptor made =
-        object.origin() == image::ContentObject::MEMFD ? make_memfd(object) : make_unlinked(object);
-    const FileDescriptor content = object.content().empty() ? FileDescriptor() : context.content.open(object.content());
+void make_content_objects(TableRestore& table) {
+  const std::map<std::uint32_t, std::uint32_t> makers = flags_of_makers(table.image);
+  for (int i = 0; i < table.image.objects_size(); ++i) {
+    const image::ContentObject& object = table.image.objects(i);
+    const auto index = static_cast<std::uint32_t>(i);
+    const auto maker = makers.find(index);
+    FileDescriptor made;
+    if (object.origin() == image::ContentObject::MEMFD) {
+      made = make_memfd(object);
+    } else if (maker == makers.end()) {
+      made = make_unlinked(object, O_RDWR);
+    } else {
+      FileDescriptor first = table.aside(make_unlinked(object, maker->second));
+      made = reopen(first.get(), O_RDWR | O_CLOEXEC);
+      table.makers[index] = std::move(first);
+    }
+    const FileDescriptor content =
+        object.content().empty() ? FileDescriptor() : table.context.content.open(object.content());
     unpack_content(content.get(), made.get(), object, object.name());
-    const int number = content_object_descriptor(context.first_private_descriptor, static_cast<std::uint32_t>(index));
+    const int number = table.object(index);
     if (::dup3(made.get(), number, O_CLOEXEC) < 0)
       fail_errno(errno, "cannot keep an unlinked file at descriptor {}", number);
   }

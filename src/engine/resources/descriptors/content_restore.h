@@ -13,8 +13,11 @@ void check_content_object(const ContentStore& content, const image::ContentObjec
 // Throws Damaged for objects that cannot be.
 void check_content_objects(const TableCheck& table);
 
+// Whether a description of an unlinked file is the one by which it was made without a name (O_TMPFILE, open(2)).
+bool made_its_file(const image::OpenDescription& description);
+
 // Makes all of them, at their private numbers, writable whatever their mode will be.
-void make_content_objects(NewbornContext& context, const image::Descriptors& image);
+void make_content_objects(TableRestore& table);
 
 // When everybody has opened them: mode, owner, time of modification.
 void finish_content_objects(NewbornContext& context, const image::Descriptors& image);

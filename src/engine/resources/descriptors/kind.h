@@ -85,6 +85,8 @@ class TableRestore {
 
   NewbornContext& context;
   const image::Descriptors& image;
+  // Of each unlinked file, the description that made it, until its own in the image takes it.
+  std::map<std::uint32_t, FileDescriptor> makers;
 
   // Moves a descriptor out of the way of the image's numbers.
   FileDescriptor aside(FileDescriptor descriptor) const;

@@ -174,7 +174,7 @@ OpenedDescriptions::OpenedDescriptions(NewbornContext& context, const image::Des
     : state_(std::make_unique<State>(context, image)) {
   TableRestore& table = state_->table;
   close_all_but_private(context);
-  make_content_objects(context, image);
+  make_content_objects(table);
   for_each_description(image, context.first_private_descriptor, state_->kinds,
                        [&](Kind& kind, std::uint32_t index, const auto& numbers) {
                          const image::OpenDescription& description = image.descriptions(static_cast<int>(index));
@@ -187,6 +187,7 @@ OpenedDescriptions::OpenedDescriptions(NewbornContext& context, const image::Des
                            place_privately(std::move(opened), table.place_of(index));
                          }
                        });
+  table.makers.clear();
   take_controlling_terminal(table);
 }
 

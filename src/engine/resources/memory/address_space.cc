@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "engine/resources/memory/area_properties.h"
 #include "engine/resources/memory/memory.h"
 
 namespace crs::engine {
@@ -66,6 +67,7 @@ void validate_area(const image::Memory& memory, const Area& area, std::uint32_t 
   if (area.protection() > 7) refuse("an unknown protection");
   if (area.protection_key() > 15) refuse("an unknown protection key");
   if (area.offset() % kPageSize != 0 || area.offset() > (std::uint64_t{1} << 62)) refuse("an offset that cannot be");
+  if (has_property(area, Area::NOT_MAPPED) && area.kind() != Area::SHARED_MEMORY) refuse("no memory to go on");
   if (area.name().size() > 79 || area.name().find('\0') != std::string::npos) refuse("a name that cannot be");
   if (area.kind() == Area::SHARED_MEMORY) {
     const std::uint64_t size = memory.shared(static_cast<int>(area.backing())).size();

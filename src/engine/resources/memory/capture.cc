@@ -20,6 +20,8 @@
 #include "engine/resources/memory/memory_supply.h"
 #include "engine/resources/memory/shared_objects.h"
 #include "engine/resources/memory/shared_pages.h"
+#include "engine/resources/memory/shared_view.h"
+#include "engine/resources/memory/unmapped_memory.h"
 
 namespace crs::engine {
 namespace {
@@ -111,6 +113,7 @@ class MemoryCapture {
     check_excluded();
     for (const MappedArea& area : areas_) capture(area);
     read_below_guards();
+    complete_shared();
     std::ranges::sort(pages_, {}, [](const PageArea& pages) { return pages.range.start; });
     image_.mutable_kernel()->set_code(kernel_code());
     capture_layout(context_.pid, context_.remote, *image_.mutable_layout());
@@ -267,10 +270,11 @@ class MemoryCapture {
     const auto [known, is_new] =
         shared_.try_emplace(SharedObjects::key_of(area), static_cast<std::uint32_t>(image_.shared_size()));
     SharedObjects::Object& object = objects().of(area);
-    if (is_new) exclude_shared(area, object.saved_parts);
+    if (is_new) exclude_shared(area, object);
     image::SharedMemory& memory =
         is_new ? *image_.add_shared() : *image_.mutable_shared(static_cast<int>(known->second));
     memory.set_object(object.number);
+    object.views.push_back({context_.pid, known->second, area, area.has("lo")});
     if (is_segment(area)) memory.set_segment(static_cast<std::int32_t>(area.inode));
     Area& entry = add(area, Area::SHARED_MEMORY);
     entry.set_backing(known->second);
@@ -282,7 +286,7 @@ class MemoryCapture {
     for (const RemoteRange& run :
          existing_shared_pages(context_.pid, context_.remote, area.range, area.offset, area.swapped_bytes > 0)) {
       for (const RemoteRange& seen : other_parts(run, guards)) {
-        for (const RemoteRange& part : unsaved_parts(seen, area, object.saved_parts)) {
+        for (const RemoteRange& part : object.take_unsaved(seen, area)) {
           pages_.push_back({.range = part, .choice = PageChoice::Existing, .readable = readable, .content = {}});
         }
       }
@@ -291,19 +295,18 @@ class MemoryCapture {
   }
 
   // What is left out counts as saved, through whichever area of that memory it is seen.
-  void exclude_shared(const MappedArea& area, std::map<std::uint64_t, std::uint64_t>& saved) const {
+  void exclude_shared(const MappedArea& area, SharedObjects::Object& object) const {
     for (const MappedArea& other : areas_) {
       if (!other.shared || other.device != area.device || other.inode != area.inode) continue;
-      for (const RemoteRange& part : common_parts(other.range, excluded_)) unsaved_parts(part, other, saved);
+      for (const RemoteRange& part : common_parts(other.range, excluded_)) object.take_unsaved(part, other);
     }
   }
 
   // What guard pages cover and no other area shows.
   void read_below_guards() {
     for (const Covered& covered : covered_) {
-      for (const RemoteRange& part :
-           unsaved_parts(covered.part, *covered.area, objects().of(*covered.area).saved_parts)) {
-        const UnguardedView view(context_.remote, covered.area->range);
+      for (const RemoteRange& part : objects().of(*covered.area).take_unsaved(covered.part, *covered.area)) {
+        const SharedView view(context_.remote, covered.area->range);
         std::vector<std::byte> content(part.size());
         context_.memory.read_protected(view.of(part.start), content);
         pages_.push_back({.range = part,
@@ -313,26 +316,13 @@ class MemoryCapture {
     }
   }
 
-  // The parts of `run` that no other area of the same memory has saved already; now they are. `saved` are offsets in
-  // that memory.
-  static PageRuns unsaved_parts(RemoteRange run, const MappedArea& area,
-                                std::map<std::uint64_t, std::uint64_t>& saved) {
-    PageRuns parts;
-    const std::uint64_t first = area.offset + (run.start - area.range.start);
-    const std::uint64_t last = first + run.size();
-    for (std::uint64_t position = first; position < last;) {
-      auto next = saved.upper_bound(position);
-      if (next != saved.begin() && std::prev(next)->second > position) {
-        position = std::prev(next)->second;
-        continue;
-      }
-      const std::uint64_t end = next == saved.end() ? last : std::min(last, next->first);
-      const RemoteAddress start = area.range.start + (position - area.offset);
-      append_run(parts, {start, start + (end - position)});
-      saved[position] = end;
-      position = end;
+  // It may be larger than what is mapped of it.
+  void complete_shared() {
+    for (const auto& [key, index] : shared_) {
+      image::SharedMemory& memory = *image_.mutable_shared(static_cast<int>(index));
+      if (memory.has_segment()) continue;
+      memory.set_size(std::max(memory.size(), size_of_shared(context_, objects().of(key))));
     }
-    return parts;
   }
 
   static bool is_in_fork(const MappedArea& area) { return !area.has("dc") && !area.has("wf"); }

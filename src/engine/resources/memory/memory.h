@@ -105,6 +105,7 @@ class MemoryRestore {
   void finish();
 
  private:
+  void unmap_what_was_not_mapped();
   int executable_to_set() const;
   void set_layout();
 

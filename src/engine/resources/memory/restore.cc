@@ -274,6 +274,7 @@ void MemoryRestore::finish() {
     changed.push_back(first_protection(area, filled_[i]) != static_cast<int>(area.protection()));
   }
   settings_->finish(image_, changed);
+  unmap_what_was_not_mapped();
   set_layout();
   if (image_.future_locks() != 0) {
     if (const int problem = restore_future_locks(context_.remote, image_.future_locks())) {
@@ -284,6 +285,13 @@ void MemoryRestore::finish() {
   }
   if (const int count = memory_descriptors_needed(image_)) {
     context_.remote.call("close_range", SYS_close_range, first_number_, first_number_ + count - 1, 0);
+  }
+}
+
+void MemoryRestore::unmap_what_was_not_mapped() {
+  for (const Area& area : image_.areas()) {
+    if (has_property(area, Area::NOT_MAPPED))
+      context_.remote.call("munmap", SYS_munmap, area.start(), range_of(area).size());
   }
 }
 

@@ -13,7 +13,9 @@
 #include <optional>
 #include <span>
 #include <tuple>
+#include <vector>
 
+#include "engine/pages/page_runs.h"
 #include "engine/procfs/maps.h"
 #include "engine/resources/memory/file_identity.h"
 #include "engine/resources/memory/memory.pb.h"
@@ -25,18 +27,45 @@ namespace crs::engine {
 // The capturing side, one for the whole tree.
 class SharedObjects {
  public:
+  // An area that shows such memory.
+  struct View {
+    pid_t pid = 0;
+    std::uint32_t backing = 0;  // image::Area::backing
+    MapsLine area;
+    bool locked = false;
+
+    std::uint64_t end() const { return area.offset + area.range.size(); }
+  };
+  // In the memory; its end is exclusive.
+  struct Offsets {
+    std::uint64_t start = 0;
+    std::uint64_t end = 0;
+  };
   struct Object {
     std::uint32_t number = 0;                            // image::SharedMemory::object
     std::map<std::uint64_t, std::uint64_t> saved_parts;  // offsets: start -> end
+    std::vector<View> views;
+    std::optional<std::uint64_t> size;  // bytes, of all of it; not of segments
+
+    // The parts of `run`, which lies in `area`, that nobody has saved; now they are.
+    PageRuns take_unsaved(RemoteRange run, const MapsLine& area);
+    // The view of the lowest part; there must be one.
+    const View& lowest() const;
+    // Those that no view shows, from the lowest one on to the end. `size` must be known.
+    std::vector<Offsets> unmapped() const;
   };
   // Device and inode as /proc/PID/maps has them; the inode of a segment is its id, which may be another's inode.
   using Key = std::tuple<dev_t, ino_t, bool>;
   static Key key_of(const MapsLine& line) { return {line.device, line.inode, is_segment(line)}; }
-  Object& of(const MapsLine& line) {
-    Object& object = objects_[key_of(line)];
+  Object& of(const MapsLine& line) { return of(key_of(line)); }
+  Object& of(const Key& key) {
+    Object& object = objects_[key];
     if (object.number == 0) object.number = static_cast<std::uint32_t>(objects_.size());
     return object;
   }
+
+  // Those of which views do not show everything, by the process that has the lowest view.
+  std::map<pid_t, std::vector<Object*>> partly_unmapped();
 
   // A file that is mapped shared is kept by its path or as content of the snapshot: false if another area of it is kept
   // the other way, so that they would not share it any more.

@@ -4,12 +4,14 @@
 #include <linux/kcmp.h>
 #include <poll.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <limits>
 #include <map>
 #include <optional>
 
@@ -40,6 +42,34 @@ WatchLine parse_watch(std::string_view line) {
   }
   if (!number || !events || !data) fail(ErrorKind::Failed, "cannot understand the epoll watch '{}'", line);
   return {static_cast<int>(*number), static_cast<std::uint32_t>(*events), *data, inode.value_or(0)};
+}
+
+// ioctl_eventpoll(2), since Linux 6.9; the C library's headers are older.
+struct BusyPolling {
+  std::uint32_t microseconds = 0;
+  std::uint16_t budget = 0;
+  std::uint8_t preferred = 0;
+  std::uint8_t padding = 0;
+};
+constexpr unsigned long kSetBusyPolling = _IOW(0x8a, 0x01, BusyPolling);
+constexpr unsigned long kGetBusyPolling = _IOR(0x8a, 0x02, BusyPolling);
+
+void capture_busy_polling(int epoll, image::Epoll& image) {
+  BusyPolling polling;
+  if (::ioctl(epoll, kGetBusyPolling, &polling) != 0) return;  // the kernel has none
+  image.set_busy_poll_microseconds(polling.microseconds);
+  image.set_busy_poll_budget(polling.budget);
+  image.set_prefer_busy_poll(polling.preferred != 0);
+}
+
+void restore_busy_polling(int epoll, const image::Epoll& image, std::vector<std::string>& notes) {
+  const BusyPolling polling{.microseconds = image.busy_poll_microseconds(),
+                            .budget = static_cast<std::uint16_t>(image.busy_poll_budget()),
+                            .preferred = static_cast<std::uint8_t>(image.prefer_busy_poll() ? 1 : 0)};
+  if (polling.microseconds == 0 && polling.budget == 0 && polling.preferred == 0) return;
+  if (::ioctl(epoll, kSetBusyPolling, &polling) == 0) return;
+  notes.push_back(
+      fmt::format("an epoll instance does not poll its network devices busily any more: {}", ::strerrordesc_np(errno)));
 }
 
 // Whether watch number `nth` of `epoll` among those registered under one number is of the description that `candidate`
@@ -170,6 +200,7 @@ bool EpollKind::recognises(const TableCapture& /*table*/, const Seen& seen) { re
 void EpollKind::capture(TableCapture& table, const Seen& seen, Description& description) {
   image::Epoll& epoll = *description.mutable_epoll();
   if (seen.numbers.empty()) return table.refuse(seen, "an epoll instance");
+  capture_busy_polling(seen.copy.get(), epoll);
   std::map<int, std::uint32_t> met;  // how many watches were registered under a number so far
   for (const std::string_view line : seen.info.all("tfd")) {
     const WatchLine watch = parse_watch(line);
@@ -199,6 +230,9 @@ void EpollKind::capture(TableCapture& table, const Seen& seen, Description& desc
 }
 
 void EpollKind::check(TableCheck& table, const Description& description) {
+  if (description.epoll().busy_poll_budget() > std::numeric_limits<std::uint16_t>::max() ||
+      description.epoll().busy_poll_microseconds() > std::numeric_limits<std::int32_t>::max())
+    fail(ErrorKind::Damaged, "the snapshot has an epoll instance that polls as none can");
   for (const image::Epoll::Watch& watch : description.epoll().watches()) {
     const bool leads_somewhere = has_number(table.image, watch.target_process(), watch.target_number());
     if (!leads_somewhere || watch.registered_number() < 0 || watch.registered_number() > kHighestNumber) {
@@ -207,9 +241,10 @@ void EpollKind::check(TableCheck& table, const Description& description) {
   }
 }
 
-FileDescriptor EpollKind::open(TableRestore& /*table*/, const Description& /*description*/) {
+FileDescriptor EpollKind::open(TableRestore& table, const Description& description) {
   FileDescriptor opened(::epoll_create1(0));
   if (!opened) fail_errno(errno, "cannot make an epoll instance");
+  restore_busy_polling(opened.get(), description.epoll(), table.context.notes);
   return opened;
 }
 

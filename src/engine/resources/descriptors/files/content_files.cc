@@ -6,6 +6,7 @@
 #include <cerrno>
 
 #include "base/error.h"
+#include "engine/resources/descriptors/content_restore.h"
 #include "engine/resources/descriptors/files/identity.h"
 
 namespace crs::engine {
@@ -37,7 +38,9 @@ void ContentFileKind::check(TableCheck& table, const Description& description) {
 
 FileDescriptor ContentFileKind::open(TableRestore& table, const Description& description) {
   const image::ContentFile& file = description.content_file();
-  FileDescriptor opened = reopen(table.object(file.object()), description.status_flags());
+  FileDescriptor opened;
+  if (made_its_file(description)) opened = std::move(table.makers[file.object()]);
+  if (!opened) opened = reopen(table.object(file.object()), description.status_flags());
   const auto position = static_cast<off_t>(file.position());
   if (position != 0 && ::lseek(opened.get(), position, SEEK_SET) != position) {
     fail_errno(errno, "cannot go to offset {} of an unlinked file", position);

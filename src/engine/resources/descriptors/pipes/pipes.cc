@@ -3,13 +3,17 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
 #include <climits>
+#include <cstdlib>
+#include <filesystem>
 
 #include "base/error.h"
+#include "engine/procfs/other_names.h"
 #include "engine/resources/descriptors/files/identity.h"
 #include "engine/resources/descriptors/pipes/content.h"
 
@@ -68,6 +72,39 @@ FileDescriptor open_awaiting(const image::Pipe& pipe, std::uint32_t flags, std::
   return reader;
 }
 
+std::string name_before(std::string_view shown_path) {
+  if (shown_path.ends_with(kDeleted)) shown_path.remove_suffix(kDeleted.size());
+  return std::string(shown_path);
+}
+
+// A FIFO without a name has one for a moment, as there is no other way to make it. On the file system where it was if
+// that can be, else where temporary files go.
+FileDescriptor make_unlinked_fifo(const image::Pipe& pipe) {
+  const std::string folder = std::filesystem::path(pipe.path()).parent_path();
+  for (const std::string& place : std::array<std::string, 3>{folder, "/var/tmp", "/tmp"}) {
+    std::string directory = place + "/.crs-XXXXXX";
+    if (::mkdtemp(directory.data()) == nullptr) continue;
+    const std::string name = directory + "/fifo";
+    FileDescriptor fifo;
+    if (::mkfifo(name.c_str(), 0600) == 0) fifo = FileDescriptor(::open(name.c_str(), O_RDWR | O_CLOEXEC));
+    ::unlink(name.c_str());
+    ::rmdir(directory.c_str());
+    if (fifo) return fifo;
+  }
+  fail_errno(errno, "cannot make a FIFO like {}, neither in its directory nor in /var/tmp or /tmp", pipe.path());
+}
+
+// When everybody has opened it.
+void finish_unlinked_fifo(int fifo, const image::Pipe& pipe, std::vector<std::string>& notes) {
+  struct stat status{};
+  if (::fstat(fifo, &status) != 0) fail_errno(errno, "cannot look at a FIFO");
+  const bool is_owners = status.st_uid == pipe.owner() && status.st_gid == pipe.group();
+  if (!is_owners && ::fchown(fifo, pipe.owner(), pipe.group()) != 0)
+    notes.push_back(fmt::format("the unlinked FIFO {} belongs to the restarting user now, not to user {} and group {}",
+                                pipe.path(), pipe.owner(), pipe.group()));
+  if (::fchmod(fifo, pipe.mode()) != 0) fail_errno(errno, "cannot give the unlinked FIFO {} its mode", pipe.path());
+}
+
 void check_pipe(const image::Pipe& pipe) {
   std::uint64_t bytes = 0;
   for (const image::Pipe::Piece& piece : pipe.pieces()) {
@@ -78,9 +115,24 @@ void check_pipe(const image::Pipe& pipe) {
   const bool possible = pipe.capacity() >= kPageSize && pipe.capacity() <= INT_MAX && bytes <= pipe.capacity();
   if (!possible) fail(ErrorKind::Damaged, "the snapshot has a pipe that cannot be");
   if (!pipe.path().empty()) checked_path(pipe.path());
-  if (pipe.awaits_writer() && (pipe.path().empty() || bytes != 0))
+  if (pipe.unlinked() && (pipe.path().empty() || (pipe.mode() & ~07777U) != 0))
+    fail(ErrorKind::Damaged, "the snapshot has an unlinked FIFO that cannot be");
+  if (pipe.awaits_writer() && (pipe.path().empty() || pipe.unlinked() || bytes != 0))
     fail(ErrorKind::Damaged, "the snapshot has a pipe that waits for a writer and cannot");
 }
+
+void capture_name(const Seen& seen, image::Pipe& pipe) {
+  if (!seen.link.starts_with('/')) return;
+  if (reach_of(seen) == Reach::ByPath) return pipe.set_path(seen.link);
+  if (seen.status.st_nlink != 0) return;
+  pipe.set_unlinked(true);
+  pipe.set_path(name_before(seen.link));
+  pipe.set_mode(seen.status.st_mode & 07777);
+  pipe.set_owner(seen.status.st_uid);
+  pipe.set_group(seen.status.st_gid);
+}
+
+bool is_fifo_with_name(const image::Pipe& pipe) { return !pipe.path().empty() && !pipe.unlinked(); }
 
 }  // namespace
 
@@ -110,7 +162,7 @@ void PipeKind::capture(TableCapture& table, const Seen& seen, Description& descr
   description.mutable_pipe_end()->set_pipe(known->second);
   if (!is_new) return;
   image::Pipe& pipe = *table.image.add_pipes();
-  if (seen.link.starts_with('/') && reach_of(seen) == Reach::ByPath) pipe.set_path(seen.link);
+  capture_name(seen, pipe);
   const Ends& ends = ends_of(table, seen);
   const int capacity = ::fcntl(seen.copy.get(), F_GETPIPE_SZ);
   if (capacity < 0) fail_errno(errno, "cannot ask {}, a pipe, for its capacity", table.name_of(seen));
@@ -141,9 +193,9 @@ PipeKind::Made& PipeKind::make(TableRestore& table, std::uint32_t index) {
   const image::Pipe& pipe = table.image.pipes(static_cast<int>(index));
   if (!pipe.path().empty()) {
     // Reading and writing: does not wait for anyone (fifo(7)).
-    made.read_end = table.aside(open_fifo(pipe, O_RDWR));
+    made.read_end = table.aside(pipe.unlinked() ? make_unlinked_fifo(pipe) : open_fifo(pipe, O_RDWR));
     made.write_end = table.aside(FileDescriptor(::dup(made.read_end.get())));
-    made.read_end_given = made.write_end_given = true;  // every end of a FIFO is opened by its path
+    made.read_end_given = made.write_end_given = true;  // every end of a FIFO is opened anew
   } else {
     std::array<int, 2> ends{};
     if (::pipe2(ends.data(), 0) != 0) fail_errno(errno, "cannot make a pipe");
@@ -164,7 +216,7 @@ FileDescriptor PipeKind::open(TableRestore& table, const Description& descriptio
   const std::uint32_t access = flags & O_ACCMODE;
   // The mode of packets is set later: open(2) takes O_DIRECT for something else.
   const std::uint32_t open_flags = flags & ~static_cast<std::uint32_t>(O_DIRECT | O_NOFOLLOW);
-  if (!pipe.path().empty()) return open_again(pipe.path(), open_flags);
+  if (is_fifo_with_name(pipe)) return open_again(pipe.path(), open_flags);
   // The pair that pipe(2) made goes to the descriptions that pipe(2) made; others were opened through /proc.
   bool& given = access == O_RDONLY ? made.read_end_given : made.write_end_given;
   if (access == O_RDWR || given || (flags & kLargeFile) != 0) return reopen(made.read_end.get(), open_flags);
@@ -173,7 +225,11 @@ FileDescriptor PipeKind::open(TableRestore& table, const Description& descriptio
 }
 
 void PipeKind::complete(TableRestore& table) {
-  for (const auto& [index, made] : made_) fill_pipe(made.write_end.get(), table.image.pipes(static_cast<int>(index)));
+  for (const auto& [index, made] : made_) {
+    const image::Pipe& pipe = table.image.pipes(static_cast<int>(index));
+    fill_pipe(made.write_end.get(), pipe);
+    if (pipe.unlinked()) finish_unlinked_fifo(made.write_end.get(), pipe, table.context.notes);
+  }
   made_.clear();
 }
 
