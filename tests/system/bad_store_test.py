@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 from bad_input import Subject, check_message, check_no_effect, main, refused, tree_of
-from harness import Failure, check, is_alive, is_sanitized, read_text, wait_until
+from harness import Failure, check, is_alive, is_left_out, read_text, wait_until
 
 PYTHON = "/usr/bin/python3"
 
@@ -120,7 +120,7 @@ def no_room_for_the_restart(workspace, options):
     reference = workspace.checkpoint(str(holder.pid))
     workspace.kill(holder.pid)
     limits = ((resource.RLIMIT_AS, "RLIMIT_AS", "ulimit -v"), (resource.RLIMIT_DATA, "RLIMIT_DATA", "ulimit -d"))
-    for kind, name, option in () if is_sanitized(workspace.crs_path) else limits:
+    for kind, name, option in () if is_left_out(workspace.crs_path, "limits of memory for the restart") else limits:
         refused(workspace, "restart", "--detach", reference, expect=1, names=[name, "are needed", option],
                 preexec_fn=lambda: resource.setrlimit(kind, (60 << 20, 60 << 20)))
     holder.finish(workspace.restart(reference))
@@ -157,7 +157,7 @@ def memory_group(limit):
 
 def root_no_memory_for_the_restart(workspace, options):
     """A memory control group that is too small."""
-    group = None if is_sanitized(workspace.crs_path) else memory_group(32 << 20)
+    group = None if is_left_out(workspace.crs_path, "a memory control group") else memory_group(32 << 20)
     if group is None:
         print("no memory control groups can be made here: not checked")
         return

@@ -12,7 +12,7 @@ import socket
 import struct
 import subprocess
 
-from harness import Workspace, check, describe_process, is_alive, is_sanitized, read_text, run_cases, users_to_test, wait_until
+from harness import Workspace, check, describe_process, is_alive, is_left_out, read_text, run_cases, users_to_test, wait_until
 
 PREPARED = ["upper checkpoint", "lower checkpoint"]
 CONTINUED = ["lower continue", "upper continue"]
@@ -330,7 +330,7 @@ def case_hostile_messages(arguments, user):
 
 def case_no_means(arguments, user):
     """No descriptor, and no thread, is left for whoever asks: they hear so, and the program goes on."""
-    if is_sanitized(arguments.crs):
+    if is_left_out(arguments.crs, "no descriptor and no thread"):
         return
     with Workspace(arguments.crs, user) as workspace:
         program = Program(workspace, arguments, "full", "wait", "exit", "0")
