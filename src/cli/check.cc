@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "cli/examination.h"
+#include "cli/help.h"
 #include "cli/jobs.h"
 #include "cli/verb.h"
 #include "engine/machine/machine.h"
@@ -48,7 +49,9 @@ class CheckVerb : public Verb {
   }
   std::string action() const override { return target_.empty() ? "check this machine" : "check " + target_; }
   void define(CLI::App& app) override {
-    app.add_option("TARGET", target_, "A running job's name, or a process id")->type_name("JOB|PID");
+    app.add_option("TARGET", target_, "A running job's name, or a process id")
+        ->type_name("JOB|PID")
+        ->check(not_empty("a job's name is not empty"));
   }
 
   int execute(Context& context) override {

@@ -52,6 +52,9 @@ void parse(CLI::App& app, std::vector<std::string> arguments) {
 Error usage_error(const CLI::ParseError& problem, const std::string& help) {
   std::string words = problem.what();
   while (!words.empty() && (words.back() == '\n' || words.back() == '.')) words.pop_back();
+  constexpr std::string_view kOverride = " was given a disallowed flag override";
+  if (words.ends_with(kOverride))
+    words = fmt::format("--{} takes no value", words.substr(0, words.size() - kOverride.size()));
   return Error(ErrorKind::Usage, words).advise(fmt::format("See '{}'", help));
 }
 
@@ -111,7 +114,9 @@ int CommandLine::print_help(Verb& verb) {
 }
 
 int CommandLine::help(const std::vector<std::string>& topics, const CLI::App& app) {
-  if (!topics.empty() && !topics[0].starts_with("-")) return print_help(find(topics[0]));
+  if (topics.size() > 1) fail(ErrorKind::Usage, "'crs help' explains one verb at a time");
+  const bool about_verb = !topics.empty() && topics[0] != "help" && !topics[0].starts_with("-");
+  if (about_verb) return print_help(find(topics[0]));
   context_.print(app.help());
   return kDone;
 }
@@ -181,10 +186,7 @@ int CommandLine::run(const std::vector<std::string>& arguments) {
 }  // namespace
 
 void add_name_option(CLI::App& app, std::string& name, const std::string& description) {
-  app.add_option("--name", name, description)
-      ->type_name("JOB")
-      ->check(
-          CLI::Validator([](const std::string& text) { return text.empty() ? "a job's name is not empty" : ""; }, ""));
+  app.add_option("--name", name, description)->type_name("JOB")->check(not_empty("a job's name is not empty"));
 }
 
 void add_tcp_option(CLI::App& app, std::string& policy) {

@@ -64,7 +64,18 @@ std::string verb_list(const std::vector<std::unique_ptr<Verb>>& verbs) {
   return text;
 }
 
+// CLI11 would read "--json=3" as a number of times.
+void take_flags_without_values(CLI::App& app) {
+  for (CLI::Option* const option : app.get_options()) {
+    if (option->get_items_expected_max() == 0) option->disable_flag_override();
+  }
+}
+
 }  // namespace
+
+CLI::Validator not_empty(const std::string& problem) {
+  return {[problem](const std::string& text) { return text.empty() ? problem : ""; }, ""};
+}
 
 std::string exit_statuses(const std::vector<int>& statuses) {
   std::string text = "Exit statuses:\n";
@@ -75,7 +86,10 @@ std::string exit_statuses(const std::vector<int>& statuses) {
 
 void define_shared_options(CLI::App& app, SharedOptions& options, const std::string& json_help) {
   app.set_help_flag("-h,--help", "Print this help and end")->group(kSharedGroup);
-  app.add_option("--store", options.store, "Where the snapshots are")->type_name("DIR")->group(kSharedGroup);
+  app.add_option("--store", options.store, "Where the snapshots are")
+      ->type_name("DIR")
+      ->check(not_empty("a store has a path"))
+      ->group(kSharedGroup);
   // A function, since the option may stand before and after the verb and both places count.
   app.add_option_function<std::vector<std::string>>(
          "--param",
@@ -97,6 +111,7 @@ void define_verb(CLI::App& app, Verb& verb, SharedOptions& options) {
   app.footer(verb.footer());
   verb.define(app);
   define_shared_options(app, options, verb.json_help());
+  take_flags_without_values(app);
 }
 
 void define_main(CLI::App& app, const std::vector<std::unique_ptr<Verb>>& verbs, SharedOptions& options) {
@@ -104,6 +119,7 @@ void define_main(CLI::App& app, const std::vector<std::unique_ptr<Verb>>& verbs,
   app.formatter(std::make_shared<HelpFormatter>("Usage: crs [OPTIONS] VERB [ARGUMENTS]\n" + verb_list(verbs)));
   app.footer(kMainFooter + exit_statuses({0, 1, 2, 3, 4}) + kProgramStatus);
   define_shared_options(app, options, "Print the result, or the error, as JSON");
+  take_flags_without_values(app);
 }
 
 }  // namespace crs::cli

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <ctime>
 #include <utility>
@@ -53,7 +54,13 @@ SetAside::~SetAside() {
 std::string find_set_aside(const JobDirectory& job) {
   const std::string path = job.path() + "/" + kSetAsideName;
   const FileDescriptor directory = open_directory_if_present(job.descriptor(), kSetAsideName, path);
-  return directory && !names_in(directory.get(), path).empty() ? path : "";
+  if (!directory) return {};
+  const auto holds_something = [&](const std::string& name) {
+    const FileDescriptor of_restart = open_directory_if_present(directory.get(), name, path + "/" + name);
+    return of_restart && !names_in(of_restart.get(), path + "/" + name).empty();
+  };
+  // One that is empty is a restart's that is just going on.
+  return std::ranges::any_of(names_in(directory.get(), path), holds_something) ? path : "";
 }
 
 }  // namespace crs

@@ -8,7 +8,7 @@ import re
 import signal
 import socket
 
-from harness import check, is_alive, is_left_out, run_tests, state_of, wait_until
+from harness import check, is_alive, is_left_out, read_text, run_tests, state_of, wait_until
 
 PYTHON = "/usr/bin/python3"
 
@@ -109,7 +109,8 @@ def default_job_names(workspace):
     odd.symlink_to("/bin/sleep")
     runner = workspace.start([workspace.crs_path, "run", str(odd), "60"])
     odd_pid = workspace.program_below(runner, "/bin/sleep")
-    name = [entry["job"] for entry in workspace.crs("list", "--json").json()["running"] if entry["pid"] == odd_pid][0]
+    names = lambda: [entry["job"] for entry in workspace.crs("list", "--json").json()["running"] if entry["pid"] == odd_pid]
+    name = wait_until(names, "the job with the odd name is announced")[0]
     check(re.fullmatch(rf"my_pr_+gram__1__2-{odd_pid}", name), f"odd name: {name}")
     check(workspace.checkpoint(name) == name + "@1", "")
     shell = workspace.start([PYTHON, "-c", "import os; os.execv('/bin/sleep', ['-', '60'])"])
@@ -138,12 +139,13 @@ def stop_and_kill(workspace):
     process, pid = start_counter(workspace, "after")
     stopped = workspace.crs("checkpoint", "--stop", "--json", "after").json()
     check(stopped["after"] == "stopped", f"{stopped}")
-    check(state_of(pid) == "T", f"state {state_of(pid)} after --stop")
+    # No code of it runs any more; it takes a processor to get there.
+    wait_until(lambda: state_of(pid) == "T", "it is stopped after --stop")
     result = workspace.checkpoint_result("after", "--stop")  # of a stopped program
     check(f"kill -CONT {pid}" in result.stderr, f"how to continue it: {result}")
-    check(state_of(pid) == "T", "a stopped program runs after a second --stop")
+    wait_until(lambda: state_of(pid) == "T", "it is stopped after a second --stop")
     workspace.checkpoint("after")
-    check(state_of(pid) == "T", "a checkpoint continued a stopped program")
+    wait_until(lambda: state_of(pid) == "T", "a checkpoint leaves a stopped program stopped")
     os.kill(pid, signal.SIGCONT)
     wait_until(lambda: state_of(pid) not in ("T", "t"), "SIGCONT continues it")
     killed = workspace.crs("checkpoint", "--kill", "--json", "after").json()
@@ -396,9 +398,46 @@ def small_limits(workspace):
     end_counter(workspace, process, pid)
 
 
+@contextlib.contextmanager
+def freezer():
+    """A new control group, of whichever version this system has, and a function that freezes or thaws it; None if none can be frozen."""
+    for folder, file, words in (("/sys/fs/cgroup", "cgroup.freeze", ("0", "1")), ("/sys/fs/cgroup/freezer", "freezer.state", ("THAWED", "FROZEN"))):
+        group = pathlib.Path(folder) / f"crs-test-{os.getpid()}"
+        try:
+            group.mkdir()
+        except OSError:
+            continue
+        if not (group / file).exists():
+            group.rmdir()
+            continue
+        try:
+            yield group, lambda frozen: (group / file).write_text(words[frozen])
+        finally:
+            (group / file).write_text(words[False])
+            wait_until(lambda: not read_text(group / "cgroup.procs").strip(), "the group is empty")
+            group.rmdir()
+        return
+    yield None, None
+
+
+def frozen_group(workspace):
+    """A program that a control group holds cannot be stopped: the message says what holds it."""
+    process = workspace.start(["sleep", "100"])
+    with freezer() as (group, freeze):
+        if group is None:
+            return print("no control group can be frozen here: not checked")
+        (group / "cgroup.procs").write_text(str(process.pid))
+        freeze(True)
+        result = workspace.crs("checkpoint", process.pid, expect=1, limit=60)
+        check(group.name in result.stderr and "frozen" in result.stderr, f"{result}")
+        freeze(False)
+        workspace.checkpoint(str(process.pid), "--kill")
+        workspace.wait_exit(process)
+
+
 TESTS = [prints_the_reference_alone, figures_in_json_and_show, default_job_names, chosen_names, stop_and_kill, refused_without_a_trace,
          children_are_named, two_at_once, time_limit_of_the_wait, one_program_under_two_names, ended_jobs, no_targets, main_thread_ended,
-         output_that_cannot_be_written, stopped_in_the_middle, written_afterwards, just_begun, small_limits]
+         output_that_cannot_be_written, stopped_in_the_middle, written_afterwards, just_begun, small_limits, frozen_group]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 #include "engine/tracee/ptrace.h"
 
 #include <elf.h>
+#include <fmt/format.h>
 #include <linux/audit.h>
 #include <sched.h>
 #include <sys/ptrace.h>
@@ -12,6 +13,7 @@
 
 #include "base/error.h"
 #include "engine/procfs/status.h"
+#include "engine/tracee/control_group.h"
 
 namespace crs::engine::ptrace {
 namespace {
@@ -215,6 +217,15 @@ std::uint64_t seccomp_filter_flags(pid_t tid, unsigned long index) {
 
 namespace {
 
+std::string advice_about_wait(pid_t tid) {
+  const std::string group = frozen_group_of(tid);
+  if (!group.empty()) {
+    return fmt::format("Its control group {} is frozen (systemctl freeze, docker pause): thaw it, and try again",
+                       group);
+  }
+  return "It is in an uninterruptible wait (a disk, a network file system, a child of vfork); try again later";
+}
+
 // A thread that only waits for a processor, among thousands say, stops as soon as it has one.
 void fail_if_stuck(pid_t tid, std::chrono::nanoseconds waited) {
   const ProcessStatus status = ProcessStatus::of(tid);
@@ -222,10 +233,8 @@ void fail_if_stuck(pid_t tid, std::chrono::nanoseconds waited) {
   if (waits_for_processor && waited < kBusyTimeLimit) return;
   throw Error(ErrorKind::Failed, fmt::format("thread {} did not stop within {} s", tid,
                                              std::chrono::duration_cast<std::chrono::seconds>(waited).count()))
-      .advise(waits_for_processor
-                  ? "It gets no processor: let the machine do less, and try again"
-                  : "It is in an uninterruptible wait (a disk, a network file system, a child of vfork); try again "
-                    "later");
+      .advise(waits_for_processor ? "It gets no processor: let the machine do less, and try again"
+                                  : advice_about_wait(tid));
 }
 
 }  // namespace

@@ -49,6 +49,7 @@ TEST(CommandLine, HelpListsTheVerbs) {
   EXPECT_EQ(outcome.status, 0);
   for (const std::string& verb : kVerbs) EXPECT_THAT(outcome.output, HasSubstr("\n  " + verb));
   EXPECT_EQ(crs({"--help"}).output, outcome.output);
+  EXPECT_EQ(crs({"help", "help"}).output, outcome.output);
 }
 
 TEST(CommandLine, EveryVerbHasCompleteHelp) {
@@ -78,6 +79,11 @@ TEST(CommandLine, AnUnknownOptionIsWrongUsage) {
                                                                                          {"run", "--nonsense", "true"},
                                                                                          {"run"},
                                                                                          {"run", "--"},
+                                                                                         {"help", "run", "more"},
+                                                                                         {"list", "--json=3"},
+                                                                                         {"list", "--store", ""},
+                                                                                         {"list", "--store="},
+                                                                                         {"check", ""},
                                                                                          {"components", "word"}}) {
     const Outcome outcome = crs(arguments);
     EXPECT_EQ(outcome.status, 2) << arguments[0];

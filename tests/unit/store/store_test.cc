@@ -252,6 +252,8 @@ TEST_F(StoreTest, SetAsideIsKeptOnlyIfItIsUsed) {
     unused = first.path();
     used = second.path();
     EXPECT_THAT(unused, HasSubstr("/sim/set-aside/1-2"));
+    EXPECT_EQ(store_.remove_job("sim").set_aside, "") << "nothing has been set aside yet";
+    make_snapshot(store_, "sim");
     write_text(used + "/tail", "cut off");
   }
   EXPECT_FALSE(fs::exists(unused));
