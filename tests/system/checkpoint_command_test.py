@@ -114,7 +114,7 @@ def default_job_names(workspace):
     check(re.fullmatch(rf"my_pr_+gram__1__2-{odd_pid}", name), f"odd name: {name}")
     check(workspace.checkpoint(name) == name + "@1", "")
     shell = workspace.start([PYTHON, "-c", "import os; os.execv('/bin/sleep', ['-', '60'])"])
-    wait_until(lambda: os.readlink(f"/proc/{shell.pid}/exe").endswith("sleep"), "sleep runs")
+    wait_until(lambda: read_text(f"/proc/{shell.pid}/cmdline").startswith("-\0"), "sleep runs")
     check(workspace.checkpoint(str(shell.pid)) == f"program-{shell.pid}@1", f"{workspace.snapshots()}")
     end_counter(workspace, process, pid)
 
