@@ -126,6 +126,9 @@ struct crs_range {
   uint64_t end;
 };
 
+/* TCP connections to other programs: reset in a restarted program, refused, or kept. */
+enum crs_tcp { CRS_TCP_RESET = 0, CRS_TCP_REFUSE = 1, CRS_TCP_KEEP = 2 };
+
 struct crs_checkpoint_options {
   size_t size;
   enum crs_after after;
@@ -137,6 +140,12 @@ struct crs_checkpoint_options {
   void* progress_context;
   const struct crs_range* exclude; /* memory that need not be saved this once; or a null pointer */
   size_t exclude_count;
+  int single;      /* 1: a program that has descendants is refused, instead of taken with them */
+  int incremental; /* 1: only what has changed since the last such snapshot is written */
+  enum crs_tcp tcp;
+  const char* compression;  /* "none", "zstd", "zstd:LEVEL", "auto"; or a null pointer: as the component likes */
+  uint64_t write_limit;     /* in bytes per second; 0: none */
+  const char* const* files; /* as `crs checkpoint --files` has them, up to a null pointer; or a null pointer */
 };
 
 typedef struct crs_checkpointed crs_checkpointed;

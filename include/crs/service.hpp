@@ -90,6 +90,13 @@ struct ServiceCheckpointOptions {
   std::chrono::nanoseconds turn_limit = std::chrono::minutes(10);
   std::vector<std::string> leave_out;  // as in CheckpointOptions
   std::vector<MemoryRange> exclude;    // beside those of Service::exclude_memory()
+  // How the snapshot is made, as in CheckpointOptions.
+  bool single = false;
+  TcpPolicy tcp = TcpPolicy::Reset;
+  bool incremental = false;
+  std::string compression{};
+  std::uint64_t write_limit = 0;
+  std::vector<std::string> files{};
   // Called by the thread that carries out the checkpoint, without a lock; may be empty. In a restarted process it is
   // not called.
   std::function<void(const Progress&)> progress;

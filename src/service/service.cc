@@ -248,6 +248,12 @@ CheckpointOutcome Service::take_snapshot(SnapshotPlace& place, const ServiceChec
   module_options.exclude = excluded_memory();
   module_options.exclude.insert(module_options.exclude.end(), options.exclude.begin(), options.exclude.end());
   module_options.expendable = ledger_.numbers();
+  module_options.single = options.single;
+  module_options.tcp = options.tcp;
+  module_options.incremental = options.incremental;
+  module_options.compression = options.compression;
+  module_options.write_limit = options.write_limit;
+  module_options.files = options.files;
   const CheckpointOutcome outcome = module_.checkpoint(0, place.sink(), module_options);
   // A program that tests its layers may want that of itself; nobody else wants a program ended that cannot come back.
   const bool is_lost = options.make_place && options.after != AfterCheckpoint::Continue && place.reference().empty();

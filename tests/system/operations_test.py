@@ -77,6 +77,21 @@ def stuck(workspace, options, language):
     check(result.status == 0 and is_alive(int(result.stdout.split()[1])), f"{result}")
 
 
+def choosing(workspace, options, language):
+    """Each option of a program's own checkpoint comes through, by its service and by the module alone."""
+    program = workspace.reachable(options.build / "library" / "choosing")
+    result = workspace.run(["sh", "-c", '"$0" 2>&1 | cat', program], env={**workspace.environment, "CRS_PARAM_crs_helper": str(workspace.crs_path)})
+    lines = [line.split(": ", 1) for line in result.stdout.splitlines() if not line.startswith("crs: ")]
+    check(result.status == 0 and len(lines) == 16, f"{result}")
+    for said in (dict(lines[:8]), dict(lines[8:])):
+        shown = {name: workspace.crs("show", "--json", said[name].removeprefix("taken ")).json() for name in ("plain", "small", "first", "second")}
+        size = {name: shown[name]["stored_bytes"] for name in shown}
+        check(size["small"] < size["plain"] / 4, f"compression: {size}")
+        check("'strange'" in said["strange"] and "odd=/x" in said["files"] and "7 says nothing" in said["tcp"], f"{said}")
+        check("single" in said["single"] or "child" in said["single"] or "descend" in said["single"], f"{said}")
+        check(shown["second"]["parent_sequence"] == shown["first"]["sequence"], f"incremental: {shown}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--crs", required=True)
@@ -91,7 +106,7 @@ def main():
                 test(workspace, options, language)
         return f"{test.__name__} in {language} as {user}", run
 
-    tests = [(test, language) for test in (native, self, none) for language in ("c", "cc")] + [(stuck, "c")]
+    tests = [(test, language) for test in (native, self, none) for language in ("c", "cc")] + [(stuck, "c"), (choosing, "c")]
     run_cases([case(test, language, user) for test, language in tests for user in users_to_test()])
 
 

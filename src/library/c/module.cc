@@ -118,6 +118,12 @@ int crs_module_checkpoint(crs_module* module, pid_t pid, crs_snapshot* snapshot,
     wanted.after = given.after;
     wanted.leave_out = given.leave_out;
     wanted.exclude = given.exclude;
+    wanted.single = given.single;
+    wanted.incremental = given.incremental;
+    wanted.tcp = given.tcp;
+    wanted.compression = given.compression;
+    wanted.write_limit = given.write_limit;
+    wanted.files = given.files;
     if (given.progress) {
       wanted.progress = [&given](const std::string& line) { given.progress({crs::Progress::Stage::Delayed, line}); };
     }

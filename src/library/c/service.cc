@@ -113,6 +113,25 @@ void set_limit(std::chrono::nanoseconds& limit, double seconds) {
 
 }  // namespace
 
+namespace {
+
+TcpPolicy tcp_policy(crs_tcp given) {
+  switch (given) {
+    case CRS_TCP_RESET:
+      return TcpPolicy::Reset;
+    case CRS_TCP_REFUSE:
+      return TcpPolicy::Refuse;
+    case CRS_TCP_KEEP:
+      return TcpPolicy::Keep;
+    default:
+      fail(ErrorKind::Usage, "{} says nothing of TCP connections", static_cast<int>(given));
+  }
+}
+
+std::string text_or_nothing(const char* text) { return text == nullptr ? "" : text; }
+
+}  // namespace
+
 GivenRestartOptions restart_options(const crs_restart_options* given) {
   GivenRestartOptions options;
   if (given == nullptr) return options;
@@ -151,6 +170,12 @@ ServiceCheckpointOptions checkpoint_options(const crs_checkpoint_options* given)
       has(*given, given->exclude_count) && given->exclude != nullptr ? given->exclude_count : 0;
   for (std::size_t i = 0; i < excluded; ++i)
     options.exclude.push_back({given->exclude[i].start, given->exclude[i].end});
+  options.single = member_or(*given, given->single, 0) != 0;
+  options.incremental = member_or(*given, given->incremental, 0) != 0;
+  options.tcp = tcp_policy(member_or(*given, given->tcp, CRS_TCP_RESET));
+  options.compression = text_or_nothing(member_or(*given, given->compression, static_cast<const char*>(nullptr)));
+  options.write_limit = member_or(*given, given->write_limit, std::uint64_t{0});
+  options.files = texts(member_or(*given, given->files, static_cast<const char* const*>(nullptr)));
   return options;
 }
 
