@@ -53,7 +53,10 @@ void refuse_tracer(pid_t pid, Refusals& refusals) {
 // Before any code is looked for in it; the room of the processor looks again at what the stopped thread runs.
 void refuse_32_bit(pid_t pid, Refusals& refusals) {
   std::array<std::byte, EI_NIDENT> identity{};
-  const FileDescriptor executable = open_file(fmt::format("/proc/{}/exe", pid), O_RDONLY);
+  const std::string path = fmt::format("/proc/{}/exe", pid);
+  const FileDescriptor executable(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!executable && (errno == EACCES || errno == EPERM)) return;  // the room of memory refuses it if it is needed
+  if (!executable) fail_errno(errno, "cannot open {}", path);
   if (::pread(executable.get(), identity.data(), identity.size(), 0) != static_cast<ssize_t>(identity.size())) return;
   if (std::to_integer<int>(identity[EI_CLASS]) == ELFCLASS32) {
     refusals.add(fmt::format("process {} is a 32-bit program", pid),
