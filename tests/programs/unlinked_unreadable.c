@@ -1,5 +1,7 @@
 // Unlinked files and memfds that this user may not open (again): their content is read through the descriptions that
-// the program has. Content, holes, offsets, access and modes stay, also where the memory maps them.
+// the program has. Content, holes, offsets, access and modes stay, also where the memory maps them. With
+// --ids new there is no user namespace in which a restart could open what it wants.
+// subject: ids new
 #include <sys/mman.h>
 
 #include "descriptors.h"
