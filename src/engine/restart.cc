@@ -287,7 +287,7 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
   if (!plan.ipc_namespace) system_v.check();
   if (options.check_only) return program;
   if (!plan.note.empty()) program.notes.push_back(plan.note);
-  passes.run("files", [&] { kept_files.stage(); });
+  passes.run("files", [&] { kept_files.stage(program.notes); });
   KeptConnections connections(tree.descriptors());
   passes.run("connections", [&] { connections.prepare(); });
 

@@ -1,5 +1,6 @@
 // Places in the file system (O_PATH): a file, a directory, a symbolic link itself, a FIFO, a unix socket; and what may
-// be done with them.
+// be done with them. Also places of an unlinked file and of a memfd.
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -25,6 +26,14 @@ int main(void) {
   const int fifo = open_existing("fifo", O_PATH);
   const int socket_place = open_existing("socket", O_PATH);
   const int duplicate = dup(folder);
+  make_file("unlinked", "has no name");
+  const int unlinked = open_existing("unlinked", O_PATH);
+  SUBJECT_NEED(unlink("unlinked") == 0);
+  const int memory_file = memfd_create("memory", 0);
+  write_text(memory_file, "in memory");
+  char memory_path[64];
+  snprintf(memory_path, sizeof memory_path, "/proc/self/fd/%d", memory_file);
+  const int memory_place = open_existing(memory_path, O_PATH | O_CLOEXEC);
 
   subject_ready();
 
@@ -41,5 +50,12 @@ int main(void) {
   char path[64];
   snprintf(path, sizeof path, "/proc/self/fd/%d", file);
   expect_content(path, "by its place");
+  check_type(unlinked, S_IFREG, 0);
+  snprintf(path, sizeof path, "/proc/self/fd/%d", unlinked);
+  expect_content(path, "has no name");
+  check_type(memory_place, S_IFREG, 0);
+  SUBJECT_CHECK(pwrite(memory_file, "IN", 2, 0) == 2 && fcntl(memory_place, F_GETFD) == FD_CLOEXEC);
+  snprintf(path, sizeof path, "/proc/self/fd/%d", memory_place);
+  expect_content(path, "IN memory");
   subject_ok();
 }

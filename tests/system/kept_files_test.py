@@ -2,6 +2,7 @@
 """Files whose content a snapshot keeps (--files copy) are as they were at the checkpoint when the program goes on; what stood in their place
 is kept aside and named. With --files ignore whatever stands there is taken."""
 
+import errno
 import os
 import shutil
 import signal
@@ -124,6 +125,19 @@ def make_files(workspace):
         os.chown(path, workspace.uid, workspace.uid)
 
 
+def give_attribute(path):
+    """An extended attribute, where the file system has them: the attributes that the file has then."""
+    try:
+        os.setxattr(path, "user.note", b"of the log")
+    except OSError as problem:
+        check(problem.errno == errno.ENOTSUP, f"no attribute can be set: {problem}")
+    return attributes_of(path)
+
+
+def attributes_of(path):
+    return {name: os.getxattr(path, name) for name in os.listxattr(path)}
+
+
 def content(workspace, name):
     return (workspace.work / name).read_bytes()
 
@@ -181,6 +195,7 @@ def changed_files_come_back(workspace):
 
 def replaced_and_missing_files_come_back(workspace):
     make_files(workspace)
+    attributes = give_attribute(workspace.work / "log")
     program = start(workspace, FILES)
     reference = workspace.checkpoint(program.pid, "--files", "copy", "--incremental")
     workspace.kill(program.pid)
@@ -196,6 +211,7 @@ def replaced_and_missing_files_come_back(workspace):
     for name in ("log", "table", "mapped"):
         status = (work / name).stat()
         check((stat.S_IMODE(status.st_mode), status.st_uid) == (0o640, workspace.uid), f"{name} is another's: {status}")
+    check(attributes_of(work / "log") == attributes, f"the log's extended attributes are {attributes_of(work / 'log')}")
     check("table.crs-aside-1" in notes and notes.count("was missing") == 2, f"it says {notes}")
     # They are no longer known by another name: a second checkpoint finds them.
     second = workspace.checkpoint(program.pid, "--files", "copy", "--incremental")

@@ -1,5 +1,7 @@
 #include "forgeries.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/user.h>
 
 #include <cstring>
@@ -397,6 +399,25 @@ void add_of_descriptors(std::vector<Forgery>& all) {
     image::ContentObject& object = *s.tree.mutable_descriptors()->add_objects();
     object.set_origin(image::ContentObject::MEMFD);
     object.set_size(kHuge);
+  });
+  const auto attribute = [](image::ContentObject& object, std::string_view name) {
+    object.set_origin(image::ContentObject::MEMFD);
+    object.add_extended_attributes()->set_name(std::string(name));
+  };
+  add("attribute-without-a-name", kDamaged, "extended attribute",
+      [=](Snapshot& s) { attribute(*s.tree.mutable_descriptors()->add_objects(), ""); });
+  add("attribute-twice", kDamaged, "extended attribute", [=](Snapshot& s) {
+    image::ContentObject& object = *s.tree.mutable_descriptors()->add_objects();
+    attribute(object, "user.one");
+    attribute(object, "user.one");
+  });
+  add("attribute-with-nul", kDamaged, "extended attribute",
+      [=](Snapshot& s) { attribute(*s.tree.mutable_descriptors()->add_objects(), std::string_view("user.\0one", 9)); });
+  add("place-of-content-that-is-not-there", kDamaged, "a place of an unlinked file", [](Snapshot& s) {
+    image::OpenDescription& description = fresh_description(s);
+    description.set_status_flags(O_PATH);
+    description.mutable_path_only()->set_type(S_IFREG);
+    description.mutable_path_only()->set_object(0x7fffffff);
   });
   const auto kept_file = [](Snapshot& s, const char* path) -> image::ContentObject& {
     image::ContentObject& file = *s.tree.mutable_descriptors()->add_kept_files();

@@ -25,6 +25,11 @@ void Refusals::throw_if_any() const {
   throw Error(ErrorKind::Refused, "cannot be kept: " + all).list(entries_);
 }
 
+void tell_lack(CaptureContext& context, const std::string& what, const std::string& advice) {
+  if (context.options.after != AfterCheckpoint::Continue) return context.refusals.add(what, advice);
+  context.warnings.push_back(fmt::format("{}; before a restart, {}", what, advice));
+}
+
 LeaveOut::LeaveOut(const std::vector<std::string>& exceptions) {
   constexpr std::string_view kDescriptor = "fd=";
   for (const std::string& exception : exceptions) {

@@ -105,6 +105,10 @@ struct CaptureContext {
   HeldConnections* connections = nullptr;  // for --tcp keep (inet_sockets/held_connections.h); null: none can be kept
 };
 
+// What a restart by this user would fail at, though the program can be captured: `what` is in the way unless the user
+// does as `advice` says. Refused where the program ends with the checkpoint, a warning where it goes on.
+void tell_lack(CaptureContext& context, const std::string& what, const std::string& advice);
+
 struct CheckContext {
   const RestartOptions& options;
   const ContentStore& content;

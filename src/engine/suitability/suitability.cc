@@ -55,10 +55,7 @@ void refuse_32_bit(pid_t pid, Refusals& refusals) {
   std::array<std::byte, EI_NIDENT> identity{};
   const std::string path = fmt::format("/proc/{}/exe", pid);
   const FileDescriptor executable(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!executable && errno == EACCES) {
-    return refusals.add(fmt::format("process {} runs {}, which may be executed but not read", pid, read_link(path)),
-                        "chmod +r it, or take the snapshot as root");
-  }
+  if (!executable && (errno == EACCES || errno == EPERM)) return;  // the room of memory refuses it if it is needed
   if (!executable) fail_errno(errno, "cannot open {}", path);
   if (::pread(executable.get(), identity.data(), identity.size(), 0) != static_cast<ssize_t>(identity.size())) return;
   if (std::to_integer<int>(identity[EI_CLASS]) == ELFCLASS32) {

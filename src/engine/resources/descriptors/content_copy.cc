@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -69,6 +70,10 @@ void for_each_part(const image::ContentObject& object, Action&& action) {
   if (end < object.size()) action(end, object.size(), false);
 }
 
+bool is_zero(std::span<const std::byte> bytes) {
+  return std::ranges::all_of(bytes, [](std::byte byte) { return byte == std::byte{0}; });
+}
+
 bool is_zero(int file, std::uint64_t start, std::uint64_t end, std::string_view what) {
   std::vector<std::byte> buffer(std::min(end - start, kPieceBytes));
   while (start < end) {
@@ -76,7 +81,7 @@ bool is_zero(int file, std::uint64_t start, std::uint64_t end, std::string_view 
     if (data >= end) return true;
     const std::span piece = std::span(buffer).first(std::min<std::uint64_t>(data_end - data, buffer.size()));
     pread_exact(file, what, piece, data);
-    if (std::ranges::any_of(piece, [](std::byte byte) { return byte != std::byte{0}; })) return false;
+    if (!is_zero(piece)) return false;
     start = data + piece.size();
   }
   return true;
@@ -113,7 +118,33 @@ void write_zeros(int file, std::uint64_t start, std::uint64_t end, std::string_v
   }
 }
 
+// Fills `buffer` from `offset` on as far as the file's `size` goes. Always asks for all of it: with O_DIRECT, which a
+// description may have, length, place and offset must be those of whole blocks (open(2)).
+std::span<const std::byte> read_piece(int file, std::span<std::byte> buffer, std::uint64_t offset, std::uint64_t size,
+                                      std::string_view what) {
+  const std::uint64_t wanted = std::min<std::uint64_t>(size - offset, buffer.size());
+  std::uint64_t got = 0;
+  while (got < wanted) {
+    const ssize_t bytes = ::pread(file, buffer.data() + got, buffer.size() - got, static_cast<off_t>(offset + got));
+    if (bytes < 0 && errno == EINTR) continue;
+    if (bytes < 0) fail_errno(errno, "cannot read {}", what);
+    if (bytes == 0) fail(ErrorKind::Damaged, "{} ends early", what);
+    got += static_cast<std::uint64_t>(bytes);
+  }
+  return buffer.first(wanted);
+}
+
 }  // namespace
+
+void append_extent(image::ContentObject& object, std::uint64_t offset, std::uint64_t bytes) {
+  if (object.data_size() > 0) {
+    image::ContentObject::Extent& last = *object.mutable_data(object.data_size() - 1);
+    if (last.offset() + last.bytes() == offset) return last.set_bytes(last.bytes() + bytes);
+  }
+  image::ContentObject::Extent& extent = *object.add_data();
+  extent.set_offset(offset);
+  extent.set_bytes(bytes);
+}
 
 void copy_range(int from, std::uint64_t from_offset, int to, std::uint64_t to_offset, std::uint64_t bytes,
                 std::string_view what) {
@@ -143,6 +174,28 @@ std::uint64_t pack_content(int from, std::uint64_t size, int to, image::ContentO
     extent.set_bytes(end - start);
     packed += end - start;
     offset = end;
+  }
+  return packed;
+}
+
+std::uint64_t pack_content_without_seeking(int from, std::uint64_t size, int to, image::ContentObject& object,
+                                           std::string_view what) {
+  constexpr std::size_t kBlock = 4096;
+  std::vector<std::byte> storage(kPieceBytes + kBlock);
+  void* start = storage.data();
+  std::size_t room = storage.size();
+  std::align(kBlock, kPieceBytes, start, room);
+  const std::span buffer(static_cast<std::byte*>(start), kPieceBytes);
+  std::uint64_t packed = 0;
+  for (std::uint64_t offset = 0; offset < size; offset += kPieceBytes) {
+    const std::span<const std::byte> piece = read_piece(from, buffer, offset, size, what);
+    for (std::size_t at = 0; at < piece.size(); at += kBlock) {
+      const std::span block = piece.subspan(at, std::min(kBlock, piece.size() - at));
+      if (is_zero(block)) continue;
+      pwrite_all(to, what, block, packed);
+      append_extent(object, offset + at, block.size());
+      packed += block.size();
+    }
   }
   return packed;
 }

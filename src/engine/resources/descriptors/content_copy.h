@@ -17,6 +17,14 @@ void copy_range(int from, std::uint64_t from_offset, int to, std::uint64_t to_of
 // Returns the bytes written.
 std::uint64_t pack_content(int from, std::uint64_t size, int to, image::ContentObject& object, std::string_view what);
 
+// The same for an open description that others use, too: its offset stays where it is, so that holes cannot be asked
+// for. Blocks that read as zero count as holes.
+std::uint64_t pack_content_without_seeking(int from, std::uint64_t size, int to, image::ContentObject& object,
+                                           std::string_view what);
+
+// One more range of data, behind those that the object has.
+void append_extent(image::ContentObject& object, std::uint64_t offset, std::uint64_t bytes);
+
 // The inverse: puts the data where it belongs in `to` and gives `to` the object's size. `object` must have been
 // checked.
 void unpack_content(int from, int to, const image::ContentObject& object, std::string_view what);

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <memory>
 #include <vector>
 
@@ -17,6 +18,7 @@
 #include "base/io.h"
 #include "engine/procfs/other_names.h"
 #include "engine/resources/descriptors/content_copy.h"
+#include "engine/resources/descriptors/extended_attributes.h"
 #include "engine/resources/memory/shared_view.h"
 
 namespace crs::engine {
@@ -38,8 +40,14 @@ std::string name_of(std::string_view shown_path) {
   return std::string(shown_path);
 }
 
-// A descriptor of the process that is open on the inode, opened anew for reading; nothing if there is none that can be.
-FileDescriptor open_through_process(pid_t pid, dev_t device, ino_t inode) {
+bool may_be_read_through(int descriptor) {
+  const int flags = ::fcntl(descriptor, F_GETFL);
+  return flags >= 0 && (flags & O_PATH) == 0 && (flags & O_ACCMODE) != O_WRONLY;
+}
+
+// A descriptor of the process that is open on the inode, opened anew for reading, or one that reads itself; nothing if
+// there is none.
+FileDescriptor open_through_process(pid_t pid, int pidfd, dev_t device, ino_t inode) {
   const std::string folder = fmt::format("/proc/{}/fd", pid);
   const std::unique_ptr<DIR, int (*)(DIR*)> directory(::opendir(folder.c_str()), ::closedir);
   if (!directory) return {};
@@ -50,6 +58,8 @@ FileDescriptor open_through_process(pid_t pid, dev_t device, ino_t inode) {
     if (status.st_ino != inode || status.st_dev != device || !S_ISREG(status.st_mode)) continue;
     FileDescriptor file(::openat(::dirfd(directory.get()), entry->d_name, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
     if (file) return file;
+    FileDescriptor copy(static_cast<int>(::syscall(SYS_pidfd_getfd, pidfd, ::atoi(entry->d_name), 0)));
+    if (copy && may_be_read_through(copy.get())) return copy;
   }
   return {};
 }
@@ -59,9 +69,10 @@ FileDescriptor open_through_mapping(pid_t pid, const MappedPiece& piece) {
   return FileDescriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
 }
 
-FileDescriptor open_source(pid_t pid, dev_t device, ino_t inode, std::span<const MappedPiece> pieces) {
-  FileDescriptor file = open_through_process(pid, device, inode);
-  if (!file && !pieces.empty()) file = open_through_mapping(pid, pieces.front());
+FileDescriptor open_source(const CaptureContext& context, dev_t device, ino_t inode,
+                           std::span<const MappedPiece> pieces) {
+  FileDescriptor file = open_through_process(context.pid, context.pidfd, device, inode);
+  if (!file && !pieces.empty()) file = open_through_mapping(context.pid, pieces.front());
   return file;
 }
 
@@ -81,17 +92,12 @@ bool is_zero(std::span<const std::byte> bytes) {
   return std::ranges::all_of(bytes, [](std::byte byte) { return byte == std::byte{0}; });
 }
 
-void append_extent(image::ContentObject& object, std::uint64_t offset, std::uint64_t bytes) {
-  if (object.data_size() > 0) {
-    image::ContentObject::Extent& last = *object.mutable_data(object.data_size() - 1);
-    if (last.offset() + last.bytes() == offset) return last.set_bytes(last.bytes() + bytes);
-  }
-  image::ContentObject::Extent& extent = *object.add_data();
-  extent.set_offset(offset);
-  extent.set_bytes(bytes);
-}
-
 }  // namespace
+
+bool content_can_be_read(int descriptor) {
+  const std::string place = fmt::format("/proc/self/fd/{}", descriptor);
+  return may_be_read_through(descriptor) || ::faccessat(AT_FDCWD, place.c_str(), R_OK, AT_EACCESS) == 0;
+}
 
 bool is_memfd_path(std::string_view shown_path) { return shown_path.starts_with(kMemfdPrefix); }
 
@@ -130,21 +136,26 @@ std::uint32_t ContentObjects::add(const struct stat& status, std::string_view sh
   return index;
 }
 
-std::uint32_t ContentObjects::keep(int descriptor, std::string_view shown_path) {
+std::uint32_t ContentObjects::keep(CaptureContext& context, int descriptor, std::string_view shown_path) {
   const struct stat status = status_of(descriptor, shown_path);
   if (const auto known = find(status.st_dev, status.st_ino)) return *known;
   // An open description of its own: one that reads, and whose offset nobody else sees move.
-  const FileDescriptor source = open_file(fmt::format("/proc/self/fd/{}", descriptor), O_RDONLY | O_NONBLOCK);
+  const std::string place = fmt::format("/proc/self/fd/{}", descriptor);
+  const FileDescriptor source(::open(place.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  if (!source && !may_be_read_through(descriptor)) fail_errno(errno, "cannot read {}", shown_path);
+  const int readable = source ? source.get() : descriptor;
   const std::uint32_t index = add(status, shown_path);
   image::ContentObject& object = *image_.mutable_objects(static_cast<int>(index));
   if (object.origin() == image::ContentObject::MEMFD) {
-    const int seals = ::fcntl(source.get(), F_GET_SEALS);
+    const int seals = ::fcntl(readable, F_GET_SEALS);
     if (seals < 0) fail_errno(errno, "cannot read the seals of {}", shown_path);
     object.set_seals(static_cast<std::uint32_t>(seals));
   }
+  capture_extended_attributes(readable, shown_path, object, context.warnings);
   if (object.size() == 0 || !store_.keeps()) return index;
   auto [name, file] = store_.create();
-  if (pack_content(source.get(), object.size(), file.get(), object, shown_path) > 0) object.set_content(name);
+  const auto pack = source ? pack_content : pack_content_without_seeking;
+  if (pack(readable, object.size(), file.get(), object, shown_path) > 0) object.set_content(name);
   return index;
 }
 
@@ -152,7 +163,7 @@ std::optional<std::uint32_t> ContentObjects::keep_mapped(CaptureContext& context
                                                          std::string_view shown_path,
                                                          std::span<const MappedPiece> pieces) {
   if (const auto known = find(device, inode)) return known;
-  const FileDescriptor file = open_source(context.pid, device, inode, pieces);
+  const FileDescriptor file = open_source(context, device, inode, pieces);
   if (!file) return keep_from_memory(context, device, inode, std::string(shown_path), pieces);
   if (const auto reason = content_cannot_be_kept(file.get(), shown_path)) {
     context.refusals.add(
@@ -160,21 +171,22 @@ std::optional<std::uint32_t> ContentObjects::keep_mapped(CaptureContext& context
         "end the program's use of it before the checkpoint");
     return std::nullopt;
   }
-  return keep_opened(file, device, inode);
+  return keep_opened(context, file, device, inode);
 }
 
 std::optional<std::uint32_t> ContentObjects::keep_whole(CaptureContext& context, dev_t device, ino_t inode,
                                                         std::string_view shown_path,
                                                         std::span<const MappedPiece> pieces) {
   if (const auto known = find(device, inode)) return read_from_memory_.contains(*known) ? std::nullopt : known;
-  const FileDescriptor file = open_source(context.pid, device, inode, pieces);
+  const FileDescriptor file = open_source(context, device, inode, pieces);
   if (!file || content_cannot_be_kept(file.get(), shown_path)) return std::nullopt;
-  return keep_opened(file, device, inode);
+  return keep_opened(context, file, device, inode);
 }
 
-std::uint32_t ContentObjects::keep_opened(const FileDescriptor& file, dev_t device, ino_t inode) {
+std::uint32_t ContentObjects::keep_opened(CaptureContext& context, const FileDescriptor& file, dev_t device,
+                                          ino_t inode) {
   // By its link: maps shows a newline as \012.
-  const std::uint32_t index = keep(file.get(), read_link(fmt::format("/proc/self/fd/{}", file.get())));
+  const std::uint32_t index = keep(context, file.get(), read_link(fmt::format("/proc/self/fd/{}", file.get())));
   known_[{device, inode}] = index;  // on some file systems stat(2) gives another device than maps
   return index;
 }

@@ -53,9 +53,9 @@ class ContentObjects {
   // The object of this inode if it has been kept already.
   std::optional<std::uint32_t> find(dev_t device, ino_t inode) const;
 
-  // Keeps what `descriptor` (this process's own; not O_PATH) is open on. `shown_path` is what /proc/PID/fd or maps
-  // show, " (deleted)" included. Throws if the content cannot be read or written to the snapshot.
-  std::uint32_t keep(int descriptor, std::string_view shown_path);
+  // Keeps what `descriptor` (this process's own) is open on. `shown_path` is what /proc/PID/fd or maps show,
+  // " (deleted)" included. Throws if the content cannot be read or written to the snapshot.
+  std::uint32_t keep(CaptureContext& context, int descriptor, std::string_view shown_path);
 
   // Keeps the file behind memory areas: all shared areas of the process that map this inode (device and inode as
   // /proc/PID/maps has them). The content comes from an open descriptor of the process, else from /proc/PID/map_files
@@ -71,7 +71,7 @@ class ContentObjects {
                                           std::string_view shown_path, std::span<const MappedPiece> pieces);
 
  private:
-  std::uint32_t keep_opened(const FileDescriptor& file, dev_t device, ino_t inode);
+  std::uint32_t keep_opened(CaptureContext& context, const FileDescriptor& file, dev_t device, ino_t inode);
   std::uint32_t add(const struct stat& status, std::string_view shown_path);
   std::uint32_t keep_from_memory(const CaptureContext& context, dev_t device, ino_t inode, std::string shown_path,
                                  std::span<const MappedPiece> pieces);
@@ -85,6 +85,10 @@ class ContentObjects {
 // Whether the content of this open file can be kept at all: a regular file, and neither huge pages nor secret memory
 // nor a dma-buf. Gives the reason if not.
 std::optional<std::string> content_cannot_be_kept(int descriptor, std::string_view shown_path);
+
+// Whether this user may read the content of this open file: by opening it again, or through the description itself. A
+// program may have what its user may not open: it was handed down, or the file was made without permissions.
+bool content_can_be_read(int descriptor);
 
 // "/memfd:" starts what /proc shows for a memfd.
 bool is_memfd_path(std::string_view shown_path);

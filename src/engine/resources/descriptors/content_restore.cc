@@ -15,6 +15,7 @@
 
 #include "base/error.h"
 #include "engine/resources/descriptors/content_copy.h"
+#include "engine/resources/descriptors/extended_attributes.h"
 
 namespace crs::engine {
 namespace {
@@ -91,17 +92,37 @@ void check_name(const image::ContentObject& object) {
   }
 }
 
+// Still readable for its owner where the program's memory is to map it: seal_content_objects() sets what is then
+// missing.
+void set_mode(int descriptor, std::uint32_t present, const image::ContentObject& object) {
+  const auto set = [&](std::uint32_t mode) {
+    if (::fchmod(descriptor, mode) != 0) fail_errno(errno, "cannot give the unlinked file {} its mode", object.name());
+  };
+  if (present != object.mode()) set(object.mode());
+  const std::string place = fmt::format("/proc/self/fd/{}", descriptor);
+  if (::faccessat(AT_FDCWD, place.c_str(), R_OK, AT_EACCESS) != 0) set(object.mode() | S_IRUSR);
+}
+
+// What set_mode() left.
+void finish_mode(RestoreContext& context, int number, const image::ContentObject& object) {
+  if ((object.mode() & S_IRUSR) != 0) return;
+  struct stat status{};
+  if (::stat(fmt::format("/proc/{}/fd/{}", context.pid, number).c_str(), &status) != 0)
+    fail_errno(errno, "cannot look at an unlinked file");
+  if ((status.st_mode & 07777) != object.mode()) context.remote.call("fchmod", SYS_fchmod, number, object.mode());
+}
+
 void finish(int descriptor, const image::ContentObject& object, std::vector<std::string>& notes) {
   struct stat status{};
   if (::fstat(descriptor, &status) != 0) fail_errno(errno, "cannot look at an unlinked file");
+  restore_extended_attributes(descriptor, AttributeStage::BeforeOwner, object, notes);
   if ((status.st_uid != object.owner() || status.st_gid != object.group()) &&
       ::fchown(descriptor, object.owner(), object.group()) != 0) {
     notes.push_back(fmt::format("the unlinked file {} belongs to the restarting user now, not to user {} and group {}",
                                 object.name(), object.owner(), object.group()));
   }
-  if ((status.st_mode & 07777) != object.mode() && ::fchmod(descriptor, object.mode()) != 0) {
-    fail_errno(errno, "cannot give the unlinked file {} its mode", object.name());
-  }
+  set_mode(descriptor, status.st_mode & 07777, object);
+  restore_extended_attributes(descriptor, AttributeStage::AfterMode, object, notes);
   const std::array<timespec, 2> times{
       timespec{0, UTIME_OMIT}, timespec{object.modified_seconds(), static_cast<long>(object.modified_nanoseconds())}};
   static_cast<void>(::futimens(descriptor, times.data()));
@@ -122,6 +143,7 @@ void check_content_object(const ContentStore& content, const image::ContentObjec
   if (!possible)
     fail(ErrorKind::Damaged, "the snapshot has {} that cannot be", is_at_path ? "a kept file" : "an unlinked file");
   check_extents(object);
+  check_extended_attributes(object);
   check_stored_size(content, object);
 }
 
@@ -174,6 +196,7 @@ void seal_content_objects(std::span<RestoreContext* const> processes, const imag
   for (int index = 0; index < image.objects_size(); ++index) {
     const std::uint32_t seals = image.objects(index).seals();
     const int number = content_object_descriptor(context.first_private_descriptor, static_cast<std::uint32_t>(index));
+    finish_mode(context, number, image.objects(index));
     if (seals != 0) context.remote.call("fcntl(F_ADD_SEALS)", SYS_fcntl, number, F_ADD_SEALS, seals);
   }
   const int first = content_object_descriptor(context.first_private_descriptor, 0);

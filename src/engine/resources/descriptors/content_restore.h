@@ -19,10 +19,10 @@ bool made_its_file(const image::OpenDescription& description);
 // Makes all of them, at their private numbers, writable whatever their mode will be.
 void make_content_objects(TableRestore& table);
 
-// When everybody has opened them: mode, owner, time of modification.
+// When everybody has opened them: owner, mode, time of modification.
 void finish_content_objects(NewbornContext& context, const image::Descriptors& image);
 
-// From outside, when everybody has mapped them: seals, and the private numbers are closed.
+// From outside, when everybody has mapped them: seals, what modes still lack, and the private numbers are closed.
 // `processes`: as activate_descriptors() has them.
 void seal_content_objects(std::span<RestoreContext* const> processes, const image::Descriptors& image);
 

@@ -59,6 +59,9 @@ struct TableCapture {
   // Refuses `one`: "descriptor 7 of process 4711 is WHAT", with advice to close it or to leave it out. What is
   // expendable is given up instead.
   void refuse(const Seen& one, std::string_view what);
+  // The same for what can be captured, but not be had again by this user (tell_lack of context.h): "descriptor 7 of
+  // process 4711 is WHAT".
+  void lack(const Seen& one, std::string_view what, std::string_view advice);
   // Where `one` is in the image; nothing if it is not there (yet). Of one that stands there several times: the first.
   std::optional<std::uint32_t> description_of(const Seen& one) const;
   void set_description(const Seen& one, std::uint32_t index) { descriptions_.emplace(&one, index); }

@@ -179,6 +179,14 @@ std::optional<std::uint32_t> TableCapture::description_of(const Seen& one) const
   return found == descriptions_.end() ? std::nullopt : std::optional(found->second);
 }
 
+void TableCapture::lack(const Seen& one, std::string_view what, std::string_view advice) {
+  if (is_expendable(one)) {
+    given_up_ = true;
+    return;
+  }
+  tell_lack(context, fmt::format("{} is {}", name_of(one), what), std::string(advice));
+}
+
 void TableCapture::refuse(const Seen& one, std::string_view what) {
   if (is_expendable(one)) {
     given_up_ = true;

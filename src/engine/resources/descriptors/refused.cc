@@ -130,8 +130,6 @@ std::string describe_device(const Seen& seen) {
 }
 
 std::string describe_file(const Seen& seen) {
-  if (seen.is_path_only())
-    return fmt::format("a place in the file system (O_PATH) that its path does not reach: {}", seen.link);
   if (S_ISDIR(seen.status.st_mode))
     return fmt::format("a directory that its path does not reach (removed?): {}", seen.link);
   if (const auto reason = content_cannot_be_kept(seen.copy.get(), seen.link))
@@ -140,9 +138,25 @@ std::string describe_file(const Seen& seen) {
                      seen.link);
 }
 
+std::string_view name_of_type(mode_t mode) {
+  if (S_ISREG(mode)) return "a file";
+  if (S_ISDIR(mode)) return "a directory";
+  if (S_ISLNK(mode)) return "a symbolic link";
+  if (S_ISFIFO(mode)) return "a pipe";
+  if (S_ISSOCK(mode)) return "a socket";
+  return S_ISCHR(mode) || S_ISBLK(mode) ? "a device" : "a kernel object";
+}
+
+std::string describe_place(const Seen& seen) {
+  const std::string_view type = name_of_type(seen.status.st_mode);
+  if (!seen.link.starts_with('/')) return fmt::format("the place (O_PATH) of {} without a path: {}", type, seen.link);
+  return fmt::format("the place (O_PATH) of {} that its path does not reach: {}", type, seen.link);
+}
+
 }  // namespace
 
 std::string describe_refused(const Seen& seen) {
+  if (seen.is_path_only()) return describe_place(seen);
   constexpr std::string_view kPrefix = "anon_inode:";
   if (seen.link.starts_with(kPrefix)) {
     const std::string_view name = std::string_view(seen.link).substr(kPrefix.size());
@@ -152,13 +166,12 @@ std::string describe_refused(const Seen& seen) {
     return fmt::format("a kernel object of kind {}", name);
   }
   if (seen.link.starts_with("pidfd:")) return "a pidfd of another process";
-  if (S_ISSOCK(seen.status.st_mode) && !seen.is_path_only()) return describe_socket(seen.copy.get());
-  if (S_ISFIFO(seen.status.st_mode) && !seen.is_path_only()) {
+  if (S_ISSOCK(seen.status.st_mode)) return describe_socket(seen.copy.get());
+  if (S_ISFIFO(seen.status.st_mode)) {
     return fmt::format("the {} end of {} {}, whose other end is in another process",
                        seen.reads() ? "reading" : "writing", seen.link.starts_with('/') ? "FIFO" : "pipe", seen.link);
   }
-  if ((S_ISCHR(seen.status.st_mode) || S_ISBLK(seen.status.st_mode)) && !seen.is_path_only())
-    return describe_device(seen);
+  if (S_ISCHR(seen.status.st_mode) || S_ISBLK(seen.status.st_mode)) return describe_device(seen);
   if (seen.link.find(":[") != std::string::npos && !seen.link.starts_with('/'))
     return fmt::format("a namespace ({})", seen.link);
   return describe_file(seen);

@@ -17,7 +17,7 @@
 #include "engine/resources/memory/guard_pages.h"
 #include "engine/resources/memory/layout.h"
 #include "engine/resources/memory/memory.h"
-#include "engine/resources/memory/memory_supply.h"
+#include "engine/resources/memory/restart_needs.h"
 #include "engine/resources/memory/shared_objects.h"
 #include "engine/resources/memory/shared_pages.h"
 #include "engine/resources/memory/shared_view.h"
@@ -421,27 +421,10 @@ void look_again(pid_t pid, MemorySurvey& survey) {
   if (!by_survey(read_maps(pid), survey)) survey.areas = read_areas(pid, survey.writes_tracked);
 }
 
-namespace {
-
-// A restart holds some areas more than the program. Where that is too much here, a program that ends with its
-// checkpoint could not come back.
-void look_for_room(CaptureContext& context, std::uint64_t areas) {
-  const std::uint64_t needed = areas_needed_for(areas);
-  const std::uint64_t limit = area_limit();
-  if (needed <= limit) return;
-  const std::string what =
-      fmt::format("process {} has {} memory areas: a restart needs {}, and {} are allowed here (vm.max_map_count)",
-                  context.pid, areas, needed, limit);
-  const std::string advice = fmt::format("raise that: sysctl vm.max_map_count={}", needed);
-  if (context.options.after != AfterCheckpoint::Continue) return context.refusals.add(what, advice);
-  context.warnings.push_back(fmt::format("{}; before a restart, {}", what, advice));
-}
-
-}  // namespace
-
 std::vector<PageArea> capture_memory(CaptureContext& context, const MemorySurvey& survey, image::Memory& image) {
   std::vector<PageArea> pages = MemoryCapture(context, current_areas(context.pid, survey), image).run();
-  look_for_room(context, static_cast<std::uint64_t>(image.areas_size()));
+  look_for_room(context, image);
+  look_at_permissions(context, image);
   return pages;
 }
 

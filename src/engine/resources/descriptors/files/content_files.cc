@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "base/error.h"
@@ -11,15 +12,30 @@
 
 namespace crs::engine {
 
+const Seen* content_source(const TableCapture& table, const Seen& seen) {
+  if (content_can_be_read(seen.copy.get())) return &seen;
+  const auto found = std::ranges::find_if(table.seen, [&](const Seen& other) {
+    return other.status.st_dev == seen.status.st_dev && other.status.st_ino == seen.status.st_ino &&
+           content_can_be_read(other.copy.get());
+  });
+  return found == table.seen.end() ? nullptr : &*found;
+}
+
 bool ContentFileKind::recognises(const TableCapture& table, const Seen& seen) {
   if (!S_ISREG(seen.status.st_mode) || seen.is_path_only() || reach_of(seen) != Reach::Gone) return false;
-  static_cast<void>(table);
+  if (is_stream_out_of_reach(seen) && content_source(table, seen) == nullptr) return false;
   return !content_cannot_be_kept(seen.copy.get(), seen.link);
 }
 
 void ContentFileKind::capture(TableCapture& table, const Seen& seen, Description& description) {
   image::ContentFile& file = *description.mutable_content_file();
-  file.set_object(table.context.objects.keep(seen.copy.get(), seen.link));
+  const Seen* const source = content_source(table, seen);
+  if (source == nullptr) {
+    return table.refuse(seen, fmt::format("{}, {} that is not open for reading and whose permissions do not let its "
+                                          "content be read",
+                                          seen.link, is_memfd_path(seen.link) ? "a memory file" : "an unlinked file"));
+  }
+  file.set_object(table.context.objects.keep(table.context, source->copy.get(), seen.link));
   file.set_position(seen.position);
   if (seen.status.st_nlink > 0) {
     table.context.warnings.push_back(fmt::format(

@@ -5,6 +5,10 @@
 
 namespace crs::engine {
 
+// The description of the table by which the content of the unlinked file that `seen` leads to can be read: itself, or
+// another one that is open on it. Null if there is none.
+const Seen* content_source(const TableCapture& table, const Seen& seen);
+
 class ContentFileKind : public Kind {
  public:
   Tag tag() const override { return Description::kContentFile; }

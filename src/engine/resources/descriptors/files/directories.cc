@@ -28,6 +28,11 @@ bool DirectoryKind::recognises(const TableCapture& /*table*/, const Seen& seen) 
 }
 
 void DirectoryKind::capture(TableCapture& table, const Seen& seen, Description& description) {
+  if (!is_generated(seen.copy.get()) && !may_be_opened(seen)) {
+    table.refuse(seen, fmt::format("directory {}, whose permissions would not let a restart open it again (chmod u+r, "
+                                   "if it is yours)",
+                                   seen.link));
+  }
   image::Directory& directory = *description.mutable_directory();
   identify(table, seen, *directory.mutable_file());
   directory.set_position(seen.position);

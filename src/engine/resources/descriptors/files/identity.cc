@@ -63,7 +63,8 @@ bool may_be_opened(const Seen& seen) {
 bool is_stream_out_of_reach(const Seen& seen) {
   if (!S_ISREG(seen.status.st_mode) || seen.is_path_only() || seen.first() > STDERR_FILENO) return false;
   const Reach reach = reach_of(seen);
-  return reach == Reach::Elsewhere || (reach == Reach::ByPath && !may_be_opened(seen));
+  if (reach == Reach::Gone) return !content_can_be_read(seen.copy.get());
+  return reach == Reach::Elsewhere || !may_be_opened(seen);
 }
 
 void identify(TableCapture& table, const Seen& seen, image::FileIdentity& file) {

@@ -26,8 +26,8 @@ Reach reach_of(const Seen& seen);
 // changed them since.
 bool may_be_opened(const Seen& seen);
 
-// A regular file by which the process has standard input, output or error and which cannot be opened again from here:
-// no path leads to it, or only the shell that handed it over may open it.
+// A regular file by which the process has standard input, output or error and which cannot be had again from here: no
+// path leads to it, or only the shell that handed it over may open it, or read what is in it where it is unlinked.
 bool is_stream_out_of_reach(const Seen& seen);
 
 // Records a file that its path reaches. Files in /proc of the process that has it open are recorded as /proc/self;

@@ -37,8 +37,8 @@ class KeptFiles {
 
   // Throws Damaged for files that cannot be, Failed where one cannot be brought back here. Changes nothing.
   void check();
-  // Makes what will be put in place, and the copies of what will be written over, and syncs both.
-  void stage();
+  // Makes what will be put in place, and the copies of what will be written over, and syncs both. Adds notes.
+  void stage(std::vector<std::string>& notes);
   // Puts all in place. Adds a note for each file that was not as it is now.
   void commit(std::vector<std::string>& notes);
 
@@ -59,7 +59,7 @@ class KeptFiles {
   };
 
   void choose_way(File& file) const;
-  void make_new(File& file) const;
+  void make_new(File& file, std::vector<std::string>& notes) const;
   void copy_aside(File& file) const;
   void replace(File& file, std::vector<std::string>& notes) const;
   void write_over(File& file, std::vector<std::string>& notes) const;

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "engine/resources/descriptors/content_copy.h"
+#include "engine/resources/descriptors/extended_attributes.h"
 #include "engine/resources/descriptors/files/file_rules.h"
 #include "engine/resources/descriptors/files/kept_files.h"
 
@@ -61,6 +62,7 @@ void keep(CaptureContext& context, const std::string& path, const Used& used, im
   object.set_links(static_cast<std::uint32_t>(status.st_nlink));
   object.set_modified_seconds(status.st_mtim.tv_sec);
   object.set_modified_nanoseconds(static_cast<std::uint32_t>(status.st_mtim.tv_nsec));
+  capture_extended_attributes(file.get(), path, object, context.warnings);
   if (object.size() == 0) return;
   if (!context.content.keeps()) return;
   auto [name, kept] = context.content.create();

@@ -10,6 +10,7 @@
 #include "base/io.h"
 #include "engine/resources/descriptors/content_copy.h"
 #include "engine/resources/descriptors/content_restore.h"
+#include "engine/resources/descriptors/extended_attributes.h"
 #include "engine/resources/descriptors/files/kept_files.h"
 #include "engine/resources/descriptors/kind.h"
 
@@ -183,14 +184,14 @@ void KeptFiles::choose_way(File& file) const {
   }
 }
 
-void KeptFiles::stage() {
+void KeptFiles::stage(std::vector<std::string>& notes) {
   for (File& file : files_) {
-    if (file.way == Way::Replace) make_new(file);
+    if (file.way == Way::Replace) make_new(file, notes);
     if (file.way == Way::WriteOver) copy_aside(file);
   }
 }
 
-void KeptFiles::make_new(File& file) const {
+void KeptFiles::make_new(File& file, std::vector<std::string>& notes) const {
   const image::ContentObject& object = *file.object;
   FileDescriptor made;
   file.made = make_beside(object.name(), kNew, [&](const std::string& name) {
@@ -198,9 +199,11 @@ void KeptFiles::make_new(File& file) const {
     return static_cast<bool>(made);
   });
   unpack_content(content_of(file).get(), made.get(), object, file.made);
+  restore_extended_attributes(made.get(), AttributeStage::BeforeOwner, object, notes);
   if (::fchown(made.get(), object.owner(), object.group()) != 0)
     fail_errno(errno, "cannot give {} its owner, user {} and group {}", object.name(), object.owner(), object.group());
   if (::fchmod(made.get(), object.mode()) != 0) fail_errno(errno, "cannot give {} its mode", object.name());
+  restore_extended_attributes(made.get(), AttributeStage::AfterMode, object, notes);
   set_time(made, object);
   sync_file(made, file.made);
 }

@@ -5,6 +5,7 @@
 #include <cerrno>
 
 #include "base/error.h"
+#include "engine/resources/descriptors/files/content_files.h"
 #include "engine/resources/descriptors/files/identity.h"
 
 namespace crs::engine {
@@ -25,24 +26,40 @@ FileDescriptor open_place(const image::OpenDescription& description) {
   return opened;
 }
 
+// The place of an unlinked file whose content can be kept.
+bool is_of_content(const TableCapture& table, const Seen& seen) {
+  return S_ISREG(seen.status.st_mode) && reach_of(seen) == Reach::Gone &&
+         !content_cannot_be_kept(seen.copy.get(), seen.link) && content_source(table, seen) != nullptr;
+}
+
 }  // namespace
 
-bool PathOnlyKind::recognises(const TableCapture& /*table*/, const Seen& seen) {
-  return seen.is_path_only() && reach_of(seen) == Reach::ByPath;
+bool PathOnlyKind::recognises(const TableCapture& table, const Seen& seen) {
+  return seen.is_path_only() && (reach_of(seen) == Reach::ByPath || is_of_content(table, seen));
 }
 
 void PathOnlyKind::capture(TableCapture& table, const Seen& seen, Description& description) {
   image::PathOnly& place = *description.mutable_path_only();
-  identify(table, seen, *place.mutable_file());
   place.set_type(seen.status.st_mode & S_IFMT);
+  if (reach_of(seen) == Reach::ByPath) return identify(table, seen, *place.mutable_file());
+  place.set_object(table.context.objects.keep(table.context, content_source(table, seen)->copy.get(), seen.link));
 }
 
-void PathOnlyKind::check(TableCheck& /*table*/, const Description& description) {
-  check_identity(description.path_only().file());
+void PathOnlyKind::check(TableCheck& table, const Description& description) {
+  const image::PathOnly& place = description.path_only();
+  if (place.has_object()) {
+    const bool possible = place.object() < static_cast<std::uint32_t>(table.image.objects_size()) &&
+                          place.type() == S_IFREG && (description.status_flags() & O_PATH) != 0;
+    if (!possible) fail(ErrorKind::Damaged, "a place of an unlinked file refers to content that cannot be");
+    return;
+  }
+  check_identity(place.file());
   open_place(description);
 }
 
-FileDescriptor PathOnlyKind::open(TableRestore& /*table*/, const Description& description) {
+FileDescriptor PathOnlyKind::open(TableRestore& table, const Description& description) {
+  const image::PathOnly& place = description.path_only();
+  if (place.has_object()) return reopen(table.object(place.object()), description.status_flags());
   return open_place(description);
 }
 

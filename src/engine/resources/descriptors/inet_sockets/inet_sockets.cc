@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "engine/resources/descriptors/inet_sockets/datagrams.h"
 #include "engine/resources/descriptors/inet_sockets/held_connections.h"
+#include "engine/resources/descriptors/inet_sockets/low_ports.h"
 #include "engine/resources/descriptors/refused.h"
 #include "engine/resources/descriptors/sockets/settings.h"
 #include "engine/resources/descriptors/sockets/sockets.h"
@@ -107,6 +108,24 @@ void reset_later(TableCapture& table, const Seen& seen, image::InetSocket& socke
                   table.name_of(seen), describe_refused(seen)));
 }
 
+// Whether a restart gives the socket the address that it has. Connections that are held until then are not bound anew.
+bool is_bound_again(const image::InetSocket& socket) {
+  return !socket.local().empty() && socket.state() != image::InetSocket::RESET &&
+         socket.state() != image::InetSocket::ENDED && socket.state() != image::InetSocket::KEPT;
+}
+
+void look_at_port(TableCapture& table, const Seen& seen, const image::InetSocket& socket) {
+  if (!is_bound_again(socket)) return;
+  const std::uint16_t port = InetAddress(socket.local()).place().port;
+  if (may_bind(port)) return;
+  table.lack(seen,
+             fmt::format("{}, and this user may not bind port {} (net.ipv4.ip_unprivileged_port_start)",
+                         describe_refused(seen), port),
+             fmt::format("have CAP_NET_BIND_SERVICE for it, restart as root, or sysctl "
+                         "net.ipv4.ip_unprivileged_port_start={}",
+                         port));
+}
+
 }  // namespace
 
 void InetSocketKind::survey(const TableCapture& table) {
@@ -174,7 +193,16 @@ void InetSocketKind::capture(TableCapture& table, const Seen& seen, Description&
   socket.set_local(InetAddress::local_of(number).bytes());
   socket.set_remote(InetAddress::remote_of(number).bytes());
   capture_settings(table, seen, *socket.mutable_settings());
-  if (is_stream(kind)) return capture_stream(table, *find(seen), socket);
+  if (is_stream(kind)) {
+    capture_stream(table, *find(seen), socket);
+  } else {
+    capture_datagrams(table, seen, socket);
+  }
+  look_at_port(table, seen, socket);
+}
+
+void InetSocketKind::capture_datagrams(TableCapture& table, const Seen& seen, image::InetSocket& socket) {
+  const int number = seen.copy.get();
   if (!socket.remote().empty()) socket.set_state(image::InetSocket::CONNECTED);
   // A look at empty datagrams is remembered by the kernel: who only looks at the program leaves them alone.
   if (!table.context.content.keeps()) return;

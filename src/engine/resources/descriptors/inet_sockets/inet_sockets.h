@@ -40,6 +40,7 @@ class InetSocketKind : public Kind {
   const Known* other_end(const Known& one) const;
   const Known* listener_with(const Known& client) const;
   bool leads_outside(const Known& one) const;
+  static void capture_datagrams(TableCapture& table, const Seen& seen, image::InetSocket& socket);
   void capture_stream(TableCapture& table, const Known& known, image::InetSocket& socket);
   void keep_connection(TableCapture& table, const Known& known, image::InetSocket& socket);
   void watch_connections(TableCapture& table);

@@ -29,6 +29,13 @@ bool is_registered(int queue) {
   return at != std::string_view::npos && parse_number(words_of(shown.substr(at + kProcess.size())).front()) != 0;
 }
 
+// Of a queue that stands, by its permissions alone.
+bool may_be_opened(const Seen& seen) {
+  const int access = (seen.reads() ? R_OK : 0) | (seen.writes() ? W_OK : 0);
+  const std::string place = fmt::format("/proc/self/fd/{}", seen.copy.get());
+  return ::faccessat(AT_FDCWD, place.c_str(), access, AT_EACCESS) == 0 || (errno != EACCES && errno != EPERM);
+}
+
 mq_attr attributes_of(const image::PosixMessageQueue& queue) {
   mq_attr attributes{};
   attributes.mq_maxmsg = queue.most_messages();
@@ -74,6 +81,11 @@ void MessageQueueKind::capture(TableCapture& table, const Seen& seen, Descriptio
     return table.refuse(seen, fmt::format("a POSIX message queue with a notification (mq_notify): {}", seen.link));
   image::PosixMessageQueue& queue = *description.mutable_message_queue();
   if (!seen.link.ends_with(kDeleted)) queue.set_name(seen.link.substr(seen.link.find_last_of('/')));
+  if (!queue.name().empty() && !may_be_opened(seen)) {
+    table.lack(seen,
+               fmt::format("the POSIX message queue {}, which its permissions do not let this user open", queue.name()),
+               "let its owner or root chmod it, or restart as root");
+  }
   queue.set_mode(seen.status.st_mode & kRights);
   queue.set_most_messages(attributes.mq_maxmsg);
   queue.set_message_size(attributes.mq_msgsize);

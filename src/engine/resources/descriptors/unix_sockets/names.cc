@@ -93,6 +93,23 @@ void capture_name(TableCapture& table, const Seen& seen, const std::string& sun_
   name.set_group(node.st_gid);
 }
 
+std::optional<std::string> obstacle_to_name(const image::UnixName& name) {
+  if (is_abstract(name)) return std::nullopt;
+  const std::string path = full_path(name);
+  const std::string folder = std::filesystem::path(path).parent_path();
+  if (::faccessat(AT_FDCWD, folder.c_str(), W_OK | X_OK, AT_EACCESS) != 0)
+    return fmt::format("this user may not make it again in {}", folder);
+  // What stands there is removed first. In a directory like /tmp only its owner may (sticky(7)).
+  struct stat node{};
+  struct stat around{};
+  const uid_t user = ::geteuid();
+  const bool is_sticky = ::lstat(path.c_str(), &node) == 0 && ::stat(folder.c_str(), &around) == 0 &&
+                         (around.st_mode & S_ISVTX) != 0 && user != 0;
+  if (is_sticky && node.st_uid != user && around.st_uid != user)
+    return fmt::format("what stands there belongs to user {}, and this one may not remove it", node.st_uid);
+  return std::nullopt;
+}
+
 void check_address(const image::UnixName& name) {
   constexpr std::size_t kLongest = sizeof(sockaddr_un::sun_path);
   const bool possible = !name.address().empty() && name.address().size() <= kLongest && (name.mode() & ~07777U) == 0 &&

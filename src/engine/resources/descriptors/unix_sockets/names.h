@@ -1,6 +1,7 @@
 // Names of unix sockets: paths and abstract ones (unix(7)).
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,6 +15,9 @@ namespace crs::engine {
 // Records the name `sun_path`. Refuses `seen` where it is a path below another root directory.
 void capture_name(TableCapture& table, const Seen& seen, const std::string& sun_path, const UnixDiag* diag,
                   image::UnixName& name);
+
+// Why this user could not give a socket that name again, though nobody has it then; nothing if it can.
+std::optional<std::string> obstacle_to_name(const image::UnixName& name);
 
 // Throws Damaged for a name that cannot be, Failed for a path that cannot be bound here.
 void check_name(const image::UnixName& name);

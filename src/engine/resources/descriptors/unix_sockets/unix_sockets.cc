@@ -180,6 +180,16 @@ void UnixSocketKind::capture(TableCapture& table, const Seen& seen, Description&
     table.refuse(seen, "a unix socket with unread data, without a name and not connected any more");
   if (unread > kMostUnread) table.refuse(seen, fmt::format("a unix socket with {} unread bytes", unread));
   capture_settings(table, seen, *socket.mutable_settings());
+  if (socket.has_name()) look_at_place(table, seen, socket.name());
+}
+
+// Sockets that were accepted share the name of the one that listens.
+void UnixSocketKind::look_at_place(TableCapture& table, const Seen& seen, const image::UnixName& name) {
+  if (!looked_at_.insert(name.address()).second) return;
+  if (const auto obstacle = obstacle_to_name(name)) {
+    table.lack(seen, fmt::format("the unix socket {}, and {}", name.address(), *obstacle),
+               "make its directory writable for this user, or restart as root");
+  }
 }
 
 void UnixSocketKind::finish(TableCapture& table) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <set>
 #include <string>
 #include <unordered_map>
 
@@ -24,8 +25,10 @@ class UnixSocketKind : public Kind {
 
  private:
   void capture_acceptor(const TableCapture& table, const UnixDiag& diag, image::UnixSocket& socket);
+  void look_at_place(TableCapture& table, const Seen& seen, const image::UnixName& name);
 
   std::unordered_multimap<std::string, const UnixDiag*> by_address_;
+  std::set<std::string> looked_at_;  // names
   bool checked_ = false;
   std::unique_ptr<UnixAssembly> assembly_;
 };
