@@ -53,6 +53,7 @@ int main(void) {
   CPU_SET(sched_getcpu(), &one);
   SUBJECT_NEED(sched_setaffinity(0, sizeof one, &one) == 0);
   SUBJECT_NEED(prctl(PR_SET_NAME, "main\tthread \xff") == 0 && prctl(PR_SET_TIMERSLACK, 123456) == 0);
+  const int chooses_timer_ids = prctl(77 /* PR_TIMER_CREATE_RESTORE_IDS: Linux 6.15 */, 1, 0, 0, 0) == 0;
   SUBJECT_NEED(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0 && prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0);
   SUBJECT_NEED(prctl(PR_SET_KEEPCAPS, 1) == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
   const int adjustment = open("/proc/self/oom_score_adj", O_WRONLY);
@@ -74,6 +75,7 @@ int main(void) {
   SUBJECT_CHECK(sched_getaffinity(0, sizeof processors, &processors) == 0 && CPU_EQUAL(&processors, &one),
                 "another set of processors");
   check_name("main\tthread \xff");
+  SUBJECT_CHECK(!chooses_timer_ids || prctl(77, 2, 0, 0, 0) == 1, "the ids of timers are not chosen any more");
   SUBJECT_CHECK(prctl(PR_GET_TIMERSLACK) == 123456);
   int subreaper = 0;
   SUBJECT_CHECK(prctl(PR_GET_CHILD_SUBREAPER, &subreaper) == 0 && subreaper == 1);

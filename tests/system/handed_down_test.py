@@ -119,6 +119,16 @@ def ordinary_directory(workspace, options):
     os.close(number), os.rmdir(folder)
 
 
+def ordinary_working_directory(workspace, options):
+    folder = tempfile.mkdtemp()
+    program = Subject(workspace, options.subjects, cwd=folder)
+    refused(workspace, "checkpoint", str(program.pid), "--kill", expect=1,
+            names=[f"the working directory of process {program.pid} is {folder}", "may not enter", "as root"])
+    program.check_untouched()
+    program.finish()
+    os.rmdir(folder)
+
+
 def lacks(workspace, options, number, *words):
     """A restart lacks a right: with --kill a refusal, else a warning, and the restart fails."""
     program = Subject(workspace, options.subjects, pass_fds=[number])

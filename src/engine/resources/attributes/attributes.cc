@@ -2,13 +2,16 @@
 
 #include <fcntl.h>
 #include <linux/kcmp.h>
+#include <linux/magic.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cerrno>
 #include <charconv>
 #include <climits>
@@ -37,6 +40,9 @@ constexpr int kRequestComponentPermission = 0x1023;
 constexpr int kGetCpuid = 0x1011;  // ARCH_GET_CPUID, 4.12
 constexpr int kSetCpuid = 0x1012;
 constexpr int kSchedulingCore = 62;  // PR_SCHED_CORE, 5.14
+constexpr int kTimerIds = 77;        // PR_TIMER_CREATE_RESTORE_IDS, 6.15
+constexpr int kTimerIdsOn = 1;
+constexpr int kTimerIdsGet = 2;
 
 constexpr std::uint64_t kNoTaggedAddresses = ~std::uint64_t{0};
 // Components 17 and 18, the tiles of AMX, are the only ones that a program must ask for
@@ -44,8 +50,9 @@ constexpr std::uint64_t kNoTaggedAddresses = ~std::uint64_t{0};
 constexpr std::uint64_t kComponentsOnRequest = 0x60000;
 constexpr int kTileComponent = 18;
 
-std::int64_t query(RemoteCaller& remote, int option) {
-  return remote.raw_call(SYS_prctl, {static_cast<std::uint64_t>(option), 0, 0, 0, 0, 0});
+std::int64_t query(RemoteCaller& remote, int option, int argument = 0) {
+  return remote.raw_call(SYS_prctl,
+                         {static_cast<std::uint64_t>(option), static_cast<std::uint64_t>(argument), 0, 0, 0, 0});
 }
 
 // A setting that this kernel may not have: then it is at its default, 0.
@@ -66,15 +73,57 @@ std::optional<std::string> reachable_path(pid_t pid, std::string_view name) {
   return path;
 }
 
-void capture_directory(CaptureContext& context, std::string_view name, std::string_view what, std::string& kept) {
-  if (auto path = reachable_path(context.pid, name)) {
-    kept = std::move(*path);
-    return;
+bool is_own_name(const CaptureContext& context, std::string_view name) {
+  return name == std::to_string(context.pid) || name == std::to_string(context.own_pid);
+}
+
+bool is_in_proc(const std::string& link) {
+  struct statfs file_system{};
+  return ::statfs(link.c_str(), &file_system) == 0 && file_system.f_type == PROC_SUPER_MAGIC;
+}
+
+// Directories of the process's own in /proc follow it when its id changes; seen from another process id namespace they
+// have another name. Those of others, and of one thread, cannot be found again and are refused. Nothing if `path` is no
+// directory of a process.
+std::optional<std::string> process_directory(CaptureContext& context, std::string_view what, const std::string& path) {
+  constexpr std::string_view kProcesses = "/proc/";
+  const bool is_of_process =
+      path.starts_with(kProcesses) && std::isdigit(static_cast<unsigned char>(path[kProcesses.size()])) != 0;
+  if (!is_of_process) return std::nullopt;
+  const std::size_t end = std::min(path.find('/', kProcesses.size()), path.size());
+  const std::string rest = path.substr(end);
+  const bool is_own = is_own_name(context, path.substr(kProcesses.size(), end - kProcesses.size()));
+  if (!is_own || rest.starts_with("/task/")) {
+    context.refusals.add(fmt::format("the {} of process {} is {}, a directory of {}", what, context.own_pid, path,
+                                     is_own ? "one thread" : "another process"),
+                         "change to another directory");
   }
+  return "/proc/self" + rest;
+}
+
+// A program may have come there with other rights, or been started there by somebody else.
+void refuse_closed_directory(CaptureContext& context, std::string_view what, const std::string& path) {
+  if (::faccessat(AT_FDCWD, path.c_str(), X_OK, AT_EACCESS) == 0 || errno != EACCES) return;
   context.refusals.add(
-      fmt::format("the {} of process {}, {}, cannot be reached by that path (deleted, or covered by a mount)", what,
-                  context.own_pid, read_link(fmt::format("/proc/{}/{}", context.pid, name))),
-      "change to another directory, or make that one again");
+      fmt::format("the {} of process {} is {}, which this user may not enter", what, context.own_pid, path),
+      "change to another directory, or take and restart the snapshot as root");
+}
+
+void capture_directory(CaptureContext& context, std::string_view name, std::string_view what, std::string& kept) {
+  const std::string link = fmt::format("/proc/{}/{}", context.pid, name);
+  const std::string shown = read_link(link);
+  const auto own = is_in_proc(link) ? process_directory(context, what, shown) : std::nullopt;
+  if (own) {
+    kept = *own;
+  } else if (auto path = reachable_path(context.pid, name)) {
+    refuse_closed_directory(context, what, *path);
+    kept = std::move(*path);
+  } else {
+    context.refusals.add(
+        fmt::format("the {} of process {}, {}, cannot be reached by that path (deleted, or covered by a mount)", what,
+                    context.own_pid, shown),
+        "change to another directory, or make that one again");
+  }
 }
 
 // unshare(2) gives a thread a table of its own: with CLONE_FS a working directory, root and umask, with CLONE_FILES
@@ -202,6 +251,7 @@ void capture_attributes(CaptureContext& context, image::Attributes& attributes) 
   // Strict mode brings that along for its thread.
   attributes.set_time_stamp_faults(remote.get<int>() == PR_TSC_SIGSEGV && !is_in_strict_mode(remote.tid()));
   attributes.set_cpuid_faults(remote.raw_call(SYS_arch_prctl, {kGetCpuid, 0, 0, 0, 0, 0}) == 0);
+  attributes.set_chooses_timer_ids(query(remote, kTimerIds, kTimerIdsGet) == 1);
   capture_barriers(remote, attributes);
   capture_local_descriptors(context, attributes);
 }
@@ -252,6 +302,8 @@ void finish_attributes(RestoreContext& context, const image::Attributes& attribu
     if (attributes.time_stamp_faults()) thread->call("prctl(PR_SET_TSC)", SYS_prctl, PR_SET_TSC, PR_TSC_SIGSEGV);
     if (attributes.cpuid_faults()) thread->call("arch_prctl(ARCH_SET_CPUID)", SYS_arch_prctl, kSetCpuid, 0);
   }
+  if (attributes.chooses_timer_ids())
+    remote.call("prctl(PR_TIMER_CREATE_RESTORE_IDS)", SYS_prctl, kTimerIds, kTimerIdsOn, 0, 0, 0);
   // 2, "readable by root only", can be had by executing a file alone (proc_sys_fs(5), suid_dumpable); 0 is as closed.
   const std::uint32_t dumpable = attributes.dumpable() == 1 ? 1 : 0;
   remote.call("prctl(PR_SET_DUMPABLE)", SYS_prctl, PR_SET_DUMPABLE, dumpable);

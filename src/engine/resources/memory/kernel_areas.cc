@@ -126,6 +126,11 @@ void restore_kernel_areas(RemoteCaller& remote, const image::KernelAreas& image,
       fail(ErrorKind::Failed, "this kernel gives programs no vDSO (vdso=0), but the program used one");
     return;
   }
+  if (image.parts().empty()) {  // the program has unmapped them
+    for (const MapsLine& part : own)
+      remote.call("munmap of " + part.name, SYS_munmap, part.range.start, part.range.size());
+    return;
+  }
   Block block(remote, own);
   const bool same = same_shape(image, own) && std::ranges::equal(block.code(), as_byte_span(image.code())) &&
                     std::getenv("CRS_TEST_FOREIGN_VDSO") == nullptr;  // NOLINT(concurrency-mt-unsafe): nobody sets it

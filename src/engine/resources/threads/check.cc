@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "engine/resources/attributes/attributes.h"
+#include "engine/resources/processor/thread_segments.h"
 #include "engine/resources/signals/signals.h"
 #include "engine/resources/threads/clock_waits.h"
 #include "engine/resources/threads/threads.h"
@@ -61,6 +62,7 @@ void check_thread(const image::Thread& thread) {
   std::memcpy(&registers, thread.registers().data(), sizeof registers);
   if (!can_be(registers)) complain("registers that cannot be");
   if (!is_extended_state(thread.extended_state())) complain("an extended state that cannot be");
+  check_thread_segments(thread.segments());
   for (const std::uint64_t address : {thread.cleared_at(), thread.robust_list(), thread.rseq_address()}) {
     if (address >= kUserSpaceEnd) complain("an address outside the program's memory");
   }

@@ -17,6 +17,7 @@
 #include "engine/procfs/status.h"
 #include "engine/procfs/tree.h"
 #include "engine/resources/attributes/attributes.h"
+#include "engine/resources/processor/thread_segments.h"
 #include "engine/resources/signals/signals.h"
 #include "engine/tracee/id_taken.h"
 #include "engine/tracee/interruption.h"
@@ -83,6 +84,7 @@ void capture_thread(CaptureContext& context, const StoppedThread& thread, Remote
   image.set_tid(innermost_id(thread.tid));
   image.set_registers(&thread.registers, sizeof thread.registers);
   image.set_extended_state(thread.extended_state.data(), thread.extended_state.size());
+  image.set_segments(thread_segments_of(thread.tid));
   image.set_signal_mask(thread.signal_mask);
   image.set_rseq_address(thread.rseq.address);
   image.set_rseq_bytes(thread.rseq.size);
@@ -180,6 +182,7 @@ void ThreadRestart::restore(RestoreContext& context) {
     }
     restore_thread_signals(context, *entry.thread, image.signals());
     restore_thread_attributes(context, *entry.thread, image.attributes());
+    set_thread_segments(entry.thread->tid(), image.segments());
     // Remote calls do not touch it, so it need not wait until nothing may fail any more.
     const auto* const state = reinterpret_cast<const std::byte*>(image.extended_state().data());
     ptrace::set_extended_state(entry.thread->tid(), {state, state + image.extended_state().size()});
