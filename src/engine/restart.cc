@@ -178,7 +178,7 @@ class Preparation {
     opened_.reset();
     place_descriptors_inside(context, tree_.descriptors());
     restore_memory_inside(context, process.memory(), numbers_.memory);
-    restore_signals_inside(context, process.signals());
+    restore_signals_inside(context, process.signals(), process.timers());
     restore_attributes_inside(context, process.attributes());
     return std::move(notes_);
   }
@@ -241,10 +241,11 @@ class Rebuilt {
     restore_attributes(context, image.attributes());
     restore_state_components(context, image.attributes());
     restore_local_descriptors(context, image.attributes());
-    threads.restore(context);
+    threads.restore(context, image.timers());
   }
   void restore_rights() {
     restore_timers(context, image.timers());
+    restore_signals_of_timers(context, image.signals(), image.threads(), image.timers());
     restore_credentials(context, image.credentials());
     threads.restore_after_credentials(context);
     finish_attributes(context, image.attributes());

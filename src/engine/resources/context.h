@@ -16,6 +16,7 @@
 #include <limits>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -150,8 +151,9 @@ struct RestoreContext {
   RemoteRange inherited = {};
   // Threads by their id in the image, once they exist. With fresh ids the values' tids differ from the keys.
   std::map<pid_t, RemoteCaller*> threads;
-  std::map<pid_t, pid_t> new_ids;  // image thread id -> the id that the restarted program sees
-  std::uint32_t process = 0;       // index in image::Tree
+  std::map<pid_t, pid_t> new_ids;   // image thread id -> the id that the restarted program sees
+  std::uint32_t process = 0;        // index in image::Tree
+  std::set<int> armed_timers = {};  // POSIX timers that need not be armed any more
 };
 
 }  // namespace crs::engine

@@ -4,13 +4,16 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstddef>
 #include <cstring>
+#include <set>
 
 #include "base/error.h"
 #include "engine/procfs/status.h"
+#include "engine/resources/timers/expired_timers.h"
 
 namespace crs::engine {
 namespace {
@@ -124,6 +127,19 @@ void check_pending(const google::protobuf::RepeatedPtrField<std::string>& pendin
   for (const std::string& bytes : pending) siginfo_of(bytes);
 }
 
+using Pending = google::protobuf::RepeatedPtrField<std::string>;
+
+// The signals that have one of a timer among what is pending of them. Their order in the queue is the program's to see,
+// so all that is pending of such a signal waits for the timers.
+std::uint64_t signals_of_timers(const Pending& pending, const image::Timers& timers, pid_t target) {
+  std::uint64_t set = 0;
+  for (const std::string& bytes : pending) {
+    const siginfo_t info = siginfo_of(bytes);
+    if (timer_behind(timers, info, target) != nullptr) set |= bit_of(info.si_signo);
+  }
+  return set;
+}
+
 void set_action_inside(int signal, const KernelAction& action) {
   // The C library's sigaction() keeps two signals to itself; the system call does not.
   if (::syscall(SYS_rt_sigaction, signal, &action, nullptr, kSignalSetSize) != 0) {
@@ -200,7 +216,7 @@ void check_thread_signals(CheckContext&, const image::ThreadSignals& signals) {
   check_pending(signals.pending());
 }
 
-void restore_signals_inside(NewbornContext&, const image::Signals& signals) {
+void restore_signals_inside(NewbornContext&, const image::Signals& signals, const image::Timers& timers) {
   block_all_signals_inside();
   forget_own_signals_inside();
   for (const image::SignalAction& kept : signals.actions()) {
@@ -208,8 +224,10 @@ void restore_signals_inside(NewbornContext&, const image::Signals& signals) {
         static_cast<int>(kept.signal()),
         {.handler = kept.handler(), .flags = kept.flags(), .restorer = kept.restorer(), .mask = kept.mask()});
   }
+  const std::uint64_t later = signals_of_timers(signals.pending(), timers, 0);
   for (const std::string& bytes : signals.pending()) {
     const siginfo_t info = siginfo_of(bytes);
+    if ((later & bit_of(info.si_signo)) != 0) continue;
     // A process may send itself any siginfo (rt_sigqueueinfo(2)).
     if (::syscall(SYS_rt_sigqueueinfo, ::syscall(SYS_getpid), info.si_signo, &info) != 0) {
       fail_errno(errno, "cannot make signal {} pending again", info.si_signo);
@@ -217,14 +235,65 @@ void restore_signals_inside(NewbornContext&, const image::Signals& signals) {
   }
 }
 
-void restore_thread_signals(RestoreContext&, RemoteCaller& thread, const image::ThreadSignals& signals) {
-  set_alternate_stack(thread, signals);
-  if (signals.pending().empty()) return;
+namespace {
+
+// A process, and a thread, may send itself any siginfo (rt_sigqueueinfo(2)).
+void queue_for_process(RemoteCaller& main, const siginfo_t& info) {
+  const std::int64_t process = main.call("getpid", SYS_getpid);
+  main.call("rt_sigqueueinfo", SYS_rt_sigqueueinfo, process, info.si_signo, main.put(info));
+}
+
+void queue_for_thread(RemoteCaller& thread, const siginfo_t& info) {
   const std::int64_t process = thread.call("getpid", SYS_getpid);
   const std::int64_t own = thread.call("gettid", SYS_gettid);
-  for (const std::string& bytes : signals.pending()) {
+  thread.call("rt_tgsigqueueinfo", SYS_rt_tgsigqueueinfo, process, own, info.si_signo, thread.put(info));
+}
+
+bool is_pending_of(pid_t tid, std::uint32_t flags, const image::PosixTimer& timer) {
+  return std::ranges::any_of(queued_signals(tid, flags), [&](const siginfo_t& info) {
+    return info.si_code == SI_TIMER && info.si_timerid == timer.id() && info.si_signo == timer.signal();
+  });
+}
+
+// What was left for later: of thread `target` (0: of the process), whose signals `receiver` gets.
+void restore_late(RestoreContext& context, RemoteCaller& receiver, pid_t target, const Pending& pending,
+                  const image::Timers& timers) {
+  const std::uint64_t late = signals_of_timers(pending, timers, target);
+  const std::uint32_t flags = target == 0 ? PTRACE_PEEKSIGINFO_SHARED : 0;
+  std::set<int> sent;
+  for (const std::string& bytes : pending) {
     const siginfo_t info = siginfo_of(bytes);
-    thread.call("rt_tgsigqueueinfo", SYS_rt_tgsigqueueinfo, process, own, info.si_signo, thread.put(info));
+    if ((late & bit_of(info.si_signo)) == 0) continue;
+    const image::PosixTimer* const timer = timer_behind(timers, info, target);
+    if (timer != nullptr) {
+      // A second one of a timer is no kernel's.
+      if (!sent.insert(timer->id()).second) continue;
+      if (expire_timer(context, *timer, [&] { return is_pending_of(receiver.tid(), flags, *timer); })) continue;
+    }
+    target == 0 ? queue_for_process(receiver, info) : queue_for_thread(receiver, info);
+  }
+}
+
+}  // namespace
+
+void restore_thread_signals(RestoreContext&, RemoteCaller& thread, const image::Thread& image,
+                            const image::Timers& timers) {
+  set_alternate_stack(thread, image.signals());
+  const Pending& pending = image.signals().pending();
+  const std::uint64_t later = signals_of_timers(pending, timers, image.tid());
+  for (const std::string& bytes : pending) {
+    const siginfo_t info = siginfo_of(bytes);
+    if ((later & bit_of(info.si_signo)) == 0) queue_for_thread(thread, info);
+  }
+}
+
+void restore_signals_of_timers(RestoreContext& context, const image::Signals& signals, const image::Threads& threads,
+                               const image::Timers& timers) {
+  restore_late(context, context.remote, 0, signals.pending(), timers);
+  for (const image::Thread& thread : threads.threads()) {
+    const auto found = context.threads.find(thread.tid());
+    if (found != context.threads.end() && found->second != nullptr)
+      restore_late(context, *found->second, thread.tid(), thread.signals().pending(), timers);
   }
 }
 

@@ -6,6 +6,8 @@
 
 #include "engine/resources/context.h"
 #include "engine/resources/signals/signals.pb.h"
+#include "engine/resources/threads/threads.pb.h"
+#include "engine/resources/timers/timers.pb.h"
 
 namespace crs::engine {
 
@@ -19,9 +21,13 @@ void check_thread_signals(CheckContext& context, const image::ThreadSignals& sig
 
 // Sets all actions and the process's pending signals. Blocks all signals of the calling thread, which must be the
 // process's only one. From then on no code may run in the newborn that relies on signals of its own.
-void restore_signals_inside(NewbornContext& context, const image::Signals& signals);
+void restore_signals_inside(NewbornContext& context, const image::Signals& signals, const image::Timers& timers);
 // Sets the alternate stack and what is pending for `thread` alone. The thread's stack pointer must not lie on an
 // alternate stack.
-void restore_thread_signals(RestoreContext& context, RemoteCaller& thread, const image::ThreadSignals& signals);
+void restore_thread_signals(RestoreContext& context, RemoteCaller& thread, const image::Thread& image,
+                            const image::Timers& timers);
+// What both leave for later, because timers sent it. Those exist and are not armed.
+void restore_signals_of_timers(RestoreContext& context, const image::Signals& signals, const image::Threads& threads,
+                               const image::Timers& timers);
 
 }  // namespace crs::engine

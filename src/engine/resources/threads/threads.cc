@@ -167,7 +167,7 @@ void make_forgotten(NewbornThread& thread, const image::Thread& image) {
 
 }  // namespace
 
-void ThreadRestart::restore(RestoreContext& context) {
+void ThreadRestart::restore(RestoreContext& context, const image::Timers& timers) {
   for (const Entry& entry : entries_) {
     const image::Thread& image = *entry.image;
     if (image.ended()) {
@@ -180,7 +180,7 @@ void ThreadRestart::restore(RestoreContext& context) {
     if (image.rseq_address() != 0) {
       entry.thread->call("rseq", SYS_rseq, image.rseq_address(), image.rseq_bytes(), 0, image.rseq_signature());
     }
-    restore_thread_signals(context, *entry.thread, image.signals());
+    restore_thread_signals(context, *entry.thread, image, timers);
     restore_thread_attributes(context, *entry.thread, image.attributes());
     set_thread_segments(entry.thread->tid(), image.segments());
     // Remote calls do not touch it, so it need not wait until nothing may fail any more.

@@ -9,6 +9,7 @@
 #include "engine/resources/threads/remembered_waits.h"
 #include "engine/resources/threads/threads.pb.h"
 #include "engine/resources/threads/timed_wait.h"
+#include "engine/resources/timers/timers.pb.h"
 #include "engine/tracee/newborn_thread.h"
 #include "engine/tracee/stopped_process.h"
 
@@ -33,7 +34,7 @@ class ThreadRestart {
   // where ids are others than they were, the ones that the C library caches are corrected in it.
   void create(RestoreContext& context, IdPlan::ThreadIds ids);
   // What each thread has of its own: robust list, rseq, signals, attributes.
-  void restore(RestoreContext& context);
+  void restore(RestoreContext& context, const image::Timers& timers);
   // What changing credentials would undo.
   void restore_after_credentials(RestoreContext& context);
   // Continues the waits of limited length and gives every thread its registers and its signal mask; a main thread that

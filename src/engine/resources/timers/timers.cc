@@ -165,19 +165,6 @@ std::chrono::nanoseconds nanoseconds_of(const image::TimerDuration& kept) {
 
 bool is_zero(const image::TimerDuration& kept) { return kept.seconds() == 0 && kept.nanoseconds() == 0; }
 
-// The timer has expired once and its signal is pending: a periodic one waits for its next expiration, another one for
-// nothing.
-void account_for_expiration(image::TimerDuration& remaining, const image::TimerDuration& interval) {
-  if (is_zero(interval)) {
-    remaining.Clear();
-    return;
-  }
-  constexpr std::int64_t kNanoseconds = kNanosecondsPerSecond;
-  const std::int64_t nanoseconds = remaining.nanoseconds() + interval.nanoseconds();
-  remaining.set_seconds(remaining.seconds() + interval.seconds() + nanoseconds / kNanoseconds);
-  remaining.set_nanoseconds(nanoseconds % kNanoseconds);
-}
-
 void check_duration(const image::TimerDuration& kept) {
   if (kept.seconds() < 0 || kept.nanoseconds() < 0 || kept.nanoseconds() >= kNanosecondsPerSecond) {
     fail(ErrorKind::Damaged, "a timer has {} s and {} ns, which cannot be", kept.seconds(), kept.nanoseconds());
@@ -264,12 +251,6 @@ RemoteCaller& creator_of(RestoreContext& context, const image::PosixTimer& timer
   return *found->second;
 }
 
-int clock_of(const RestoreContext& context, const image::PosixTimer& timer) {
-  const int clock = timer.clock();
-  if (!cpu_clock::is(clock) || cpu_clock::owner(clock) == 0) return clock;
-  return cpu_clock::with_owner(clock, new_id_of(context, cpu_clock::owner(clock)));
-}
-
 // The clock without the power to wake the machine, or nothing.
 std::optional<int> asleep_clock_of(int clock) {
   if (clock == CLOCK_REALTIME_ALARM) return CLOCK_REALTIME;
@@ -280,7 +261,7 @@ std::optional<int> asleep_clock_of(int clock) {
 void create_posix_timer(RestoreContext& context, const TimerIds& ids, const image::PosixTimer& timer) {
   const sigevent event = event_of(context, timer);
   RemoteCaller& creator = creator_of(context, timer);
-  const int clock = clock_of(context, timer);
+  const int clock = new_clock_of(context, timer);
   try {
     ids.create(creator, clock, event, timer.id());
   } catch (const Error& error) {
@@ -316,6 +297,12 @@ KernelTimer kernel_timer(const image::TimerDuration& remaining, const image::Tim
 
 }  // namespace
 
+int new_clock_of(const RestoreContext& context, const image::PosixTimer& timer) {
+  const int clock = timer.clock();
+  if (!cpu_clock::is(clock) || cpu_clock::owner(clock) == 0) return clock;
+  return cpu_clock::with_owner(clock, new_id_of(context, cpu_clock::owner(clock)));
+}
+
 void capture_timers(CaptureContext& context, image::Timers& timers) {
   capture_interval_timers(context.remote, timers);
   const std::vector<ListedTimer> listed = listed_timers(context);
@@ -337,7 +324,7 @@ void account_for_expirations(image::Timers& timers, const image::Signals& of_pro
   for (image::PosixTimer& timer : *timers.mutable_timers()) {
     const bool expired = !is_zero(timer.remaining()) && nanoseconds_of(timer.remaining()) <= elapsed;
     if (expired && signals.timers.contains(timer.id()))
-      account_for_expiration(*timer.mutable_remaining(), timer.interval());
+      *timer.mutable_remaining() = timer.interval();  // zero if it is not periodic: it waits for nothing more
   }
   for (image::IntervalTimer& timer : *timers.mutable_intervals()) {
     const bool expired = timer.which() == ITIMER_REAL && nanoseconds_of(timer.remaining()) <= elapsed;
@@ -372,6 +359,7 @@ void restore_timers(RestoreContext& context, const image::Timers& timers) {
 void activate_timers(RestoreContext& context, const image::Timers& timers) {
   RemoteCaller& remote = context.remote;
   for (const image::PosixTimer& timer : timers.timers()) {
+    if (context.armed_timers.contains(timer.id())) continue;
     const RemoteAddress setting = remote.put(kernel_timer(timer.remaining(), timer.interval(), 1));
     remote.call("timer_settime", SYS_timer_settime, timer.id(), 0, setting, 0);
   }

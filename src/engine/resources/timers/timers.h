@@ -27,7 +27,9 @@ void account_for_expirations(image::Timers& timers, const image::Signals& of_pro
 void check_timers(CheckContext& context, const image::Timers& timers);
 // Creates the timers, disarmed. All threads must exist; credentials must still be the newborn's own.
 void restore_timers(RestoreContext& context, const image::Timers& timers);
-// Arms them: from here on time runs, so as late as possible.
+// The clock of `timer` as the program will call it, whose ids may be other ones.
+int new_clock_of(const RestoreContext& context, const image::PosixTimer& timer);
+// Arms those that are not yet (expired_timers.h): from here on time runs, so as late as possible.
 void activate_timers(RestoreContext& context, const image::Timers& timers);
 
 }  // namespace crs::engine
