@@ -16,8 +16,8 @@
  *      int crs_self_user_restart(void);
  *
  *    The parameter crs_self_prefix says how the names begin ("crs_self_user"). They are looked up in the running
- *    program, so the executable must export them. The CMake package and pkg-config see to that where the names begin
- *    with crs_self_user_; otherwise link it with -rdynamic. Functions that were registered win.
+ *    program, so the executable must export them. The CMake package and pkg-config see to that where the names are
+ *    these three; otherwise link it with -rdynamic. Functions that were registered win.
  *
  * A restart runs the program's own command line again in the working directory of the checkpoint, or the restart
  * command that it chose; never through a shell.

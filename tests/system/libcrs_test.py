@@ -2,9 +2,11 @@
 """libcrs, shared and static: what it needs, what it shows, and that programs are built with it from an installed tree."""
 
 import argparse
+import itertools
 import pathlib
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -143,8 +145,36 @@ def found_by_pkg_config(workspace, prefix):
     check(run(workspace, static) == "sound\n", "the program without any shared object does not work")
 
 
+STYLE_OF_2009 = """#include <crs/self_start.h>
+int crs_self_user_checkpoint(char** command) { (void)command; return 0; }
+int crs_self_user_continue(void) { return 0; }
+int crs_self_user_restart(void) { return 0; }
+int main(void) { return 0; }
+"""
+
+
+def is_linked_as_the_manual_says(workspace, prefix):
+    """The words of libcrs(3), where nothing removes a quotation mark."""
+    pkgconfig = next(prefix.rglob("crs.pc")).parent
+    source, program = workspace.directory / "old.c", workspace.directory / "old"
+    source.write_text(STYLE_OF_2009)
+    environment = {**workspace.environment, "PKG_CONFIG_PATH": str(pkgconfig)}
+    linkers = ["", "-fuse-ld=lld"] if shutil.which("ld.lld") else [""]
+    for compiler, linker in itertools.product(("gcc", "clang-19"), linkers):
+        for static in ("", "--static crs | sed s/-lcrs/-l:libcrs.a/"):
+            words = f"$(pkg-config --cflags --libs {static or 'crs'})"
+            line = f"{compiler} {linker} -std=c99 -D_DEFAULT_SOURCE {source} -o {program} {words}"
+            run(workspace, "sh", "-c", line, env=environment)
+            exported = run(workspace, "nm", "--dynamic", "--defined-only", program)
+            missing = [name for name in ("checkpoint", "continue", "restart") if f" T crs_self_user_{name}\n" not in exported]
+            check(not missing, f"{line}: not exported: {missing}")
+            check(not static or "3crs5Error" in exported, f"{line}: crs::Error is not visible to components")
+            program.unlink()
+
+
 def from_an_installed_tree(workspace, options):
     prefix = install(workspace, options)
+    is_linked_as_the_manual_says(workspace, prefix)
     found_by_cmake(workspace, prefix)
     found_by_pkg_config(workspace, prefix)
 
