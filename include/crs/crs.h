@@ -9,9 +9,12 @@
  *   crs_checkpoint(NULL, &outcome);
  *
  * Every function that can fail returns a status (enum crs_status), and crs_error_text() then says why. Results behind a
- * pointer are written on CRS_OK alone; a null pointer for them means that they are not wanted. Structures begin with
- * their size, which the caller sets: struct crs_init_options options = {sizeof options}. Texts are in UTF-8 and end
- * with a NUL. Functions may be called from any thread.
+ * pointer are written on CRS_OK alone. A null pointer for them is CRS_USAGE, as for what is asked for by nothing else
+ * (a layer's handle, a claim, a list, a text); it means "not wanted" for the outcome of crs_checkpoint(), *closed of
+ * crs_ledger_close(), the ids of restarted programs, and the state of crs_module_checkpoint(). Structures begin with
+ * their size, which the caller sets: struct crs_init_options options = {sizeof options}; one that is too small for the
+ * first version of the structure is CRS_USAGE. Texts are in UTF-8 and end with a NUL. Functions may be called from any
+ * thread.
  *
  * C99, also C++. */
 #ifndef CRS_CRS_H
@@ -56,7 +59,7 @@ struct crs_init_options {
   const char* component;         /* a null pointer: the parameter `crs` decides */
   const char* const* parameters; /* "name=value", up to a null pointer; or a null pointer */
   const char* store;             /* where the snapshots are; a null pointer: as the command crs */
-  const char* job;               /* a null pointer: one is chosen */
+  const char* job;               /* a null pointer: one is chosen; what cannot be one is CRS_USAGE */
   /* Gets lines for the person in charge; a null pointer: they go to standard error. */
   void (*output)(void* context, const char* line);
   void* output_context;
@@ -64,6 +67,7 @@ struct crs_init_options {
 };
 
 int crs_init(const struct crs_init_options* options); /* a null pointer: the defaults */
+/* Waits for a checkpoint that another thread carries out; fails in a layer, a progress function, of one. */
 int crs_finalize(void);
 int crs_is_initialized(void); /* 1 or 0 */
 /* The selected component's name, in memory that crs_free() releases. */
@@ -93,7 +97,7 @@ enum crs_answer {
 typedef struct crs_layer crs_layer;
 
 /* Returns an enum crs_answer. Called by the thread that carries out the checkpoint or restart. May call everything but
- * crs_checkpoint() and crs_restart(). */
+ * crs_checkpoint(), crs_restart() and crs_finalize(), which fail there. */
 typedef int crs_layer_function(void* context, enum crs_state state);
 
 /* On top of those that are there. The name is copied. A shared object that registers layers unregisters them before it
@@ -180,9 +184,13 @@ int crs_register_thread(const char* name);
 int crs_enter_critical_section(void);
 int crs_leave_critical_section(void);
 
-/* --- Memory that need not be saved; the whole pages in it count --- */
+/* --- Memory that need not be saved --- */
 
+/* The whole pages in the area count. CRS_USAGE if it is not all anonymous memory, private or shared: the calling
+ * thread's stack, a mapping of a file, addresses where nothing is. What has been unmapped by the time of a checkpoint
+ * is passed over. */
 int crs_exclude(const void* start, size_t bytes);
+/* Every page that the area touches is saved again, whichever excluded areas it lies in: their rest stays excluded. */
 int crs_include(const void* start, size_t bytes);
 /* Both lists are in memory that crs_free() releases. */
 int crs_excluded(struct crs_range** ranges, size_t* count);

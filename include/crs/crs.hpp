@@ -52,7 +52,9 @@ struct InitOptions {
 void init(const InitOptions& options = {});
 
 // Ends the service and the component. Layers that are still registered are not told anything any more; their
-// registrations may end later. To be called when no other thread uses the service. It need not be called.
+// registrations may end later. Waits for a checkpoint that another thread carries out; throws where the calling thread
+// does, a layer that is being told something, say. To be called when no other thread uses the service otherwise. It
+// need not be called.
 void finalize();
 
 // Whether this process has a service.
@@ -85,7 +87,7 @@ struct ProgramRestartOptions {
 pid_t restart(const std::string& reference, bool spawn_child, const ProgramRestartOptions& options = {},
               std::chrono::nanoseconds time_limit = std::chrono::seconds(60));
 
-// Memory that need not be saved: see Service::exclude_memory.
+// Memory that need not be saved: see Service::exclude_memory and include_memory.
 void exclude(const void* start, std::size_t bytes);
 void include(const void* start, std::size_t bytes);
 std::vector<MemoryRange> excluded();

@@ -162,6 +162,13 @@ class Service {
   // then that failure is thrown.
   Checkpointed checkpoint(const ServiceCheckpointOptions& options = {});
 
+  // To be called before the destructor where other threads may use the service: waits until no thread is in
+  // checkpoint() any more; those that wait for their turn there, and any that come later, get an Error. Throws, and
+  // changes nothing, if the calling thread is in it itself: a layer that is being told something, say.
+  void end();
+  // Whether the calling thread is in checkpoint(), of whichever service.
+  static bool is_calling_thread_inside() noexcept;
+
   // Makes a layer that answered NotYet be asked again at once.
   void ask_again();
 
@@ -169,9 +176,11 @@ class Service {
   void look_again();
 
   // An area whose content need not be saved, from the next checkpoint on: a cache, scratch memory. After a restart it
-  // reads as zero. The whole pages in it count. Throws if no such area can be.
+  // reads as zero. The whole pages in it count. Throws an Error of kind Usage if it is not all anonymous memory of the
+  // program, private or shared: the calling thread's stack, a mapping of a file, addresses where nothing is. What has
+  // been unmapped by the time of a checkpoint, or has become something else, is passed over.
   void exclude_memory(const void* start, std::size_t bytes);
-  // Ends that of every area that begins in this one.
+  // Ends that for every page that this area touches, in whatever excluded areas: what is left of those stays excluded.
   void include_memory(const void* start, std::size_t bytes);
   std::vector<MemoryRange> excluded_memory() const;
 
@@ -188,6 +197,7 @@ class Service {
 
  private:
   friend class RequestListener;
+  class Inside;
   class Turn;
   void require_own_process() const;
   void set_state(State state);
@@ -213,6 +223,8 @@ class Service {
   std::uint64_t last_ticket_ = 0;
   std::deque<std::uint64_t> queue_;  // the first one has its turn
   std::thread::id at_turn_;          // whose turn that is
+  std::size_t inside_ = 0;           // threads in checkpoint()
+  bool ends_ = false;
   State state_ = State::Running;
   std::condition_variable asked_again_;
   std::uint64_t ask_again_count_ = 0;

@@ -34,6 +34,12 @@ class Program {
   bool is_of_this_process() const { return fork_generation_ == fork_generation(); }
   const Selected& selected() const noexcept { return selected_; }
   Service& service() noexcept { return service_; }
+  // Waits for checkpoints that are under way. The service is there for their layers until then.
+  void end() {
+    signal_.reset();
+    requests_.reset();
+    service_.end();
+  }
   void end_with_process() noexcept {
     if (requests_) requests_->leave_no_file();
   }
@@ -97,6 +103,10 @@ Program& program() {
   return *found;
 }
 
+[[noreturn]] void fail_second_init() {
+  fail(ErrorKind::Usage, "this program has a service already: crs::init() was called before");
+}
+
 // At exit(3). Only what the process would leave behind: other threads may still use the service. Where one of them is
 // just making or ending it, nothing is done: the thread that ends the process could be that one.
 void clean_up() {
@@ -108,10 +118,12 @@ void clean_up() {
 }  // namespace
 
 void init(const InitOptions& options) {
+  // Before the lock, too: see finalize().
+  if (is_initialized() && Service::is_calling_thread_inside()) fail_second_init();
   const std::lock_guard lock(place().mutex);
   const Program* const found = place().program;
   if (found != nullptr && found->is_of_this_process()) {
-    fail(ErrorKind::Usage, "this program has a service already: crs::init() was called before");
+    fail_second_init();
   }
   static const bool cleans_up = std::atexit(clean_up) == 0;  // once, whatever becomes of this service
   static_cast<void>(cleans_up);
@@ -119,8 +131,15 @@ void init(const InitOptions& options) {
 }
 
 void finalize() {
+  // Before the lock: another thread that ends the service holds it, and waits for this one.
+  if (Service::is_calling_thread_inside()) {
+    throw Error(ErrorKind::Failed,
+                "the service cannot be ended: a checkpoint is under way, which this thread carries out")
+        .advise("A layer leaves that to the program");
+  }
   const std::lock_guard lock(place().mutex);
   Program* const found = &program();
+  found->end();
   place().program = nullptr;
   delete found;
 }

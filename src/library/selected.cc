@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "base/job_name.h"
 #include "components/none/none.h"
 #include "framework/discovery.h"
 #include "self/offer.h"
@@ -42,6 +43,7 @@ Selected::Selected(const InitOptions& options) : output_(options.output ? option
   read_sources(parameters_, options);
   registry_ = std::make_unique<ComponentRegistry>(parameters_, output_);
   helper_.program = find_helper(parameters_.string("crs_helper"));
+  if (!options.job.empty()) check_job_name(options.job);
   helper_.job = options.job;
   helper_.restart_limit = seconds("crs_restart_limit");
   if (!options.store.empty()) helper_.arguments = {"--store", absolute_path(options.store)};

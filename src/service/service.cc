@@ -11,6 +11,7 @@
 #include "base/thrown.h"
 #include "service/after_fork.h"
 #include "service/layer_stack.h"
+#include "service/own_memory.h"
 #include "service/round.h"
 
 namespace crs {
@@ -18,6 +19,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+[[noreturn]] void fail_ending() { fail(ErrorKind::Failed, "the program ends its service"); }
 [[noreturn]] void fail_given_up() { fail(ErrorKind::Failed, "whoever asked for the checkpoint has gone"); }
 
 std::uintptr_t begin_of_area(const void* start, std::size_t bytes) {
@@ -28,6 +30,8 @@ std::uintptr_t begin_of_area(const void* start, std::size_t bytes) {
   }
   return first;
 }
+
+std::uintptr_t page_size() { return static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE)); }
 
 // The component hears of every section of the program.
 SectionHooks hooks_of(Module& module) {
@@ -76,6 +80,63 @@ void LayerRegistration::end() noexcept {
   if (const auto stack = stack_.lock()) stack->remove(id_);
 }
 
+namespace {
+
+// How many checkpoint() calls the calling thread is in, in the process of that generation.
+struct Depth {
+  std::uint64_t fork_generation = 0;
+  int calls = 0;
+};
+Depth& own_depth() {
+  thread_local Depth depth;
+  return depth;
+}
+
+}  // namespace
+
+// A thread in checkpoint(), from before it has its turn on.
+class Service::Inside {
+ public:
+  explicit Inside(Service& service) : service_(service) {
+    const std::lock_guard lock(service_.mutex_);
+    if (service_.ends_) fail_ending();
+    ++service_.inside_;
+    Depth& depth = own_depth();
+    if (depth.fork_generation != fork_generation()) depth = {fork_generation(), 0};
+    ++depth.calls;
+  }
+  ~Inside() {
+    const std::lock_guard lock(service_.mutex_);
+    --own_depth().calls;
+    --service_.inside_;
+    service_.turn_over_.notify_all();
+  }
+  Inside(const Inside&) = delete;
+  Inside& operator=(const Inside&) = delete;
+
+ private:
+  Service& service_;
+};
+
+bool Service::is_calling_thread_inside() noexcept {
+  const Depth& depth = own_depth();
+  return depth.calls > 0 && depth.fork_generation == fork_generation();
+}
+
+void Service::end() {
+  require_own_process();
+  if (is_calling_thread_inside()) {
+    fail(ErrorKind::Failed, "a checkpoint is under way, which the thread that would end the service carries out");
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    ends_ = true;
+  }
+  look_again();
+  std::unique_lock lock(mutex_);
+  turn_over_.wait(lock, [&] { return inside_ == 0; });
+}
+
 // One caller at a time, in the order in which they came.
 class Service::Turn {
  public:
@@ -106,6 +167,7 @@ class Service::Turn {
     constexpr std::chrono::hours kLongestLimit{24 * 365 * 100};
     const auto end = Clock::now() + std::min<std::chrono::nanoseconds>(options.turn_limit, kLongestLimit);
     while (service_.queue_.front() != ticket_) {
+      if (service_.ends_) fail_ending();
       if (options.given_up && options.given_up()) fail_given_up();
       if (Clock::now() >= end) {
         throw Error(ErrorKind::Failed, "another checkpoint of this program is still going on")
@@ -191,9 +253,10 @@ void Service::look_again() {
 void Service::exclude_memory(const void* start, std::size_t bytes) {
   require_own_process();
   const auto first = begin_of_area(start, bytes);
-  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const std::uintptr_t page = page_size();
   const MemoryRange range{(first + page - 1) / page * page, (first + bytes) / page * page};
   if (range.start >= range.end) return;  // no whole page
+  check_can_be_left_out(range);
   const std::lock_guard lock(mutex_);
   excluded_.push_back(range);
 }
@@ -201,9 +264,11 @@ void Service::exclude_memory(const void* start, std::size_t bytes) {
 void Service::include_memory(const void* start, std::size_t bytes) {
   require_own_process();
   const auto first = begin_of_area(start, bytes);
-  const auto in_it = [&](const MemoryRange& range) { return range.start >= first && range.start < first + bytes; };
+  const std::uintptr_t page = page_size();
+  if (bytes == 0) return;
+  const MemoryRange range{first / page * page, (first + bytes + page - 1) / page * page};
   const std::lock_guard lock(mutex_);
-  excluded_.erase(std::remove_if(excluded_.begin(), excluded_.end(), in_it), excluded_.end());
+  excluded_ = without(excluded_, range);
 }
 
 std::vector<MemoryRange> Service::excluded_memory() const {
@@ -245,7 +310,7 @@ CheckpointOutcome Service::take_snapshot(SnapshotPlace& place, const ServiceChec
   CheckpointOptions module_options;
   module_options.after = options.after;
   module_options.leave_out = options.leave_out;
-  module_options.exclude = excluded_memory();
+  module_options.exclude = parts_to_leave_out(excluded_memory());
   module_options.exclude.insert(module_options.exclude.end(), options.exclude.begin(), options.exclude.end());
   module_options.expendable = ledger_.numbers();
   module_options.single = options.single;
@@ -307,6 +372,7 @@ Checkpointed Service::checkpoint(const ServiceCheckpointOptions& options) {
   }
   if (has_turn())
     fail(ErrorKind::Failed, "the thread that asks for a checkpoint, a layer's say, is at a checkpoint already");
+  const Inside inside(*this);
   report(options, Progress::Stage::Accepted);
   try {
     const Turn turn(*this, options);

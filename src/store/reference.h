@@ -6,6 +6,8 @@
 #include <string>
 #include <string_view>
 
+#include "base/job_name.h"
+
 namespace crs {
 
 struct Reference {
@@ -16,9 +18,5 @@ struct Reference {
   static Reference parse(std::string_view text);
   std::string to_string() const;
 };
-
-// 1 to 128 characters out of letters, digits and "._+-", the first one a letter or digit. Throws an Error of kind Usage
-// otherwise.
-void check_job_name(std::string_view name);
 
 }  // namespace crs

@@ -70,6 +70,9 @@ static void layers(void) {
                    (1U << CRS_STAGE_DONE)));
   crs_checkpointed_free(outcome);
 
+  options.size = 4;
+  CHECK(crs_checkpoint(&options, NULL) == CRS_USAGE && strstr(crs_error_text(), "crs_checkpoint_options") != NULL);
+
   told[0] = '\0';
   lower.answer = CRS_ANSWER_FAILED;
   CHECK(crs_checkpoint(NULL, NULL) == CRS_FAILED);
@@ -95,6 +98,31 @@ static void layers(void) {
   CHECK(crs_unregister(upper_handle) == CRS_OK && crs_ask_again() == CRS_OK);
 }
 
+static int finalize_inside(void* outcome, enum crs_state state) {
+  if (state == CRS_STATE_CHECKPOINT) *(int*)outcome = crs_finalize();
+  return CRS_ANSWER_DONE;
+}
+
+static void finalize_in_progress(void* outcome, enum crs_stage stage, const char* text) {
+  (void)text;
+  if (stage == CRS_STAGE_ACCEPTED) *(int*)outcome = crs_finalize();
+}
+
+static void no_end_inside(void) {
+  int in_layer = -1;
+  int in_progress = -1;
+  crs_layer* layer = NULL;
+  struct crs_checkpoint_options options;
+  memset(&options, 0, sizeof options);
+  options.size = sizeof options;
+  options.progress = finalize_in_progress;
+  options.progress_context = &in_progress;
+  CHECK(crs_register("ending", finalize_inside, &in_layer, &layer) == CRS_OK);
+  CHECK(crs_checkpoint(&options, NULL) == CRS_OK && in_layer == CRS_FAILED && in_progress == CRS_FAILED);
+  CHECK(strstr(crs_error_text(), "a checkpoint is under way") != NULL);
+  CHECK(crs_checkpoint(NULL, NULL) == CRS_OK && crs_unregister(layer) == CRS_OK);
+}
+
 static void sections(void) {
   CHECK(crs_register_thread("main") == CRS_OK);
   CHECK(crs_enter_critical_section() == CRS_OK && crs_enter_critical_section() == CRS_OK);
@@ -113,8 +141,14 @@ static void memory(void) {
   CHECK(crs_exclude(area, 4 * kPage) == CRS_OK && crs_excluded(&ranges, &count) == CRS_OK);
   CHECK(count == 1 && ranges[0].start == (uint64_t)(uintptr_t)area && ranges[0].end - ranges[0].start == 4 * kPage);
   crs_free(ranges);
+  CHECK(crs_include((char*)area + kPage + 1, 1) == CRS_OK && crs_excluded(&ranges, &count) == CRS_OK && count == 2);
+  CHECK(ranges[0].end - ranges[0].start == kPage && ranges[1].start - ranges[0].end == kPage);
+  crs_free(ranges);
   CHECK(crs_include(area, 4 * kPage) == CRS_OK && crs_excluded(&ranges, &count) == CRS_OK && count == 0);
   crs_free(ranges);
+  CHECK(crs_exclude(NULL, 4 * kPage) == CRS_USAGE && strstr(crs_error_text(), "no memory there") != NULL);
+  char on_stack[4 * kPage];
+  CHECK(crs_exclude(on_stack, sizeof on_stack) == CRS_USAGE && strstr(crs_error_text(), "stack") != NULL);
   CHECK(crs_lost_memory(&ranges, &count) == CRS_OK && count == 0);
   crs_free(ranges);
   free(area);
@@ -174,6 +208,9 @@ static char* duplicate(const char* text) {
 static void restarts(void) {
   struct crs_restart_options options;
   memset(&options, 0, sizeof options);
+  options.size = sizeof options;
+  options.size = 4;
+  CHECK(crs_restart("sim@1", 1, &options, NULL) == CRS_USAGE && strstr(crs_error_text(), "size") != NULL);
   options.size = sizeof options;
   options.time_limit = -1;
   CHECK(crs_restart("sim@1", 1, &options, NULL) == CRS_USAGE && strstr(crs_error_text(), "time limit") != NULL);
@@ -240,12 +277,20 @@ int main(void) {
   options.parameters = wrong;
   CHECK(crs_init(&options) == CRS_USAGE && strstr(crs_error_text(), "crs_base_verbose") != NULL);
   options.parameters = parameters;
+  for (options.size = 0; options.size + 4 < sizeof options; options.size += 4) CHECK(crs_init(&options) == CRS_USAGE);
+  options.size = sizeof options;
+  options.job = "a/b";
+  CHECK(crs_init(&options) == CRS_USAGE && strstr(crs_error_text(), "'a/b' is not a job name") != NULL);
+  options.job = "..";
+  CHECK(crs_init(&options) == CRS_USAGE);
+  options.job = "good";
   CHECK(crs_is_initialized() == 0 && crs_init(&options) == CRS_OK && crs_is_initialized() == 1 && lines == 1);
   CHECK(crs_init(&options) == CRS_USAGE);
   CHECK(crs_register(NULL, notify, NULL, &outliving_handle) == CRS_USAGE);
   CHECK(crs_restart("sim@", 1, NULL, NULL) != CRS_OK && crs_restart(NULL, 1, NULL, NULL) == CRS_USAGE);
   restarts();
   layers();
+  no_end_inside();
   sections();
   memory();
   surroundings();

@@ -40,6 +40,15 @@ bool has(const Structure& structure, const Member& member) {
   return structure.size >= offset + sizeof(Member);
 }
 
+// Throws unless the structure has what its first version had, of which `last` was the last member: a caller who forgot
+// to set the size would otherwise be taken for one who wants the defaults.
+template <typename Structure, typename Member>
+void require_size(const Structure& structure, const Member& last, const char* name) {
+  if (has(structure, last)) return;
+  throw Error(ErrorKind::Usage, fmt::format("the size of struct {} is not set: it says {}", name, structure.size))
+      .advise(fmt::format("struct {} options = {{sizeof options}};", name));
+}
+
 template <typename Structure, typename Member>
 Member member_or(const Structure& structure, const Member& member, Member otherwise) {
   return has(structure, member) ? member : otherwise;

@@ -16,6 +16,7 @@ namespace crs::c {
 InitOptions init_options(const crs_init_options* options) {
   InitOptions result;
   if (options == nullptr) return result;
+  require_size(*options, options->no_requests, "crs_init_options");
   result.component = text(member_or(*options, options->component, static_cast<const char*>(nullptr)));
   result.parameters = texts(member_or(*options, options->parameters, static_cast<const char* const*>(nullptr)));
   result.store = text(member_or(*options, options->store, static_cast<const char*>(nullptr)));
@@ -135,6 +136,7 @@ std::string text_or_nothing(const char* text) { return text == nullptr ? "" : te
 GivenRestartOptions restart_options(const crs_restart_options* given) {
   GivenRestartOptions options;
   if (given == nullptr) return options;
+  require_size(*given, given->time_limit, "crs_restart_options");
   switch (member_or(*given, given->ids, CRS_IDS_AUTOMATIC)) {
     case CRS_IDS_AUTOMATIC:
       break;
@@ -158,6 +160,7 @@ GivenRestartOptions restart_options(const crs_restart_options* given) {
 ServiceCheckpointOptions checkpoint_options(const crs_checkpoint_options* given) {
   ServiceCheckpointOptions options;
   if (given == nullptr) return options;
+  require_size(*given, given->files, "crs_checkpoint_options");
   options.after = after_checkpoint(member_or(*given, given->after, CRS_AFTER_CONTINUE));
   set_limit(options.time_limit, member_or(*given, given->time_limit, 0.0));
   options.leave_out = texts(member_or(*given, given->leave_out, static_cast<const char* const*>(nullptr)));

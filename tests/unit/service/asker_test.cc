@@ -1,14 +1,19 @@
 // What the service does for those who ask from outside: it gives up for askers that have gone, hands on what is not to
 // be saved, and tells what a restart said.
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cstdlib>
+#include <future>
 #include <thread>
 
+#include "base/file_descriptor.h"
 #include "crs/error.hpp"
+#include "service/own_memory.h"
 #include "service/world.h"
 
 namespace crs::testing {
@@ -120,20 +125,124 @@ TEST_F(AskerTest, NoLongerWaitsForASectionWhenItHasGone) {
   EXPECT_EQ(service_.checkpoint().reference, "test@1");
 }
 
+class Mapped {
+ public:
+  explicit Mapped(std::size_t pages, int descriptor = -1)
+      : bytes_(pages * page()),
+        start_(::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | (descriptor < 0 ? MAP_ANONYMOUS : 0),
+                      descriptor, 0)) {
+    EXPECT_NE(start_, MAP_FAILED);
+  }
+  ~Mapped() { ::munmap(start_, bytes_); }
+  Mapped(const Mapped&) = delete;
+  Mapped& operator=(const Mapped&) = delete;
+
+  static std::size_t page() { return static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)); }
+  char* at(std::size_t pages, std::size_t more = 0) const { return static_cast<char*>(start_) + pages * page() + more; }
+  // [first, end) in pages from the beginning.
+  MemoryRange range(std::size_t first, std::size_t end) const {
+    return {reinterpret_cast<std::uintptr_t>(at(first)), reinterpret_cast<std::uintptr_t>(at(end))};
+  }
+
+ private:
+  std::size_t bytes_;
+  void* start_;
+};
+
+std::vector<std::pair<std::uint64_t, std::uint64_t>> pairs_of(const std::vector<MemoryRange>& ranges) {
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> pairs;
+  pairs.reserve(ranges.size());
+  for (const MemoryRange& range : ranges) pairs.emplace_back(range.start, range.end);
+  return pairs;
+}
+
 TEST_F(AskerTest, OnlyWholePagesAreExcluded) {
-  const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
-  const auto at = [](std::uint64_t address) {
-    return reinterpret_cast<const void*>(address);  // NOLINT(performance-no-int-to-ptr): never read
-  };
-  service_.exclude_memory(at(page + 1), 3 * page);
-  service_.exclude_memory(at(page + 1), page);  // no whole page
-  EXPECT_THROW(service_.exclude_memory(at(page), SIZE_MAX), Error);
-  EXPECT_THROW(service_.include_memory(at(page), SIZE_MAX), Error);
-  ASSERT_EQ(service_.excluded_memory().size(), 1U);
-  EXPECT_EQ(service_.excluded_memory()[0].start, 2 * page);
-  EXPECT_EQ(service_.excluded_memory()[0].end, 4 * page);
-  service_.include_memory(at(page + 1), 3 * page);
+  const Mapped area(8);
+  const std::size_t page = Mapped::page();
+  service_.exclude_memory(area.at(0, 1), 3 * page);
+  service_.exclude_memory(area.at(0, 1), page);  // no whole page
+  EXPECT_THROW(service_.exclude_memory(area.at(0), SIZE_MAX), Error);
+  EXPECT_THROW(service_.include_memory(area.at(0), SIZE_MAX), Error);
+  EXPECT_EQ(pairs_of(service_.excluded_memory()), pairs_of({area.range(1, 3)}));
+  service_.include_memory(area.at(0, 1), 3 * page);
   EXPECT_TRUE(service_.excluded_memory().empty());
+}
+
+TEST_F(AskerTest, WhatIsIncludedIsCutOutOfEveryArea) {
+  const Mapped area(8);
+  const std::size_t page = Mapped::page();
+  service_.exclude_memory(area.at(0), 8 * page);
+  service_.exclude_memory(area.at(2), 2 * page);
+  service_.include_memory(area.at(3, 5), 0);
+  EXPECT_EQ(service_.excluded_memory().size(), 2U);
+  service_.include_memory(area.at(3, 5), 1);
+  EXPECT_EQ(pairs_of(service_.excluded_memory()), pairs_of({area.range(0, 3), area.range(4, 8), area.range(2, 3)}));
+  service_.include_memory(area.at(1, page - 1), page);
+  EXPECT_EQ(pairs_of(service_.excluded_memory()), pairs_of({area.range(0, 1), area.range(4, 8)}));
+}
+
+TEST_F(AskerTest, WhatCannotBeLeftOutIsRefusedAtOnce) {
+  const std::size_t page = Mapped::page();
+  const auto refusal = [&](const void* start, std::size_t bytes) -> std::string {
+    try {
+      service_.exclude_memory(start, bytes);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::Usage);
+      return error.what();
+    }
+    return "";
+  };
+  std::vector<char> on_heap(1U << 20);
+  char on_stack[1U << 16];
+  const FileDescriptor file(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+  const Mapped of_file(2, file.get());
+  EXPECT_EQ(refusal(on_heap.data(), on_heap.size()), "");
+  EXPECT_THAT(refusal(nullptr, 4 * page), HasSubstr("no memory there"));
+  EXPECT_THAT(refusal(on_stack, sizeof on_stack), HasSubstr("stack"));
+  EXPECT_THAT(refusal(of_file.at(0), 2 * page), HasSubstr("a mapping of /"));
+  std::thread([&] {
+    char on_other[1U << 16];
+    EXPECT_THAT(refusal(on_other, sizeof on_other), HasSubstr("the calling thread's stack"));
+  }).join();
+  const Mapped area(4);
+  ::munmap(area.at(2), page);
+  EXPECT_THAT(refusal(area.at(0), 4 * page), HasSubstr("no memory there"));
+  EXPECT_EQ(service_.excluded_memory().size(), 1U);
+}
+
+TEST_F(AskerTest, WhatWasUnmappedSinceIsPassedOver) {
+  const Mapped area(4);
+  service_.exclude_memory(area.at(0), 4 * Mapped::page());
+  ::munmap(area.at(1), Mapped::page());
+  EXPECT_EQ(pairs_of(parts_to_leave_out(service_.excluded_memory())), pairs_of({area.range(0, 1), area.range(2, 4)}));
+  service_.checkpoint();
+  EXPECT_EQ(pairs_of(module_.excluded), pairs_of({area.range(0, 1), area.range(2, 4)}));
+}
+
+TEST_F(AskerTest, AServiceThatEndsWaitsForCheckpoints) {
+  std::promise<void> at_it;
+  std::promise<void> go;
+  std::atomic<bool> is_done = false;
+  module_.happen = [&] {
+    at_it.set_value();
+    go.get_future().wait();
+    EXPECT_THROW(service_.end(), Error);  // by the thread that carries the checkpoint out
+    is_done = true;
+    return State::Continue;
+  };
+  std::thread asker([&] { service_.checkpoint(); });
+  at_it.get_future().wait();
+  std::thread next(
+      [&] { EXPECT_THAT([&] { service_.checkpoint(); }, ThrowsMessage<Error>(HasSubstr("ends its service"))); });
+  std::thread ending([&] {
+    service_.end();
+    EXPECT_TRUE(is_done);
+  });
+  next.join();  // it hears of it before the first one is done
+  go.set_value();
+  ending.join();
+  asker.join();
+  EXPECT_THAT([&] { service_.checkpoint(); }, ThrowsMessage<Error>(HasSubstr("ends its service")));
 }
 
 TEST_F(AskerTest, WithoutARestartTheEnvironmentIsTheProgramsOwn) {

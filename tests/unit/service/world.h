@@ -115,6 +115,8 @@ class PretendedModule : public Module {
 
   // What happens to the program "in the snapshot"; the state in which checkpoint() returns.
   std::function<State()> happen = [] { return State::Continue; };
+  // What the last checkpoint was to leave out.
+  std::vector<MemoryRange> excluded;
 };
 
 // Numbers snapshots and stores nothing.

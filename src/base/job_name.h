@@ -1,0 +1,11 @@
+#pragma once
+
+#include <string_view>
+
+namespace crs {
+
+// 1 to 128 characters out of letters, digits and "._+-", the first one a letter or digit. Throws an Error of kind Usage
+// otherwise.
+void check_job_name(std::string_view name);
+
+}  // namespace crs
