@@ -33,7 +33,8 @@ Json json_of(const ComponentStatus& status, bool selected) {
 std::string line_of(const ComponentStatus& status, bool selected) {
   const std::string state = status.usable ? std::to_string(status.priority) : "-";
   const std::string remark = status.usable ? status.description : "cannot be used: " + status.reason;
-  return fmt::format("{} {:<10} {:<10} {:>8}  {}\n", selected ? '*' : ' ', status.name, status.version, state, remark);
+  return fmt::format("{} {:<10} {:<10} {:>8}  {}\n", selected ? '*' : ' ', printable(status.name),
+                     printable(status.version), state, printable(remark));
 }
 
 class ComponentsVerb : public Verb {

@@ -28,11 +28,17 @@ LayerReport::~LayerReport() {
 }
 
 void LayerReport::take(const wire::Message& message) {
+  // Of one that begins anew (component self).
+  if (wire::is<wire::Failure>(message)) {
+    return fail_with(
+        fmt::format("the program could not come back: {}", wire::from<wire::Failure>(message).error.what()));
+  }
   const auto layers = wire::from<wire::Layers>(message);
   failures_ = layers.failures;
   for (const std::string& failure : failures_) {
     context_.say(fmt::format("{} runs, but not as it did: {}", snapshot_.to_string(), failure));
   }
+  if (layers.times.empty() && failures_.empty()) return;
   record_layer_times(context_.store(), snapshot_, LayerRound::Restart, layers.times, layers.failures);
 }
 

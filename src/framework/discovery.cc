@@ -123,7 +123,7 @@ std::unique_ptr<Component> load(const std::filesystem::path& file, const Program
     check(*component);
     return component;
   } catch (const std::exception& problem) {
-    return std::make_unique<Unusable>(name, fmt::format("it cannot be used: {}", problem.what()));
+    return std::make_unique<Unusable>(name, problem.what());
   } catch (...) {
     return std::make_unique<Unusable>(name, "it could not be made");
   }

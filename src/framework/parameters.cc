@@ -93,6 +93,8 @@ const char* name_of(ParameterSource source) noexcept {
       return "environment";
     case ParameterSource::CommandLine:
       return "command line";
+    case ParameterSource::Program:
+      return "the program itself";
   }
   return "unknown";
 }
@@ -176,16 +178,25 @@ void Parameters::read_environment(const Environment& environment) {
   }
 }
 
-void Parameters::read_option(std::string_view assignment) {
+void Parameters::read_assignment(std::string_view assignment, ParameterSource source, const char* origin,
+                                 const char* advice) {
   const std::size_t equals = assignment.find('=');
   if (equals == std::string_view::npos || equals == 0) {
-    throw Error(ErrorKind::Usage, fmt::format("'{}' does not set a parameter", assignment))
-        .advise("Write --param NAME=VALUE");
+    throw Error(ErrorKind::Usage, fmt::format("'{}' does not set a parameter", assignment)).advise(advice);
   }
   set(std::string(assignment.substr(0, equals)), {.text = std::string(assignment.substr(equals + 1)),
                                                   .written_as = std::nullopt,
-                                                  .source = ParameterSource::CommandLine,
-                                                  .origin = "--param"});
+                                                  .source = source,
+                                                  .origin = origin});
+}
+
+void Parameters::read_option(std::string_view assignment) {
+  read_assignment(assignment, ParameterSource::CommandLine, "--param", "Write --param NAME=VALUE");
+}
+
+void Parameters::read_program(std::string_view assignment) {
+  read_assignment(assignment, ParameterSource::Program, "init options",
+                  "The program's init options hold parameters as NAME=VALUE");
 }
 
 void Parameters::read_standard_sources(const Environment& environment) {

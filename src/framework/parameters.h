@@ -1,6 +1,6 @@
 // The tunables of CRS and of its components: each has a name, a type, a default, a description, and a value that one of
 // four sources gave it. The later source wins: default, configuration file, environment (CRS_PARAM_name), command line
-// (--param name=value).
+// (--param name=value) or, in a program with libcrs, what the program itself says when it makes its service.
 //
 // Sources may be read before the parameters they speak of are declared (a component declares its own when it is found);
 // a setting is checked against its parameter's type at the declaration, and reject_unknown() finds the settings that
@@ -20,7 +20,7 @@
 namespace crs {
 
 enum class ParameterType { String, Integer, Boolean };
-enum class ParameterSource { Default, File, Environment, CommandLine };
+enum class ParameterSource { Default, File, Environment, CommandLine, Program };
 
 const char* name_of(ParameterType type) noexcept;
 const char* name_of(ParameterSource source) noexcept;
@@ -61,7 +61,8 @@ class Parameters {
   // Sources. Each throws an Error of kind Usage that names the source for what it cannot understand.
   void read_file(const std::filesystem::path& file);
   void read_environment(const Environment& environment);
-  void read_option(std::string_view assignment);  // "name=value"
+  void read_option(std::string_view assignment);   // "name=value"
+  void read_program(std::string_view assignment);  // the same, from crs::InitOptions
   // All of the configuration files and the variables of `environment`.
   void read_standard_sources(const Environment& environment);
 
@@ -89,6 +90,7 @@ class Parameters {
     std::string origin;
   };
 
+  void read_assignment(std::string_view assignment, ParameterSource source, const char* origin, const char* advice);
   void set(std::string name, Setting setting);
   static ParameterValue value_of(const Setting& setting, const ParameterDeclaration& declaration);
   template <typename T>

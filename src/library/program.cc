@@ -13,6 +13,7 @@
 #include "crs/crs.hpp"
 #include "library/restart.h"
 #include "library/selected.h"
+#include "library/self_restart.h"
 #include "service/after_fork.h"
 #include "service/requests.h"
 #include "service/signal_trigger.h"
@@ -127,7 +128,13 @@ void init(const InitOptions& options) {
   }
   static const bool cleans_up = std::atexit(clean_up) == 0;  // once, whatever becomes of this service
   static_cast<void>(cleans_up);
-  place().program = new Program(options);
+  try {
+    place().program = new Program(options);
+  } catch (const std::exception& problem) {
+    report_self_restart(&problem);
+    throw;
+  }
+  report_self_restart(nullptr);
 }
 
 void finalize() {

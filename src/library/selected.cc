@@ -22,8 +22,8 @@ void say_on_standard_error(const std::string& line) { std::fprintf(stderr, "crs:
 
 void read_sources(Parameters& parameters, const InitOptions& options) {
   parameters.read_standard_sources(read_environment(environ));
-  for (const std::string& assignment : options.parameters) parameters.read_option(assignment);
-  if (!options.component.empty()) parameters.read_option("crs=" + options.component);
+  for (const std::string& assignment : options.parameters) parameters.read_program(assignment);
+  if (!options.component.empty()) parameters.read_program("crs=" + options.component);
 }
 
 void add_discovered(ComponentRegistry& registry, const OutputLine& output) {
@@ -46,6 +46,7 @@ Selected::Selected(const InitOptions& options) : output_(options.output ? option
   if (!options.job.empty()) check_job_name(options.job);
   helper_.job = options.job;
   helper_.restart_limit = seconds("crs_restart_limit");
+  static_cast<void>(seconds("crs_snapshot_limit"));  // what is wrong is told now, not at the first checkpoint
   if (!options.store.empty()) helper_.arguments = {"--store", absolute_path(options.store)};
   registry_->add(make_none_component());
   registry_->add(make_native_in_program(helper_.program));
@@ -56,7 +57,9 @@ Selected::Selected(const InitOptions& options) : output_(options.output ? option
 
 std::chrono::seconds Selected::seconds(const std::string& parameter) const {
   constexpr std::int64_t kTenYears = std::int64_t{10} * 365 * 24 * 3600;
-  return std::chrono::seconds(std::clamp<std::int64_t>(parameters_.integer(parameter), 1, kTenYears));
+  const std::int64_t given = parameters_.integer(parameter);
+  if (given < 0) fail(ErrorKind::Usage, "parameter '{}' is {}, a negative number of seconds", parameter, given);
+  return std::chrono::seconds(std::clamp<std::int64_t>(given, 1, kTenYears));
 }
 
 TakenBy Selected::taken_by() const {

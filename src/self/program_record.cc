@@ -12,8 +12,9 @@
 namespace crs::self {
 namespace {
 
-// Texts, each with a NUL at its end: this, the executable, the working directory, the arguments.
+// Texts, each with a NUL at its end: this, "reports" or nothing, the executable, the working directory, the arguments.
 constexpr std::string_view kMagic = "crs-self-program 1";
+constexpr std::string_view kReports = "reports";
 constexpr std::size_t kLargestRecord = std::size_t{8} << 20;
 
 void append(std::string& bytes, const std::string& text) {
@@ -37,6 +38,7 @@ ProgramRecord record_of_this_process() {
 void write_program_record(const std::string& path, const ProgramRecord& record) {
   std::string bytes;
   append(bytes, std::string(kMagic));
+  append(bytes, record.reports ? std::string(kReports) : "");
   append(bytes, record.executable);
   append(bytes, record.working_directory);
   for (const std::string& argument : record.arguments) append(bytes, argument);
@@ -55,9 +57,10 @@ ProgramRecord read_program_record(const std::string& path) {
     texts.push_back(bytes.substr(begin, end - begin));
     begin = end + 1;
   }
-  const bool is_record = texts.size() >= 4 && texts[0] == kMagic && !texts[1].empty() && texts[2].starts_with('/');
+  const bool is_record = texts.size() >= 5 && texts[0] == kMagic && (texts[1].empty() || texts[1] == kReports) &&
+                         !texts[2].empty() && texts[3].starts_with('/');
   if (!is_record) fail(ErrorKind::Damaged, "{} says of no program how it is started", path);
-  return {texts[1], {texts.begin() + 3, texts.end()}, texts[2]};
+  return {texts[2], {texts.begin() + 4, texts.end()}, texts[3], texts[1] == kReports};
 }
 
 }  // namespace crs::self

@@ -11,11 +11,16 @@ inline constexpr const char* kProgramFile = "program";
 // the environment at the first use of libcrs, so that the program's children are not taken for restarted, too.
 inline constexpr const char* kLocationVariable = "CRS_SELF_LOCATION";
 inline constexpr const char* kReferenceVariable = "CRS_SELF_REFERENCE";
+// The number at which a program that reports finds RestartOptions::channel; taken out likewise.
+inline constexpr const char* kChannelVariable = "CRS_SELF_CHANNEL";
 
 struct ProgramRecord {
   std::string executable;  // a path, or a name to be looked for in $PATH
   std::vector<std::string> arguments;
   std::string working_directory;
+  // The program itself is started, and calls its restart function before it has a service: a restart waits to hear how
+  // that ended. Of any other command nobody knows whether it will ever say something.
+  bool reports = false;
 };
 
 // Of this process as it was started, in its present working directory. Throws an Error if /proc does not say.

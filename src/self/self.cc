@@ -1,9 +1,13 @@
 // The program's side of component self: what it registered, and what a restart brings back.
 #include "crs/self.hpp"
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
+#include <charconv>
 #include <cstdlib>
 #include <map>
 #include <memory>
@@ -15,6 +19,7 @@
 #include "self/memory_file.h"
 #include "self/offer.h"
 #include "self/program_record.h"
+#include "self/restart_channel.h"
 #include "self/words.h"
 
 namespace crs::self {
@@ -25,6 +30,17 @@ std::string take_variable(const char* name) {
   std::string text = value == nullptr ? "" : value;
   ::unsetenv(name);  // NOLINT(concurrency-mt-unsafe)
   return text;
+}
+
+// -1 for what is no number of a socket. The program's children do not inherit it.
+int channel_in(const std::string& text) {
+  int number = -1;
+  const auto [stop, problem] = std::from_chars(text.data(), text.data() + text.size(), number);
+  struct stat status{};
+  if (problem != std::errc{} || stop != text.data() + text.size() || number <= STDERR_FILENO) return -1;
+  if (::fstat(number, &status) != 0 || !S_ISSOCK(status.st_mode)) return -1;
+  ::fcntl(number, F_SETFD, FD_CLOEXEC);
+  return number;
 }
 
 // What the program registered. There is one, as there is one program.
@@ -47,10 +63,14 @@ class Registry {
   bool is_restarted() const noexcept { return !location_.empty(); }
   bool take_restart();
   const std::string& reference() const noexcept { return reference_; }
+  int take_channel() noexcept { return channel_.exchange(-1); }
 
  private:
   // A program uses libcrs before it has threads that change its environment, or not much later.
-  Registry() : location_(take_variable(kLocationVariable)), reference_(take_variable(kReferenceVariable)) {}
+  Registry()
+      : location_(take_variable(kLocationVariable)),
+        reference_(take_variable(kReferenceVariable)),
+        channel_(channel_in(take_variable(kChannelVariable))) {}
 
   bool bring_back(std::uint64_t id, void* memory, std::size_t bytes);
   Callbacks callbacks() const {
@@ -61,6 +81,7 @@ class Registry {
   mutable std::mutex mutex_;
   std::string location_;   // of the snapshot that this program was restarted from, or empty
   std::string reference_;  // the same as JOB@SEQ
+  std::atomic<int> channel_;
   bool restart_taken_ = false;
   std::map<std::uint64_t, OfferedArea> areas_;
   RestartCommand command_;
@@ -189,6 +210,8 @@ std::optional<std::string> restarted_from() {
   const Registry& registry = Registry::instance();
   return registry.is_restarted() ? std::optional(registry.reference()) : std::nullopt;
 }
+
+int take_restart_channel() noexcept { return Registry::instance().take_channel(); }
 
 const Offer* offer() {
   static const Offer table = {

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <memory>
 #include <string>
@@ -72,6 +73,7 @@ class Program {
   const std::string& prefix() const noexcept { return prefix_; }
   bool has_functions() const noexcept { return checkpoint_ != nullptr || go_on_ != nullptr || restart_ != nullptr; }
   bool has_callbacks() const { return offer_->has_callbacks() != 0; }
+  bool has_restart_function() const { return restart_ != nullptr && !has_callbacks(); }
 
   std::vector<Area> areas() const {
     std::vector<Area> list;
@@ -190,6 +192,13 @@ void require_something_to_save(const Program& program, const std::vector<Area>& 
       .advise("See crs/self.h; functions are found by their names only if the program is linked with -rdynamic");
 }
 
+bool is_this_program(const std::string& executable) {
+  struct stat own{};
+  struct stat other{};
+  return ::stat("/proc/self/exe", &own) == 0 && ::stat(executable.c_str(), &other) == 0 && own.st_dev == other.st_dev &&
+         own.st_ino == other.st_ino;
+}
+
 std::uint64_t save(const Program& program, const std::string& location, const ProgramRecord& record) {
   write_program_record(location + "/" + kProgramFile, record);
   const std::vector<Area> areas = program.areas();
@@ -215,6 +224,28 @@ std::uint64_t save_prepared(const Program& program, const std::string& location,
   return bytes;
 }
 
+// How long what follows on one another takes.
+class Passes {
+ public:
+  void end(const char* name, std::uint64_t bytes = 0) {
+    const auto now = Clock::now();
+    const auto spent = std::chrono::duration_cast<std::chrono::nanoseconds>(now - begin_);
+    begin_ = now;
+    list_.push_back({name, static_cast<std::uint64_t>(spent.count()), bytes});
+  }
+  const std::vector<crs_component_pass>& list() const noexcept { return list_; }
+  std::uint64_t nanoseconds() const noexcept {
+    std::uint64_t sum = 0;
+    for (const crs_component_pass& pass : list_) sum += pass.nanoseconds;
+    return sum;
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point begin_ = Clock::now();
+  std::vector<crs_component_pass> list_;
+};
+
 int checkpoint(const Host* host, void* state, pid_t pid, const crs_component_sink* sink,
                const crs_component_checkpoint_options* options, crs_component_outcome* outcome) {
   static_cast<void>(state);
@@ -225,11 +256,19 @@ int checkpoint(const Host* host, void* state, pid_t pid, const crs_component_sin
     if (program.offer() == nullptr) fail(ErrorKind::Failed, "component self works in programs linked with libcrs only");
     require_something_to_save(program, program.areas());
     ProgramRecord record = record_of_this_process();
+    // What the program does for its snapshot it does instead of its work.
+    Passes passes;
     program.prepare(record);
+    passes.end("program saves itself");
+    record.reports = program.has_restart_function() && is_this_program(record.executable);
     const std::uint64_t bytes = save_prepared(program, sink->location, record, options->after != CRS_COMPONENT_KILL);
+    passes.end("save protected memory", bytes);
     crs_component_contents contents{};
     contents.size = sizeof contents;
     contents.memory_bytes = bytes;
+    contents.pause_nanoseconds = outcome->pause_nanoseconds = passes.nanoseconds();
+    contents.passes = passes.list().data();
+    contents.pass_count = passes.list().size();
     committed = sink->commit(sink, &contents);
     outcome->state = options->after == CRS_COMPONENT_KILL ? CRS_COMPONENT_ENDS : CRS_COMPONENT_WENT_ON;
     // Unless there is no snapshot after all.
@@ -247,6 +286,8 @@ class Start {
         location_(snapshot.location),
         reference_(snapshot.reference),
         channel_(options.channel),
+        // Not where the caller becomes the program: nobody waits there.
+        passes_channel_(record_.reports && options.spawn_child != 0 && options.channel > STDERR_FILENO),
         file_mode_mask_(options.file_mode_mask) {
     for (const std::string& argument : record_.arguments) arguments_.push_back(const_cast<char*>(argument.c_str()));
     arguments_.push_back(nullptr);
@@ -261,8 +302,7 @@ class Start {
     ::sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
     ::umask(file_mode_mask_);
-    // For the news of a restart that goes on where it was; here main() begins anew.
-    if (channel_ >= 0) ::close(channel_);
+    pass_channel();
     ::setenv(kLocationVariable, location_.c_str(), 1);    // NOLINT(concurrency-mt-unsafe)
     ::setenv(kReferenceVariable, reference_.c_str(), 1);  // NOLINT(concurrency-mt-unsafe)
     if (::chdir(record_.working_directory.c_str()) != 0) return;
@@ -270,10 +310,23 @@ class Start {
   }
 
  private:
+  // For the news of a restart that goes on where it was; here main() begins anew, and only says whether it can.
+  void pass_channel() const {
+    ::unsetenv(kChannelVariable);  // NOLINT(concurrency-mt-unsafe)
+    if (channel_ < 0) return;
+    if (!passes_channel_) {
+      ::close(channel_);
+      return;
+    }
+    ::fcntl(channel_, F_SETFD, 0);
+    ::setenv(kChannelVariable, std::to_string(channel_).c_str(), 1);  // NOLINT(concurrency-mt-unsafe)
+  }
+
   ProgramRecord record_;
   std::string location_;
   std::string reference_;
   int channel_;
+  bool passes_channel_;
   mode_t file_mode_mask_;
   std::vector<char*> arguments_;
 };

@@ -260,6 +260,7 @@ static void says_nothing(void* context, const char* line) {
 
 int main(void) {
   static const char* const parameters[] = {"crs_base_verbose=1", NULL};
+  static const char* const negative[] = {"crs_snapshot_limit=-5", NULL};
   static const char* const wrong[] = {"crs_base_verbos=1", NULL};
   struct layer outliving = {"outliving", CRS_ANSWER_DONE};
   crs_layer* outliving_handle = NULL;
@@ -276,6 +277,9 @@ int main(void) {
   CHECK(crs_checkpoint(NULL, NULL) == CRS_FAILED && strcmp(crs_error_advice(), "crs::init() makes it") == 0);
   options.parameters = wrong;
   CHECK(crs_init(&options) == CRS_USAGE && strstr(crs_error_text(), "crs_base_verbose") != NULL);
+  CHECK(strstr(crs_error_text(), "the program itself") != NULL && strstr(crs_error_text(), "--param") == NULL);
+  options.parameters = negative;
+  CHECK(crs_init(&options) == CRS_USAGE && strstr(crs_error_text(), "negative number of seconds") != NULL);
   options.parameters = parameters;
   for (options.size = 0; options.size + 4 < sizeof options; options.size += 4) CHECK(crs_init(&options) == CRS_USAGE);
   options.size = sizeof options;

@@ -198,6 +198,14 @@ def broken_components_in_c(workspace, options):
     (directory / "broken.so").chmod(0o755)
     reason = components_as_json(workspace, env=environment)["broken"]["reason"]
     check("neither checkpoint nor restart" in reason, reason)
+    # What another's object is called, and why it is no good, is text that may hold anything.
+    place = directory / "a\n\x1b[31mred"
+    place.mkdir(mode=0o755)
+    (place / "empty.so").write_bytes(b"")
+    shutil.copy(directory / "broken.so", place / "broken.so")
+    shown = workspace.crs("components", env={**environment, "CRS_COMPONENT_PATH": str(place)}).stdout
+    check("\x1b" not in shown and "red/empty.so" in shown and all(line[:1] in " *" for line in shown.splitlines()), repr(shown))
+    check("cannot be used: it cannot be used" not in shown, repr(shown))
 
 
 def operations(workspace, options):

@@ -87,7 +87,13 @@ def old_style(workspace, options, kind):
     (program.directory / "fail-restart").touch()
     process = workspace.restart_in_foreground(first)
     check(workspace.wait_exit(process) == 1, "a failing restart function")
-    check(f"{PREFIX}_restart() of the program returned -1" in read_text(workspace.work / "stderr.txt"), "and why")
+    said = read_text(workspace.work / "stderr.txt")
+    check(f"this program could not come back from {first}: {PREFIX}_restart() of the program returned -1" in said and "no service" not in said, said)
+    # Whoever does not wait for its end hears of that all the same.
+    result = workspace.crs("restart", "--detach", "--json", first, expect=1)
+    failures = result.json()["layer_failures"]
+    check(len(failures) == 1 and f"{PREFIX}_restart() of the program returned -1" in failures[0], f"{result}")
+    check(f"{first}: the program could not come back: " in result.stderr and "runs, but" not in result.stderr, f"{result}")
 
 
 def protected(workspace, options, kind):

@@ -153,6 +153,11 @@ TEST_F(SelfTest, FunctionsAreFoundByTheirNames) {
   const auto selection = select("old_style");
   selection->module().checkpoint(0, sink_, {});
   EXPECT_EQ(called, "checkpoint continue commit ");
+  // What the program did for it is its pause.
+  ASSERT_EQ(sink_.contents.passes.size(), 2U);
+  EXPECT_GT(sink_.contents.passes[0].nanoseconds, 0U);
+  EXPECT_EQ(sink_.contents.pause_nanoseconds,
+            sink_.contents.passes[0].nanoseconds + sink_.contents.passes[1].nanoseconds);
   EXPECT_THAT(read_program_record(program_in(sink_)).arguments, ElementsAre("sh", "-c", "exit 7", "$HOME"));
   RestartedProgram program = restart(*selection);
   EXPECT_EQ(exit_status_of(program.pid), 7);

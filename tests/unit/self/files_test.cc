@@ -171,13 +171,18 @@ TEST(ProgramRecordTest, IsReadBackOrDamaged) {
   EXPECT_EQ(record.executable, "/bin/prog");
   EXPECT_THAT(record.arguments, ElementsAre("prog", "", "a b\n"));
   EXPECT_EQ(record.working_directory, "/tmp");
+  EXPECT_FALSE(record.reports);
   const std::string content = read_file(path);
   for (const std::string& bad :
        {std::string(), std::string("x"), content.substr(1), content.substr(0, content.size() - 1),
-        content.substr(0, 30), std::string("crs-self-program 1\0/bin/prog\0tmp\0prog\0", 39)}) {
+        content.substr(0, 30), std::string("crs-self-program 1\0\0/bin/prog\0tmp\0prog\0", 40),
+        std::string("crs-self-program 1\0sometimes\0/bin/prog\0/tmp\0prog\0", 50)}) {
     write_file(path, bad);
     EXPECT_EQ(error_of([&] { read_program_record(path); }).kind(), ErrorKind::Damaged) << bad;
   }
+  std::filesystem::remove(path);
+  write_program_record(path, {"prog", {"prog"}, "/", true});
+  EXPECT_TRUE(read_program_record(path).reports);
 }
 
 }  // namespace
