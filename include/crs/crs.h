@@ -97,7 +97,7 @@ enum crs_answer {
 typedef struct crs_layer crs_layer;
 
 /* Returns an enum crs_answer. Called by the thread that carries out the checkpoint or restart. May call everything but
- * crs_checkpoint(), crs_restart() and crs_finalize(), which fail there. */
+ * crs_checkpoint(), crs_restart() and crs_finalize(); the first and the last fail there. */
 typedef int crs_layer_function(void* context, enum crs_state state);
 
 /* On top of those that are there. The name is copied. A shared object that registers layers unregisters them before it
