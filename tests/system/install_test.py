@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 
-from harness import Workspace, check, is_alive, is_left_out, read_text, run_cases, users_to_test, wait_until
+from harness import Workspace, check, is_alive, is_left_out, is_sanitized, read_text, run_cases, users_to_test, wait_until
 
 EXPECTED = ["bin/crs", "share/doc/crs/README.md", "share/doc/crs/docs/limits.md", "share/doc/crs/examples/primes.py"]
 LIMIT = 300_000_000  # primes.py: 75 segments, which take a second or two
@@ -33,6 +33,11 @@ def needs_no_build_tree(workspace, prefix, build):
     check("not found" not in libraries.stdout and str(build) not in libraries.stdout, f"libraries: {libraries}")
 
 
+def work_for(program):
+    """Enough for several checkpoints of a sanitized crs, too."""
+    return LIMIT * 8 if is_sanitized(program) else LIMIT
+
+
 def works(workspace, prefix):
     """One round with the installed program and the installed example."""
     workspace.crs_path = prefix / "bin/crs"
@@ -41,9 +46,9 @@ def works(workspace, prefix):
     workspace.crs("check")
     example = prefix / "share/doc/crs/examples/primes.py"
     log, result = workspace.work / "log", workspace.work / "result"
-    plain = workspace.run([example, LIMIT, workspace.work / "plain-log", workspace.work / "plain-result"])
+    plain = workspace.run([example, work_for(workspace.crs_path), workspace.work / "plain-log", workspace.work / "plain-result"])
     check(plain.status == 0, f"the example alone: {plain}")
-    runner, pid = workspace.start_by_crs("installed", [example, LIMIT, log, result], program="python3")
+    runner, pid = workspace.start_by_crs("installed", [example, work_for(workspace.crs_path), log, result], program="python3")
     wait_until(lambda: log.exists() and len(read_text(log).splitlines()) >= 2, "the example is at work")
     reference = workspace.checkpoint("installed", "--kill")
     check(not is_alive(pid) and not result.exists(), "the example was done before it could be ended")

@@ -255,6 +255,9 @@ def case_program_ends(arguments, user):
 def case_program_ends_by_itself(arguments, user):
     """However it ends, and whoever waits for a checkpoint of it just then: no socket stays behind, and no snapshot that nobody was told of."""
     for way in ("return", "fork", "thread", "finalize", "busy", "section", "layer"):
+        # A child of a program with several threads may find the sanitizer's own locks taken for ever.
+        if way == "fork" and is_left_out(arguments.crs, "a program that forks"):
+            continue
         with Workspace(arguments.crs, user) as workspace:
             program = workspace.reachable(arguments.build / "library" / "ending")
             environment = {**workspace.environment, "CRS_PARAM_crs_helper": str(workspace.crs_path)}

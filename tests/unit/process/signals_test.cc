@@ -122,10 +122,12 @@ TEST_F(SignalsTest, RestoresExactlyWhatWasCaptured) {
 
   test::Restarted restarted([&](NewbornContext& newborn) {
     ::raise(SIGHUP);  // of the newborn's own life: must not be seen by the program
-    restore_signals_inside(newborn, before.process);
+    restore_signals_inside(newborn, before.process, {});
   });
   RestoreContext restoring = restarted.restoring(child.pid());
-  restore_thread_signals(restoring, restarted.main(), before.thread);
+  image::Thread thread;
+  *thread.mutable_signals() = before.thread;
+  restore_thread_signals(restoring, restarted.main(), thread, {});
   CaptureContext again = restarted.capturing();
   const Captured after = capture(again);
   EXPECT_TRUE(MessageDifferencer::Equals(before.process, after.process)) << after.process.DebugString();
