@@ -4,6 +4,7 @@
  *   thread   from main(), while another thread is inside of one
  *   finalize as thread, when it has ended its service
  *   busy     as finalize, but no thread is inside of a critical section: a snapshot is being taken
+ *   inside   as finalize, after a layer has tried the same while a checkpoint was carried out
  *   fork     as return, after a child of fork(2) has ended so
  *   layer    by a layer that is told of a checkpoint; SIGUSR1 is not waited for */
 #include <crs/crs.h>
@@ -34,6 +35,13 @@ static int end(void* unused, enum crs_state state) {
   return CRS_ANSWER_DONE;
 }
 
+static int finalize(void* unused, enum crs_state state) {
+  (void)unused;
+  (void)state;
+  if (crs_finalize() != CRS_FAILED || strstr(crs_error_text(), "a checkpoint is under way") == NULL) exit(4);
+  return crs_is_initialized() ? CRS_ANSWER_DONE : CRS_ANSWER_FAILED;
+}
+
 int main(int argc, char** argv) {
   const char* way = argc > 1 ? argv[1] : "";
   crs_layer* layer = NULL;
@@ -45,6 +53,7 @@ int main(int argc, char** argv) {
   pthread_sigmask(SIG_BLOCK, &set, NULL);
   if (crs_init(NULL) != CRS_OK) return puts(crs_error_text()), 1;
   if (strcmp(way, "layer") == 0 && crs_register("ending", end, NULL, &layer) != CRS_OK) return 1;
+  if (strcmp(way, "inside") == 0 && crs_register("inside", finalize, NULL, &layer) != CRS_OK) return 1;
   if (strcmp(way, "section") == 0) crs_register_thread("main"), crs_enter_critical_section();
   if (strcmp(way, "fork") == 0) {
     pid_t child = fork();
@@ -57,6 +66,8 @@ int main(int argc, char** argv) {
     say("waiting");
   }
   sigwait(&set, &signal);
-  if ((strcmp(way, "finalize") == 0 || strcmp(way, "busy") == 0) && crs_finalize() != CRS_OK) return 1;
+  if (strcmp(way, "finalize") == 0 || strcmp(way, "busy") == 0 || strcmp(way, "inside") == 0) {
+    if (crs_finalize() != CRS_OK) return 1;
+  }
   return 3;
 }

@@ -254,7 +254,7 @@ def case_program_ends(arguments, user):
 
 def case_program_ends_by_itself(arguments, user):
     """However it ends, and whoever waits for a checkpoint of it just then: no socket stays behind, and no snapshot that nobody was told of."""
-    for way in ("return", "fork", "thread", "finalize", "busy", "section", "layer"):
+    for way in ("return", "fork", "thread", "finalize", "busy", "inside", "section", "layer"):
         # A child of a program with several threads may find the sanitizer's own locks taken for ever.
         if way == "fork" and is_left_out(arguments.crs, "a program that forks"):
             continue
@@ -273,6 +273,9 @@ def case_program_ends_by_itself(arguments, user):
                 wait_until(lambda: "snapshotting" in read_text(workspace.work / "stderr.txt"), "the snapshot is being taken")
             if way in ("thread", "finalize", "section"):
                 wait_until(lambda: "in a critical section" in read_text(workspace.work / "stderr.txt"), "the asker waits")
+            if way == "inside":
+                told = workspace.crs("checkpoint", "sim").stdout.split()
+                check(told == workspace.snapshots() and len(sockets()) == 1, f"{told}")
             if way != "layer":
                 os.kill(pid, signal.SIGUSR1)
             check(workspace.wait_exit(runner) == 3, f"{way}: status {runner.returncode}")
