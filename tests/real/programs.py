@@ -45,7 +45,7 @@ PROGRAMS = [
             ends_with_checkpoint=True),
     Program("make", ["make", "-s", "-j2", "-f", "units.mk"], ["result.txt"], ["*.o"], 0, ["units.mk", "unit.c"],
             ends_with_checkpoint=True),
-    Program("multiprocessing", ["/usr/bin/python3", "pool.py", "7000"], ["results.log", "result.txt"], ["results.log"], 23, ["pool.py"],
+    Program("multiprocessing", ["/usr/bin/python3", "pool.py", "14000"], ["results.log", "result.txt"], ["results.log"], 23, ["pool.py"],
             fractions=(0.1, 0.2, 0.3), short=True),
     Program("node", ["node", "events.js", "2500"], ["worker-*.log", "result.txt"], ["worker-*.log"], 21, ["events.js"],
             fractions=(0.1, 0.25, 0.4), short=True),
