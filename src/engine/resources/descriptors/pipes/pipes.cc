@@ -81,17 +81,22 @@ std::string name_before(std::string_view shown_path) {
 // that can be, else where temporary files go.
 FileDescriptor make_unlinked_fifo(const image::Pipe& pipe) {
   const std::string folder = std::filesystem::path(pipe.path()).parent_path();
+  int problem = 0;  // of the last place: what is tidied up afterwards must not hide it
   for (const std::string& place : std::array<std::string, 3>{folder, "/var/tmp", "/tmp"}) {
     std::string directory = place + "/.crs-XXXXXX";
-    if (::mkdtemp(directory.data()) == nullptr) continue;
+    if (::mkdtemp(directory.data()) == nullptr) {
+      problem = errno;
+      continue;
+    }
     const std::string name = directory + "/fifo";
     FileDescriptor fifo;
     if (::mkfifo(name.c_str(), 0600) == 0) fifo = FileDescriptor(::open(name.c_str(), O_RDWR | O_CLOEXEC));
+    problem = errno;
     ::unlink(name.c_str());
     ::rmdir(directory.c_str());
     if (fifo) return fifo;
   }
-  fail_errno(errno, "cannot make a FIFO like {}, neither in its directory nor in /var/tmp or /tmp", pipe.path());
+  fail_errno(problem, "cannot make a FIFO like {}, neither in its directory nor in /var/tmp or /tmp", pipe.path());
 }
 
 // When everybody has opened it.
