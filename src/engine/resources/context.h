@@ -1,12 +1,17 @@
 // What a room of resources/ is handed to do its part.
 //
-// Each room is a folder with its message of the image schema (ROOM.proto) and up to four functions side by side:
+// Each room is a folder with its message of the image schema (ROOM.proto) and up to four functions side by side.
 //
-//   capture_ROOM(CaptureContext&, image::ROOM&)            the program is frozen; look and ask, write nothing outside
-//   the snapshot check_ROOM(CheckContext&, const image::ROOM&)          before anything is started: can this be
-//   restored here? Throws what is wrong restore_ROOM_inside(NewbornContext&, const image::ROOM&)  runs in the newborn
-//   process, as ordinary code, before its memory is replaced restore_ROOM(RestoreContext&, const image::ROOM&) from
-//   outside: the newborn is stopped, remote calls only
+// capture_ROOM(CaptureContext&, image::ROOM&): the program is frozen; looks and asks, and writes nothing outside the
+// snapshot.
+//
+// check_ROOM(CheckContext&, const image::ROOM&), before anything is started: can this be restored here? Throws what is
+// wrong.
+//
+// restore_ROOM_inside(NewbornContext&, const image::ROOM&) runs in the newborn process, as ordinary code, before its
+// memory is replaced.
+//
+// restore_ROOM(RestoreContext&, const image::ROOM&), from outside: the newborn is stopped; remote calls only.
 #pragma once
 
 #include <sys/types.h>

@@ -20,8 +20,8 @@
 #include "engine/resources/memory/restart_needs.h"
 #include "engine/resources/memory/shared_objects.h"
 #include "engine/resources/memory/shared_pages.h"
+#include "engine/resources/memory/shared_size.h"
 #include "engine/resources/memory/shared_view.h"
-#include "engine/resources/memory/unmapped_memory.h"
 
 namespace crs::engine {
 namespace {
@@ -318,10 +318,11 @@ class MemoryCapture {
 
   // It may be larger than what is mapped of it.
   void complete_shared() {
+    SharedSizes sizes(context_);
     for (const auto& [key, index] : shared_) {
       image::SharedMemory& memory = *image_.mutable_shared(static_cast<int>(index));
       if (memory.has_segment()) continue;
-      memory.set_size(std::max(memory.size(), size_of_shared(context_, objects().of(key))));
+      memory.set_size(std::max(memory.size(), sizes.of(objects().of(key))));
     }
   }
 

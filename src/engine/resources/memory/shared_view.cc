@@ -21,4 +21,13 @@ SharedView::~SharedView() {
   }
 }
 
+std::unique_ptr<SharedView> shared_view_or_null(RemoteCaller& remote, RemoteRange seen) {
+  try {
+    return std::make_unique<SharedView>(remote, seen);
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::ProgramGone) throw;
+    return nullptr;
+  }
+}
+
 }  // namespace crs::engine

@@ -2,6 +2,8 @@
 // what it has unmapped. If this process dies while there is one, it stays in the program, which does not know of it.
 #pragma once
 
+#include <memory>
+
 #include "engine/tracee/remote_caller.h"
 
 namespace crs::engine {
@@ -24,5 +26,8 @@ class SharedView {
   RemoteRange seen_;
   RemoteRange view_;
 };
+
+// Null where the program could not have one either (a sealed area, a limit).
+std::unique_ptr<SharedView> shared_view_or_null(RemoteCaller& remote, RemoteRange seen);
 
 }  // namespace crs::engine

@@ -1,15 +1,11 @@
 #include "engine/resources/memory/unmapped_memory.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/sysinfo.h>
 
 #include <algorithm>
-#include <array>
 #include <memory>
-#include <optional>
 #include <utility>
 
 #include "base/error.h"
@@ -25,51 +21,6 @@ using View = SharedObjects::View;
 
 // It is read while the program stands still, and held until it can be written.
 constexpr std::uint64_t kMostHeld = std::uint64_t{64} << 20;
-
-// Needs CAP_CHECKPOINT_RESTORE (proc_pid_map_files(5)).
-std::optional<std::uint64_t> size_by_asking(pid_t pid, RemoteRange area) {
-  const std::string path = fmt::format("/proc/{}/map_files/{:x}-{:x}", pid, area.start.value, area.end.value);
-  const FileDescriptor object(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  struct stat status{};
-  if (!object || ::fstat(object.get(), &status) != 0) return std::nullopt;
-  return static_cast<std::uint64_t>(status.st_size);
-}
-
-// Null where the program could not do it either (a sealed area, a limit).
-std::unique_ptr<SharedView> whole_view(RemoteCaller& remote, const MapsLine& area, std::uint64_t bytes) {
-  try {
-    return std::make_unique<SharedView>(remote, RemoteRange{area.range.start, area.range.start + bytes});
-  } catch (const Error& error) {
-    if (error.kind() == ErrorKind::ProgramGone) throw;
-    return nullptr;
-  }
-}
-
-// Whether the memory has `bytes` bytes from the area's start on: nothing can be read beyond its end (mmap(2), SIGBUS).
-bool reaches(CaptureContext& context, const MapsLine& area, std::uint64_t bytes) {
-  const auto view = whole_view(context.remote, area, bytes);
-  if (!view) return false;
-  try {
-    std::array<std::byte, 1> last{};
-    context.memory.read_protected(view->range().end - kPageSize, last);
-    return true;
-  } catch (const Error& error) {
-    if (error.kind() == ErrorKind::ProgramGone) throw;
-    return false;
-  }
-}
-
-// `known`: how many bytes from the view's start on there are at least.
-std::uint64_t size_by_trying(CaptureContext& context, const View& view, std::uint64_t known) {
-  if (view.locked) return known;  // another view of it would be filled and locked
-  std::uint64_t step = kPageSize;
-  for (; reaches(context, view.area, known + step); step *= 2) known += step;
-  while (step > kPageSize) {
-    step /= 2;
-    if (reaches(context, view.area, known + step)) known += step;
-  }
-  return known;
-}
 
 // What is there of the memory in a view of all of it. Where some of it may be swapped out, mincore(2) does not tell.
 PageRuns existing_pages(CaptureContext& context, const MapsLine& view) {
@@ -119,7 +70,7 @@ class UnmappedCapture {
  private:
   // Null where the program could not have one either.
   const SharedView* view_of(const View& lowest, std::uint64_t bytes) {
-    auto view = whole_view(context_.remote, lowest.area, bytes);
+    auto view = shared_view_or_null(context_.remote, {lowest.area.range.start, lowest.area.range.start + bytes});
     if (!view) return nullptr;
     views_.push_back(std::move(view));
     return views_.back().get();
@@ -156,17 +107,6 @@ class UnmappedCapture {
 };
 
 }  // namespace
-
-std::uint64_t size_of_shared(CaptureContext& context, SharedObjects::Object& object) {
-  if (object.size) return *object.size;
-  const View& lowest = object.lowest();
-  std::uint64_t mapped_end = 0;
-  for (const View& view : object.views) mapped_end = std::max(mapped_end, view.end());
-  const auto asked = size_by_asking(context.pid, lowest.area.range);
-  const std::uint64_t start = lowest.area.offset;
-  object.size = std::max(mapped_end, asked ? *asked : start + size_by_trying(context, lowest, mapped_end - start));
-  return *object.size;
-}
 
 std::vector<PageArea> capture_unmapped(CaptureContext& context, std::span<SharedObjects::Object* const> objects,
                                        image::Memory& image) {

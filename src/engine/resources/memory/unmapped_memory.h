@@ -2,7 +2,6 @@
 // that is mapped to the end of the memory.
 #pragma once
 
-#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -12,9 +11,6 @@
 #include "engine/resources/memory/shared_objects.h"
 
 namespace crs::engine {
-
-// Bytes, as far as it can be told. The process must have a view of it.
-std::uint64_t size_of_shared(CaptureContext& context, SharedObjects::Object& object);
 
 // When all processes have been captured, in the one that has the lowest view of each of `objects`. The parts that hold
 // something become areas of the image, at addresses that the process does not use. Returns their pages. More than can
