@@ -1,5 +1,5 @@
-// Signal actions of every kind with flags, mask and restorer; an alternate signal stack; ignored signals; SIGCHLD's
-// flags.
+// Signal actions of every kind with flags, mask and restorer, the default one too; an alternate signal stack; ignored
+// signals; SIGCHLD's flags.
 // subject: also-static
 #include <signal.h>
 #include <sys/wait.h>
@@ -82,9 +82,14 @@ int main(void) {
   set(SIGPIPE, SIG_IGN, 0, 0);
   set(SIGQUIT, SIG_IGN, 0, 0);
   set(SIGCHLD, SIG_DFL, SA_NOCLDWAIT | SA_NOCLDSTOP, 0);
+  set(SIGVTALRM, SIG_DFL, SA_NODEFER | SA_ONSTACK, SIGUSR2);
+  set(SIGPROF, unused, (int)SA_RESETHAND, SIGTERM);  // which leaves the default action with these flags
+  SUBJECT_NEED(raise(SIGPROF) == 0);
+  set(SIGRTMIN + 9, SIG_DFL, 0, SIGRTMAX);
   use_stack(main_stack, sizeof main_stack, 0);
   const pthread_t thread = start_second_thread(other_thread);
   read_actions(before);
+  SUBJECT_NEED(before[SIGPROF].handler == 0 && before[SIGPROF].flags != 0 && before[SIGPROF].mask != 0);
 
   subject_ready();
 

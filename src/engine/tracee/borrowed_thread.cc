@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "engine/tracee/call_chain.h"
 #include "engine/tracee/interruption.h"
 #include "engine/tracee/signal_frame.h"
 
@@ -23,6 +24,12 @@ constexpr std::size_t kAlignment = 64;
 constexpr std::string_view kMark = "\x7f CRS checkpoint scratch\n";
 
 RemoteAddress aligned_down(RemoteAddress address) { return {address.value / kPageSize * kPageSize}; }
+
+// Of a call with a time limit, the kernel remembers apart from the registers what is left of it; rt_sigreturn(2) makes
+// it forget (restore_sigcontext in arch/x86/kernel/signal_64.c), and the call would end with EINTR.
+bool goes_on_with_rest_of_time(const user_regs_struct& registers) {
+  return static_cast<long>(registers.rax) == -kRestartBlock;
+}
 
 bool is_blank(const RemoteMemory& memory, RemoteRange range) {
   std::vector<std::byte> bytes(range.size());
@@ -106,6 +113,7 @@ BorrowedThread::BorrowedThread(const StoppedProcess& process, const StoppedThrea
   const std::size_t bytes = (scratch_ - frame_) + kScratchSize;
   if (bytes > ScratchPlaces::kPlaceBytes)
     fail(ErrorKind::Failed, "the registers of thread {} need {} bytes", thread.tid, bytes);
+  if (!thread.extended_state.empty()) extended_state_ = extended_state_in_signal_frame(frame_);
   original_.resize(bytes);
   memory_.read(frame_, original_);
   ptrace::set_options(tid(), call_options_);  // until it is detached
@@ -145,6 +153,67 @@ ptrace::SystemCallResult BorrowedThread::call_on(RemoteAddress frame, long numbe
 
 std::int64_t BorrowedThread::raw_call(long number, const std::array<std::uint64_t, 6>& arguments) {
   return call_on(frame_, number, arguments).value;
+}
+
+std::size_t BorrowedThread::calls_in_chain() const {
+  const std::size_t room = (frame_ + ScratchPlaces::kPlaceBytes) - chain_place();
+  return room / CallChain::kFrameBytes - 1;
+}
+
+std::vector<RemoteCaller::StoredResult> BorrowedThread::call_all(std::string_view name,
+                                                                 std::span<const StoringCall> calls) {
+  std::vector<StoredResult> results;
+  std::optional<CallChain::End> end;
+  if (!goes_on_with_rest_of_time(thread_.registers)) end = end_with_signal(tid(), kAllSignals, frame_);
+  while (results.size() < calls.size()) {
+    const auto rest = calls.subspan(results.size());
+    const auto next = rest.first(std::min(rest.size(), calls_in_chain()));
+    auto stored = end ? call_chained(next, *end) : std::nullopt;
+    if (!stored) stored = RemoteCaller::call_all(name, next);
+    results.insert(results.end(), stored->begin(), stored->end());
+  }
+  return results;
+}
+
+// Where the last call sends its signal a thread that is still traced stops. Nothing if it did not come there or a call
+// has failed.
+std::optional<std::vector<RemoteCaller::StoredResult>> BorrowedThread::call_chained(std::span<const StoringCall> calls,
+                                                                                    const CallChain::End& end) {
+  const ChainFrames frames{gadgets_, thread_.registers, extended_state_, kAllSignals};
+  const CallChain chain(chain_place(), frames, calls, end);
+  std::vector<std::byte> content(chain.bytes().size());
+  memory_.read(chain_place(), content);
+  const std::vector<std::byte> original = content;
+  memory_.write(chain_place(), chain.bytes());
+  const bool at_end = run_to_end_of_chain(chain.entry(), end.signal);
+  memory_.read(chain_place(), content);
+  memory_.write(chain_place(), original);
+  std::vector<StoredResult> results;
+  for (std::size_t i = 0; i < calls.size(); ++i) {
+    const auto result = CallChain::result_in(content, i);
+    if (!at_end || !result) return std::nullopt;
+    results.push_back(*result);
+  }
+  return results;
+}
+
+// An error on the way leaves the chain where it is: the thread may still be on it.
+bool BorrowedThread::run_to_end_of_chain(const user_regs_struct& entry, int end_signal) {
+  ptrace::set_registers(tid(), entry);
+  int signal = 0;
+  while (true) {
+    ptrace::resume(PTRACE_CONT, tid(), signal);
+    const WaitStatus status = ptrace::wait_for_stop(tid());
+    signal = status.signal_delivery_stop() ? status.signal() : 0;
+    if (signal == 0 || signal == SIGSTOP) continue;
+    const user_regs_struct here = ptrace::registers(tid());
+    constexpr std::uint64_t kSystemCallBytes = 2;
+    const bool at_end = here.rip == gadgets_.syscall_return.value + kSystemCallBytes && here.rsp == frame_.value;
+    // The same signal may also come from elsewhere, and is ignored.
+    if (signal == end_signal && !at_end) continue;
+    ptrace::set_signal_mask(tid(), kAllSignals);
+    return signal == end_signal;
+  }
 }
 
 RemoteAddress BorrowedThread::ending_frame() const {

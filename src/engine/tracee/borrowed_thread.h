@@ -6,8 +6,12 @@
 // goes on where it was.
 #pragma once
 
+#include <optional>
+#include <span>
+#include <string_view>
 #include <vector>
 
+#include "engine/tracee/call_chain.h"
 #include "engine/tracee/gadgets.h"
 #include "engine/tracee/remote_caller.h"
 #include "engine/tracee/stopped_process.h"
@@ -63,6 +67,8 @@ class BorrowedThread final : public RemoteCaller {
   std::int64_t raw_call(long number, const std::array<std::uint64_t, 6>& arguments) override;
   RemoteAddress scratch() const override { return scratch_; }
   const RemoteMemory& memory() const override { return memory_; }
+  // As a chain of signal frames, which leads home if this process dies (CallChain).
+  std::vector<StoredResult> call_all(std::string_view name, std::span<const StoringCall> calls) override;
 
   // For MemorySharer: makes a child that shares the program's memory and descriptors, of which the program hears
   // nothing. The child is traced and stopped; wherever it is let go, it ends at once. Until reap() the borrowed thread
@@ -76,6 +82,10 @@ class BorrowedThread final : public RemoteCaller {
   void reap_sharer();
 
  private:
+  std::optional<std::vector<StoredResult>> call_chained(std::span<const StoringCall> calls, const CallChain::End& end);
+  bool run_to_end_of_chain(const user_regs_struct& entry, int end_signal);
+  RemoteAddress chain_place() const { return scratch_ + kScratchSize; }
+  std::size_t calls_in_chain() const;
   RemoteAddress reaping_frame() const { return scratch_; }
   RemoteAddress ending_frame() const;
   void write_frame(RemoteAddress place, user_regs_struct registers) const;
@@ -86,6 +96,7 @@ class BorrowedThread final : public RemoteCaller {
   Gadgets gadgets_;
   unsigned long call_options_;
   RemoteAddress frame_;
+  RemoteAddress extended_state_;  // in the frame, or 0
   RemoteAddress scratch_;
   std::vector<std::byte> original_;  // what stood at `frame_` before
 };

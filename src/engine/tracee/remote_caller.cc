@@ -10,4 +10,16 @@ std::int64_t RemoteCaller::checked(std::string_view name, std::int64_t result) c
   return result;
 }
 
+std::vector<RemoteCaller::StoredResult> RemoteCaller::call_all(std::string_view name,
+                                                               std::span<const StoringCall> calls) {
+  std::vector<StoredResult> results;
+  for (const StoringCall& call : calls) {
+    auto arguments = call.arguments;
+    arguments.at(call.result) = scratch().value;
+    checked(name, raw_call(call.number, arguments));
+    results.push_back(get<StoredResult>());
+  }
+  return results;
+}
+
 }  // namespace crs::engine

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "engine/tracee/remote_address.h"
 #include "engine/tracee/remote_memory.h"
@@ -50,6 +51,18 @@ class RemoteCaller {
     for (std::size_t i = 0; i < sizeof...(Arguments); ++i) values[i] = list[i].value;
     return checked(name, raw_call(number, values));
   }
+
+  // A call that stores its result, of at most kStoredBytes, where argument number `result` (from 0) points to.
+  static constexpr std::size_t kStoredBytes = 32;
+  struct StoringCall {
+    long number = 0;
+    std::array<std::uint64_t, 6> arguments{};
+    std::size_t result = 0;
+  };
+  using StoredResult = std::array<std::byte, kStoredBytes>;
+  // Makes the calls one after the other, faster than one by one where that can be. Returns what each has stored. The
+  // first that fails is an Error as that of call(). Uses the scratch memory.
+  virtual std::vector<StoredResult> call_all(std::string_view name, std::span<const StoringCall> calls);
 
   // Puts `value` into the scratch area at `offset` and returns its address there.
   template <typename T>

@@ -102,7 +102,33 @@ std::vector<std::byte> framed_state(std::span<const std::byte> state) {
 
 std::size_t aligned(std::size_t bytes) { return (bytes + kXsaveAlignment - 1) / kXsaveAlignment * kXsaveAlignment; }
 
+Frame bare_frame(RemoteAddress signal_return, const user_regs_struct& registers, std::uint64_t signal_mask) {
+  constexpr std::uint32_t kInvalidStackFlags = ~std::uint32_t{0};  // makes the kernel leave the alternate stack alone
+  Frame frame{};
+  frame.return_address = signal_return.value;
+  frame.flags = kFlagFpXstate | kFlagSigcontextSs | kFlagStrictRestoreSs;
+  frame.stack_flags = kInvalidStackFlags;
+  frame.context = context_of(registers);
+  frame.signal_mask = signal_mask;
+  return frame;
+}
+
+// rt_sigreturn(2) does not read the rest.
+static_assert(kChainedFrameBytes == offsetof(Frame, signal_information));
+
 }  // namespace
+
+RemoteAddress extended_state_in_signal_frame(RemoteAddress place) { return place + aligned(sizeof(Frame)); }
+
+std::array<std::byte, kChainedFrameBytes> make_chained_frame(RemoteAddress signal_return,
+                                                             const user_regs_struct& registers,
+                                                             RemoteAddress extended_state, std::uint64_t signal_mask) {
+  Frame frame = bare_frame(signal_return, registers, signal_mask);
+  frame.context.extended_state = extended_state.value;
+  std::array<std::byte, kChainedFrameBytes> bytes{};
+  std::memcpy(bytes.data(), &frame, bytes.size());
+  return bytes;
+}
 
 std::size_t first_argument_in_signal_frame() { return offsetof(Frame, context) + offsetof(SignalContext, rdi); }
 
@@ -113,17 +139,10 @@ std::size_t signal_frame_bytes(std::size_t extended_state_bytes) {
 std::vector<std::byte> make_signal_frame(RemoteAddress place, RemoteAddress signal_return,
                                          const user_regs_struct& registers, std::span<const std::byte> extended_state,
                                          std::uint64_t signal_mask) {
-  constexpr std::uint32_t kInvalidStackFlags = ~std::uint32_t{0};  // makes the kernel leave the alternate stack alone
-  Frame frame{};
-  frame.return_address = signal_return.value;
-  frame.flags = kFlagFpXstate | kFlagSigcontextSs | kFlagStrictRestoreSs;
-  frame.stack_flags = kInvalidStackFlags;
-  frame.context = context_of(registers);
-  frame.signal_mask = signal_mask;
-
+  Frame frame = bare_frame(signal_return, registers, signal_mask);
   std::vector<std::byte> bytes(aligned(sizeof frame));
   if (extended_state.size() >= kLegacyAndHeader) {
-    frame.context.extended_state = place.value + bytes.size();
+    frame.context.extended_state = extended_state_in_signal_frame(place).value;
     const std::vector<std::byte> state = framed_state(extended_state);
     bytes.insert(bytes.end(), state.begin(), state.end());
   }

@@ -4,6 +4,7 @@
 
 #include <sys/user.h>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -18,6 +19,16 @@ namespace crs::engine {
 std::vector<std::byte> make_signal_frame(RemoteAddress place, RemoteAddress signal_return,
                                          const user_regs_struct& registers, std::span<const std::byte> extended_state,
                                          std::uint64_t signal_mask);
+
+// A frame without what only the kernel reads again: `extended_state` is the address of one that another frame holds, or
+// 0.
+inline constexpr std::size_t kChainedFrameBytes = 312;
+std::array<std::byte, kChainedFrameBytes> make_chained_frame(RemoteAddress signal_return,
+                                                             const user_regs_struct& registers,
+                                                             RemoteAddress extended_state, std::uint64_t signal_mask);
+
+// Where in a frame made for `place` its extended state lies.
+RemoteAddress extended_state_in_signal_frame(RemoteAddress place);
 
 // Where in a frame the first argument register of a call, rdi, is saved.
 std::size_t first_argument_in_signal_frame();

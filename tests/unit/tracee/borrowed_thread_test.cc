@@ -30,7 +30,24 @@ std::string state_of(pid_t tid) {
   return "?";
 }
 
-// Borrows every thread of `pid` for ten calls each.
+// What a thread says of its process's signal actions, asked in one go.
+std::vector<RemoteCaller::StoredResult> signal_actions(RemoteCaller& remote) {
+  std::vector<RemoteCaller::StoringCall> calls;
+  for (std::uint64_t signal = 1; signal <= 64; ++signal) calls.push_back({SYS_rt_sigaction, {signal, 0, 0, 8}, 2});
+  return remote.call_all("rt_sigaction", calls);
+}
+
+// The same, one by one.
+std::vector<RemoteCaller::StoredResult> signal_actions_singly(RemoteCaller& remote) {
+  std::vector<RemoteCaller::StoredResult> actions;
+  for (int signal = 1; signal <= 64; ++signal) {
+    remote.call("rt_sigaction", SYS_rt_sigaction, signal, 0, remote.scratch(), 8);
+    actions.push_back(remote.get<RemoteCaller::StoredResult>());
+  }
+  return actions;
+}
+
+// Borrows every thread of `pid` for ten calls each, and a chain of many.
 void borrow_all(pid_t pid) {
   const WaitsBefore waits(pid);
   StoppedProcess process(pid, [&](pid_t tid) { return waits.elapsed(tid); });
@@ -38,6 +55,8 @@ void borrow_all(pid_t pid) {
   BorrowedProcess borrowed(process, find_gadgets(pid, process.memory()));
   borrowed.for_each_thread([&](const StoppedThread&, RemoteCaller& remote) {
     for (int i = 0; i < 10; ++i) ASSERT_EQ(remote.call("getpid", SYS_getpid), pid);
+    ASSERT_EQ(signal_actions(remote).size(), 64U);
+    ASSERT_EQ(remote.call("getpid", SYS_getpid), pid);
   });
 }
 
@@ -65,6 +84,44 @@ TEST(BorrowedThread, ScratchCarriesArgumentsAndIsGivenBack) {
   }
   const auto after = process.memory().read_value<std::array<std::uint64_t, 1024>>(places.main());
   EXPECT_EQ(before, after);
+}
+
+TEST(BorrowedThread, ManyCallsInOneGoStoreWhatSingleOnesDo) {
+  const ChildSignalBlocked child_signal;
+  test::TestProgram program(3);
+  {
+    StoppedProcess process(program.pid());
+    BorrowedProcess borrowed(process, find_gadgets(program.pid(), process.memory()));
+    const auto before =
+        process.memory().read_value<std::array<std::byte, ScratchPlaces::kPlaceBytes>>(borrowed.scratch_range().start);
+    borrowed.for_each_thread([&](const StoppedThread&, RemoteCaller& remote) {
+      EXPECT_EQ(signal_actions(remote), signal_actions_singly(remote));
+      EXPECT_THROW(remote.call_all("rt_sigaction", {{{SYS_rt_sigaction, {65, 0, 0, 8}, 2}}}), Error);
+    });
+    const auto after =
+        process.memory().read_value<std::array<std::byte, ScratchPlaces::kPlaceBytes>>(borrowed.scratch_range().start);
+    EXPECT_EQ(before, after);
+  }
+  EXPECT_EQ(program.finish(), 0);
+}
+
+// The signal that ends a chain also comes from elsewhere.
+TEST(BorrowedThread, ManyCallsAreMadeUnderSignals) {
+  const ChildSignalBlocked child_signal;
+  test::TestProgram program(2);
+  std::jthread sender([&](const std::stop_token& stop) {
+    while (!stop.stop_requested()) {
+      for (const int signal : {SIGWINCH, SIGURG}) ::kill(program.pid(), signal);
+    }
+  });
+  for (int i = 0; i < 200; ++i) {
+    StoppedProcess process(program.pid());
+    BorrowedProcess borrowed(process, find_gadgets(program.pid(), process.memory()));
+    EXPECT_EQ(signal_actions(borrowed.main()), signal_actions_singly(borrowed.main()));
+  }
+  sender.request_stop();
+  sender.join();
+  EXPECT_EQ(program.finish(), 0);
 }
 
 TEST(StoppedProcess, NamesTheDebugger) {

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <csignal>
 #include <cstddef>
@@ -30,6 +31,7 @@ struct KernelAction {
   std::uint64_t flags = 0;
   std::uint64_t restorer = 0;
   std::uint64_t mask = 0;
+  bool operator==(const KernelAction&) const = default;
 };
 
 struct KernelStack {
@@ -43,17 +45,28 @@ constexpr std::uint64_t bit_of(int signal) { return std::uint64_t{1} << (signal 
 
 constexpr bool has_fixed_action(int signal) { return signal == SIGKILL || signal == SIGSTOP; }
 
-void capture_action(RemoteCaller& remote, int signal, image::Signals& signals) {
-  const RemoteAddress place = remote.scratch();
-  remote.call("rt_sigaction", SYS_rt_sigaction, signal, 0, place, kSignalSetSize);
-  const auto action = remote.get<KernelAction>();
-  if (action.handler == 0 && action.flags == 0) return;
-  image::SignalAction& kept = *signals.add_actions();
-  kept.set_signal(static_cast<std::uint32_t>(signal));
-  kept.set_handler(action.handler);
-  kept.set_flags(action.flags);
-  kept.set_restorer(action.restorer);
-  kept.set_mask(action.mask);
+constexpr KernelAction kNoAction{};
+
+// Also those at the default action: SA_RESETHAND leaves flags and a mask, and SA_NOCLDWAIT keeps zombies away.
+void capture_actions(RemoteCaller& remote, image::Signals& signals) {
+  std::vector<int> asked;
+  std::vector<RemoteCaller::StoringCall> calls;
+  for (int signal = 1; signal <= kLastSignal; ++signal) {
+    if (has_fixed_action(signal)) continue;
+    asked.push_back(signal);
+    calls.push_back({SYS_rt_sigaction, {static_cast<std::uint64_t>(signal), 0, 0, kSignalSetSize}, 2});
+  }
+  const std::vector<RemoteCaller::StoredResult> results = remote.call_all("rt_sigaction", calls);
+  for (std::size_t i = 0; i < asked.size(); ++i) {
+    const auto action = std::bit_cast<KernelAction>(results[i]);
+    if (action == kNoAction) continue;
+    image::SignalAction& kept = *signals.add_actions();
+    kept.set_signal(static_cast<std::uint32_t>(asked[i]));
+    kept.set_handler(action.handler);
+    kept.set_flags(action.flags);
+    kept.set_restorer(action.restorer);
+    kept.set_mask(action.mask);
+  }
 }
 
 // The queued siginfo of thread `tid`, or of its whole process with PTRACE_PEEKSIGINFO_SHARED, oldest first (ptrace(2)).
@@ -176,12 +189,7 @@ void set_alternate_stack(RemoteCaller& thread, const image::ThreadSignals& signa
 
 void capture_signals(CaptureContext& context, image::Signals& signals) {
   const ProcessStatus status = ProcessStatus::of(context.pid);
-  // SIGCHLD's flags count even with the default action: SA_NOCLDWAIT keeps zombies away.
-  const std::uint64_t interesting = status.hexadecimal("SigCgt") | status.hexadecimal("SigIgn") | bit_of(SIGCHLD);
-  for (int signal = 1; signal <= kLastSignal; ++signal) {
-    if ((interesting & bit_of(signal)) != 0 && !has_fixed_action(signal))
-      capture_action(context.remote, signal, signals);
-  }
+  capture_actions(context.remote, signals);
   capture_pending(context.pid, PTRACE_PEEKSIGINFO_SHARED, status.hexadecimal("ShdPnd"), *signals.mutable_pending());
 }
 

@@ -1,0 +1,94 @@
+#include "engine/tracee/call_chain.h"
+
+#include <sys/syscall.h>
+
+#include <algorithm>
+#include <csignal>
+#include <string_view>
+
+#include "engine/procfs/status.h"
+#include "engine/tracee/signal_frame.h"
+
+namespace crs::engine {
+namespace {
+
+using StoredResult = RemoteCaller::StoredResult;
+
+// Behind each frame. No call stores just this.
+constexpr std::size_t kResult = CallChain::kFrameBytes - RemoteCaller::kStoredBytes;
+constexpr std::byte kNothing{0xa5};
+
+// What rt_sigreturn(2) reads must end before the result begins.
+static_assert(kChainedFrameBytes <= kResult);
+
+user_regs_struct with_call(user_regs_struct registers, long number, const std::array<std::uint64_t, 6>& arguments) {
+  registers.rax = static_cast<std::uint64_t>(number);
+  registers.rdi = arguments[0];
+  registers.rsi = arguments[1];
+  registers.rdx = arguments[2];
+  registers.r10 = arguments[3];
+  registers.r8 = arguments[4];
+  registers.r9 = arguments[5];
+  return registers;
+}
+
+}  // namespace
+
+CallChain::CallChain(RemoteAddress place, const ChainFrames& frames, std::span<const RemoteCaller::StoringCall> calls,
+                     const End& end)
+    : place_(place), frames_(frames), bytes_(bytes_for(calls.size()), kNothing) {
+  for (std::size_t i = 0; i < calls.size(); ++i) {
+    auto arguments = calls[i].arguments;
+    arguments.at(calls[i].result) = (place + i * kFrameBytes + kResult).value;
+    lay(i, with_call(frames.registers, calls[i].number, arguments), frames.signal_mask, place + (i + 1) * kFrameBytes);
+  }
+  lay(calls.size(), with_call(frames.registers, end.number, end.arguments), end.signal_mask, end.stack_pointer);
+}
+
+void CallChain::lay(std::size_t index, user_regs_struct registers, std::uint64_t mask, RemoteAddress next) {
+  registers.rip = frames_.gadgets.syscall_return.value;
+  registers.rsp = next.value;
+  const std::array<std::byte, kChainedFrameBytes> frame =
+      make_chained_frame(frames_.gadgets.signal_return, registers, frames_.extended_state, mask);
+  std::ranges::copy(frame, bytes_.begin() + static_cast<std::ptrdiff_t>(index * kFrameBytes));
+}
+
+user_regs_struct CallChain::entry() const {
+  user_regs_struct registers = frames_.registers;
+  registers.rip = frames_.gadgets.signal_return.value;
+  registers.rsp = place_.value + sizeof(std::uint64_t);  // as when a `ret` has led there
+  registers.rax = 0;
+  registers.orig_rax = ~std::uint64_t{0};
+  return registers;
+}
+
+std::optional<StoredResult> CallChain::result_in(std::span<const std::byte> content, std::size_t index) {
+  StoredResult result{};
+  std::ranges::copy(content.subspan(index * kFrameBytes + kResult, result.size()), result.begin());
+  if (std::ranges::all_of(result, [](std::byte byte) { return byte == kNothing; })) return std::nullopt;
+  return result;
+}
+
+// A traced thread is shown even a signal that is ignored (ptrace(2), "Signal-delivery-stop"); an untraced one loses it.
+std::optional<CallChain::End> end_with_signal(pid_t tid, std::uint64_t all_signals, RemoteAddress stack_pointer) {
+  const auto bit_of = [](int signal) { return std::uint64_t{1} << (signal - 1); };
+  const ProcessStatus status = ProcessStatus::of(tid);
+  // A shadow stack knows nothing of the frames' return addresses (Documentation/arch/x86/shstk.rst).
+  if (status.field("x86_Thread_features").value_or("").find("shstk") != std::string_view::npos) return std::nullopt;
+  const std::uint64_t ignored_by_default = bit_of(SIGWINCH) | bit_of(SIGURG) | bit_of(SIGCHLD);  // signal(7)
+  const std::uint64_t pending = status.hexadecimal("SigPnd") | status.hexadecimal("ShdPnd");
+  const std::uint64_t free =
+      (status.hexadecimal("SigIgn") | (ignored_by_default & ~status.hexadecimal("SigCgt"))) & ~pending;
+  for (const int signal : {SIGWINCH, SIGURG, SIGPIPE, SIGCHLD, SIGUSR1, SIGUSR2, SIGHUP, SIGINT, SIGQUIT, SIGALRM}) {
+    if ((free & bit_of(signal)) == 0) continue;
+    return CallChain::End{.number = SYS_tgkill,
+                          .arguments = {status.numbers("NStgid").back(), status.numbers("NSpid").back(),
+                                        static_cast<std::uint64_t>(signal)},
+                          .signal_mask = all_signals & ~bit_of(signal),
+                          .stack_pointer = stack_pointer,
+                          .signal = signal};
+  }
+  return std::nullopt;
+}
+
+}  // namespace crs::engine
