@@ -3,17 +3,16 @@
 #include <fmt/format.h>
 #include <linux/capability.h>
 #include <sched.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <array>
 #include <csignal>
 #include <filesystem>
 #include <optional>
 
 #include "base/error.h"
 #include "base/io.h"
+#include "engine/machine/capabilities.h"
 #include "engine/procfs/tree.h"
 
 namespace crs::engine {
@@ -22,13 +21,6 @@ namespace {
 // CAP_CHECKPOINT_RESTORE is younger than this distribution's headers of some users; its number is fixed
 // (capabilities(7)).
 constexpr unsigned kCheckpointRestore = 40;
-
-bool has_capability(unsigned capability) {
-  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
-  std::array<__user_cap_data_struct, 2> data{};
-  if (::syscall(SYS_capget, &header, data.data()) != 0) return false;
-  return (data[capability / 32].effective >> (capability % 32) & 1) != 0;
-}
 
 bool may_choose_ids() { return has_capability(kCheckpointRestore) || has_capability(CAP_SYS_ADMIN); }
 

@@ -1,24 +1,15 @@
 #include "engine/resources/descriptors/inet_sockets/low_ports.h"
 
 #include <linux/capability.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
-#include <array>
 #include <charconv>
 #include <string>
 
 #include "base/io.h"
+#include "engine/machine/capabilities.h"
 
 namespace crs::engine {
 namespace {
-
-bool may_bind_any() {
-  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
-  std::array<__user_cap_data_struct, 2> data{};
-  if (::syscall(SYS_capget, &header, data.data()) != 0) return false;
-  return (data[0].effective >> CAP_NET_BIND_SERVICE & 1) != 0;
-}
 
 // The first that everybody may bind, in this network namespace.
 unsigned first_free_port() {
@@ -30,6 +21,8 @@ unsigned first_free_port() {
 
 }  // namespace
 
-bool may_bind(std::uint16_t port) { return port == 0 || port >= first_free_port() || may_bind_any(); }
+bool may_bind(std::uint16_t port) {
+  return port == 0 || port >= first_free_port() || has_capability(CAP_NET_BIND_SERVICE);
+}
 
 }  // namespace crs::engine
