@@ -7,6 +7,7 @@
 #include <cerrno>
 
 #include "base/error.h"
+#include "engine/resources/descriptors/files/permissions.h"
 
 namespace crs::engine {
 namespace {
@@ -31,6 +32,9 @@ bool is_the_device(const FileDescriptor& opened, const image::Device& device) {
   return ::fstat(opened.get(), &now) == 0 && S_ISCHR(now.st_mode) && now.st_rdev == device.number();
 }
 
+// A node that this user may not open, or none may on its file system, as in a chroot, is as good as any other.
+bool is_denied(const Error& error) { return error.error_number() == EACCES || error.error_number() == EPERM; }
+
 FileDescriptor open_device(const image::OpenDescription& description) {
   const image::Device& device = description.device();
   const KnownDevice* const known = find_known(device.number());
@@ -39,10 +43,24 @@ FileDescriptor open_device(const image::OpenDescription& description) {
   for (const std::string& path : {checked_path(device.path()), std::string(known->path)}) {
     struct stat found{};
     if (::stat(path.c_str(), &found) != 0 || !S_ISCHR(found.st_mode)) continue;
-    FileDescriptor opened = open_again(path, description.status_flags());
-    if (is_the_device(opened, device)) return opened;
+    try {
+      FileDescriptor opened = open_again(path, description.status_flags());
+      if (is_the_device(opened, device)) return opened;
+    } catch (const Error& error) {
+      if (!is_denied(error) || path == known->path) throw;
+    }
   }
   fail(ErrorKind::Failed, "there is no device {} here, which the program had open", known->path);
+}
+
+// Here or at the well-known path.
+bool may_be_had(const Seen& seen, const std::string& known_path) {
+  const auto may_be_opened_at = [&](const std::string& path) {
+    struct stat found{};
+    return ::stat(path.c_str(), &found) == 0 && S_ISCHR(found.st_mode) && found.st_rdev == seen.status.st_rdev &&
+           may_be_accessed(path, access_of(seen));
+  };
+  return may_be_opened_at(seen.link) || may_be_opened_at(known_path);
 }
 
 }  // namespace
@@ -51,7 +69,12 @@ bool DeviceKind::recognises(const TableCapture& /*table*/, const Seen& seen) {
   return S_ISCHR(seen.status.st_mode) && !seen.is_path_only() && find_known(seen.status.st_rdev) != nullptr;
 }
 
-void DeviceKind::capture(TableCapture& /*table*/, const Seen& seen, Description& description) {
+void DeviceKind::capture(TableCapture& table, const Seen& seen, Description& description) {
+  const std::string known_path(find_known(seen.status.st_rdev)->path);
+  if (!may_be_had(seen, known_path)) {
+    table.lack(seen, fmt::format("device {}, which this user may open neither there nor at {}", seen.link, known_path),
+               "make it accessible there, or restart as root");
+  }
   image::Device& device = *description.mutable_device();
   device.set_path(seen.link);
   device.set_number(seen.status.st_rdev);

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "engine/resources/descriptors/files/identity.h"
+#include "engine/resources/descriptors/files/permissions.h"
 
 namespace crs::engine {
 namespace {
@@ -28,7 +29,7 @@ bool DirectoryKind::recognises(const TableCapture& /*table*/, const Seen& seen) 
 }
 
 void DirectoryKind::capture(TableCapture& table, const Seen& seen, Description& description) {
-  if (!is_generated(seen.copy.get()) && !may_be_opened(seen)) {
+  if (!look_at_permissions(table, seen)) {
     table.refuse(seen, fmt::format("directory {}, whose permissions would not let a restart open it again (chmod u+r, "
                                    "if it is yours)",
                                    seen.link));

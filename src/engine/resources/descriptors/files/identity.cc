@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "engine/procfs/other_names.h"
+#include "engine/resources/descriptors/files/permissions.h"
 
 namespace crs::engine {
 namespace {
@@ -54,17 +55,16 @@ Reach reach_of(const Seen& seen) {
   return seen.status.st_nlink == 0 || seen.link.ends_with(kDeleted) ? Reach::Gone : Reach::Elsewhere;
 }
 
-bool may_be_opened(const Seen& seen) {
-  const auto access = seen.flags & O_ACCMODE;
-  const int mode = access == O_RDONLY ? R_OK : access == O_WRONLY ? W_OK : R_OK | W_OK;
-  return ::faccessat(AT_FDCWD, seen.link.c_str(), mode, AT_EACCESS) == 0 || (errno != EACCES && errno != EPERM);
-}
-
 bool is_stream_out_of_reach(const Seen& seen) {
   if (!S_ISREG(seen.status.st_mode) || seen.is_path_only() || seen.first() > STDERR_FILENO) return false;
   const Reach reach = reach_of(seen);
   if (reach == Reach::Gone) return !content_can_be_read(seen.copy.get());
   return reach == Reach::Elsewhere || !may_be_opened(seen);
+}
+
+bool is_own_in_proc(const TableCapture& table, const Seen& seen) {
+  const CapturedProcess& holder = table.holder(seen);
+  return portable_path(seen.link, holder.pid, holder.own_pid).starts_with("/proc/self/");
 }
 
 void identify(TableCapture& table, const Seen& seen, image::FileIdentity& file) {

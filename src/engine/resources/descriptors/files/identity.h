@@ -21,11 +21,6 @@ enum class Reach {
 };
 Reach reach_of(const Seen& seen);
 
-// Whether the path's permissions let it be opened as the program has it open. They are asked rather than tried: opening
-// a file for writing breaks leases. A program may hold what it may not open: it made the file without permissions, or
-// changed them since.
-bool may_be_opened(const Seen& seen);
-
 // A regular file by which the process has standard input, output or error and which cannot be had again from here: no
 // path leads to it, or only the shell that handed it over may open it, or read what is in it where it is unlinked.
 bool is_stream_out_of_reach(const Seen& seen);
@@ -33,6 +28,9 @@ bool is_stream_out_of_reach(const Seen& seen);
 // Records a file that its path reaches. Files in /proc of the process that has it open are recorded as /proc/self;
 // those of one of its threads, which a restart could not find by that, are refused.
 void identify(TableCapture& table, const Seen& seen, image::FileIdentity& file);
+
+// Whether it is such a file in /proc, which a restart opens as its own.
+bool is_own_in_proc(const TableCapture& table, const Seen& seen);
 
 // The content is made by the kernel when it is read.
 bool is_generated(int descriptor);

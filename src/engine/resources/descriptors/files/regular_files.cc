@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "engine/resources/descriptors/files/identity.h"
 #include "engine/resources/descriptors/files/kept_files.h"
+#include "engine/resources/descriptors/files/permissions.h"
 
 namespace crs::engine {
 namespace {
@@ -64,7 +65,7 @@ bool RegularFileKind::recognises(const TableCapture& /*table*/, const Seen& seen
 }
 
 void RegularFileKind::capture(TableCapture& table, const Seen& seen, Description& description) {
-  if (!is_generated(seen.copy.get()) && !may_be_opened(seen)) {
+  if (!look_at_permissions(table, seen)) {
     table.context.refusals.add(
         fmt::format("{} is {}, whose permissions would not let a restart open it again as it is open now",
                     table.name_of(seen), seen.link),

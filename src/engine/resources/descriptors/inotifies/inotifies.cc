@@ -1,5 +1,6 @@
 #include "engine/resources/descriptors/inotifies/inotifies.h"
 
+#include <fcntl.h>
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -11,6 +12,7 @@
 #include <cerrno>
 
 #include "base/error.h"
+#include "engine/resources/descriptors/files/permissions.h"
 #include "engine/resources/descriptors/inotifies/watched_path.h"
 
 namespace crs::engine {
@@ -61,6 +63,42 @@ void drop_events(int inotify) {
   }
 }
 
+// Watching takes reading (inotify_add_watch(2)).
+void look_at_rights(TableCapture& table, const Seen& seen, const std::string& path) {
+  if (may_be_accessed(path, R_OK, AT_SYMLINK_NOFOLLOW)) return;
+  table.lack(seen,
+             fmt::format("an inotify instance that watches {}, which its permissions do not let this user read, as "
+                         "watching it again takes",
+                         path),
+             "chmod u+r it, if it is yours, or restart as root");
+}
+
+// False where it is refused.
+bool capture_watch(TableCapture& table, const Seen& seen, std::string_view line, image::Inotify& inotify) {
+  const std::string_view first = words_of(line).front();
+  const auto number = parse_number(first, 16);
+  WatchedInode watched;
+  watched.inode = number_in(line, "ino:");
+  watched.device = device_of(number_in(line, "sdev:"));
+  watched.handle = field_of(line, "f_handle:");
+  watched.handle_type = static_cast<int>(parse_number(field_of(line, "fhandle-type:"), 16).value_or(0));
+  const std::optional<std::string> path = find_watched_path(table, watched);
+  if (!number || !path) {
+    table.refuse(seen, fmt::format("an inotify instance that watches inode {} of device {}:{}, whose path the "
+                                   "kernel tells to root alone",
+                                   watched.inode, major(watched.device), minor(watched.device)));
+    return false;
+  }
+  look_at_rights(table, seen, *path);
+  image::Inotify::Watch& kept = *inotify.add_watches();
+  kept.set_number(static_cast<std::int32_t>(*number));
+  kept.set_path(*path);
+  kept.set_mask(static_cast<std::uint32_t>(number_in(line, "mask:")) & kKeptMask);
+  kept.set_inode(watched.inode);
+  kept.set_device(watched.device);
+  return true;
+}
+
 }  // namespace
 
 bool InotifyKind::recognises(const TableCapture& /*table*/, const Seen& seen) { return seen.is_anonymous("inotify"); }
@@ -71,25 +109,7 @@ void InotifyKind::capture(TableCapture& table, const Seen& seen, Description& de
   if (::ioctl(seen.copy.get(), FIONREAD, &unread) != 0 || unread > 0)
     return table.refuse(seen, "an inotify instance with events that have not been read and that only reading shows");
   for (const std::string_view line : seen.info.all("inotify wd")) {
-    const std::string_view first = words_of(line).front();
-    const auto number = parse_number(first, 16);
-    WatchedInode watched;
-    watched.inode = number_in(line, "ino:");
-    watched.device = device_of(number_in(line, "sdev:"));
-    watched.handle = field_of(line, "f_handle:");
-    watched.handle_type = static_cast<int>(parse_number(field_of(line, "fhandle-type:"), 16).value_or(0));
-    const std::optional<std::string> path = find_watched_path(table, watched);
-    if (!number || !path) {
-      return table.refuse(seen, fmt::format("an inotify instance that watches inode {} of device {}:{}, whose path the "
-                                            "kernel tells to root alone",
-                                            watched.inode, major(watched.device), minor(watched.device)));
-    }
-    image::Inotify::Watch& kept = *inotify.add_watches();
-    kept.set_number(static_cast<std::int32_t>(*number));
-    kept.set_path(*path);
-    kept.set_mask(static_cast<std::uint32_t>(number_in(line, "mask:")) & kKeptMask);
-    kept.set_inode(watched.inode);
-    kept.set_device(watched.device);
+    if (!capture_watch(table, seen, line, inotify)) return;
   }
   std::ranges::sort(*inotify.mutable_watches(), {}, &image::Inotify::Watch::number);
 }

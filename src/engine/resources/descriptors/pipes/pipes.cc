@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "engine/procfs/other_names.h"
 #include "engine/resources/descriptors/files/identity.h"
+#include "engine/resources/descriptors/files/permissions.h"
 #include "engine/resources/descriptors/pipes/content.h"
 
 namespace crs::engine {
@@ -126,6 +127,19 @@ void check_pipe(const image::Pipe& pipe) {
     fail(ErrorKind::Damaged, "the snapshot has a pipe that waits for a writer and cannot");
 }
 
+bool is_fifo_with_name(const image::Pipe& pipe) { return !pipe.path().empty() && !pipe.unlinked(); }
+
+// Whoever has it open, a restart opens it for both, so that it need not wait for anyone; a reader of one that waits for
+// its first writer comes alone.
+void look_at_rights(TableCapture& table, const Seen& seen, const image::Pipe& pipe) {
+  if (!is_fifo_with_name(pipe)) return;
+  if (may_be_accessed(pipe.path(), pipe.awaits_writer() ? R_OK : R_OK | W_OK)) return;
+  table.lack(seen,
+             fmt::format("FIFO {}, which its permissions do not let this user open again{}", pipe.path(),
+                         pipe.awaits_writer() ? "" : " for reading and writing"),
+             "chmod u+rw it, if it is yours, or restart as root");
+}
+
 void capture_name(const Seen& seen, image::Pipe& pipe) {
   if (!seen.link.starts_with('/')) return;
   if (reach_of(seen) == Reach::ByPath) return pipe.set_path(seen.link);
@@ -136,8 +150,6 @@ void capture_name(const Seen& seen, image::Pipe& pipe) {
   pipe.set_owner(seen.status.st_uid);
   pipe.set_group(seen.status.st_gid);
 }
-
-bool is_fifo_with_name(const image::Pipe& pipe) { return !pipe.path().empty() && !pipe.unlinked(); }
 
 }  // namespace
 
@@ -174,6 +186,7 @@ void PipeKind::capture(TableCapture& table, const Seen& seen, Description& descr
   pipe.set_capacity(static_cast<std::uint64_t>(capacity));
   if (pipe.capacity() > kLargestPipe) return table.refuse(seen, fmt::format("a pipe of {} bytes", capacity));
   pipe.set_awaits_writer(ends.writer == nullptr && awaits_writer(seen));
+  look_at_rights(table, seen, pipe);
   // Where no reader is left anywhere, nobody will ever see what is in it.
   if (ends.reader != nullptr) copy_pipe_content(ends.reader->copy.get(), ends.packets, table.name_of(seen), pipe);
 }
