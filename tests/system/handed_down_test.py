@@ -5,6 +5,7 @@ otherwise refused with advice, or said beforehand where only a restart needs the
 import ctypes
 import os
 import socket
+import stat
 import sys
 import tempfile
 
@@ -211,6 +212,71 @@ def ordinary_message_queue(workspace, options):
         library.mq_unlink(name)
 
 
+def cannot_come_back(workspace, options, number, *words):
+    """As lacks(), and the program is not had again by that user."""
+    program, reference = lacks(workspace, options, number, *words)
+    workspace.kill(program.pid)
+    workspace.crs("restart", "--detach", reference, expect=1)
+
+
+def ordinary_access_time(workspace, options):
+    """Everybody may read it, but only its owner without leaving a trace."""
+    path = workspace.work / "roots"
+    path.write_text("content")
+    path.chmod(0o644)
+    file = os.open(path, os.O_RDONLY | os.O_NOATIME)
+    cannot_come_back(workspace, options, file, f"{path}, open with O_NOATIME", "its owner (user 0)")
+    os.close(file)
+
+
+def ordinary_fifo(workspace, options):
+    path = workspace.work / "fifo"
+    os.mkfifo(path, 0o600)
+    for flags, words in ((os.O_RDWR, " for reading and writing"), (os.O_RDONLY | os.O_NONBLOCK, "open again")):
+        file = os.open(path, flags)
+        cannot_come_back(workspace, options, file, f"FIFO {path}, which its permissions do not let this user open again", words)
+        os.close(file)
+
+
+def ordinary_watch(workspace, options):
+    library = ctypes.CDLL(None, use_errno=True)
+    path = workspace.work / "watched"
+    path.mkdir(0o700)
+    instance = library.inotify_init1(os.O_NONBLOCK)
+    check(library.inotify_add_watch(instance, bytes(path), 0x100) == 1, f"{path} cannot be watched: {os.strerror(ctypes.get_errno())}")
+    cannot_come_back(workspace, options, instance, f"an inotify instance that watches {path}", "do not let this user read")
+    os.close(instance)
+
+
+def ordinary_kernel_setting(workspace, options):
+    path = "/proc/sys/vm/drop_caches"
+    try:
+        file = os.open(path, os.O_WRONLY)
+    except OSError as error:
+        print(f"not to be had here, so not checked: {path}: {error}")
+        return
+    cannot_come_back(workspace, options, file, f"{path}, which its permissions do not let this user open again", "as root")
+    os.close(file)
+
+
+def ordinary_device(workspace, options):
+    """As in a chroot: another node of the same device is as good."""
+    path = workspace.work / "null"
+    try:
+        os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+        file = os.open(path, os.O_RDWR)
+    except OSError as error:
+        print(f"not to be had here, so not checked: a device node: {error}")
+        return
+    program = Subject(workspace, options.subjects, pass_fds=[file])
+    reference = workspace.checkpoint(str(program.pid))
+    workspace.kill(program.pid)
+    pid = workspace.restart(reference)
+    check(os.stat(f"/proc/{pid}/fd/{file}").st_rdev == os.makedev(1, 3), "the device has not come back")
+    program.finish(pid)
+    os.close(file)
+
+
 def ordinary_execute_only(workspace, options):
     """A program that its user may execute and not read (nor, without being its owner, change that)."""
     program = workspace.directory / "execute-only"
@@ -226,7 +292,8 @@ def ordinary_execute_only(workspace, options):
 
 
 CASES = [ordinary_unlinked_file, ordinary_standard_input, ordinary_unreadable_output, ordinary_unreadable_file, ordinary_directory,
-         ordinary_low_port, ordinary_socket_directory, ordinary_sticky_directory, ordinary_message_queue, ordinary_execute_only]
+         ordinary_low_port, ordinary_socket_directory, ordinary_sticky_directory, ordinary_message_queue, ordinary_access_time,
+         ordinary_fifo, ordinary_watch, ordinary_kernel_setting, ordinary_device, ordinary_execute_only]
 
 if __name__ == "__main__":
     if os.geteuid() != 0:
