@@ -23,7 +23,8 @@ const OtherNames::Names& OtherNames::names_in(const std::string& directory) {
   for (std::size_t entries = 0; opened && entries < kMostEntries; ++entries) {
     const dirent* const entry = ::readdir(opened.get());  // readdir(3): safe, for the stream is ours alone
     if (entry == nullptr) break;
-    if (entry->d_type == DT_REG || entry->d_type == DT_UNKNOWN) known->second.emplace(entry->d_ino, entry->d_name);
+    const bool is_wanted = entry->d_type == DT_REG || entry->d_type == DT_SOCK || entry->d_type == DT_UNKNOWN;
+    if (is_wanted) known->second.emplace(entry->d_ino, entry->d_name);
   }
   return known->second;
 }
@@ -35,6 +36,17 @@ std::optional<std::string> OtherNames::find(std::string_view shown_path, ino_t i
   const auto [first, last] = names_in(directory).equal_range(inode);
   for (auto name = first; name != last; ++name) {
     std::string path = directory + name->second;
+    if (leads_there(path)) return path;
+  }
+  return std::nullopt;
+}
+
+std::optional<std::string> OtherNames::find_socket(std::string_view bound_path, std::uint32_t inode,
+                                                   const std::function<bool(const std::string&)>& leads_there) {
+  const std::string directory(bound_path.substr(0, bound_path.rfind('/') + 1));
+  for (const auto& [number, name] : names_in(directory)) {
+    if (static_cast<std::uint32_t>(number) != inode) continue;
+    std::string path = directory + name;
     if (leads_there(path)) return path;
   }
   return std::nullopt;

@@ -54,11 +54,12 @@ UnixAssembly::UnixAssembly(TableRestore& table) : table_(table) {
   });
   for (const auto& [address, listener] : temporary_listeners_) unlink_name(listener.name);
   temporary_listeners_.clear();
+  // What is moved away once it is bound leaves its path to others.
   for_each([&](Made& made) {
-    const bool connected = made.image->state() == image::UnixSocket::CONNECTED && peer_of(made) != nullptr;
-    const bool alone = !connected && made.image->state() != image::UnixSocket::CLOSED &&
-                       made.image->state() != image::UnixSocket::PENDING;
-    if (alone) make_single(made);
+    if (is_alone(made) && !made.image->name().moved_to().empty()) make_single(made);
+  });
+  for_each([&](Made& made) {
+    if (is_alone(made)) make_single(made);
   });
   for_each([&](Made& made) {
     if (made.image->state() != image::UnixSocket::PENDING) make_connection(made);
@@ -81,6 +82,12 @@ UnixAssembly::Made* UnixAssembly::peer_of(const Made& made) {
   const image::UnixSocket& peer = *found->second.image;
   const bool mutual = peer.state() == image::UnixSocket::CONNECTED && peer.peer() == made.image->id();
   return mutual ? &found->second : nullptr;
+}
+
+bool UnixAssembly::is_alone(const Made& made) {
+  const bool connected = made.image->state() == image::UnixSocket::CONNECTED && peer_of(made) != nullptr;
+  return !connected && made.image->state() != image::UnixSocket::CLOSED &&
+         made.image->state() != image::UnixSocket::PENDING;
 }
 
 bool UnixAssembly::needs_listener_of_image(const Made& made) {
@@ -117,9 +124,11 @@ void UnixAssembly::make_connection(Made& made) {
   const image::UnixName* const own_name = own.has_name() ? &own.name() : nullptr;
   if (own.shares_name()) {
     const bool has_name = peer != nullptr && peer->image->has_name();
-    connect_by(listener_for(own), own.name(), own, other, made.socket, has_name ? &peer->image->name() : nullptr);
+    const auto [listener, name] = listener_for(own);
+    connect_by(listener, *name, own, other, made.socket, has_name ? &peer->image->name() : nullptr);
   } else if (peer != nullptr && peer->image->shares_name()) {
-    connect_by(listener_for(*peer->image), peer->image->name(), own, made.socket, other, own_name);
+    const auto [listener, name] = listener_for(*peer->image);
+    connect_by(listener, *name, own, made.socket, other, own_name);
   } else if (const Made* const listener = listener_of_client(own); peer == nullptr && listener != nullptr) {
     connect_by(listener->socket.get(), listener->image->name(), own, made.socket, other, own_name);
   } else {
@@ -166,9 +175,12 @@ void UnixAssembly::let_wait(Made& client) {
   connect_to_name(client.socket.get(), sockets_.at(client.image->peer()).image->name());
 }
 
-// The socket that accepted it, or one that has its name as long as is needed.
-int UnixAssembly::listener_for(const image::UnixSocket& accepted) {
-  if (accepted.accepted_by() != 0) return sockets_.at(accepted.accepted_by()).socket.get();
+// The socket that accepted it, or one that has its name as long as is needed; and by which name that is reached.
+std::pair<int, const image::UnixName*> UnixAssembly::listener_for(const image::UnixSocket& accepted) {
+  if (accepted.accepted_by() != 0) {
+    const Made& listener = sockets_.at(accepted.accepted_by());
+    return {listener.socket.get(), &listener.image->name()};
+  }
   const auto [place, is_new] = temporary_listeners_.try_emplace(accepted.name().address());
   TemporaryListener& listener = place->second;
   if (is_new) {
@@ -177,7 +189,7 @@ int UnixAssembly::listener_for(const image::UnixSocket& accepted) {
     bind_to_name(listener.socket.get(), listener.name, table_.context.notes);
     listen_at(listener.socket.get(), kLongBacklog);
   }
-  return listener.socket.get();
+  return {listener.socket.get(), &listener.name};
 }
 
 const UnixAssembly::Made* UnixAssembly::named(const std::string& sun_path) const {
@@ -197,7 +209,8 @@ void UnixAssembly::send(int sender, const image::UnixMessage& message, std::stri
 }
 
 // From a socket that is gone or elsewhere. Its name can be had if nobody has it.
-void UnixAssembly::fill_from_stranger(const Made& receiver, const image::UnixMessage& message) {
+void UnixAssembly::fill_from_stranger(const Made& receiver, const image::UnixMessage& message,
+                                      std::string_view address) {
   const FileDescriptor stranger = make_socket(*receiver.image);
   if (!message.sender().empty()) {
     image::UnixName name;
@@ -205,7 +218,7 @@ void UnixAssembly::fill_from_stranger(const Made& receiver, const image::UnixMes
     bind_in_passing(stranger.get(), name);
   }
   widen_send_buffer(stranger.get());
-  send(stranger.get(), message, receiver.image->name().address());
+  send(stranger.get(), message, address);
 }
 
 void UnixAssembly::fill(Made& receiver) {
@@ -219,13 +232,13 @@ void UnixAssembly::fill(Made& receiver) {
     }
     if (!receiver.image->has_name())
       fail(ErrorKind::Damaged, "the snapshot has unread data in a unix socket that nobody can have sent");
-    const InDirectoryOf there(receiver.image->name());
+    const PathTo path(receiver.image->name());
     const Made* const known = named(message.sender());
     if (known == nullptr) {
-      fill_from_stranger(receiver, message);
+      fill_from_stranger(receiver, message, path.address());
     } else {
       widen_send_buffer(known->socket.get());
-      send(known->socket.get(), message, receiver.image->name().address());
+      send(known->socket.get(), message, path.address());
     }
   }
 }

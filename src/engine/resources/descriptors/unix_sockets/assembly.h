@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "base/file_descriptor.h"
@@ -37,6 +38,7 @@ class UnixAssembly {
     FileDescriptor socket;
   };
 
+  bool is_alone(const Made& made);
   bool needs_listener_of_image(const Made& made);
   const Made* listener_of_client(const image::UnixSocket& client) const;
   void name_connected(int socket, const image::UnixName& name);
@@ -48,12 +50,12 @@ class UnixAssembly {
   void connect_by(int listener, const image::UnixName& name, const image::UnixSocket& like, FileDescriptor& client,
                   FileDescriptor& accepted, const image::UnixName* client_name);
   void let_wait(Made& client);
-  int listener_for(const image::UnixSocket& accepted);
+  std::pair<int, const image::UnixName*> listener_for(const image::UnixSocket& accepted);
   const Made* named(const std::string& sun_path) const;
   Made* peer_of(const Made& made);
 
   void fill(Made& receiver);
-  void fill_from_stranger(const Made& receiver, const image::UnixMessage& message);
+  void fill_from_stranger(const Made& receiver, const image::UnixMessage& message, std::string_view address);
   void send(int sender, const image::UnixMessage& message, std::string_view receiver);
   void settle(Made& made);
 

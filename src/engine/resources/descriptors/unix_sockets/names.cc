@@ -37,6 +37,13 @@ bool leads_to(const struct stat& node, const UnixDiag* diag) {
   return diag == nullptr || !diag->node_inode || *diag->node_inode == static_cast<std::uint32_t>(node.st_ino);
 }
 
+// Where a socket with that name has its node: at one path, or it is moved from there to another.
+std::vector<std::string> paths_of(const image::UnixName& name) {
+  std::vector<std::string> paths{full_path(name)};
+  if (!name.moved_to().empty()) paths.push_back(name.moved_to());
+  return paths;
+}
+
 // The node that stands in the way of a name must be a socket that nobody has.
 void check_node(const std::string& path) {
   struct stat node{};
@@ -75,27 +82,26 @@ void set_node(const std::string& path, const image::UnixName& name, std::vector<
     notes.push_back(fmt::format("the unix socket {} has other permissions now", full_path(name)));
 }
 
-}  // namespace
-
-void capture_name(TableCapture& table, const Seen& seen, const std::string& sun_path, const UnixDiag* diag,
-                  image::UnixName& name) {
-  name.set_address(sun_path);
-  if (is_abstract(name)) return;
-  const pid_t pid = table.holder(seen).pid;
-  if (has_own_root(pid))
-    return table.refuse(seen, fmt::format("a unix socket {} below another root directory", sun_path));
-  if (is_relative(name)) name.set_directory(read_link(fmt::format("/proc/{}/cwd", pid)));
-  struct stat node{};
-  name.set_unlinked(::lstat(full_path(name).c_str(), &node) != 0 || !leads_to(node, diag));
-  if (name.unlinked()) return;
+Reachable capture_node(const struct stat& node, image::UnixName& name) {
   name.set_mode(node.st_mode & 07777);
   name.set_owner(node.st_uid);
   name.set_group(node.st_gid);
+  return node.st_nlink > 1 ? Reachable::Less : Reachable::Same;
 }
 
-std::optional<std::string> obstacle_to_name(const image::UnixName& name) {
-  if (is_abstract(name)) return std::nullopt;
-  const std::string path = full_path(name);
+// Of a node that is not where the socket was bound.
+Reachable capture_other_place(const Seen& seen, const UnixDiag* diag, NodeSearch& search, image::UnixName& name) {
+  name.set_unlinked(true);
+  if (diag == nullptr || !diag->node_inode) return Reachable::Unknown;
+  const SearchedNode& found = search.find(seen.copy.get(), full_path(name), *diag->node_inode);
+  if (found.is_unlinked) return Reachable::Same;
+  struct stat node{};
+  if (!found.path || ::lstat(found.path->c_str(), &node) != 0) return Reachable::Unknown;
+  name.set_moved_to(*found.path);
+  return capture_node(node, name);
+}
+
+std::optional<std::string> obstacle_to_path(const std::string& path) {
   const std::string folder = std::filesystem::path(path).parent_path();
   if (::faccessat(AT_FDCWD, folder.c_str(), W_OK | X_OK, AT_EACCESS) != 0)
     return fmt::format("this user may not make it again in {}", folder);
@@ -110,10 +116,51 @@ std::optional<std::string> obstacle_to_name(const image::UnixName& name) {
   return std::nullopt;
 }
 
+void check_path(const std::string& path) {
+  check_node(path);
+  const std::string folder = std::filesystem::path(path).parent_path();
+  if (::access(folder.c_str(), W_OK | X_OK) != 0)
+    fail_errno(errno, "cannot make {}, the program's unix socket, again", path);
+}
+
+// What was bound under one name and is known by another. A node that stands there was looked at before it is replaced.
+void move_node(const image::UnixName& name) {
+  if (name.moved_to().empty()) return;
+  check_node(name.moved_to());
+  if (::rename(name.address().c_str(), name.moved_to().c_str()) != 0)
+    fail_errno(errno, "cannot move {}, a unix socket, to {}", full_path(name), name.moved_to());
+}
+
+}  // namespace
+
+Reachable capture_name(TableCapture& table, const Seen& seen, const std::string& sun_path, const UnixDiag* diag,
+                       NodeSearch& search, image::UnixName& name) {
+  name.set_address(sun_path);
+  if (is_abstract(name)) return Reachable::Same;
+  const pid_t pid = table.holder(seen).pid;
+  if (has_own_root(pid)) {
+    table.refuse(seen, fmt::format("a unix socket {} below another root directory", sun_path));
+    return Reachable::Same;
+  }
+  if (is_relative(name)) name.set_directory(read_link(fmt::format("/proc/{}/cwd", pid)));
+  struct stat node{};
+  const bool is_there = ::lstat(full_path(name).c_str(), &node) == 0 && leads_to(node, diag);
+  return is_there ? capture_node(node, name) : capture_other_place(seen, diag, search, name);
+}
+
+std::optional<std::string> obstacle_to_name(const image::UnixName& name) {
+  if (is_abstract(name)) return std::nullopt;
+  for (const std::string& path : paths_of(name)) {
+    if (auto obstacle = obstacle_to_path(path)) return obstacle;
+  }
+  return std::nullopt;
+}
+
 void check_address(const image::UnixName& name) {
   constexpr std::size_t kLongest = sizeof(sockaddr_un::sun_path);
   const bool possible = !name.address().empty() && name.address().size() <= kLongest && (name.mode() & ~07777U) == 0 &&
-                        (is_abstract(name) || name.address().find('\0') == std::string::npos);
+                        (is_abstract(name) || name.address().find('\0') == std::string::npos) &&
+                        (name.moved_to().empty() || (name.unlinked() && !is_abstract(name)));
   if (!possible) fail(ErrorKind::Damaged, "the snapshot has a unix socket with a name that cannot be");
 }
 
@@ -121,11 +168,8 @@ void check_name(const image::UnixName& name) {
   check_address(name);
   if (is_abstract(name)) return;
   if (is_relative(name)) checked_path(name.directory());
-  const std::string path = full_path(name);
-  check_node(path);
-  const std::string folder = std::filesystem::path(path).parent_path();
-  if (::access(folder.c_str(), W_OK | X_OK) != 0)
-    fail_errno(errno, "cannot make {}, the program's unix socket, again", path);
+  if (!name.moved_to().empty()) checked_path(name.moved_to());
+  for (const std::string& path : paths_of(name)) check_path(path);
 }
 
 InDirectoryOf::InDirectoryOf(const image::UnixName& name) {
@@ -136,6 +180,12 @@ InDirectoryOf::InDirectoryOf(const image::UnixName& name) {
 
 InDirectoryOf::~InDirectoryOf() {
   if (before_) static_cast<void>(::fchdir(before_.get()) == 0);
+}
+
+PathTo::PathTo(const image::UnixName& name) : there_(name), address_(name.address()) {
+  if (name.moved_to().empty()) return;
+  node_ = open_file(name.moved_to(), O_PATH | O_NOFOLLOW);
+  address_ = fmt::format("/proc/self/fd/{}", node_.get());
 }
 
 void bind_to_name(int socket, const image::UnixName& name, std::vector<std::string>& notes) {
@@ -153,7 +203,8 @@ void bind_to_name(int socket, const image::UnixName& name, std::vector<std::stri
     }
     fail_errno(errno, "cannot give a unix socket its name {}", words);
   }
-  if (!is_abstract(name) && !name.unlinked()) set_node(name.address(), name, notes);
+  if (!is_abstract(name) && (!name.unlinked() || !name.moved_to().empty())) set_node(name.address(), name, notes);
+  move_node(name);
 }
 
 void bind_in_passing(int socket, const image::UnixName& name) {
@@ -163,14 +214,14 @@ void bind_in_passing(int socket, const image::UnixName& name) {
 }
 
 void connect_to_name(int socket, const image::UnixName& name) {
-  const InDirectoryOf there(name);
-  const UnixAddress address(name.address());
+  const PathTo path(name);
+  const UnixAddress address(path.address());
   if (::connect(socket, address.get(), address.size) != 0)
     fail_errno(errno, "cannot connect a unix socket to {}", is_abstract(name) ? "its peer" : name.address());
 }
 
 void unlink_name(const image::UnixName& name) {
-  if (!name.unlinked() || is_abstract(name)) return;
+  if (!name.unlinked() || is_abstract(name) || !name.moved_to().empty()) return;
   const InDirectoryOf there(name);
   ::unlink(name.address().c_str());
 }

@@ -155,7 +155,8 @@ void UnixSocketKind::capture(TableCapture& table, const Seen& seen, Description&
   socket.set_type(static_cast<std::uint32_t>(diag.type));
   socket.set_shut_down(diag.shut_down);
   const std::string name = name_by(::getsockname, seen.copy.get());
-  if (!name.empty()) capture_name(table, seen, name, &diag, *socket.mutable_name());
+  Reachable reachable = Reachable::Same;
+  if (!name.empty()) reachable = capture_name(table, seen, name, &diag, node_search_, *socket.mutable_name());
   if (diag.listens) {
     capture_listener(table, seen, diag, socket);
   } else if (diag.peer) {
@@ -181,15 +182,32 @@ void UnixSocketKind::capture(TableCapture& table, const Seen& seen, Description&
   if (unread > kMostUnread) table.refuse(seen, fmt::format("a unix socket with {} unread bytes", unread));
   capture_settings(table, seen, *socket.mutable_settings());
   if (socket.has_name()) look_at_place(table, seen, socket.name());
+  warn_of_names(table, seen, socket, reachable);
 }
 
 // Sockets that were accepted share the name of the one that listens.
 void UnixSocketKind::look_at_place(TableCapture& table, const Seen& seen, const image::UnixName& name) {
-  if (!looked_at_.insert(name.address()).second) return;
+  if (!looked_at_.emplace(name.address(), name.moved_to()).second) return;
   if (const auto obstacle = obstacle_to_name(name)) {
     table.lack(seen, fmt::format("the unix socket {}, and {}", name.address(), *obstacle),
                "make its directory writable for this user, or restart as root");
   }
+}
+
+// Nobody comes to sockets that are connected by their names.
+void UnixSocketKind::warn_of_names(TableCapture& table, const Seen& seen, const image::UnixSocket& socket,
+                                   Reachable reachable) {
+  const bool is_known_to_others = socket.state() == image::UnixSocket::LISTENING || !connects(socket);
+  const std::string& path = socket.name().moved_to().empty() ? socket.name().address() : socket.name().moved_to();
+  if (reachable == Reachable::Same || !is_known_to_others || !warned_of_.emplace(path, reachable).second) return;
+  table.context.warnings.push_back(
+      reachable == Reachable::Less
+          ? fmt::format("{} is the unix socket {}, which has other names besides (link): whoever uses those will not "
+                        "reach it after a restart",
+                        table.name_of(seen), path)
+          : fmt::format("{} is a unix socket that was bound to {} and is not there any more: unless it was unlinked, "
+                        "whoever knows it by another name will not reach it after a restart",
+                        table.name_of(seen), path));
 }
 
 void UnixSocketKind::finish(TableCapture& table) {

@@ -5,9 +5,12 @@
 #include <set>
 #include <string>
 #include <unordered_map>
+#include <utility>
 
 #include "engine/resources/descriptors/kind.h"
 #include "engine/resources/descriptors/unix_sockets/assembly.h"
+#include "engine/resources/descriptors/unix_sockets/names.h"
+#include "engine/resources/descriptors/unix_sockets/node_search.h"
 #include "engine/resources/descriptors/unix_sockets/unix_diag.h"
 
 namespace crs::engine {
@@ -26,9 +29,12 @@ class UnixSocketKind : public Kind {
  private:
   void capture_acceptor(const TableCapture& table, const UnixDiag& diag, image::UnixSocket& socket);
   void look_at_place(TableCapture& table, const Seen& seen, const image::UnixName& name);
+  void warn_of_names(TableCapture& table, const Seen& seen, const image::UnixSocket& socket, Reachable reachable);
 
   std::unordered_multimap<std::string, const UnixDiag*> by_address_;
-  std::set<std::string> looked_at_;  // names
+  std::set<std::pair<std::string, std::string>> looked_at_;  // names, and where their nodes have been moved
+  std::set<std::pair<std::string, Reachable>> warned_of_;
+  NodeSearch node_search_;
   bool checked_ = false;
   std::unique_ptr<UnixAssembly> assembly_;
 };

@@ -1,0 +1,41 @@
+#include "engine/resources/descriptors/unix_sockets/node_search.h"
+
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+
+#include "base/error.h"
+#include "base/file_descriptor.h"
+#include "base/io.h"
+
+namespace crs::engine {
+namespace {
+
+constexpr unsigned long kOpenNode = SIOCPROTOPRIVATE;  // SIOCUNIXFILE of linux/un.h, which contradicts sys/un.h
+
+}  // namespace
+
+const SearchedNode& NodeSearch::find(int socket, const std::string& bound_path, std::uint32_t inode) {
+  const auto [place, is_new] = known_.try_emplace({bound_path, inode});
+  if (is_new) place->second = search(socket, bound_path, inode);
+  return place->second;
+}
+
+SearchedNode NodeSearch::search(int socket, const std::string& bound_path, std::uint32_t inode) {
+  const auto leads_there = [&](const std::string& path) {
+    struct stat found{};
+    return ::lstat(path.c_str(), &found) == 0 && S_ISSOCK(found.st_mode) &&
+           static_cast<std::uint32_t>(found.st_ino) == inode;
+  };
+  const FileDescriptor node(::ioctl(socket, kOpenNode));
+  struct stat status{};
+  if (node && ::fstat(node.get(), &status) == 0) {
+    if (status.st_nlink == 0) return {std::nullopt, true};
+    // Not where it was linked to another name and its own was unlinked.
+    std::string path = read_link(fmt::format("/proc/self/fd/{}", node.get()));
+    if (leads_there(path)) return {std::move(path)};
+  }
+  return {other_names_.find_socket(bound_path, inode, leads_there)};
+}
+
+}  // namespace crs::engine
