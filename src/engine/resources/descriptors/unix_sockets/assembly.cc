@@ -54,13 +54,7 @@ UnixAssembly::UnixAssembly(TableRestore& table) : table_(table) {
   });
   for (const auto& [address, listener] : temporary_listeners_) unlink_name(listener.name);
   temporary_listeners_.clear();
-  // What is moved away once it is bound leaves its path to others.
-  for_each([&](Made& made) {
-    if (is_alone(made) && !made.image->name().moved_to().empty()) make_single(made);
-  });
-  for_each([&](Made& made) {
-    if (is_alone(made)) make_single(made);
-  });
+  make_singles();
   for_each([&](Made& made) {
     if (made.image->state() != image::UnixSocket::PENDING) make_connection(made);
   });
@@ -108,6 +102,15 @@ FileDescriptor UnixAssembly::make_socket(const image::UnixSocket& socket) const 
   FileDescriptor made(::socket(AF_UNIX, static_cast<int>(socket.type()) | SOCK_CLOEXEC, 0));
   if (!made) fail_errno(errno, "cannot make a unix socket");
   return table_.aside(std::move(made));
+}
+
+// What is moved away once it is bound leaves its path to others.
+void UnixAssembly::make_singles() {
+  for (const bool moved : {true, false}) {
+    for (auto& [id, made] : sockets_) {
+      if (!made.socket && is_alone(made) && made.image->name().moved_to().empty() != moved) make_single(made);
+    }
+  }
 }
 
 void UnixAssembly::make_single(Made& made) {

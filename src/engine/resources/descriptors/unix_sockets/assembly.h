@@ -43,6 +43,7 @@ class UnixAssembly {
   const Made* listener_of_client(const image::UnixSocket& client) const;
   void name_connected(int socket, const image::UnixName& name);
   FileDescriptor make_socket(const image::UnixSocket& socket) const;
+  void make_singles();
   void make_single(Made& made);
   void make_connection(Made& made);
   void make_pair(Made& made, FileDescriptor& other, const image::UnixSocket* other_image);

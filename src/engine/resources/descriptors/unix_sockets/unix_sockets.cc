@@ -97,6 +97,19 @@ image::UnixMessage message_of(const TableCapture& table, const SurveyedMessage& 
   return message;
 }
 
+void capture_messages(TableCapture& table, const Seen& seen, image::UnixSocket& socket) {
+  std::size_t unread = 0;
+  for (const SurveyedMessage& surveyed : table.unix_sockets->messages(seen)) {
+    unread += surveyed.message.data.size();
+    *socket.add_messages() = message_of(table, surveyed);
+  }
+  const bool can_be_filled = socket.has_name() || socket.state() == image::UnixSocket::CONNECTED ||
+                             socket.state() == image::UnixSocket::CLOSED;
+  if (socket.messages_size() > 0 && !can_be_filled)
+    table.refuse(seen, "a unix socket with unread data, without a name and not connected any more");
+  if (unread > kMostUnread) table.refuse(seen, fmt::format("a unix socket with {} unread bytes", unread));
+}
+
 // What other ends come back as that are no unix sockets of the image (expendable ones) is closed for this one.
 void part_from_given_up(const std::set<std::uint64_t>& kept, image::UnixSocket& socket) {
   if (socket.peer() != 0 && !kept.contains(socket.peer())) {
@@ -170,16 +183,7 @@ void UnixSocketKind::capture(TableCapture& table, const Seen& seen, Description&
   }
   if (connects(socket) && has_urgent_data(seen.copy.get()))
     table.refuse(seen, "a unix socket with out-of-band data that has not been read");
-  std::size_t unread = 0;
-  for (const SurveyedMessage& surveyed : table.unix_sockets->messages(seen)) {
-    unread += surveyed.message.data.size();
-    *socket.add_messages() = message_of(table, surveyed);
-  }
-  const bool can_be_filled = socket.has_name() || socket.state() == image::UnixSocket::CONNECTED ||
-                             socket.state() == image::UnixSocket::CLOSED;
-  if (socket.messages_size() > 0 && !can_be_filled)
-    table.refuse(seen, "a unix socket with unread data, without a name and not connected any more");
-  if (unread > kMostUnread) table.refuse(seen, fmt::format("a unix socket with {} unread bytes", unread));
+  capture_messages(table, seen, socket);
   capture_settings(table, seen, *socket.mutable_settings());
   if (socket.has_name()) look_at_place(table, seen, socket.name());
   warn_of_names(table, seen, socket, reachable);
