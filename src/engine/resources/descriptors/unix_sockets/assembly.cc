@@ -40,6 +40,7 @@ UnixAssembly::UnixAssembly(TableRestore& table) : table_(table) {
     const image::UnixSocket& socket = description.unix_socket();
     Made& made = sockets_[socket.id()];
     made.image = &socket;
+    made.name = socket.name();
     if (socket.has_name() && !socket.shares_name()) by_name_.emplace(socket.name().address(), &made);
   }
   const auto for_each = [&](auto&& action) {
@@ -104,19 +105,19 @@ FileDescriptor UnixAssembly::make_socket(const image::UnixSocket& socket) const 
   return table_.aside(std::move(made));
 }
 
-// What is moved away once it is bound leaves its path to others.
+// What is unlinked, or moved away once it is bound, leaves its path to others.
 void UnixAssembly::make_singles() {
-  for (const bool moved : {true, false}) {
+  for (const bool leaves : {true, false}) {
     for (auto& [id, made] : sockets_) {
-      if (!made.socket && is_alone(made) && made.image->name().moved_to().empty() != moved) make_single(made);
+      if (!made.socket && is_alone(made) && made.name.unlinked() == leaves) make_single(made);
     }
   }
 }
 
 void UnixAssembly::make_single(Made& made) {
   made.socket = make_socket(*made.image);
-  made.keeps_path = true;
-  if (made.image->has_name()) bind_to_name(made.socket.get(), made.image->name(), table_.context.notes);
+  if (made.name.unlinked() && made.name.moved_to().empty()) made.name = moved_aside(made.name, made.image->id());
+  if (made.image->has_name()) bind_to_name(made.socket.get(), made.name, table_.context.notes);
   if (made.image->state() == image::UnixSocket::LISTENING) listen_at(made.socket.get(), kLongBacklog);
 }
 
@@ -133,7 +134,7 @@ void UnixAssembly::make_connection(Made& made) {
     const auto [listener, name] = listener_for(*peer->image);
     connect_by(listener, *name, own, made.socket, other, own_name);
   } else if (const Made* const listener = listener_of_client(own); peer == nullptr && listener != nullptr) {
-    connect_by(listener->socket.get(), listener->image->name(), own, made.socket, other, own_name);
+    connect_by(listener->socket.get(), listener->name, own, made.socket, other, own_name);
   } else {
     make_pair(made, other, peer != nullptr ? peer->image : nullptr);
   }
@@ -175,14 +176,14 @@ void UnixAssembly::connect_by(int listener, const image::UnixName& name, const i
 void UnixAssembly::let_wait(Made& client) {
   client.socket = make_socket(*client.image);
   if (client.image->has_name()) name_connected(client.socket.get(), client.image->name());
-  connect_to_name(client.socket.get(), sockets_.at(client.image->peer()).image->name());
+  connect_to_name(client.socket.get(), sockets_.at(client.image->peer()).name);
 }
 
 // The socket that accepted it, or one that has its name as long as is needed; and by which name that is reached.
 std::pair<int, const image::UnixName*> UnixAssembly::listener_for(const image::UnixSocket& accepted) {
   if (accepted.accepted_by() != 0) {
     const Made& listener = sockets_.at(accepted.accepted_by());
-    return {listener.socket.get(), &listener.image->name()};
+    return {listener.socket.get(), &listener.name};
   }
   const auto [place, is_new] = temporary_listeners_.try_emplace(accepted.name().address());
   TemporaryListener& listener = place->second;
@@ -235,7 +236,7 @@ void UnixAssembly::fill(Made& receiver) {
     }
     if (!receiver.image->has_name())
       fail(ErrorKind::Damaged, "the snapshot has unread data in a unix socket that nobody can have sent");
-    const PathTo path(receiver.image->name());
+    const PathTo path(receiver.name);
     const Made* const known = named(message.sender());
     if (known == nullptr) {
       fill_from_stranger(receiver, message, path.address());
@@ -250,7 +251,7 @@ void UnixAssembly::settle(Made& made) {
   const image::UnixSocket& socket = *made.image;
   const int number = made.socket.get();
   if (socket.state() == image::UnixSocket::CONNECTED && peer_of(made) == nullptr)
-    connect_to_name(number, sockets_.at(socket.peer()).image->name());
+    connect_to_name(number, sockets_.at(socket.peer()).name);
   if (socket.state() == image::UnixSocket::LISTENING) listen_at(number, static_cast<int>(socket.backlog()));
   // A connection whose other end closes it with something unread is reset (unix_release_sock() in af_unix.c).
   if (socket.reset()) ::send(number, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -262,7 +263,7 @@ void UnixAssembly::finish() {
   for (auto& [id, made] : sockets_) fill(made);
   for (auto& [id, made] : sockets_) settle(made);
   for (auto& [id, made] : sockets_) {
-    if (made.keeps_path && made.image->has_name()) unlink_name(made.image->name());
+    if (made.name.moved_to() != made.image->name().moved_to()) ::unlink(made.name.moved_to().c_str());
     apply_settings(made.socket.get(), made.image->settings(), SettingStage::Finally, "a unix socket",
                    table_.context.notes);
     ucred peer{};

@@ -29,7 +29,7 @@ class UnixAssembly {
   struct Made {
     const image::UnixSocket* image = nullptr;
     FileDescriptor socket;      // aside
-    bool keeps_path = false;    // until finish(), where it was unlinked
+    image::UnixName name;       // as in the image; until finish(), what was unlinked has a path aside
     FileDescriptor closed_end;  // the other end of one whose other end is closed
   };
 

@@ -160,7 +160,7 @@ void check_address(const image::UnixName& name) {
   constexpr std::size_t kLongest = sizeof(sockaddr_un::sun_path);
   const bool possible = !name.address().empty() && name.address().size() <= kLongest && (name.mode() & ~07777U) == 0 &&
                         (is_abstract(name) || name.address().find('\0') == std::string::npos) &&
-                        (name.moved_to().empty() || (name.unlinked() && !is_abstract(name)));
+                        (name.moved_to().empty() || name.unlinked()) && !(name.unlinked() && is_abstract(name));
   if (!possible) fail(ErrorKind::Damaged, "the snapshot has a unix socket with a name that cannot be");
 }
 
@@ -218,6 +218,16 @@ void connect_to_name(int socket, const image::UnixName& name) {
   const UnixAddress address(path.address());
   if (::connect(socket, address.get(), address.size) != 0)
     fail_errno(errno, "cannot connect a unix socket to {}", is_abstract(name) ? "its peer" : name.address());
+}
+
+image::UnixName moved_aside(const image::UnixName& name, std::uint64_t id) {
+  image::UnixName aside = name;
+  const std::string folder = std::filesystem::path(full_path(name)).parent_path();
+  aside.set_moved_to(fmt::format("{}/.crs-{}-{}", folder, ::getpid(), id));
+  aside.set_mode(0600);
+  aside.set_owner(::geteuid());
+  aside.set_group(::getegid());
+  return aside;
 }
 
 void unlink_name(const image::UnixName& name) {

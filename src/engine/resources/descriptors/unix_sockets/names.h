@@ -68,6 +68,10 @@ void bind_in_passing(int socket, const image::UnixName& name);
 // Connects at once. Throws.
 void connect_to_name(int socket, const image::UnixName& name);
 
+// The same name for a socket whose path is to be free for others at once though it is not unlinked yet, with a path
+// aside in the same directory, which only its maker knows: `id` tells such sockets apart.
+image::UnixName moved_aside(const image::UnixName& name, std::uint64_t id);
+
 // Takes a path away again whose name was unlinked at the checkpoint.
 void unlink_name(const image::UnixName& name);
 

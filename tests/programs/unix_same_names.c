@@ -1,0 +1,53 @@
+// Unix sockets that were bound to one path one after the other: those whose path was unlinked go on with the
+// connections they have, also with one that waits, while the last one listens there (as servers do that read their
+// configuration again). And receivers of datagrams.
+#include "sockets.h"
+
+enum { kListeners = 3, kLast = kListeners - 1 };
+
+static int accept_one(int listener) {
+  const int accepted = accept(listener, NULL, NULL);
+  SUBJECT_CHECK(accepted >= 0);
+  return accepted;
+}
+
+static int client_of(const char* name) {
+  const int made = unix_socket(SOCK_STREAM, NULL);
+  connect_unix(made, name);
+  return made;
+}
+
+int main(void) {
+  int listeners[kListeners], clients[kListeners], servers[kListeners], waiting[kListeners];
+  int receivers[kListeners], senders[kListeners];
+  for (int i = 0; i < kListeners; i++) {
+    listeners[i] = unix_socket(SOCK_STREAM, "gate");
+    SUBJECT_NEED(listen(listeners[i], 5) == 0);
+    clients[i] = client_of("gate");
+    servers[i] = accept_one(listeners[i]);
+    waiting[i] = client_of("gate");
+    receivers[i] = unix_socket(SOCK_DGRAM, "letters");
+    senders[i] = unix_socket(SOCK_DGRAM, NULL);
+    connect_unix(senders[i], "letters");
+    send_text(senders[i], "written before");
+    if (i < kLast) SUBJECT_NEED(unlink("gate") == 0 && unlink("letters") == 0);
+  }
+
+  subject_ready();
+
+  for (int i = 0; i < kListeners; i++) {
+    expect_name(getsockname, listeners[i], "gate");
+    expect_connected(clients[i], servers[i]);
+    expect_connected(waiting[i], accept_one(listeners[i]));
+    expect_message(receivers[i], "written before");
+    send_text(senders[i], "and after");
+    expect_message(receivers[i], "and after");
+  }
+  const int client = client_of("gate");
+  expect_connected(client, accept_one(listeners[kLast]));
+  SUBJECT_CHECK(unlink("gate") == 0 && unlink("letters") == 0);
+  DIR* const folder = opendir(".");
+  for (struct dirent* entry; folder != NULL && (entry = readdir(folder)) != NULL;)
+    SUBJECT_CHECK(strncmp(entry->d_name, ".crs-", 5) != 0, "%.100s is left", entry->d_name);
+  subject_ok();
+}
