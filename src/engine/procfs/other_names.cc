@@ -23,7 +23,8 @@ const OtherNames::Names& OtherNames::names_in(const std::string& directory) {
   for (std::size_t entries = 0; opened && entries < kMostEntries; ++entries) {
     const dirent* const entry = ::readdir(opened.get());  // readdir(3): safe, for the stream is ours alone
     if (entry == nullptr) break;
-    if (entry->d_type == DT_REG || entry->d_type == DT_UNKNOWN) known->second.emplace(entry->d_ino, entry->d_name);
+    if (entry->d_type == DT_REG || entry->d_type == DT_FIFO || entry->d_type == DT_UNKNOWN)
+      known->second.emplace(entry->d_ino, entry->d_name);
   }
   return known->second;
 }
