@@ -1,5 +1,5 @@
-// FIFOs with both ends in the process: one that has a name, one whose name is gone, one that is read and written by one
-// descriptor. And two whose readers wait for their first writer.
+// FIFOs with both ends in the process: one that has a name, one that was given another name, one whose name is gone,
+// one that is read and written by one descriptor. And two whose readers wait for their first writer.
 #include <poll.h>
 
 #include "descriptors.h"
@@ -23,6 +23,10 @@ int main(void) {
   write_text(removed_writer, "without a name");
   const int removed_flags = fcntl(removed_reader, F_GETFL);
   SUBJECT_NEED(unlink("removed") == 0);
+  SUBJECT_NEED(mkfifo("passing", 0600) == 0);
+  const int linked_reader = open_existing("passing", O_RDONLY | O_NONBLOCK);
+  SUBJECT_NEED(link("passing", "linked") == 0 && unlink("passing") == 0);
+  const int linked_writer = open_existing("linked", O_WRONLY);
   const int both = open_existing("both", O_RDWR);
   SUBJECT_NEED(fcntl(both, F_SETPIPE_SZ, 1 << 17) == 1 << 17);
   write_text(both, "by oneself");
@@ -51,6 +55,9 @@ int main(void) {
   expect_read(removed_reader, "without a name");
   SUBJECT_CHECK(close(removed_writer) == 0);
   expect_read(removed_reader, "");
+  SUBJECT_CHECK(stat("linked", &by_path) == 0 && fstat(linked_reader, &opened) == 0 &&
+                by_path.st_ino == opened.st_ino && fstat(linked_writer, &opened) == 0 &&
+                by_path.st_ino == opened.st_ino);
   SUBJECT_CHECK(fcntl(both, F_GETPIPE_SZ) == 1 << 17);
   expect_read(both, "by oneself");
   expect_no_hang_up(awaiting);

@@ -132,6 +132,26 @@ def appended_file(workspace, options):
     check(reader.appended.read_text() == "line\nend\n", "the appended file is wrong")
 
 
+def replaced_by_its_number(workspace, options):
+    """Another file that the file system has given the same inode number, as ext4 likes to: its birth time is another."""
+    reader = Reader(workspace)
+    reference = workspace.checkpoint(str(reader.pid), "--name", "reader")
+    workspace.kill(reader.pid)
+    inode = reader.appended.stat().st_ino
+    for _ in range(100):
+        reader.appended.unlink()
+        reader.appended.write_text("of another program\n" * 10)
+        if reader.appended.stat().st_ino == inode:
+            break
+    else:
+        print("this file system gives no inode number twice: left out")
+        return
+    if workspace.drops:
+        os.chown(reader.appended, workspace.uid, workspace.uid)
+    refused(workspace, "restart", "--detach", reference, expect=1, names=[reader.appended, "replaced"])
+    check(reader.appended.read_text() == "of another program\n" * 10, "the other program's file was changed")
+
+
 def accepted(workspace, options):
     """--files accept, for changes that are known to be harmless."""
     reader = Reader(workspace)
@@ -187,4 +207,4 @@ def missing_directory(workspace, options):
 
 
 if __name__ == "__main__":
-    main([open_and_mapped_files, appended_file, accepted, executable, missing_directory])
+    main([open_and_mapped_files, appended_file, replaced_by_its_number, accepted, executable, missing_directory])

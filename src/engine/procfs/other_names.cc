@@ -2,6 +2,8 @@
 
 #include <dirent.h>
 
+#include <algorithm>
+#include <array>
 #include <memory>
 
 namespace crs::engine {
@@ -23,8 +25,8 @@ const OtherNames::Names& OtherNames::names_in(const std::string& directory) {
   for (std::size_t entries = 0; opened && entries < kMostEntries; ++entries) {
     const dirent* const entry = ::readdir(opened.get());  // readdir(3): safe, for the stream is ours alone
     if (entry == nullptr) break;
-    const bool is_wanted = entry->d_type == DT_REG || entry->d_type == DT_SOCK || entry->d_type == DT_UNKNOWN;
-    if (is_wanted) known->second.emplace(entry->d_ino, entry->d_name);
+    constexpr std::array<unsigned char, 4> kWanted{DT_REG, DT_FIFO, DT_SOCK, DT_UNKNOWN};
+    if (std::ranges::find(kWanted, entry->d_type) != kWanted.end()) known->second.emplace(entry->d_ino, entry->d_name);
   }
   return known->second;
 }

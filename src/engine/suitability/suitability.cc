@@ -3,6 +3,7 @@
 #include <elf.h>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/capability.h>
 #include <linux/kcmp.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -30,6 +31,15 @@ std::string status_field(pid_t pid, std::string_view name) {
 }
 
 // proc(5): what /proc/PID/exe leads to may be asked only by who may trace the process.
+std::string advice_about_access() {
+  if (::geteuid() != 0) return "Take the snapshot as root";
+  const bool capable = (ProcessStatus::of(::getpid()).hexadecimal("CapEff") >> CAP_SYS_PTRACE & 1) != 0;
+  return capable
+             ? "Something else than its rights keeps this root from it: a security module (AppArmor, SELinux, Yama), a "
+               "Landlock sandbox, or the program's being in another user namespace"
+             : "It takes CAP_SYS_PTRACE, which this root lacks (in a container: give it that)";
+}
+
 void require_access(pid_t pid) {
   const std::string path = fmt::format("/proc/{}/exe", pid);
   std::array<char, 1> ignored{};
@@ -38,8 +48,7 @@ void require_access(pid_t pid) {
               fmt::format("process {} may not be looked at: it is not dumpable (prctl(2), PR_SET_DUMPABLE), or it has "
                           "changed its user ids or has privileges that you do not have",
                           pid))
-      .advise(::geteuid() != 0 ? "Take the snapshot as root"
-                               : "It takes CAP_SYS_PTRACE, which this root lacks (in a container: give it that)");
+      .advise(advice_about_access());
 }
 
 void refuse_tracer(pid_t pid, Refusals& refusals) {

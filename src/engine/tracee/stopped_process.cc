@@ -146,7 +146,9 @@ void StoppedProcess::wait_for_threads(std::size_t first) {
 }
 
 // Waits for the stop that PTRACE_INTERRUPT asked for. A signal that is being delivered just then is let through: the
-// thread stops before it executes the first instruction of the handler.
+// thread stops before it executes the first instruction of the handler. A stop for a signal can use the interruption
+// up (ptrace_stop() in kernel/signal.c clears JOBCTL_TRAP_STOP), so that is asked for again: once too often does no
+// harm.
 void StoppedProcess::stop(StoppedThread& thread) {
   while (true) {
     const WaitStatus status = ptrace::wait_for_stop(thread.tid);
@@ -154,6 +156,7 @@ void StoppedProcess::stop(StoppedThread& thread) {
       thread.group_stopped = status.group_stop();
       return;
     }
+    ptrace::interrupt(thread.tid);
     ptrace::resume(PTRACE_CONT, thread.tid, status.signal_delivery_stop() ? status.signal() : 0);
   }
 }

@@ -124,6 +124,32 @@ TEST(BorrowedThread, ManyCallsAreMadeUnderSignals) {
   EXPECT_EQ(program.finish(), 0);
 }
 
+// A stop for a signal can use up the interruption that was asked for.
+TEST(StoppedProcess, StopsAProgramUnderAStormOfTimers) {
+  const ChildSignalBlocked child_signal;
+  const pid_t program = ::fork();
+  if (program == 0) {
+    struct sigaction action{};
+    action.sa_handler = [](int) {};
+    ::sigaction(SIGRTMIN, &action, nullptr);
+    for (long i = 0; i < 8; ++i) {
+      sigevent event{};
+      event.sigev_notify = SIGEV_SIGNAL;
+      event.sigev_signo = SIGRTMIN;
+      timer_t timer{};
+      const itimerspec often{{0, 50000 + i * 1000}, {0, 50000 + i * 1000}};
+      if (::timer_create(CLOCK_MONOTONIC, &event, &timer) != 0 || ::timer_settime(timer, 0, &often, nullptr) != 0)
+        ::_exit(1);
+    }
+    while (true) ::pause();
+  }
+  for (int i = 0; i < 20000; ++i) const StoppedProcess process(program);
+  EXPECT_EQ(::kill(program, SIGKILL), 0);
+  int status = 0;
+  EXPECT_EQ(::waitpid(program, &status, 0), program);
+  EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
 TEST(StoppedProcess, NamesTheDebugger) {
   const ChildSignalBlocked child_signal;
   test::TestProgram program(1);

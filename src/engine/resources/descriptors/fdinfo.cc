@@ -38,4 +38,12 @@ std::uint64_t FdInfo::number(std::string_view key, int base) const {
   return *result;
 }
 
+std::uint64_t FdInfo::position() const {
+  const std::string_view value = find("pos").value_or("");
+  if (!value.starts_with('-')) return number("pos");
+  const std::optional<std::uint64_t> below = parse_number(value.substr(1));
+  if (!below) fail(ErrorKind::Failed, "cannot understand 'pos: {}' in /proc/PID/fdinfo", value);
+  return ~*below + 1;
+}
+
 }  // namespace crs::engine

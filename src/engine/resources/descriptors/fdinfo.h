@@ -27,6 +27,8 @@ class FdInfo {
   std::vector<std::string_view> all(std::string_view key) const;
   // A number that must be there: throws an Error that names the key otherwise.
   std::uint64_t number(std::string_view key, int base = 10) const;
+  // The offset. Of /proc/PID/mem it may be that of a kernel address, which the kernel shows as a negative number.
+  std::uint64_t position() const;
 
  private:
   std::vector<std::pair<std::string, std::string>> lines_;

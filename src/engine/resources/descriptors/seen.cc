@@ -46,7 +46,7 @@ Candidate look_at(const CapturedProcess& process, std::uint32_t index, int numbe
   const FdInfo info = FdInfo::of(process.pid, number);
   const std::uint64_t flags = info.number("flags", 8);
   return {{number, (flags & O_CLOEXEC) != 0, index, info.find("lock").has_value()},
-          {status.st_dev, status.st_ino, flags & ~std::uint64_t{O_CLOEXEC}, info.number("pos")}};
+          {status.st_dev, status.st_ino, flags & ~std::uint64_t{O_CLOEXEC}, info.position()}};
 }
 
 // What /proc shows of the process's own files in /proc. Below the init of a restart they are those of another /proc,
@@ -143,10 +143,10 @@ class Look {
     if (flags < 0) fail_errno(errno, "cannot read the flags of descriptor {} of process {}", number, process.own_pid);
     seen.flags = static_cast<std::uint32_t>(flags);
     seen.link = link_from_here(process, seen);
-    if (S_ISREG(seen.status.st_mode) && seen.status.st_nlink > 0 && seen.link.ends_with(kDeleted))
-      find_other_name(seen);
+    const bool has_names = S_ISREG(seen.status.st_mode) || S_ISFIFO(seen.status.st_mode);
+    if (has_names && seen.status.st_nlink > 0 && seen.link.ends_with(kDeleted)) find_other_name(seen);
     seen.info = FdInfo::of(process.pid, number);
-    seen.position = seen.info.number("pos");
+    seen.position = seen.info.position();
     return seen;
   }
 

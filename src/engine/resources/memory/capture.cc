@@ -274,7 +274,7 @@ class MemoryCapture {
     image::SharedMemory& memory =
         is_new ? *image_.add_shared() : *image_.mutable_shared(static_cast<int>(known->second));
     memory.set_object(object.number);
-    object.views.push_back({context_.pid, known->second, area, area.has("lo")});
+    object.views.push_back({context_.pid, known->second, area, area.has("lo"), area.has("sl")});
     if (is_segment(area)) memory.set_segment(static_cast<std::int32_t>(area.inode));
     Area& entry = add(area, Area::SHARED_MEMORY);
     entry.set_backing(known->second);

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <string_view>
 
+#include "base/file_birth.h"
 #include "base/file_descriptor.h"
 
 namespace crs::engine {
@@ -118,6 +119,7 @@ bool record_file(const std::string& path, image::MappedFile& file) {
   file.set_path(path);
   file.set_device(status.st_dev);
   file.set_inode(status.st_ino);
+  file.set_born(file_birth(AT_FDCWD, path.c_str(), 0));
   file.set_size(static_cast<std::uint64_t>(status.st_size));
   file.set_modified_seconds(status.st_mtim.tv_sec);
   file.set_modified_nanoseconds(static_cast<std::uint32_t>(status.st_mtim.tv_nsec));
@@ -136,9 +138,11 @@ std::optional<std::string> what_changed(const image::MappedFile& file) {
     return fmt::format("{} has {} bytes instead of {}: it is shorter", file.path(), size, file.size());
   const bool same_time =
       now.st_mtim.tv_sec == file.modified_seconds() && now.st_mtim.tv_nsec == file.modified_nanoseconds();
-  const bool same_inode = now.st_dev == file.device() && now.st_ino == file.inode();
+  const bool same_file = now.st_dev == file.device() &&
+                         is_same_file({.inode = file.inode(), .born = file.born()},
+                                      {.inode = now.st_ino, .born = file_birth(AT_FDCWD, file.path().c_str(), 0)});
   if (same_time && size == file.size()) return std::nullopt;
-  if (!same_inode) return fmt::format("{} was replaced by another file", file.path());
+  if (!same_file) return fmt::format("{} was replaced by another file", file.path());
   // A file that is mapped shared may be written by anyone who shares it.
   if (!file.private_areas()) return std::nullopt;
   if (size != file.size())

@@ -33,6 +33,7 @@ class SharedObjects {
     std::uint32_t backing = 0;  // image::Area::backing
     MapsLine area;
     bool locked = false;
+    bool sealed = false;  // mseal(2): there can be no other mapping of it
 
     std::uint64_t end() const { return area.offset + area.range.size(); }
   };

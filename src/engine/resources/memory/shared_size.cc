@@ -28,16 +28,24 @@ std::optional<std::uint64_t> size_by_asking(pid_t pid, RemoteRange area) {
   return static_cast<std::uint64_t>(status.st_size);
 }
 
-// Null if another view of any would be filled and locked.
-const View* highest_unlocked(const SharedObjects::Object& object) {
+// Of which there can be another view; one of locked memory would be filled and locked. Null if there is none.
+const View* highest_free(const SharedObjects::Object& object) {
   const View* highest = nullptr;
   for (const View& view : object.views) {
-    if (!view.locked && (highest == nullptr || highest->end() < view.end())) highest = &view;
+    if (!view.locked && !view.sealed && (highest == nullptr || highest->end() < view.end())) highest = &view;
   }
   return highest;
 }
 
 }  // namespace
+
+void refuse_unmapped(CaptureContext& context, const View& view) {
+  context.refusals.add(
+      fmt::format("process {} has unmapped part of the shared memory at {:#x}, and what that holds cannot be read: the "
+                  "program could not map it again (RLIMIT_AS, mseal(2))",
+                  context.own_pid, view.area.range.start.value),
+      fmt::format("Raise its limit (prlimit --pid {} --as=unlimited), or let it map all of that memory", context.pid));
+}
 
 SharedSizes::~SharedSizes() {
   if (!window_) return;
@@ -57,15 +65,17 @@ std::uint64_t SharedSizes::of(SharedObjects::Object& object) {
 }
 
 std::uint64_t SharedSizes::by_trying(const SharedObjects::Object& object) {
-  const View* const view = highest_unlocked(object);
+  const View* const view = highest_free(object);
   if (view == nullptr || !goes_on_after(*view)) return 0;
   std::uint64_t known = view->area.range.size() + kPageSize;  // from the view's start on
   std::uint64_t step = kPageSize;
+  unmappable_ = 0;
   for (; reaches(*view, known + step); step *= 2) known += step;
   while (step > kPageSize) {
     step /= 2;
     if (reaches(*view, known + step)) known += step;
   }
+  if (unmappable_ == known + kPageSize) refuse_unmapped(context_, *view);
   return view->area.offset + known;
 }
 
@@ -84,6 +94,7 @@ bool SharedSizes::goes_on_after(const View& view) {
 bool SharedSizes::reaches(const View& view, std::uint64_t bytes) {
   const RemoteAddress start = view.area.range.start;
   const auto whole = shared_view_or_null(context_.remote, {start, start + bytes});
+  if (!whole) unmappable_ = bytes;
   return whole && is_readable(whole->range().end - kPageSize);
 }
 

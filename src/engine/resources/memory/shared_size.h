@@ -31,6 +31,10 @@ class SharedSizes {
 
   CaptureContext& context_;
   std::optional<RemoteAddress> window_;  // two pages
+  std::uint64_t unmappable_ = 0;         // how large a view was that there could not be
 };
+
+// That there is more of the memory than `view` shows, and that nobody can look at it.
+void refuse_unmapped(CaptureContext& context, const SharedObjects::View& view);
 
 }  // namespace crs::engine

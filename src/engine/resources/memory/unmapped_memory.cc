@@ -12,6 +12,7 @@
 #include "base/file_descriptor.h"
 #include "engine/resources/memory/memory.h"
 #include "engine/resources/memory/shared_pages.h"
+#include "engine/resources/memory/shared_size.h"
 #include "engine/resources/memory/shared_view.h"
 
 namespace crs::engine {
@@ -68,10 +69,10 @@ class UnmappedCapture {
   std::vector<PageArea> pages() { return std::move(pages_); }
 
  private:
-  // Null where the program could not have one either.
+  // Null, and refused, where the program could not have one either.
   const SharedView* view_of(const View& lowest, std::uint64_t bytes) {
     auto view = shared_view_or_null(context_.remote, {lowest.area.range.start, lowest.area.range.start + bytes});
-    if (!view) return nullptr;
+    if (!view) return refuse_unmapped(context_, lowest), nullptr;
     views_.push_back(std::move(view));
     return views_.back().get();
   }

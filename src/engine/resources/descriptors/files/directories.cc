@@ -6,6 +6,7 @@
 #include <cerrno>
 
 #include "base/error.h"
+#include "base/file_birth.h"
 #include "engine/resources/descriptors/files/identity.h"
 #include "engine/resources/descriptors/files/permissions.h"
 
@@ -51,7 +52,9 @@ FileDescriptor DirectoryKind::open(TableRestore& table, const Description& descr
   // The offset is a cookie of the file system: it means the same place only in the same directory.
   const auto position = static_cast<off_t>(directory.position());
   struct stat now{};
-  const bool same = ::fstat(opened.get(), &now) == 0 && now.st_ino == directory.file().inode();
+  const bool same = ::fstat(opened.get(), &now) == 0 &&
+                    is_same_file({.inode = directory.file().inode(), .born = directory.file().born()},
+                                 {.inode = now.st_ino, .born = file_birth(opened.get(), "", AT_EMPTY_PATH)});
   if (!same || ::lseek(opened.get(), position, SEEK_SET) != position) {
     table.context.notes.push_back(fmt::format(
         "directory {}, which the program was reading, is read again from its start", directory.file().path()));

@@ -11,6 +11,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "base/file_birth.h"
 #include "engine/procfs/other_names.h"
 #include "engine/resources/descriptors/files/permissions.h"
 
@@ -74,6 +75,7 @@ void identify(TableCapture& table, const Seen& seen, image::FileIdentity& file) 
     table.refuse(seen, fmt::format("{}, a file of one thread", seen.link));
   file.set_device(seen.status.st_dev);
   file.set_inode(seen.status.st_ino);
+  file.set_born(file_birth(seen.copy.get(), "", AT_EMPTY_PATH));
   file.set_size(static_cast<std::uint64_t>(seen.status.st_size));
   file.set_modified_seconds(seen.status.st_mtim.tv_sec);
   file.set_modified_nanoseconds(static_cast<std::uint32_t>(seen.status.st_mtim.tv_nsec));
@@ -93,7 +95,8 @@ void compare_file(const image::FileIdentity& file, const struct stat& now, bool 
     fail(ErrorKind::Failed, "{} was a regular file at the checkpoint and is none now", file.path());
   if (file.generated() || same_content(file, now)) return;
   const auto size = static_cast<std::uint64_t>(now.st_size);
-  const bool replaced = file.inode() != now.st_ino;
+  const bool replaced = !is_same_file({.inode = file.inode(), .born = file.born()},
+                                      {.inode = now.st_ino, .born = file_birth(AT_FDCWD, file.path().c_str(), 0)});
   std::string change;
   if (size < file.size()) {
     change = fmt::format("{} is shorter than at the checkpoint ({} bytes, was {})", file.path(), size, file.size());

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "base/error.h"
+#include "base/file_birth.h"
 #include "engine/resources/descriptors/content_copy.h"
 #include "engine/resources/descriptors/extended_attributes.h"
 #include "engine/resources/descriptors/files/file_rules.h"
@@ -54,6 +55,7 @@ void keep(CaptureContext& context, const std::string& path, const Used& used, im
   object.set_origin(image::ContentObject::PATH);
   object.set_device(status.st_dev);
   object.set_inode(status.st_ino);
+  object.set_born(file_birth(file.get(), "", AT_EMPTY_PATH));
   object.set_name(path);
   object.set_size(static_cast<std::uint64_t>(status.st_size));
   object.set_mode(status.st_mode & 07777);

@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/file_birth.h"
 #include "base/io.h"
 #include "engine/resources/descriptors/content_copy.h"
 #include "engine/resources/descriptors/content_restore.h"
@@ -172,7 +173,9 @@ void KeptFiles::choose_way(File& file) const {
       file.way = Way::LeaveAlone;
       return;
     }
-    if (now.st_ino == object.inode()) file.way = Way::WriteOver;
+    const bool same = is_same_file({.inode = object.inode(), .born = object.born()},
+                                   {.inode = now.st_ino, .born = file_birth(present.get(), "", AT_EMPTY_PATH)});
+    if (same) file.way = Way::WriteOver;
   }
   check_folder(path);
   if (file.way == Way::Replace) {

@@ -42,6 +42,11 @@ void PathOnlyKind::capture(TableCapture& table, const Seen& seen, Description& d
   image::PathOnly& place = *description.mutable_path_only();
   place.set_type(seen.status.st_mode & S_IFMT);
   if (reach_of(seen) == Reach::ByPath) return identify(table, seen, *place.mutable_file());
+  if (seen.status.st_nlink > 0) {
+    table.context.warnings.push_back(fmt::format(
+        "{} is the place {} (O_PATH): the file has another name still, but comes back as a file of its own without it",
+        table.name_of(seen), seen.link));
+  }
   place.set_object(table.context.objects.keep(table.context, content_source(table, seen)->copy.get(), seen.link));
 }
 

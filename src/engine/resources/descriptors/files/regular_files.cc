@@ -91,7 +91,8 @@ bool RegularFileKind::is_written(const image::Descriptors& image, const std::str
 void RegularFileKind::check(TableCheck& table, const Description& description) {
   const image::FileIdentity& file = description.regular_file().file();
   check_identity(file);
-  if (static_cast<off_t>(description.regular_file().position()) < 0) {
+  // Of /proc/PID/mem it is an address.
+  if (static_cast<off_t>(description.regular_file().position()) < 0 && !file.generated()) {
     fail(ErrorKind::Damaged, "the snapshot gives {} an offset that cannot be", file.path());
   }
   const KeptFiles* const kept = table.context.kept_files;

@@ -140,10 +140,12 @@ void look_at_rights(TableCapture& table, const Seen& seen, const image::Pipe& pi
              "chmod u+rw it, if it is yours, or restart as root");
 }
 
-void capture_name(const Seen& seen, image::Pipe& pipe) {
+void capture_name(TableCapture& table, const Seen& seen, image::Pipe& pipe) {
   if (!seen.link.starts_with('/')) return;
   if (reach_of(seen) == Reach::ByPath) return pipe.set_path(seen.link);
-  if (seen.status.st_nlink != 0) return;
+  if (seen.status.st_nlink != 0) {
+    return table.refuse(seen, fmt::format("{}, a FIFO whose name is elsewhere or cannot be reached", seen.link));
+  }
   pipe.set_unlinked(true);
   pipe.set_path(name_before(seen.link));
   pipe.set_mode(seen.status.st_mode & 07777);
@@ -179,7 +181,7 @@ void PipeKind::capture(TableCapture& table, const Seen& seen, Description& descr
   description.mutable_pipe_end()->set_pipe(known->second);
   if (!is_new) return;
   image::Pipe& pipe = *table.image.add_pipes();
-  capture_name(seen, pipe);
+  capture_name(table, seen, pipe);
   const Ends& ends = ends_of(table, seen);
   const int capacity = ::fcntl(seen.copy.get(), F_GETPIPE_SZ);
   if (capacity < 0) fail_errno(errno, "cannot ask {}, a pipe, for its capacity", table.name_of(seen));

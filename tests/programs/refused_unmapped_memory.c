@@ -1,0 +1,31 @@
+// Shared memory of which the program has unmapped the greater part, and that it has no address space left to map again.
+// subject: refused has unmapped part of the shared memory at
+#include <sys/mman.h>
+#include <sys/resource.h>
+
+#include "subject.h"
+
+enum { kPage = 4096, kBytes = 64 << 20, kRoom = 4 << 20 };
+
+static unsigned long address_space(void) {
+  unsigned long pages = 0;
+  FILE* const file = fopen("/proc/self/statm", "r");
+  SUBJECT_NEED(file != NULL && fscanf(file, "%lu", &pages) == 1 && fclose(file) == 0);
+  return pages * kPage;
+}
+
+int main(void) {
+  char* const memory = mmap(NULL, kBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  SUBJECT_NEED(memory != MAP_FAILED);
+  memory[kBytes - 1] = 'x';
+  SUBJECT_NEED(munmap(memory + kPage, kBytes - kPage) == 0);
+  struct rlimit limit;
+  SUBJECT_NEED(getrlimit(RLIMIT_AS, &limit) == 0);
+  const struct rlimit tight = {.rlim_cur = address_space() + kRoom, .rlim_max = limit.rlim_max};
+  SUBJECT_NEED(setrlimit(RLIMIT_AS, &tight) == 0);
+  subject_ready();
+  SUBJECT_CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
+  const char* const again = mremap(memory, 0, kBytes, MREMAP_MAYMOVE);
+  SUBJECT_CHECK(again != MAP_FAILED && again[kBytes - 1] == 'x');
+  subject_ok();
+}
