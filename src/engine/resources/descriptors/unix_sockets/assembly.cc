@@ -34,8 +34,8 @@ FileDescriptor accept_own(int listener) {
 
 }  // namespace
 
-UnixAssembly::UnixAssembly(TableRestore& table) : table_(table) {
-  for (const image::OpenDescription& description : table.image.descriptions()) {
+void UnixAssembly::list_sockets() {
+  for (const image::OpenDescription& description : table_.image.descriptions()) {
     if (!description.has_unix_socket()) continue;
     const image::UnixSocket& socket = description.unix_socket();
     Made& made = sockets_[socket.id()];
@@ -43,6 +43,10 @@ UnixAssembly::UnixAssembly(TableRestore& table) : table_(table) {
     made.name = socket.name();
     if (socket.has_name() && !socket.shares_name()) by_name_.emplace(socket.name().address(), &made);
   }
+}
+
+UnixAssembly::UnixAssembly(TableRestore& table) : table_(table) {
+  list_sockets();
   const auto for_each = [&](auto&& action) {
     for (auto& [id, made] : sockets_) {
       if (!made.socket) action(made);

@@ -38,6 +38,7 @@ class UnixAssembly {
     FileDescriptor socket;
   };
 
+  void list_sockets();
   bool is_alone(const Made& made);
   bool needs_listener_of_image(const Made& made);
   const Made* listener_of_client(const image::UnixSocket& client) const;
