@@ -8,8 +8,9 @@ import pathlib
 import shutil
 import signal
 import sys
+import time
 
-from harness import Workspace, check, is_alive, link_target, run_cases, state_of, users_to_test, wait_until
+from harness import Workspace, check, is_alive, link_target, read_text, run_cases, state_of, users_to_test, wait_until
 
 
 def lines_of(workspace, options, language, component):
@@ -77,6 +78,33 @@ def stuck(workspace, options, language):
     check(result.status == 0 and is_alive(int(result.stdout.split()[1])), f"{result}")
 
 
+def start_rolling(workspace, options, how):
+    program = workspace.reachable(options.build / "library" / "rolling")
+    environment = {**workspace.environment, "CRS_PARAM_crs_helper": str(workspace.crs_path)}
+    return workspace.start([program, how], env=environment)
+
+
+def rolled(workspace, process):
+    """What the program says at last, and its exit status."""
+    status = workspace.wait_exit(process)
+    return status, read_text(workspace.work / "stdout.txt").splitlines()
+
+
+def rolling(workspace, options, language):
+    """Neither the program's timers nor signals that it has handlers for end it while it becomes what it was."""
+    for _ in range(3):
+        status, lines = rolled(workspace, start_rolling(workspace, options, "timers"))
+        check((status, lines[-1]) == (0, "back"), f"with timers: {status} {lines}")
+    process = start_rolling(workspace, options, "waits")
+    wait_until(lambda: "taken" in read_text(workspace.work / "stdout.txt"), "the snapshot is taken")
+    (workspace.work / "go").touch()
+    while process.poll() is None:
+        process.send_signal(signal.SIGUSR1)
+        time.sleep(0.0005)
+    status, lines = rolled(workspace, process)
+    check((status, lines[-1]) == (0, "back"), f"with signals: {status} {lines}")
+
+
 def choosing(workspace, options, language):
     """Each option of a program's own checkpoint comes through, by its service and by the module alone."""
     program = workspace.reachable(options.build / "library" / "choosing")
@@ -106,7 +134,7 @@ def main():
                 test(workspace, options, language)
         return f"{test.__name__} in {language} as {user}", run
 
-    tests = [(test, language) for test in (native, self, none) for language in ("c", "cc")] + [(stuck, "c"), (choosing, "c")]
+    tests = [(test, language) for test in (native, self, none) for language in ("c", "cc")] + [(test, "c") for test in (stuck, rolling, choosing)]
     run_cases([case(test, language, user) for test, language in tests for user in users_to_test()])
 
 
