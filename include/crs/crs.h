@@ -175,7 +175,8 @@ struct crs_restart_options {
 };
 
 /* Starts a snapshot's program again. spawn_child 1: as a new process, whose id goes to *child. 0: this process becomes
- * that program, and the call returns only if it fails. `options` may be a null pointer. */
+ * that program, and the call returns only if it fails: the snapshot and all of its data are checked first. `options`
+ * may be a null pointer. */
 int crs_restart(const char* reference, int spawn_child, const struct crs_restart_options* options, pid_t* child);
 
 /* --- Critical sections, of the calling thread; they nest --- */

@@ -74,7 +74,10 @@ struct ProgramRestartOptions {
   ChangedFiles changed_files = ChangedFiles::Refuse;
 };
 
-// Starts a snapshot's program. The snapshot ("sim@3") is checked first, and nothing happens if it is not sound.
+// Starts a snapshot's program. The snapshot ("sim@3") is checked first, and nothing happens if it is not sound. In
+// place that takes in the page data, which the restart then reads once more. What cannot be known beforehand ends a
+// program that is to be replaced, with a message: memory that is not to be had, say, or a file that vanishes just then;
+// with component self, a restart command that cannot be executed.
 //   spawn_child: as a new process, whose id is returned. It is no child of this one.
 //   otherwise:   the calling process becomes that program: it keeps its process id, all of its threads end, the call
 //                does not return. The layers are not told; those of the program that goes on are, as after any

@@ -1,11 +1,13 @@
 /* A program with a service that rolls back in its own stead to a snapshot that it has taken of itself:
  *   timers  with the three interval timers at work, which have handlers
  *   waits   when the file `go` is there, and a handler for SIGUSR1
+ *   few     when it may have few files open
  * It tells that it is back, or why it is not. */
 #include <crs/crs.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/time.h>
 #include <unistd.h>
 
@@ -31,6 +33,7 @@ static void start_timers(void) {
 }
 
 int main(int argc, char** argv) {
+  const struct rlimit few = {30, 30};
   char reference[256];
   crs_checkpointed* result = NULL;
   if (argc < 2) return 2;
@@ -43,6 +46,7 @@ int main(int argc, char** argv) {
   printf("taken %s\n", reference);
   fflush(stdout);
   while (strcmp(argv[1], "waits") == 0 && access("go", F_OK) != 0) usleep(1000);
+  if (strcmp(argv[1], "few") == 0) setrlimit(RLIMIT_NOFILE, &few);
   crs_restart(reference, 0, NULL, NULL);
   printf("goes on: %s\n", crs_error_text());
   return crs_finalize() == CRS_OK ? 0 : 1;

@@ -105,6 +105,31 @@ def rolling(workspace, options, language):
     check((status, lines[-1]) == (0, "back"), f"with signals: {status} {lines}")
 
 
+def rolling_to_damage(workspace, options, language):
+    """A snapshot that is not sound, its page data included, is refused while the program can still go on."""
+    for name in ("pages", "pages.index", "process"):
+        (workspace.work / "stdout.txt").unlink(missing_ok=True)
+        process = start_rolling(workspace, options, "waits")
+        wait_until(lambda: "taken" in read_text(workspace.work / "stdout.txt"), "the snapshot is taken")
+        file = workspace.store / f"rolling-{process.pid}" / "1" / name
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.chmod(0o600)
+        file.write_bytes(content)
+        (workspace.work / "go").touch()
+        status, lines = rolled(workspace, process)
+        check(status == 0 and lines[-1].startswith("goes on: ") and ("damaged" in lines[-1] or "checksum" in lines[-1]), f"{name}: {status} {lines}")
+        (workspace.work / "go").unlink()
+
+
+def rolling_with_few_descriptors(workspace, options, language):
+    """A limit of open files that is too low for the restart is told while the program can still go on."""
+    status, lines = rolled(workspace, start_rolling(workspace, options, "few"))
+    # A privileged one raises its limit.
+    refused = lines[-1].startswith("goes on: ") and "limit of open files" in lines[-1]
+    check(status == 0 and (refused or (workspace.uid == 0 and lines[-1] == "back")), f"{status} {lines}")
+
+
 def choosing(workspace, options, language):
     """Each option of a program's own checkpoint comes through, by its service and by the module alone."""
     program = workspace.reachable(options.build / "library" / "choosing")
@@ -134,7 +159,7 @@ def main():
                 test(workspace, options, language)
         return f"{test.__name__} in {language} as {user}", run
 
-    tests = [(test, language) for test in (native, self, none) for language in ("c", "cc")] + [(test, "c") for test in (stuck, rolling, choosing)]
+    tests = [(test, language) for test in (native, self, none) for language in ("c", "cc")] + [(test, "c") for test in (stuck, rolling, rolling_to_damage, rolling_with_few_descriptors, choosing)]
     run_cases([case(test, language, user) for test, language in tests for user in users_to_test()])
 
 
