@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/excluded_areas.h"
 #include "base/thrown.h"
 #include "service/after_fork.h"
 #include "service/layer_stack.h"
@@ -259,6 +260,7 @@ void Service::exclude_memory(const void* start, std::size_t bytes) {
   check_can_be_left_out(range);
   const std::lock_guard lock(mutex_);
   excluded_.push_back(range);
+  excluded_ = merged(std::move(excluded_));
 }
 
 void Service::include_memory(const void* start, std::size_t bytes) {
@@ -312,6 +314,8 @@ CheckpointOutcome Service::take_snapshot(SnapshotPlace& place, const ServiceChec
   module_options.leave_out = options.leave_out;
   module_options.exclude = parts_to_leave_out(excluded_memory());
   module_options.exclude.insert(module_options.exclude.end(), options.exclude.begin(), options.exclude.end());
+  module_options.exclude = merged(std::move(module_options.exclude));
+  check_excluded_count(module_options.exclude.size());
   module_options.expendable = ledger_.numbers();
   module_options.single = options.single;
   module_options.tcp = options.tcp;

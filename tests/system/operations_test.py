@@ -130,6 +130,45 @@ def rolling_with_few_descriptors(workspace, options, language):
     check(status == 0 and (refused or (workspace.uid == 0 and lines[-1] == "back")), f"{status} {lines}")
 
 
+def rolling_with_many_areas_left_out(workspace, options, language):
+    """However long the list of what was not saved, the program is told of it: in place, and in a new process."""
+    process = start_rolling(workspace, options, "many")
+    status, lines = rolled(workspace, process)
+    check((status, lines[-1]) == (0, "back"), f"{status} {lines}")
+    result = workspace.crs("restart", f"rolling-{process.pid}")
+    check(read_text(workspace.work / "stdout.txt") == "back\n" and "lost" not in result.stderr, f"{result}")
+
+
+# It waits; told so, it says whether every other page is lost.
+WITHOUT_SERVICE = r"""
+import ctypes, mmap, os, time
+pages = 60000
+memory = mmap.mmap(-1, pages * 4096, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+for page in range(pages): memory[page * 4096] = 7
+print(ctypes.addressof(ctypes.c_char.from_buffer(memory)), flush=True)
+while not os.path.exists("go"): time.sleep(0.01)
+print(sum(memory[page * 4096] == 7 * (page % 2) for page in range(pages)), flush=True)
+"""
+
+
+def many_areas_left_out_from_outside(workspace, options, language):
+    process = workspace.start(["/usr/bin/python3", "-c", WITHOUT_SERVICE])
+    wait_until(lambda: read_text(workspace.work / "stdout.txt").endswith("\n"), "the program is ready")
+    first = int(read_text(workspace.work / "stdout.txt"))
+
+    def exclude(count):
+        starts = [first + 8192 * number for number in range(count)]
+        return [word for start in starts for word in ("--exclude", f"{start:x}-{start + 4096:x}")]
+
+    result = workspace.crs("checkpoint", "--kill", *exclude(32769), process.pid, expect=None)
+    check(result.status == 1 and "at most 32768" in result.stderr and is_alive(process.pid), f"{result.status} {result.stderr[:1000]}")
+    reference = workspace.checkpoint(process.pid, "--kill", *exclude(30000))
+    workspace.wait_exit(process)
+    (workspace.work / "go").touch()
+    result = workspace.crs("restart", reference)
+    check(result.status == 0 and read_text(workspace.work / "stdout.txt").splitlines()[-1] == "60000", f"{result}")
+
+
 def choosing(workspace, options, language):
     """Each option of a program's own checkpoint comes through, by its service and by the module alone."""
     program = workspace.reachable(options.build / "library" / "choosing")
@@ -159,7 +198,9 @@ def main():
                 test(workspace, options, language)
         return f"{test.__name__} in {language} as {user}", run
 
-    tests = [(test, language) for test in (native, self, none) for language in ("c", "cc")] + [(test, "c") for test in (stuck, rolling, rolling_to_damage, rolling_with_few_descriptors, choosing)]
+    alone = (stuck, rolling, rolling_to_damage, rolling_with_few_descriptors, rolling_with_many_areas_left_out,
+             many_areas_left_out_from_outside, choosing)
+    tests = [(test, language) for test in (native, self, none) for language in ("c", "cc")] + [(test, "c") for test in alone]
     run_cases([case(test, language, user) for test, language in tests for user in users_to_test()])
 
 
