@@ -188,8 +188,10 @@ int crs_leave_critical_section(void);
 /* --- Memory that need not be saved --- */
 
 /* The whole pages in the area count. CRS_USAGE if it is not all anonymous memory, private or shared: the calling
- * thread's stack, a mapping of a file, addresses where nothing is. What has been unmapped by the time of a checkpoint
- * is passed over. */
+ * thread's stack, a mapping of a file, addresses where nothing is. It is addresses that are excluded, not what
+ * lies there now: crs_include() them BEFORE the memory is unmapped or freed. What is mapped there later, by whomever,
+ * would not be saved either, and nobody would be told before a restart. Where nothing is mapped at a checkpoint, or
+ * something that cannot be left out, it is passed over. */
 int crs_exclude(const void* start, size_t bytes);
 /* Every page that the area touches is saved again, whichever excluded areas it lies in: their rest stays excluded. */
 int crs_include(const void* start, size_t bytes);

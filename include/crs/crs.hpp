@@ -90,7 +90,8 @@ struct ProgramRestartOptions {
 pid_t restart(const std::string& reference, bool spawn_child, const ProgramRestartOptions& options = {},
               std::chrono::nanoseconds time_limit = std::chrono::seconds(60));
 
-// Memory that need not be saved: see Service::exclude_memory and include_memory.
+// Memory that need not be saved: see Service::exclude_memory and include_memory. Addresses stay excluded until they are
+// included again: do that BEFORE the memory is unmapped or freed, or what is mapped there next is not saved either.
 void exclude(const void* start, std::size_t bytes);
 void include(const void* start, std::size_t bytes);
 std::vector<MemoryRange> excluded();
