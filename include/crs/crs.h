@@ -175,7 +175,8 @@ struct crs_restart_options {
 };
 
 /* Starts a snapshot's program again. spawn_child 1: as a new process, whose id goes to *child. 0: this process becomes
- * that program, and the call returns only if it fails. `options` may be a null pointer. */
+ * that program, and the call returns only if it fails: the snapshot and all of its data are checked first. `options`
+ * may be a null pointer. */
 int crs_restart(const char* reference, int spawn_child, const struct crs_restart_options* options, pid_t* child);
 
 /* --- Critical sections, of the calling thread; they nest --- */
@@ -187,8 +188,10 @@ int crs_leave_critical_section(void);
 /* --- Memory that need not be saved --- */
 
 /* The whole pages in the area count. CRS_USAGE if it is not all anonymous memory, private or shared: the calling
- * thread's stack, a mapping of a file, addresses where nothing is. What has been unmapped by the time of a checkpoint
- * is passed over. */
+ * thread's stack, a mapping of a file, addresses where nothing is. It is addresses that are excluded, not what
+ * lies there now: crs_include() them BEFORE the memory is unmapped or freed. What is mapped there later, by whomever,
+ * would not be saved either, and nobody would be told before a restart. Where nothing is mapped at a checkpoint, or
+ * something that cannot be left out, it is passed over. */
 int crs_exclude(const void* start, size_t bytes);
 /* Every page that the area touches is saved again, whichever excluded areas it lies in: their rest stays excluded. */
 int crs_include(const void* start, size_t bytes);

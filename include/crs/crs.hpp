@@ -74,7 +74,10 @@ struct ProgramRestartOptions {
   ChangedFiles changed_files = ChangedFiles::Refuse;
 };
 
-// Starts a snapshot's program. The snapshot ("sim@3") is checked first, and nothing happens if it is not sound.
+// Starts a snapshot's program. The snapshot ("sim@3") is checked first, and nothing happens if it is not sound. In
+// place that takes in the page data, which the restart then reads once more. What cannot be known beforehand ends a
+// program that is to be replaced, with a message: memory that is not to be had, say, or a file that vanishes just then;
+// with component self, a restart command that cannot be executed.
 //   spawn_child: as a new process, whose id is returned. It is no child of this one.
 //   otherwise:   the calling process becomes that program: it keeps its process id, all of its threads end, the call
 //                does not return. The layers are not told; those of the program that goes on are, as after any
@@ -87,7 +90,8 @@ struct ProgramRestartOptions {
 pid_t restart(const std::string& reference, bool spawn_child, const ProgramRestartOptions& options = {},
               std::chrono::nanoseconds time_limit = std::chrono::seconds(60));
 
-// Memory that need not be saved: see Service::exclude_memory and include_memory.
+// Memory that need not be saved: see Service::exclude_memory and include_memory. Addresses stay excluded until they are
+// included again: do that BEFORE the memory is unmapped or freed, or what is mapped there next is not saved either.
 void exclude(const void* start, std::size_t bytes);
 void include(const void* start, std::size_t bytes);
 std::vector<MemoryRange> excluded();

@@ -177,8 +177,11 @@ class Service {
 
   // An area whose content need not be saved, from the next checkpoint on: a cache, scratch memory. After a restart it
   // reads as zero. The whole pages in it count. Throws an Error of kind Usage if it is not all anonymous memory of the
-  // program, private or shared: the calling thread's stack, a mapping of a file, addresses where nothing is. What has
-  // been unmapped by the time of a checkpoint, or has become something else, is passed over.
+  // program, private or shared: the calling thread's stack, a mapping of a file, addresses where nothing is.
+  //
+  // It is addresses that are excluded, not what lies there now: include_memory() them BEFORE the memory is unmapped or
+  // freed. What is mapped there later, by whomever, would not be saved either, and nobody would be told before a
+  // restart. Where nothing is mapped at a checkpoint, or something that cannot be left out, it is passed over.
   void exclude_memory(const void* start, std::size_t bytes);
   // Ends that for every page that this area touches, in whatever excluded areas: what is left of those stays excluded.
   void include_memory(const void* start, std::size_t bytes);

@@ -5,6 +5,7 @@
 #include <chrono>
 
 #include "base/error.h"
+#include "base/excluded_areas.h"
 #include "cli/examination.h"
 #include "cli/format.h"
 #include "cli/incremental.h"
@@ -199,6 +200,7 @@ class CheckpointVerb : public Verb {
   std::vector<MemoryRange> excluded() const {
     std::vector<MemoryRange> ranges;
     for (const std::string& range : exclude_) ranges.push_back(parse_memory_range(range));
+    check_excluded_count(ranges.size());  // so many fit into the request to a program's service, too
     return ranges;
   }
 

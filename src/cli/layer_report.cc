@@ -16,7 +16,7 @@ LayerReport::LayerReport(Context& context, Reference snapshot, const RestartNews
   connection_ = wire::Connection(std::move(ours), "the program");
   program_end_ = std::move(theirs);
   in_context("telling the program of its restart",
-             [&] { connection_.send(wire::to_message(wire::Restarted{.news = news})); });
+             [&] { connection_.start_sending(wire::to_message(wire::Restarted{.news = news})); });
 }
 
 LayerReport::~LayerReport() {
@@ -49,7 +49,10 @@ void LayerReport::fail_with(std::string failure) {
 
 void LayerReport::wait() {
   try {
-    const wire::Received received = connection_.receive(std::chrono::steady_clock::now() + limit_);
+    const auto until = std::chrono::steady_clock::now() + limit_;
+    // What there was no room for: the program reads only now.
+    wire::Received received{.kind = wire::Received::Kind::TimedOut};
+    if (connection_.finish_sending(until)) received = connection_.receive(until);
     if (received.kind == wire::Received::Kind::Arrived) take(received.message);
     if (ends_) return;
     // A program without a service never reads what it is told.

@@ -13,7 +13,7 @@
 
 namespace crs::cli {
 
-// Makes the channel, with the news in it for the program to read.
+// Makes the channel, with the news in it for the program to read: as much as there is room for, the rest while waiting.
 class LayerReport {
  public:
   // `snapshot` is what the program is started from; the layers have so long to report.

@@ -323,11 +323,17 @@ class RestartVerb : public Verb {
     return {.component = {}, .reference = {}, .location = snapshot.location, .remote_location = {}, .cold_start = true};
   }
 
+  // Whatever the component: the page data that native has is verified while it is loaded, all else now. Whoever asks
+  // whether it may give itself up is told of damaged page data now, too: later is too late.
+  void verify(const std::string& location) const {
+    if (check_only_) return verify_snapshot(location);
+    SnapshotReader(location).verify_before_restart();
+  }
+
   RestartedProgram start(Context& context, const Selection& selection, const SnapshotInfo& snapshot,
                          const RestartOptions& options) const {
     try {
-      // Whatever the component: the page data that native has is verified while it is loaded, all else now.
-      SnapshotReader(snapshot.location).verify_before_restart();
+      verify(snapshot.location);
       // Whoever asked through libcrs goes on beside its child, and reads what it writes.
       const WithoutPipes without_pipes(detach_ && answer_to_ < 0);
       if (!detach_ && !replace_ && !check_only_) adopt_orphans();

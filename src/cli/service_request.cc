@@ -116,9 +116,10 @@ void ServiceRequest::run() {
     if (received.kind == wire::Received::Kind::End) return end_of_connection();
     if (received.kind == wire::Received::Kind::Arrived) {
       take(received.message);
-    } else if (!wait_on()) {
-      return;
+      // However much a program has to say, it has no longer than one that says nothing.
+      if (is_over() || Clock::now() < give_up_) continue;
     }
+    if (!wait_on()) return;
   }
   if (taker_.writer() == nullptr) {
     throw Error(ErrorKind::Failed, fmt::format("the program's component stored no snapshot of process {}", target_.pid))
@@ -155,8 +156,9 @@ void ServiceRequest::take(const wire::Message& message) {
           .advise("The program's own parameter crs chooses its component");
     }
   }
+  const bool was_committed = taker_.committed();
   taker_.handle(message);
-  if (taker_.committed()) give_up_ = Clock::now() + request_.time_limit + kGrace;
+  if (taker_.committed() && !was_committed) give_up_ = Clock::now() + request_.time_limit + kGrace;
   if (taker_.layers()) {
     for (const std::string& failure : taker_.layers()->failures) {
       const bool ends = request_.after == AfterCheckpoint::Kill;

@@ -107,12 +107,25 @@ struct PrivateDescriptors {
     for (const image::Memory* const one : memories_of(tree))
       for_memory = std::max(for_memory, memory_descriptors_needed(*one));
     const int for_descriptors = private_descriptors_needed(tree.descriptors());
-    all = choose_private_numbers(tree.descriptors(), for_descriptors + for_memory);
+    needed = for_descriptors + for_memory;
+    all = choose_private_numbers(tree.descriptors(), needed);
     memory = all.first + for_descriptors;
+  }
+
+  // Whether a process like this one may have them.
+  void check() const {
+    raise_descriptor_limit();
+    if (static_cast<std::size_t>(all.first) + static_cast<std::size_t>(needed) <= descriptor_limit()) return;
+    throw Error(ErrorKind::Failed,
+                fmt::format("the restart needs descriptors up to {} for a while, and no more than {} "
+                            "are allowed here",
+                            all.first + needed - 1, descriptor_limit()))
+        .advise(fmt::format("Raise the limit of open files to {} or more (ulimit -n, ulimit -Hn)", all.first + needed));
   }
 
   PrivateNumbers all;  // first the channel and the descriptors room's own
   int memory;          // then files to be mapped
+  int needed;
 };
 
 // Those of the root first.
@@ -286,14 +299,17 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
   plan.ipc_namespace = plan.makes_namespaces() && has_objects(tree.system_v());
   SystemVPlaces system_v(tree.system_v());
   if (!plan.ipc_namespace) system_v.check();
-  if (options.check_only) return program;
+  const PrivateDescriptors numbers(tree);
+  if (options.check_only) {
+    numbers.check();
+    return program;
+  }
   if (!plan.note.empty()) program.notes.push_back(plan.note);
   passes.run("files", [&] { kept_files.stage(program.notes); });
   KeptConnections connections(tree.descriptors());
   passes.run("connections", [&] { connections.prepare(); });
 
   // Make the processes; they prepare themselves as far as ordinary code can.
-  const PrivateDescriptors numbers(tree);
   const SharedPlaces shared(memories_of(tree), tree.system_v());
   Preparation preparation(tree, options, content, kept_files, connections, shared, numbers, place);
   Steps steps;

@@ -1,15 +1,18 @@
 #include "library/restart.h"
 
 #include <fcntl.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <vector>
 
 #include "base/error.h"
 #include "base/io.h"
+#include "base/signals_blocked.h"
 #include "service/helper.h"
 #include "wire/messages.h"
 
@@ -71,6 +74,25 @@ class ClosedOnExec {
   std::vector<int> left_open_;
 };
 
+// While it lives, the timers of setitimer(2) stand still. execve(2) would leave them running but reset the handlers, so
+// that the next expiry ended the program.
+class TimersStopped {
+ public:
+  TimersStopped() {
+    const itimerval off{};
+    for (std::size_t i = 0; i < kTimers.size(); ++i) ::setitimer(kTimers[i], &off, &before_[i]);
+  }
+  ~TimersStopped() {
+    for (std::size_t i = 0; i < kTimers.size(); ++i) ::setitimer(kTimers[i], &before_[i], nullptr);
+  }
+  TimersStopped(const TimersStopped&) = delete;
+  TimersStopped& operator=(const TimersStopped&) = delete;
+
+ private:
+  static constexpr std::array kTimers = {ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF};
+  std::array<itimerval, kTimers.size()> before_{};
+};
+
 // What crs answers to one of its ways that start or check something.
 wire::RestartDone ask(const std::vector<std::string>& arguments, const HelperOptions& helper,
                       const std::optional<RestartNews>& news, Streams streams) {
@@ -121,6 +143,10 @@ void become_restarted(const RestartRequest& request, const HelperOptions& helper
   check_caller(request.reference);
   // Descriptors enough for crs, whatever the limit; it closes what it inherits all the same.
   const ClosedOnExec closed;
+  // The handlers end with this process's program, so no signal may act on crs: it is to become what has a mask and
+  // handlers of its own. crs keeps the mask that it inherits.
+  const SignalsBlocked blocked;
+  const TimersStopped stopped;
   // All other threads end with this call.
   ::execve(helper.program.c_str(), argument_pointers.data(), environment_pointers.data());
   fail_errno(errno, "cannot execute {} to become the program of {}", helper.program, request.reference);

@@ -15,6 +15,7 @@
 #include <cstdlib>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/error.h"
@@ -293,23 +294,74 @@ class Start {
     arguments_.push_back(nullptr);
   }
 
-  const std::string& executable() const noexcept { return record_.executable; }
+  // Why it cannot be executed.
+  struct Problem {
+    int number = 0;
+    bool is_of_directory = false;
+  };
+  [[noreturn]] void fail(const Problem& problem) const {
+    if (problem.is_of_directory) {
+      throw Error::from_errno(
+          fmt::format("the restart command's working directory '{}' cannot be entered", record_.working_directory),
+          problem.number)
+          .advise("It is that of the program at the checkpoint, or what the program named: make it again");
+    }
+    fail_errno(problem.number, "the restart command '{}' cannot be executed", record_.executable);
+  }
 
-  // Becomes the program; returns only if that fails, with errno. Between fork(2) and execve(2) of a process that has no
-  // other threads, so that memory may be allocated.
-  void execute() {
-    sigset_t none;
-    ::sigemptyset(&none);
-    ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  // Becomes the program; returns only if that fails. Between fork(2) and execve(2) of a process that has no other
+  // threads, so that memory may be allocated.
+  Problem execute() {
+    reset_signals();
     ::umask(file_mode_mask_);
     pass_channel();
     ::setenv(kLocationVariable, location_.c_str(), 1);    // NOLINT(concurrency-mt-unsafe)
     ::setenv(kReferenceVariable, reference_.c_str(), 1);  // NOLINT(concurrency-mt-unsafe)
-    if (::chdir(record_.working_directory.c_str()) != 0) return;
-    ::execvp(record_.executable.c_str(), arguments_.data());
+    if (::chdir(record_.working_directory.c_str()) != 0) return {errno, true};
+    return {execute_from_path(), false};
   }
 
  private:
+  // crs ignores SIGXFSZ for itself. Signals that a program with handlers was sent while it became this one were meant
+  // for what it was.
+  static void reset_signals() {
+    struct sigaction ordinary{};
+    ordinary.sa_handler = SIG_DFL;
+    ::sigaction(SIGXFSZ, &ordinary, nullptr);
+    struct sigaction ignored{};
+    ignored.sa_handler = SIG_IGN;
+    for (int number = 1; number <= SIGRTMAX; ++number) {
+      struct sigaction before{};
+      if (::sigaction(number, &ignored, &before) == 0) ::sigaction(number, &before, nullptr);
+    }
+    sigset_t none;
+    ::sigemptyset(&none);
+    ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  }
+
+  // As execvp(3), which, however, hands what the kernel cannot execute to a shell. Returns why not.
+  int execute_from_path() const {
+    const std::string& name = record_.executable;
+    if (name.find('/') != std::string::npos) return execute(name);
+    const char* const path = ::getenv("PATH");  // NOLINT(concurrency-mt-unsafe)
+    std::string_view rest = path == nullptr ? "/bin:/usr/bin" : path;
+    int problem = ENOENT;
+    for (;;) {
+      const std::string_view directory = rest.substr(0, rest.find(':'));
+      const int failure = execute(directory.empty() ? "./" + name : std::string(directory) + "/" + name);
+      // One that may not be executed hides none in a later directory.
+      if (failure == EACCES) problem = failure;
+      if (failure != EACCES && failure != ENOENT && failure != ENOTDIR) return failure;
+      if (directory.size() == rest.size()) return problem;
+      rest.remove_prefix(directory.size() + 1);
+    }
+  }
+
+  int execute(const std::string& path) const {
+    ::execve(path.c_str(), arguments_.data(), environ);
+    return errno;
+  }
+
   // For the news of a restart that goes on where it was; here main() begins anew, and only says whether it can.
   void pass_channel() const {
     ::unsetenv(kChannelVariable);  // NOLINT(concurrency-mt-unsafe)
@@ -331,7 +383,7 @@ class Start {
   std::vector<char*> arguments_;
 };
 
-// Waits for the program to be executed; its end of the socket pair is closed by that, or brings an errno.
+// Waits for the program to be executed; its end of the socket pair is closed by that, or brings the problem.
 void spawn(Start& start, const crs_component_restart_options* options, crs_component_restarted* restarted) {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) fail_errno(errno, "making a socket pair");
@@ -342,23 +394,22 @@ void spawn(Start& start, const crs_component_restart_options* options, crs_compo
   if (child == 0) {
     ours.reset();
     char go = 0;
-    errno = ECANCELED;
-    if (::read(theirs.get(), &go, 1) == 1) start.execute();
-    const int problem = errno;
+    Start::Problem problem{ECANCELED};
+    if (::read(theirs.get(), &go, 1) == 1) problem = start.execute();
     static_cast<void>(!::write(theirs.get(), &problem, sizeof problem));
     ::_exit(126);
   }
   theirs.reset();
   options->before_start(options, child);
-  int problem = 0;
-  if (::send(ours.get(), "g", 1, MSG_NOSIGNAL) != 1) problem = errno;
+  Start::Problem problem;
+  if (::send(ours.get(), "g", 1, MSG_NOSIGNAL) != 1) problem.number = errno;
   ssize_t got = -1;
   do {
     got = ::read(ours.get(), &problem, sizeof problem);
   } while (got < 0 && errno == EINTR);
-  if (problem != 0) {
+  if (problem.number != 0) {
     ::waitpid(child, nullptr, 0);
-    fail_errno(problem, "the restart command '{}' cannot be executed", start.executable());
+    start.fail(problem);
   }
   restarted->pid = child;
 }
@@ -377,8 +428,7 @@ int restart(const Host* host, void* state, crs_component_snapshot* snapshot,
       static_cast<void>(MemoryFile(memory));  // damage is told before anything runs
     Start start(*snapshot, *options);
     if (options->spawn_child != 0) return spawn(start, options, restarted);
-    start.execute();
-    fail_errno(errno, "the restart command '{}' cannot be executed", start.executable());
+    start.fail(start.execute());
   });
 }
 

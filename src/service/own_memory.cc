@@ -94,15 +94,28 @@ void check_can_be_left_out(const MemoryRange& range) {
   if (next < range.end) refuse({next, range.end}, "the program has no memory there");
 }
 
+std::vector<MemoryRange> merged(std::vector<MemoryRange> ranges) {
+  std::ranges::sort(ranges, {}, &MemoryRange::start);
+  std::vector<MemoryRange> result;
+  for (const MemoryRange& range : ranges) {
+    if (result.empty() || range.start > result.back().end) {
+      result.push_back(range);
+    } else {
+      result.back().end = std::max(result.back().end, range.end);
+    }
+  }
+  return result;
+}
+
 std::vector<MemoryRange> parts_to_leave_out(const std::vector<MemoryRange>& ranges) {
   std::vector<MemoryRange> parts;
   if (ranges.empty()) return parts;
   const std::vector<Mapping> mappings = own_mappings();
+  auto first = mappings.begin();  // the first mapping that this range or a later one may touch
   for (const MemoryRange& range : ranges) {
-    for (const Mapping& mapping : mappings) {
-      if (overlap(mapping.range, range) && obstacle_in(mapping).empty()) {
-        parts.push_back(common_part(mapping.range, range));
-      }
+    while (first != mappings.end() && first->range.end <= range.start) ++first;
+    for (auto mapping = first; mapping != mappings.end() && mapping->range.start < range.end; ++mapping) {
+      if (obstacle_in(*mapping).empty()) parts.push_back(common_part(mapping->range, range));
     }
   }
   return parts;

@@ -12,7 +12,10 @@ namespace crs {
 // Throws an Error of kind Usage that says why, unless all of the range can.
 void check_can_be_left_out(const MemoryRange& range);
 
-// What of the ranges still can. A program may have unmapped memory since it named it.
+// The same memory in as few ranges as there can be, ascending.
+std::vector<MemoryRange> merged(std::vector<MemoryRange> ranges);
+
+// What of the ranges, which are merged, still can. A program may have unmapped memory since it named it.
 std::vector<MemoryRange> parts_to_leave_out(const std::vector<MemoryRange>& ranges);
 
 // What of the ranges lies outside of `hole`.

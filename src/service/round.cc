@@ -98,6 +98,10 @@ void Round::prepare(Clock::time_point end, const Tell& tell, const Pause& pause)
     try {
       if (tell && !member->internal) tell(member->name);
       prepared_.push_back({member, ask(*member, end, pause) == Answer::Reopen});
+    } catch (const abi::__forced_unwind&) {  // the thread is being ended, and must be: nothing may stay caught
+      FirstFailure unheard;
+      unwind(unheard);
+      throw;
     } catch (...) {
       FirstFailure failure;
       failure.note("");
@@ -107,40 +111,54 @@ void Round::prepare(Clock::time_point end, const Tell& tell, const Pause& pause)
   }
 }
 
-void Round::tell_noting(const Prepared& prepared, State state, FirstFailure& failure) {
-  try {
-    static_cast<void>(tell(*prepared.member, state));
-  } catch (...) {
-    failure.note(fmt::format("layer '{}'", prepared.member->name));
+void Round::tell_all(std::span<const Step> steps, FirstFailure& failure) {
+  for (; !steps.empty(); steps = steps.subspan(1)) {
+    const Step& step = steps.front();
+    try {
+      static_cast<void>(tell(*step.member, step.state));
+    } catch (const abi::__forced_unwind&) {  // this layer ends the thread; the others hear how it ended all the same
+      tell_all(steps.subspan(1), failure);
+      throw;
+    } catch (...) {
+      failure.note(fmt::format("layer '{}'", step.member->name));
+    }
   }
 }
 
 void Round::unwind(FirstFailure& failure) {
-  for (const auto& prepared : prepared_ | std::views::reverse) tell_noting(prepared, State::Error, failure);
+  std::vector<Step> steps;
+  for (const auto& prepared : prepared_ | std::views::reverse) steps.push_back({prepared.member, State::Error});
+  tell_all(steps, failure);
+}
+
+void Round::conclude(const std::vector<Step>& steps) {
+  FirstFailure failure;
+  tell_all(steps, failure);
+  failure.rethrow();
 }
 
 void Round::go_on() {
-  FirstFailure failure;
+  std::vector<Step> steps;
   for (const auto& prepared : prepared_) {
-    if (prepared.reopens) tell_noting(prepared, State::RestartPre, failure);
+    if (prepared.reopens) steps.push_back({prepared.member, State::RestartPre});
   }
   for (const auto& prepared : prepared_ | std::views::reverse) {
-    tell_noting(prepared, prepared.reopens ? State::Restart : State::Continue, failure);
+    steps.push_back({prepared.member, prepared.reopens ? State::Restart : State::Continue});
   }
-  failure.rethrow();
+  conclude(steps);
 }
 
 void Round::restart() {
-  FirstFailure failure;
-  for (const auto& prepared : prepared_) tell_noting(prepared, State::RestartPre, failure);
-  for (const auto& prepared : prepared_ | std::views::reverse) tell_noting(prepared, State::Restart, failure);
-  failure.rethrow();
+  std::vector<Step> steps;
+  for (const auto& prepared : prepared_) steps.push_back({prepared.member, State::RestartPre});
+  for (const auto& prepared : prepared_ | std::views::reverse) steps.push_back({prepared.member, State::Restart});
+  conclude(steps);
 }
 
 void Round::end() {
-  FirstFailure failure;
-  for (const auto& prepared : prepared_ | std::views::reverse) tell_noting(prepared, State::Term, failure);
-  failure.rethrow();
+  std::vector<Step> steps;
+  for (const auto& prepared : prepared_ | std::views::reverse) steps.push_back({prepared.member, State::Term});
+  conclude(steps);
 }
 
 }  // namespace crs

@@ -1,9 +1,11 @@
-// One round of telling the layers, from State::Checkpoint to the state that ends it. Used by one thread.
+// One round of telling the layers, from State::Checkpoint to the state that ends it. Used by one thread. If that is
+// ended meanwhile (pthread_cancel(3), pthread_exit(3) in a layer), it is when the layers have been told all the same.
 #pragma once
 
 #include <chrono>
 #include <exception>
 #include <functional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,7 +18,7 @@ namespace crs {
 // The first of several failures; the later ones are told in its context.
 class FirstFailure {
  public:
-  // To be called inside a handler.
+  // To be called inside a handler; not in one of abi::__forced_unwind.
   void note(const std::string& circumstance);
   void rethrow() const;
   bool any() const noexcept { return first_ != nullptr; }
@@ -53,10 +55,16 @@ class Round {
     LayerStack::MemberPointer member;
     bool reopens = false;
   };
+  struct Step {
+    LayerStack::MemberPointer member;
+    State state;
+  };
 
   Answer ask(LayerStack::Member& member, std::chrono::steady_clock::time_point end, const Pause& pause);
   Answer tell(LayerStack::Member& member, State state);
-  void tell_noting(const Prepared& prepared, State state, FirstFailure& failure);
+  // All of them, whatever a layer does.
+  void tell_all(std::span<const Step> steps, FirstFailure& failure);
+  void conclude(const std::vector<Step>& steps);
 
   LayerStack& stack_;
   std::function<void(State)> enter_;

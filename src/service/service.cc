@@ -1,5 +1,6 @@
 #include "crs/service.hpp"
 
+#include <cxxabi.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -8,6 +9,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/excluded_areas.h"
 #include "base/thrown.h"
 #include "service/after_fork.h"
 #include "service/layer_stack.h"
@@ -40,6 +42,27 @@ SectionHooks hooks_of(Module& module) {
 
 void report(const ServiceCheckpointOptions& options, Progress::Stage stage, std::string text = {}) {
   if (options.progress) options.progress({stage, std::move(text)});
+}
+
+constexpr const char* kThreadEnded = "the thread that took the checkpoint was ended";
+
+// Ends quietly what is said beside the end of a thread: nothing may take the place of that.
+template <typename Action>
+void quietly(const Action& action) {
+  try {
+    action();
+  } catch (const std::exception&) {  // there is nobody to be told
+  }
+}
+
+void report_thread_ended(const ServiceCheckpointOptions& options) {
+  quietly([&] { report(options, Progress::Stage::Failed, kThreadEnded); });
+}
+
+// A layer, told how the checkpoint ended, has ended the thread.
+void conclude_without_thread(SnapshotPlace& place, const Round& round, State state) {
+  quietly([&] { place.finished(round.times(), {kThreadEnded}); });
+  if (state == State::Term) place.end_process();
 }
 
 }  // namespace
@@ -259,6 +282,7 @@ void Service::exclude_memory(const void* start, std::size_t bytes) {
   check_can_be_left_out(range);
   const std::lock_guard lock(mutex_);
   excluded_.push_back(range);
+  excluded_ = merged(std::move(excluded_));
 }
 
 void Service::include_memory(const void* start, std::size_t bytes) {
@@ -312,6 +336,8 @@ CheckpointOutcome Service::take_snapshot(SnapshotPlace& place, const ServiceChec
   module_options.leave_out = options.leave_out;
   module_options.exclude = parts_to_leave_out(excluded_memory());
   module_options.exclude.insert(module_options.exclude.end(), options.exclude.begin(), options.exclude.end());
+  module_options.exclude = merged(std::move(module_options.exclude));
+  check_excluded_count(module_options.exclude.size());
   module_options.expendable = ledger_.numbers();
   module_options.single = options.single;
   module_options.tcp = options.tcp;
@@ -357,6 +383,9 @@ void Service::conclude(Round& round, const CheckpointOutcome& outcome, SnapshotP
   }
   try {
     in_context(fmt::format("after the snapshot {}", result.reference), [&] { tell_end(round, outcome.state); });
+  } catch (const abi::__forced_unwind&) {
+    conclude_without_thread(place, round, outcome.state);
+    throw;
   } catch (const std::exception& problem) {
     place.finished(round.times(), {problem.what()});
     if (outcome.state == State::Term) place.end_process();
@@ -377,6 +406,9 @@ Checkpointed Service::checkpoint(const ServiceCheckpointOptions& options) {
   try {
     const Turn turn(*this, options);
     return checkpoint_in_turn(options);
+  } catch (const abi::__forced_unwind&) {
+    report_thread_ended(options);
+    throw;
   } catch (...) {
     report(options, Progress::Stage::Failed, words_of_current_exception());
     throw;
@@ -401,6 +433,11 @@ Checkpointed Service::checkpoint_in_turn(const ServiceCheckpointOptions& options
     place = options.make_place ? options.make_place() : make_place_();
     place->prepared(round.times());
     outcome = take_snapshot(*place, options);
+  } catch (const abi::__forced_unwind&) {
+    set_state(State::Error);
+    FirstFailure unheard;
+    round.unwind(unheard);
+    throw;
   } catch (...) {
     set_state(State::Error);
     FirstFailure failure;

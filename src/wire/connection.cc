@@ -37,6 +37,12 @@ std::string length_of(std::size_t size) {
   return bytes;
 }
 
+std::string framed(const Message& message) {
+  std::string bytes = encode(message);
+  bytes.insert(0, length_of(bytes.size()));
+  return bytes;
+}
+
 std::size_t read_length(std::string_view bytes) {
   std::size_t size = 0;
   for (std::size_t i = 0; i < kLengthBytes; ++i) {
@@ -63,22 +69,47 @@ bool Connection::has_ended() const noexcept {
   return ::poll(&entry, 1, 0) > 0;
 }
 
-void Connection::send(const Message& message) {
-  std::string bytes = encode(message);
-  bytes.insert(0, length_of(bytes.size()));
-  const auto until = Clock::now() + kLongestSend;
-  for (std::string_view rest = bytes; !rest.empty();) {
-    const ssize_t put = ::send(socket_.get(), rest.data(), rest.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+std::string_view Connection::put(std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t put = ::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
     if (put >= 0) {
-      rest.remove_prefix(static_cast<std::size_t>(put));
+      bytes.remove_prefix(static_cast<std::size_t>(put));
     } else if (errno == EAGAIN) {
-      if (!wait_for(socket_.get(), POLLOUT, until)) fail(ErrorKind::Failed, "{} takes no message", peer_);
+      break;
     } else if (errno == EPIPE || errno == ECONNRESET) {
+      left_unread_ = left_unread_ || errno == ECONNRESET;
       fail(ErrorKind::ProgramGone, "{} has closed the connection", peer_);
     } else if (errno != EINTR) {
       fail_errno(errno, "sending a message to {}", peer_);
     }
   }
+  return bytes;
+}
+
+void Connection::send(const Message& message) {
+  const std::string bytes = framed(message);
+  const auto until = Clock::now() + kLongestSend;
+  for (std::string_view rest = put(bytes); !rest.empty(); rest = put(rest)) {
+    if (!wait_for(socket_.get(), POLLOUT, until)) fail(ErrorKind::Failed, "{} takes no message", peer_);
+  }
+}
+
+void Connection::start_sending(const Message& message) {
+  const std::string bytes = framed(message);
+  unsent_ = put(bytes);
+}
+
+bool Connection::finish_sending(Time until) {
+  try {
+    while (!unsent_.empty()) {
+      if (!wait_for(socket_.get(), POLLOUT, until)) return false;
+      unsent_.erase(0, unsent_.size() - put(unsent_).size());
+    }
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::ProgramGone) throw;
+    unsent_.clear();
+  }
+  return true;
 }
 
 Connection::Fill Connection::fill(std::size_t wanted, std::optional<Time> until) {
@@ -89,7 +120,7 @@ Connection::Fill Connection::fill(std::size_t wanted, std::optional<Time> until)
     if (got > 0) {
       partial_.append(piece.data(), static_cast<std::size_t>(got));
     } else if (got == 0 || errno == ECONNRESET) {  // reset: the peer had not read all that was sent to it (unix(7))
-      left_unread_ = got < 0;
+      left_unread_ = left_unread_ || got < 0;
       return Fill::End;
     } else if (errno != EINTR && errno != EAGAIN) {
       fail_errno(errno, "reading from {}", peer_);

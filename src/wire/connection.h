@@ -7,6 +7,7 @@
 #include <chrono>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "base/file_descriptor.h"
@@ -51,6 +52,11 @@ class Connection {
 
   // Throws an Error if the peer has gone, or takes nothing for ten seconds. No SIGPIPE.
   void send(const Message& message);
+  // The same in two parts, for a peer that reads only later: the first puts what there is room for and waits for none;
+  // the second puts the rest, and returns false if the time passes before the peer has taken it. One that has gone is
+  // no error here, but the end that receive() finds.
+  void start_sending(const Message& message);
+  bool finish_sending(Time until);
 
   // Waits for the next message; without `until` as long as it takes. What has come of a message that is not complete in
   // time is kept for the next call. Throws for what is no message, and for an end in the middle of one.
@@ -62,11 +68,14 @@ class Connection {
  private:
   enum class Fill { Done, End, TimedOut };
   Fill fill(std::size_t wanted, std::optional<Time> until);
+  // Returns what there is no room for now. Throws an Error of kind ProgramGone if the peer has gone.
+  std::string_view put(std::string_view bytes);
 
   FileDescriptor socket_;
   std::string peer_;
   bool left_unread_ = false;
   std::string partial_;  // of the next message, its length included
+  std::string unsent_;   // after start_sending()
 };
 
 }  // namespace crs::wire

@@ -18,6 +18,9 @@ int main(int argc, char** argv) {
     fprintf(stderr, "%s\n", crs_error_text());
     return 3;
   }
+  /* What a restart runs, and where, if not this program in its directory. */
+  const char* const command[] = {getenv("COMMAND"), NULL};
+  if (command[0] != NULL) crs_self_set_restart_command(command, getenv("DIRECTORY"));
   const int grid_is_back = crs_self_protect(1, grid, sizeof grid);
   const int step_is_back = crs_self_protect(2, &step, sizeof step);
   if (grid_is_back < 0 || step_is_back < 0) {

@@ -8,8 +8,9 @@ import pathlib
 import shutil
 import signal
 import sys
+import time
 
-from harness import Workspace, check, is_alive, link_target, run_cases, state_of, users_to_test, wait_until
+from harness import Workspace, check, is_alive, link_target, read_text, run_cases, state_of, users_to_test, wait_until
 
 
 def lines_of(workspace, options, language, component):
@@ -77,6 +78,97 @@ def stuck(workspace, options, language):
     check(result.status == 0 and is_alive(int(result.stdout.split()[1])), f"{result}")
 
 
+def start_rolling(workspace, options, how):
+    program = workspace.reachable(options.build / "library" / "rolling")
+    environment = {**workspace.environment, "CRS_PARAM_crs_helper": str(workspace.crs_path)}
+    return workspace.start([program, how], env=environment)
+
+
+def rolled(workspace, process):
+    """What the program says at last, and its exit status."""
+    status = workspace.wait_exit(process)
+    return status, read_text(workspace.work / "stdout.txt").splitlines()
+
+
+def rolling(workspace, options, language):
+    """Neither the program's timers nor signals that it has handlers for end it while it becomes what it was."""
+    for _ in range(3):
+        status, lines = rolled(workspace, start_rolling(workspace, options, "timers"))
+        check((status, lines[-1]) == (0, "back"), f"with timers: {status} {lines}")
+    process = start_rolling(workspace, options, "waits")
+    wait_until(lambda: "taken" in read_text(workspace.work / "stdout.txt"), "the snapshot is taken")
+    (workspace.work / "go").touch()
+    while process.poll() is None:
+        process.send_signal(signal.SIGUSR1)
+        time.sleep(0.0005)
+    status, lines = rolled(workspace, process)
+    check((status, lines[-1]) == (0, "back"), f"with signals: {status} {lines}")
+
+
+def rolling_to_damage(workspace, options, language):
+    """A snapshot that is not sound, its page data included, is refused while the program can still go on."""
+    for name in ("pages", "pages.index", "process"):
+        (workspace.work / "stdout.txt").unlink(missing_ok=True)
+        process = start_rolling(workspace, options, "waits")
+        wait_until(lambda: "taken" in read_text(workspace.work / "stdout.txt"), "the snapshot is taken")
+        file = workspace.store / f"rolling-{process.pid}" / "1" / name
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.chmod(0o600)
+        file.write_bytes(content)
+        (workspace.work / "go").touch()
+        status, lines = rolled(workspace, process)
+        check(status == 0 and lines[-1].startswith("goes on: ") and ("damaged" in lines[-1] or "checksum" in lines[-1]), f"{name}: {status} {lines}")
+        (workspace.work / "go").unlink()
+
+
+def rolling_with_few_descriptors(workspace, options, language):
+    """A limit of open files that is too low for the restart is told while the program can still go on."""
+    status, lines = rolled(workspace, start_rolling(workspace, options, "few"))
+    # A privileged one raises its limit.
+    refused = lines[-1].startswith("goes on: ") and "limit of open files" in lines[-1]
+    check(status == 0 and (refused or (workspace.uid == 0 and lines[-1] == "back")), f"{status} {lines}")
+
+
+def rolling_with_many_areas_left_out(workspace, options, language):
+    """However long the list of what was not saved, the program is told of it: in place, and in a new process."""
+    process = start_rolling(workspace, options, "many")
+    status, lines = rolled(workspace, process)
+    check((status, lines[-1]) == (0, "back"), f"{status} {lines}")
+    result = workspace.crs("restart", f"rolling-{process.pid}")
+    check(read_text(workspace.work / "stdout.txt") == "back\n" and "lost" not in result.stderr, f"{result}")
+
+
+# It waits; told so, it says whether every other page is lost.
+WITHOUT_SERVICE = r"""
+import ctypes, mmap, os, time
+pages = 60000
+memory = mmap.mmap(-1, pages * 4096, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+for page in range(pages): memory[page * 4096] = 7
+print(ctypes.addressof(ctypes.c_char.from_buffer(memory)), flush=True)
+while not os.path.exists("go"): time.sleep(0.01)
+print(sum(memory[page * 4096] == 7 * (page % 2) for page in range(pages)), flush=True)
+"""
+
+
+def many_areas_left_out_from_outside(workspace, options, language):
+    process = workspace.start(["/usr/bin/python3", "-c", WITHOUT_SERVICE])
+    wait_until(lambda: read_text(workspace.work / "stdout.txt").endswith("\n"), "the program is ready")
+    first = int(read_text(workspace.work / "stdout.txt"))
+
+    def exclude(count):
+        starts = [first + 8192 * number for number in range(count)]
+        return [word for start in starts for word in ("--exclude", f"{start:x}-{start + 4096:x}")]
+
+    result = workspace.crs("checkpoint", "--kill", *exclude(32769), process.pid, expect=None)
+    check(result.status == 1 and "at most 32768" in result.stderr and is_alive(process.pid), f"{result.status} {result.stderr[:1000]}")
+    reference = workspace.checkpoint(process.pid, "--kill", *exclude(30000))
+    workspace.wait_exit(process)
+    (workspace.work / "go").touch()
+    result = workspace.crs("restart", reference)
+    check(result.status == 0 and read_text(workspace.work / "stdout.txt").splitlines()[-1] == "60000", f"{result}")
+
+
 def choosing(workspace, options, language):
     """Each option of a program's own checkpoint comes through, by its service and by the module alone."""
     program = workspace.reachable(options.build / "library" / "choosing")
@@ -106,7 +198,9 @@ def main():
                 test(workspace, options, language)
         return f"{test.__name__} in {language} as {user}", run
 
-    tests = [(test, language) for test in (native, self, none) for language in ("c", "cc")] + [(stuck, "c"), (choosing, "c")]
+    alone = (stuck, rolling, rolling_to_damage, rolling_with_few_descriptors, rolling_with_many_areas_left_out,
+             many_areas_left_out_from_outside, choosing)
+    tests = [(test, language) for test in (native, self, none) for language in ("c", "cc")] + [(test, "c") for test in alone]
     run_cases([case(test, language, user) for test, language in tests for user in users_to_test()])
 
 

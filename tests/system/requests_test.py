@@ -334,6 +334,36 @@ def case_hostile_messages(arguments, user):
         check(workspace.wait_exit(program.runner) == 0, "the program's end")
 
 
+# A program that answers a request with progress without end: stage 1 is "delayed".
+CHATTERER = r"""
+import os, socket, struct
+def text(word): return bytes([0x78, len(word)]) + word.encode()
+fields = {"version": b"\x01", "type": text("progress"), "stage": b"\x01", "text": text("and so on")}
+message = bytes([0xa0 + len(fields)]) + b"".join(text(name) + value for name, value in fields.items())
+listener = socket.socket(socket.AF_UNIX)
+directory = os.environ["XDG_RUNTIME_DIR"] + "/crs"
+os.makedirs(directory, 0o700, exist_ok=True)
+listener.bind(f"{directory}/{os.getpid()}-0123456789abcdef")
+listener.listen()
+print("waiting", flush=True)
+asker, _ = listener.accept()
+try:
+    while True: asker.sendall((struct.pack("<I", len(message)) + message) * 100)
+except OSError:
+    print("the asker has gone", flush=True)
+"""
+
+
+def case_talks_without_end(arguments, user):
+    with Workspace(arguments.crs, user) as workspace:
+        program = workspace.start(["/usr/bin/python3", "-c", CHATTERER])
+        wait_until(lambda: "waiting" in read_text(workspace.work / "stdout.txt"), "it listens")
+        result = workspace.crs("checkpoint", "--timeout", "0.1", "--name", "chat", program.pid, expect=1)
+        check("does not answer" in result.stderr, f"{result.status} {result.stderr[-500:]}")
+        check(5 < result.seconds < 30, f"it took {result.seconds} s")
+        workspace.wait_exit(program)
+
+
 def case_no_means(arguments, user):
     """No descriptor, and no thread, is left for whoever asks: they hear so, and the program goes on."""
     if is_left_out(arguments.crs, "no descriptor and no thread"):
@@ -438,7 +468,7 @@ def main():
         for planted in ("link", "open", "file"):
             cases.append((f"no_directory ({user}, {planted})", lambda user=user, planted=planted: case_no_directory(arguments, user, planted)))
         for case in (case_layers_are_told, case_layer_cannot_go_on, case_layer_fails_under_crs_run, case_below_the_first_process, case_a_subreaper, case_delayed, case_asker_disappears, case_program_ends, case_program_ends_by_itself, case_several_askers,
-                     case_hostile_messages, case_no_means, case_planted, case_fork):
+                     case_hostile_messages, case_talks_without_end, case_no_means, case_planted, case_fork):
             cases.append((f"{case.__name__[5:]} ({user})", lambda user=user, case=case: case(arguments, user)))
     run_cases([case for case in cases if arguments.only in case[0]])
 

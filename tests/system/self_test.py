@@ -146,6 +146,43 @@ def with_options(workspace, options, kind):
         workspace.kill(pid)
 
 
+def commands(workspace, options, kind):
+    """What a restart runs: looked for in $PATH, by no shell, in its directory, with signals as of a new program."""
+    program = Program(workspace, options, f"self_protected_{kind}")
+    place, other = workspace.make_directory("place"), workspace.make_directory("other")
+    said = workspace.work / "said"
+    words = f'trap >"{said}.new"; pwd >>"{said}.new"; grep SigIgn /proc/self/status >>"{said}.new"; mv "{said}.new" "{said}"\n'
+
+    def write(directory, text, mode):
+        file = directory / "command-of-test"
+        file.unlink(missing_ok=True)
+        file.write_text(text)
+        file.chmod(mode)
+
+    workspace.environment.update(COMMAND="command-of-test", DIRECTORY=str(place), PATH=f"{other}:{place}:{os.environ['PATH']}")
+    process = program.start()
+    program.wait_at(lambda words: int(words[0]) > 5)
+    reference = program.ask().split()[1]
+    workspace.kill(process.pid)
+    write(other, "#!/bin/sh\n", 0o644 if workspace.uid != 0 else 0o600)  # may not be executed
+    write(place, "#!/bin/sh\n" + words, 0o755)
+    for way in ("--detach", "--replace"):
+        workspace.crs("restart", way, reference)
+        wait_until(said.exists, "the command has run")
+        lines = said.read_text().splitlines()
+        ignored = int(lines[-1].split()[1], 16)
+        check(lines[-2] == str(place) and not ignored & 1 << signal.SIGXFSZ - 1, f"{way}: {lines}")
+        said.unlink()
+    # What no kernel executes is no shell's either.
+    write(place, words, 0o755)
+    result = workspace.crs("restart", "--detach", reference, expect=1)
+    check("'command-of-test' cannot be executed: Exec format error" in result.stderr and not said.exists(), f"{result}")
+    shutil.rmtree(place)
+    for way in ("--detach", "--replace"):
+        result = workspace.crs("restart", way, reference, expect=1)
+        check(f"working directory '{place}' cannot be entered: No such file" in result.stderr, f"{result}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--crs", required=True)
@@ -160,7 +197,7 @@ def main():
                 test(workspace, options, kind)
         return f"{test.__name__} {kind} as {user}", run
 
-    run_cases([case(test, kind, user) for test in (old_style, protected, with_options) for kind in ("shared", "static") for user in users_to_test()
+    run_cases([case(test, kind, user) for test in (old_style, protected, with_options, commands) for kind in ("shared", "static") for user in users_to_test()
                if options.only in (None, test.__name__)])
 
 

@@ -11,6 +11,7 @@
 #include <future>
 #include <thread>
 
+#include "base/excluded_areas.h"
 #include "base/file_descriptor.h"
 #include "crs/error.hpp"
 #include "service/own_memory.h"
@@ -174,11 +175,36 @@ TEST_F(AskerTest, WhatIsIncludedIsCutOutOfEveryArea) {
   service_.exclude_memory(area.at(0), 8 * page);
   service_.exclude_memory(area.at(2), 2 * page);
   service_.include_memory(area.at(3, 5), 0);
-  EXPECT_EQ(service_.excluded_memory().size(), 2U);
+  EXPECT_EQ(pairs_of(service_.excluded_memory()), pairs_of({area.range(0, 8)}));
   service_.include_memory(area.at(3, 5), 1);
-  EXPECT_EQ(pairs_of(service_.excluded_memory()), pairs_of({area.range(0, 3), area.range(4, 8), area.range(2, 3)}));
+  EXPECT_EQ(pairs_of(service_.excluded_memory()), pairs_of({area.range(0, 3), area.range(4, 8)}));
   service_.include_memory(area.at(1, page - 1), page);
   EXPECT_EQ(pairs_of(service_.excluded_memory()), pairs_of({area.range(0, 1), area.range(4, 8)}));
+}
+
+TEST_F(AskerTest, MemoryThatIsExcludedAgainAndAgainIsOneArea) {
+  const Mapped area(8);
+  const std::size_t page = Mapped::page();
+  for (int i = 0; i < 1000; ++i) service_.exclude_memory(area.at(6), page);
+  service_.exclude_memory(area.at(0), page);
+  service_.exclude_memory(area.at(2), 2 * page);
+  service_.exclude_memory(area.at(1), page);
+  EXPECT_EQ(pairs_of(service_.excluded_memory()), pairs_of({area.range(0, 4), area.range(6, 7)}));
+  ServiceCheckpointOptions options;
+  options.exclude = {area.range(3, 5), area.range(3, 5)};
+  service_.checkpoint(options);
+  EXPECT_EQ(pairs_of(module_.excluded), pairs_of({area.range(0, 5), area.range(6, 7)}));
+}
+
+TEST_F(AskerTest, MoreAreasThanARestartCouldTellOfAreRefused) {
+  const std::size_t most = kMostExcludedAreas;
+  const Mapped area(2 * (most + 1));
+  service_.exclude_memory(area.at(0), (2 * most + 1) * Mapped::page());
+  for (std::size_t i = 0; i < most; ++i) service_.include_memory(area.at(2 * i + 1), 1);
+  EXPECT_THAT([&] { service_.checkpoint(); }, ThrowsMessage<Error>(HasSubstr("at most 32768 can be")));
+  service_.include_memory(area.at(0), 1);
+  EXPECT_EQ(service_.checkpoint().reference, "test@1");
+  EXPECT_EQ(module_.excluded.size(), most);
 }
 
 TEST_F(AskerTest, WhatCannotBeLeftOutIsRefusedAtOnce) {

@@ -56,6 +56,28 @@ TEST_F(ConnectionTest, CarriesAMessageOfTheGreatestLength) {
   EXPECT_EQ(received.message, message);
 }
 
+TEST_F(ConnectionTest, WhatThereIsNoRoomForIsSentWhenThePeerReads) {
+  Connection other(std::move(theirs_), "the test");
+  Message message = to_message(Location{});
+  message["location"] = std::string(kLongestMessage / 2, 'x');
+  other.start_sending(message);
+  EXPECT_FALSE(other.finish_sending(in(20ms)));
+  std::thread reader([&] { EXPECT_EQ(ours_.receive(in(10s)).message, message); });
+  EXPECT_TRUE(other.finish_sending(in(10s)));
+  reader.join();
+}
+
+TEST_F(ConnectionTest, APeerThatGoesWithoutReadingWhatIsSentIsAnOrdinaryEnd) {
+  Connection other(std::move(theirs_), "the test");
+  Message message = to_message(Location{});
+  message["location"] = std::string(kLongestMessage / 2, 'x');
+  other.start_sending(message);
+  ours_.close();
+  EXPECT_TRUE(other.finish_sending(in(10s)));
+  EXPECT_EQ(other.receive(in(1s)).kind, Kind::End);
+  EXPECT_TRUE(other.left_unread());
+}
+
 TEST_F(ConnectionTest, AnEndIsSeenBeforeWhatLiesThereIsRead) {
   write(framed("something"));
   EXPECT_FALSE(ours_.has_ended());

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/excluded_areas.h"
 #include "engine/resources/memory/address_space.h"
 #include "engine/resources/memory/guard_pages.h"
 
@@ -35,6 +36,7 @@ PageRuns whole_pages_of(const std::vector<MemoryRange>& wished) {
     if (!runs.empty()) range.start = std::max(range.start, runs.back().end);
     if (range.start < range.end) append_run(runs, range);
   }
+  check_excluded_count(runs.size());
   return runs;
 }
 

@@ -12,7 +12,7 @@
 namespace crs::engine {
 
 // The pages that lie wholly inside `wished`, ascending, those that touch as one. Throws an Error of kind Usage for
-// what is no range of a program's addresses.
+// what is no range of a program's addresses, and one of kind Failed if there are too many for a restart to tell of.
 PageRuns whole_pages_of(const std::vector<MemoryRange>& wished);
 
 // Throws if a thread is just using the excluded memory as its stack or for its thread-local storage: after a restart
