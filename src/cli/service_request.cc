@@ -104,6 +104,7 @@ ServiceRequest::ServiceRequest(Context& context, wire::Connection& connection, c
              {.pid = target.pid,
               .job = target.job,
               .wait_limit = std::chrono::duration_cast<std::chrono::milliseconds>(request_.time_limit),
+              .end_limit = request_.time_limit,
               .tcp = tcp,
               .progress = [this](const std::string& line) { context_.say(line); },
               .storing = std::move(storing)}),
