@@ -102,7 +102,7 @@ ServiceRequest::ServiceRequest(Context& context, wire::Connection& connection, c
       request_(std::move(request)),
       taker_(context, connection,
              {.pid = target.pid,
-              .job = target.job,
+              .job = target.has_made_up_job ? "" : target.job,
               .wait_limit = std::chrono::duration_cast<std::chrono::milliseconds>(request_.time_limit),
               .end_limit = request_.time_limit,
               .tcp = tcp,
