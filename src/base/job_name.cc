@@ -20,4 +20,12 @@ void check_job_name(std::string_view name) {
   }
 }
 
+void check_chosen_job_name(std::string_view name) {
+  check_job_name(name);
+  if (std::ranges::all_of(name, [](unsigned char c) { return std::isdigit(c) != 0; })) {
+    throw Error(ErrorKind::Usage, fmt::format("'{}' would be taken for a process id", name))
+        .advise("Let the job's name have a letter");
+  }
+}
+
 }  // namespace crs

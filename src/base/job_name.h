@@ -8,4 +8,7 @@ namespace crs {
 // otherwise.
 void check_job_name(std::string_view name);
 
+// Of one that somebody chooses: not digits alone either, which would be a process id.
+void check_chosen_job_name(std::string_view name);
+
 }  // namespace crs

@@ -120,7 +120,7 @@ class CheckpointVerb : public Verb {
     if (!io_limit_.empty()) storing_.write_limit = parse_rate(io_limit_);
     if (!component_.empty()) context.parameters().read_option("crs=" + component_);
     Target target = find_target(context.store(), target_);
-    if (!name_.empty()) target.job = name_;
+    if (!name_.empty()) target = {.pid = target.pid, .job = name_};
     if (dry_run_) return examine_program(context, target, options(context));
     warnings_ = services_below(target.pid);
     if (auto connection = connect_to_service(context, target.pid)) {
@@ -144,7 +144,7 @@ class CheckpointVerb : public Verb {
     wire::Request request{.after = after(), .time_limit = limit, .leave_out = leave_out_, .exclude = excluded()};
     ServiceRequest asked(context, connection, target, component_, request, storing_, tcp_policy());
     asked.run();
-    prune_older(context, target.job);
+    prune_older(context, asked.writer().reference().job);
     in_context(fmt::format("the snapshot {} is complete", asked.writer().reference().to_string()),
                [&] { print_result(context, asked.writer(), target, asked.layers(), asked.failures()); });
     return asked.failures().empty() ? kDone : kFailed;

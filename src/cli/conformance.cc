@@ -21,6 +21,7 @@
 #include "base/error.h"
 #include "base/file_descriptor.h"
 #include "base/io.h"
+#include "cli/declared.h"
 #include "framework/installed_tree.h"
 
 namespace crs::cli {
@@ -293,6 +294,8 @@ class Suite {
     check("a checkpoint gives up on a section that is not left", [&] { return given_up(subject); });
     if (!goes) return findings_;
     if (reference_.empty()) {
+      check("nothing is stored, so nothing is declared",
+            [&] { return what_is_declared(selection_.status().capabilities); });
       check("a restart without a snapshot is an error", [&] { return restart_of_nothing(); });
       return findings_;
     }
@@ -425,13 +428,7 @@ class Suite {
         })) {
       return;
     }
-    const Capabilities& declared = selection_.status().capabilities;
-    const std::vector<std::pair<const char*, bool>> kinds = {{"process_ids", declared.process_ids},
-                                                             {"threads", declared.threads},
-                                                             {"pipes", declared.pipes},
-                                                             {"files", declared.files},
-                                                             {"local_sockets", declared.local_sockets}};
-    for (const auto& [name, is_declared] : kinds) {
+    for (const auto& [name, is_declared] : kinds_of(selection_.status().capabilities)) {
       const Seen& found = seen[name];
       const bool good = is_declared ? found.kind == "back" : found.kind == "back" || found.kind == "gone";
       findings_.push_back(

@@ -136,12 +136,12 @@ Target find_process(const RunningJobs& jobs, pid_t pid) {
   check_is_program(pid);
   if (const auto running = jobs.find_process(pid)) {
     if (running->restarting) fail_restarting(*running);
-    return {pid, running->job};
+    return {.pid = pid, .job = running->job};
   }
-  if (!executes_crs(pid)) return {pid, default_job_name(command_of(pid), pid)};
+  if (!executes_crs(pid)) return {.pid = pid, .job = default_job_name(command_of(pid), pid), .has_made_up_job = true};
   // `crs run prog & crs checkpoint $!` means prog.
   for (const RunningJob& running : jobs.list()) {
-    if (is_below(running.pid, pid)) return {running.pid, running.job};
+    if (is_below(running.pid, pid)) return {.pid = running.pid, .job = running.job};
   }
   throw Error(ErrorKind::Refused, fmt::format("process {} is crs itself, the tool, and no program runs below it", pid))
       .advise("'crs list' shows the jobs that run");
@@ -236,7 +236,7 @@ Target find_target(Store& store, const std::string& text) {
          running->pid, text);
   }
   check_is_program(running->pid);
-  return {running->pid, running->job};
+  return {.pid = running->pid, .job = running->job};
 }
 
 std::string job_of_process(Store& store, pid_t pid, const std::string& known) {
@@ -257,14 +257,6 @@ std::string default_job_name(std::string_view command, pid_t pid) {
   const std::size_t first = std::min(base.find_first_not_of("._+-"), base.size());
   base.erase(0, first);
   return fmt::format("{}-{}", base.empty() ? "program" : base, pid);
-}
-
-void check_chosen_job_name(const std::string& name) {
-  check_job_name(name);
-  if (is_digits(name)) {
-    throw Error(ErrorKind::Usage, fmt::format("'{}' would be taken for a process id", name))
-        .advise("Let the job's name have a letter");
-  }
 }
 
 }  // namespace crs::cli

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/job_name.h"
 #include "store/running_jobs.h"
 
 namespace crs::cli {
@@ -36,6 +37,7 @@ class Announcement {
 struct Target {
   pid_t pid = 0;
   std::string job;
+  bool has_made_up_job = false;  // nobody has named it: a program that knows better counts more
 };
 
 // `text` is the name of a running job or a process id. Throws an Error of kind NotFound, Usage or Refused that says why
@@ -48,8 +50,5 @@ std::string job_of_process(Store& store, pid_t pid, const std::string& known);
 
 // A job's name for a program without one: the base name of its command and its process id.
 std::string default_job_name(std::string_view command, pid_t pid);
-
-// A name that the user chose. Throws an Error of kind Usage if it is none, or would be taken for a process id.
-void check_chosen_job_name(const std::string& name);
 
 }  // namespace crs::cli

@@ -135,11 +135,15 @@ void Taker::picture(const wire::Picture& picture) {
 }
 
 void Taker::end_program() {
-  constexpr std::chrono::seconds kLongestEnd{10};
   send_signal(process_, SIGCONT);
   try {
-    const wire::Received received = connection_.receive(std::chrono::steady_clock::now() + kLongestEnd);
+    const wire::Received received = connection_.receive(std::chrono::steady_clock::now() + options_.end_limit);
     if (received.kind == wire::Received::Kind::Arrived) finish(wire::from<wire::Layers>(received.message));
+    if (received.kind == wire::Received::Kind::TimedOut) {
+      const std::chrono::duration<double> limit = options_.end_limit;
+      finish({.times = {},
+              .failures = {fmt::format("the layers had not ended within {} s, and were cut off", limit.count())}});
+    }
   } catch (const Error&) {  // what it says no longer counts
   }
   if (!layers_) layers_.emplace();

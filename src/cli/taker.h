@@ -31,6 +31,8 @@ struct TakerOptions {
   pid_t pid = 0;
   std::string job;                                                  // "": found by the process, or as the program says
   std::chrono::milliseconds wait_limit = std::chrono::minutes(10);  // for another checkpoint of the job
+  // How long the layers of a program that is to end may take with that.
+  std::chrono::nanoseconds end_limit = std::chrono::minutes(1);
   TcpPolicy tcp = TcpPolicy::Reset;
   std::function<void(const std::string&)> progress;  // one line for a person; may be empty
   Storing storing{};

@@ -255,9 +255,10 @@ class TreeCapture {
   std::vector<std::vector<PageArea>> pages_;
 };
 
-ExtentWriterOptions writer_options(const CheckpointOptions& options) {
+ExtentWriterOptions writer_options(const CheckpointOptions& options, const SnapshotSink& sink) {
   ExtentWriterOptions result = parse_compression(options.compression);
   result.bytes_per_second = options.write_limit;
+  result.check_wanted = [&sink] { sink.check_wanted(); };
   return result;
 }
 
@@ -412,7 +413,7 @@ CheckpointOutcome checkpoint(pid_t root, SnapshotSink& sink, const CheckpointOpt
   }
   RememberedWaits remembered(options.remembered_path, pid);
   Incremental incremental(pid, options);
-  ExtentWriter writer(sink.location(), kPagesName, writer_options(options));
+  ExtentWriter writer(sink.location(), kPagesName, writer_options(options, sink));
   Surveys surveys(pid, options, incremental, remembered, writer, contents.warnings);
   passes.run("look", [&] {
     surveys.look();

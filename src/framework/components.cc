@@ -186,8 +186,12 @@ Selection ComponentRegistry::select() {
 
 Selection ComponentRegistry::select(std::string_view name) { return select_named(name, ErrorKind::Failed); }
 
+bool ComponentRegistry::knows(std::string_view name) const {
+  return std::ranges::any_of(components_, [&](const auto& component) { return component->name() == name; });
+}
+
 void ComponentRegistry::check_known(std::string_view name) {
-  if (std::ranges::any_of(components_, [&](const auto& component) { return component->name() == name; })) return;
+  if (knows(name)) return;
   fail_unknown(name, ErrorKind::Usage);
 }
 

@@ -75,6 +75,7 @@ class ComponentRegistry {
   // The component that parameter `crs` asks for: the named one, or, where it is empty, the usable one with the highest
   // priority (ties by name). Throws an Error that says of every component why it cannot be used.
   Selection select();
+  bool knows(std::string_view name) const;
   // Throws an Error of kind Usage that lists the components, if none has this name.
   void check_known(std::string_view name);
   // The named component whatever parameter `crs` says: for a restart, which needs the one that wrote the snapshot.

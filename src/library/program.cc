@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <memory>
 #include <mutex>
+#include <thread>
 
 #include "base/error.h"
 #include "base/signal_name.h"
@@ -48,7 +49,7 @@ class Program {
  private:
   void listen() {
     try {
-      requests_ = std::make_unique<RequestListener>(service_, selected_.taken_by());
+      requests_ = std::make_unique<RequestListener>(service_, selected_.taken_by(), selected_.helper().job);
     } catch (const Error& error) {
       selected_.say(fmt::format("warning: no checkpoint can be asked for from outside: {}", error.what()));
     }
@@ -84,12 +85,35 @@ class Program {
 struct Place {
   std::mutex mutex;
   std::atomic<Program*> program = nullptr;
+  std::atomic<std::thread::id> initialising;  // the thread that makes the service, in the process of that generation
+  std::atomic<std::uint64_t> generation = 0;
 };
 
 Place& place() {
   static auto* const the_place = new Place;
   return *the_place;
 }
+
+// The calling thread makes the service. What it calls on the way, a restart function of the program's say, holds the
+// lock and cannot wait for it.
+class Initialising {
+ public:
+  Initialising() {
+    place().generation = fork_generation();
+    place().initialising = std::this_thread::get_id();
+  }
+  ~Initialising() { place().initialising = std::thread::id(); }
+  Initialising(const Initialising&) = delete;
+  Initialising& operator=(const Initialising&) = delete;
+
+  static void refuse(const char* what) {
+    const bool is_here =
+        place().initialising.load() == std::this_thread::get_id() && place().generation == fork_generation();
+    if (!is_here) return;
+    throw Error(ErrorKind::Failed, fmt::format("{} cannot be called while the service is being made", what))
+        .advise("A restart function is called by crs::init() itself: leave it to the program's main function");
+  }
+};
 
 Program& program() {
   Program* const found = place().program;
@@ -121,6 +145,7 @@ void clean_up() {
 void init(const InitOptions& options) {
   // Before the lock, too: see finalize().
   if (is_initialized() && Service::is_calling_thread_inside()) fail_second_init();
+  Initialising::refuse("crs::init()");
   const std::lock_guard lock(place().mutex);
   const Program* const found = place().program;
   if (found != nullptr && found->is_of_this_process()) {
@@ -128,6 +153,7 @@ void init(const InitOptions& options) {
   }
   static const bool cleans_up = std::atexit(clean_up) == 0;  // once, whatever becomes of this service
   static_cast<void>(cleans_up);
+  const Initialising initialising;
   try {
     place().program = new Program(options);
   } catch (const std::exception& problem) {
@@ -144,6 +170,7 @@ void finalize() {
                 "the service cannot be ended: a checkpoint is under way, which this thread carries out")
         .advise("A layer leaves that to the program");
   }
+  Initialising::refuse("crs::finalize()");
   const std::lock_guard lock(place().mutex);
   Program* const found = &program();
   found->end();

@@ -43,7 +43,7 @@ Selected::Selected(const InitOptions& options) : output_(options.output ? option
   read_sources(parameters_, options);
   registry_ = std::make_unique<ComponentRegistry>(parameters_, output_);
   helper_.program = find_helper(parameters_.string("crs_helper"));
-  if (!options.job.empty()) check_job_name(options.job);
+  if (!options.job.empty()) check_chosen_job_name(options.job);
   helper_.job = options.job;
   helper_.restart_limit = seconds("crs_restart_limit");
   static_cast<void>(seconds("crs_snapshot_limit"));  // what is wrong is told now, not at the first checkpoint
@@ -52,7 +52,16 @@ Selected::Selected(const InitOptions& options) : output_(options.output ? option
   registry_->add(make_native_in_program(helper_.program));
   add_discovered(*registry_, output_);
   parameters_.reject_unknown();
-  selection_ = std::make_unique<Selection>(registry_->select());
+  selection_ = std::make_unique<Selection>(select());
+}
+
+// What component self has restarted goes on with it, whatever is chosen now: nothing else calls its restart function.
+Selection Selected::select() {
+  if (self::offer()->is_restarted() == 0 || !registry_->knows("self")) return registry_->select();
+  const std::string& wished = parameters_.string("crs");
+  if (!wished.empty() && wished != "self")
+    output_(fmt::format("component self restarted this program, which goes on with it, not with {}", wished));
+  return registry_->select("self");
 }
 
 std::chrono::seconds Selected::seconds(const std::string& parameter) const {

@@ -29,6 +29,7 @@ class Selected {
  private:
   // A time limit that is a parameter: at least one, and not over the end of the clock.
   std::chrono::seconds seconds(const std::string& parameter) const;
+  Selection select();
 
   OutputLine output_;
   Parameters parameters_;

@@ -100,7 +100,8 @@ using ClientPointer = std::shared_ptr<Client>;
 
 class RequestListener::Loop : public Layer {
  public:
-  Loop(Service& service, TakenBy taken_by) : service_(service), taken_by_(std::move(taken_by)) {
+  Loop(Service& service, TakenBy taken_by, std::string job)
+      : service_(service), taken_by_(std::move(taken_by)), job_(std::move(job)) {
     open();
     const SignalsBlocked blocked;
     try {
@@ -465,7 +466,7 @@ class RequestListener::Loop : public Layer {
     options.progress = [this, client](const Progress& progress) { report(*client, progress); };
     options.make_place = [this, client] {
       const std::optional<RestartNews> news = service_.news();
-      return make_taker_place(taken_by_, news ? news->job : "", [client] {
+      return make_taker_place(taken_by_, news ? news->job : job_, [client] {
         client->taking = true;
         // Where the system lets only ancestors trace a process (Yama).
         if (client->peer.pid > 0) ::prctl(PR_SET_PTRACER, static_cast<unsigned long>(client->peer.pid), 0, 0, 0);
@@ -497,6 +498,7 @@ class RequestListener::Loop : public Layer {
 
   Service& service_;
   TakenBy taken_by_;
+  std::string job_;
   std::uint64_t generation_ = fork_generation();
   mutable std::mutex mutex_;
   std::condition_variable changed_;
@@ -513,8 +515,8 @@ class RequestListener::Loop : public Layer {
   std::thread thread_;
 };
 
-RequestListener::RequestListener(Service& service, TakenBy taken_by)
-    : loop_(std::make_unique<Loop>(service, std::move(taken_by))),
+RequestListener::RequestListener(Service& service, TakenBy taken_by, std::string job)
+    : loop_(std::make_unique<Loop>(service, std::move(taken_by), std::move(job))),
       registration_(service.stack_, service.stack_->add("crs requests", *loop_, true)) {}
 
 RequestListener::~RequestListener() {

@@ -16,8 +16,9 @@ namespace crs {
 // taken are dropped in the restarted process. Its threads block all signals. The service must outlive it.
 class RequestListener {
  public:
-  // Throws where no private directory can be had; the program may go on without requests.
-  RequestListener(Service& service, TakenBy taken_by);
+  // Throws where no private directory can be had; the program may go on without requests. `job`: as the program chose
+  // it; "": the taker's choice.
+  RequestListener(Service& service, TakenBy taken_by, std::string job = "");
   ~RequestListener();
   RequestListener(const RequestListener&) = delete;
   RequestListener& operator=(const RequestListener&) = delete;

@@ -29,7 +29,7 @@ struct Begin {
   std::string component;
   std::string component_version;
   InterfaceVersion interface_version;
-  // The job's name where the program knows it from its restart; "" otherwise.
+  // The job's name where the program knows it from its restart, or has chosen it; "" otherwise.
   std::string job;
   std::vector<LayerTime> layers;  // so far
   pid_t pid = 0;                  // whose picture it is to be: 0, the program's own, or another process's

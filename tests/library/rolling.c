@@ -3,7 +3,7 @@
  *   waits   when the file `go` is there, and a handler for SIGUSR1
  *   few     when it may have few files open
  *   many    with tens of thousands of areas that are not saved
- * It tells that it is back, or why it is not. */
+ * A second argument is the name of its job. It tells that it is back, or why it is not. */
 #include <crs/crs.h>
 #include <signal.h>
 #include <stdio.h>
@@ -49,9 +49,13 @@ static int exclude_many(void) {
 int main(int argc, char** argv) {
   const struct rlimit few = {30, 30};
   char reference[256];
+  struct crs_init_options init_options;
   crs_checkpointed* result = NULL;
+  memset(&init_options, 0, sizeof init_options);
   if (argc < 2) return 2;
-  if (crs_init(NULL) != CRS_OK) return puts(crs_error_text()), 1;
+  init_options.size = sizeof init_options;
+  if (argc > 2) init_options.job = argv[2];
+  if (crs_init(&init_options) != CRS_OK) return puts(crs_error_text()), 1;
   if (strcmp(argv[1], "timers") == 0) start_timers();
   if (strcmp(argv[1], "many") == 0 && !exclude_many()) return puts(crs_error_text()), 1;
   handle(SIGUSR1);

@@ -51,6 +51,8 @@ class TellingLayer : public crs::Layer {
     if (failing != nullptr && name_ + " " + crs::name_of(state) == failing) {
       crs::fail(crs::ErrorKind::Failed, "it was told to fail");
     }
+    const char* sleeping = std::getenv("TELLER_SLEEPS");
+    if (sleeping != nullptr && name_ + " " + crs::name_of(state) == sleeping) ::sleep(12);
     const char* ending = std::getenv("TELLER_ENDS");
     if (ending != nullptr && name_ + " " + crs::name_of(state) == ending) ::_exit(4);
     return crs::Answer::Done;

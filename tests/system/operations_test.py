@@ -78,10 +78,10 @@ def stuck(workspace, options, language):
     check(result.status == 0 and is_alive(int(result.stdout.split()[1])), f"{result}")
 
 
-def start_rolling(workspace, options, how):
+def start_rolling(workspace, options, *words):
     program = workspace.reachable(options.build / "library" / "rolling")
     environment = {**workspace.environment, "CRS_PARAM_crs_helper": str(workspace.crs_path)}
-    return workspace.start([program, how], env=environment)
+    return workspace.start([program, *words], env=environment)
 
 
 def rolled(workspace, process):
@@ -169,6 +169,17 @@ def many_areas_left_out_from_outside(workspace, options, language):
     check(result.status == 0 and read_text(workspace.work / "stdout.txt").splitlines()[-1] == "60000", f"{result}")
 
 
+def named(workspace, options, language):
+    """The job's name that a program chose counts for whoever asks by its process id, too, but for --name."""
+    process = start_rolling(workspace, options, "waits", "chosen")
+    wait_until(lambda: "taken chosen@1" in read_text(workspace.work / "stdout.txt"), "the snapshot is taken")
+    check(workspace.checkpoint(process.pid, "--keep", "1") == "chosen@2" and workspace.snapshots() == ["chosen@2"], f"{workspace.snapshots()}")
+    check(workspace.checkpoint(process.pid, "--name", "other") == "other@1", "--name")
+    workspace.kill(process.pid)
+    result = workspace.run([workspace.reachable(options.build / "library" / "rolling"), "waits", "4711"])
+    check(result.status == 1 and "would be taken for a process id" in result.stdout, f"{result}")
+
+
 def choosing(workspace, options, language):
     """Each option of a program's own checkpoint comes through, by its service and by the module alone."""
     program = workspace.reachable(options.build / "library" / "choosing")
@@ -199,7 +210,7 @@ def main():
         return f"{test.__name__} in {language} as {user}", run
 
     alone = (stuck, rolling, rolling_to_damage, rolling_with_few_descriptors, rolling_with_many_areas_left_out,
-             many_areas_left_out_from_outside, choosing)
+             many_areas_left_out_from_outside, named, choosing)
     tests = [(test, language) for test in (native, self, none) for language in ("c", "cc")] + [(test, "c") for test in alone]
     run_cases([case(test, language, user) for test, language in tests for user in users_to_test()])
 

@@ -122,6 +122,19 @@ def case_layer_cannot_go_on(arguments, user):
         check(workspace.wait_exit(program.runner) == 5, "the program's end")
 
 
+def case_layer_takes_long_to_end(arguments, user):
+    """The layers of a program that is to end have as long as the asker says; if that is not enough, it is no success."""
+    for limit, status in (("1", 1), ("60", 0)):
+        with Workspace(arguments.crs, user) as workspace:
+            program = Program(workspace, arguments, "wait", "exit", "5", env={**workspace.environment, "TELLER_SLEEPS": "lower term"})
+            result = workspace.crs("checkpoint", "--kill", "--json", "--timeout", limit, "sim", expect=status)
+            failures = result.json()["layer_failures"]
+            check(result.json()["reference"] == "sim@1" and len(failures) == status, f"{result}")
+            check(status == 0 or ("had not ended within 1 s" in failures[0] and failures[0] in result.stderr), f"{result}")
+            workspace.wait_exit(program.runner)
+            check(("upper term" in program.told()) == (status == 0), f"{program.told()}")
+
+
 def case_layer_fails_under_crs_run(arguments, user):
     """Snapshots that crs run takes by itself count although a layer failed after them, not where one failed before; both are said."""
     for failing, options, status in (("lower continue", ["--every", "200ms"], 5), ("lower term", ["--on-signal", "USR1"], 85),
@@ -467,7 +480,7 @@ def main():
             cases.append(("asked_from_outside_its_namespace", lambda: case_asked_from_outside_its_namespace(arguments, "ordinary")))
         for planted in ("link", "open", "file"):
             cases.append((f"no_directory ({user}, {planted})", lambda user=user, planted=planted: case_no_directory(arguments, user, planted)))
-        for case in (case_layers_are_told, case_layer_cannot_go_on, case_layer_fails_under_crs_run, case_below_the_first_process, case_a_subreaper, case_delayed, case_asker_disappears, case_program_ends, case_program_ends_by_itself, case_several_askers,
+        for case in (case_layers_are_told, case_layer_cannot_go_on, case_layer_takes_long_to_end, case_layer_fails_under_crs_run, case_below_the_first_process, case_a_subreaper, case_delayed, case_asker_disappears, case_program_ends, case_program_ends_by_itself, case_several_askers,
                      case_hostile_messages, case_talks_without_end, case_no_means, case_planted, case_fork):
             cases.append((f"{case.__name__[5:]} ({user})", lambda user=user, case=case: case(arguments, user)))
     run_cases([case for case in cases if arguments.only in case[0]])

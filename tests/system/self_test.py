@@ -83,6 +83,13 @@ def old_style(workspace, options, kind):
     answer = program.ask()
     check(answer.startswith("continue ") and answer.split()[1] != first, answer)
     workspace.kill(pid)
+    # Whatever component is chosen now, and whatever mistakes it makes, the restart function is called.
+    (program.directory / "call-service").touch()
+    pid = workspace.restart(first, env={**workspace.environment, "CRS_PARAM_crs": "native"})
+    words = program.wait_at(lambda words: int(words[2]) == pid and int(words[0]) > saved + 20)
+    check(words[1] == "2" and program.log()[-1] == "restart", f"{words} {program.log()}")
+    workspace.kill(pid)
+    (program.directory / "call-service").unlink()
     # A restart function that fails ends the restarted program.
     (program.directory / "fail-restart").touch()
     process = workspace.restart_in_foreground(first)

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <string_view>
 
@@ -15,6 +16,8 @@ struct ExtentWriterOptions {
   Compression compression = Compression::None;
   int zstd_level = 1;
   std::uint64_t bytes_per_second = 0;  // written at most; 0: no limit
+  // Throws once nobody wants the file any more. Called by threads that wait because of the limit.
+  std::function<void()> check_wanted{};
 };
 
 // "none", "zstd", "zstd:LEVEL" or "auto", or empty for none. Throws an Error of kind Usage.

@@ -118,7 +118,9 @@ std::optional<std::string> base_of_earlier_data(std::string_view file) {
 
 struct ExtentWriter::State {
   explicit State(const ExtentWriterOptions& wanted)
-      : options(wanted), choice(std::max(1U, std::thread::hardware_concurrency())), throttle(wanted.bytes_per_second) {}
+      : options(wanted),
+        choice(std::max(1U, std::thread::hardware_concurrency())),
+        throttle(wanted.bytes_per_second, wanted.check_wanted) {}
 
   std::string directory;
   std::string name;

@@ -61,6 +61,15 @@ TEST(CompressionChoice, NeverForWhatDoesNotBecomeSmaller) {
   EXPECT_FALSE(choice.worth_it());
 }
 
+TEST(Throttle, IsLeftByThoseThatNeedNotWaitAnyMore) {
+  bool wanted = true;
+  Throttle throttle(1000, [&] {
+    if (!wanted) throw std::runtime_error("not wanted");
+    wanted = false;
+  });
+  EXPECT_THROW(throttle.wait_for(1'000'000), std::runtime_error);
+}
+
 TEST(Throttle, KeepsToItsRate) {
   Throttle throttle(1'000'000);
   const auto begin = std::chrono::steady_clock::now();
