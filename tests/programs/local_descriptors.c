@@ -4,7 +4,7 @@
 #include <stdint.h>
 #include <sys/mman.h>
 
-#include "subject.h"
+#include "faults.h"
 
 enum { kRead = 0, kWriteOld = 1, kWrite = 0x11, kLast = LDT_ENTRIES - 1 };
 
@@ -17,6 +17,10 @@ static int modify(int function, void* place, unsigned long bytes) {
 static void make(int function, struct user_desc segment) {
   SUBJECT_NEED(modify(function, &segment, sizeof segment) == 0);
 }
+
+static const unsigned kSelector = 3 << 3 | 7;
+
+static void load(void) { __asm__ volatile("mov %0, %%es" : : "r"(kSelector)); }
 
 int main(void) {
   if (modify(kRead, before, sizeof before) < 0) subject_skip("this kernel has no modify_ldt");
@@ -37,21 +41,21 @@ int main(void) {
            .entry_number = 6, .base_addr = 0x1000, .limit = 0x10, .contents = 3, .seg_32bit = 1, .seg_not_present = 1});
   make(kWrite, (struct user_desc){.entry_number = kLast, .limit = 7, .contents = 1, .seg_32bit = 1});
   SUBJECT_NEED(modify(kRead, before, sizeof before) == (int)sizeof before);
-  const unsigned selector = 3 << 3 | 7;
-  __asm__ volatile("mov %0, %%es" : : "r"(selector));
+  // Some virtual machines take the table and fault when a segment of it is used.
+  if (faults(load)) subject_skip("this machine loads no segment of a process's own");
 
   subject_ready();
 
   unsigned now = 0;
   __asm__ volatile("mov %%es, %0" : "=r"(now));
-  SUBJECT_CHECK(now == selector, "ES is %#x", now);
+  SUBJECT_CHECK(now == kSelector, "ES is %#x", now);
   SUBJECT_CHECK(modify(kRead, after, sizeof after) == (int)sizeof after);
   SUBJECT_CHECK(memcmp(after, before, sizeof before) == 0, "another table");
   // ES has no base in 64-bit code, GS has.
   uint32_t value = 0;
   __asm__ volatile("mov %%gs, %%ecx\n\tmov %1, %%gs\n\tmovl %%gs:20, %0\n\tmov %%ecx, %%gs"
                    : "=&r"(value)
-                   : "r"(selector)
+                   : "r"(kSelector)
                    : "ecx", "memory");
   SUBJECT_CHECK(value == 0x12345678, "%#x stands in the segment", value);
   subject_ok();

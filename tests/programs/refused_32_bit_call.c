@@ -3,7 +3,7 @@
 #include <pthread.h>
 #include <sys/mman.h>
 
-#include "subject.h"
+#include "faults.h"
 
 enum { kRead = 3, kGetpid = 20 };  // numbers of 32-bit code
 static int ends[2];
@@ -23,10 +23,14 @@ static void* run(void* unused) {
   return unused;
 }
 
+// Where the kernel has none (ia32_emulation=0), the instruction faults.
+static void call_something(void) { call_32(kGetpid, 0, 0, 0); }
+
 int main(void) {
   low = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
   SUBJECT_NEED(low != MAP_FAILED && pipe(ends) == 0);
-  if (call_32(kGetpid, 0, 0, 0) != getpid()) subject_skip("this kernel has no system calls of 32-bit code");
+  if (faults(call_something) || call_32(kGetpid, 0, 0, 0) != getpid())
+    subject_skip("this kernel has no system calls of 32-bit code");
   pthread_t thread;
   SUBJECT_NEED(pthread_create(&thread, NULL, run, NULL) == 0);
   subject_wait_until_others_blocked();

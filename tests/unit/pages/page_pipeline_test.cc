@@ -84,6 +84,25 @@ TEST_F(PagePipelineTest, BothWaysOfScanningSeeTheSamePages) {
   }
 }
 
+std::uint64_t resident_pages() {
+  const std::string text = read_file("/proc/self/statm");
+  return std::stoull(text.substr(text.find(' ')));
+}
+
+// Whether whoever reads memory that was never written is shown the zero page. Some kernels give a page of one's own.
+bool reading_shows_zero_page() {
+  constexpr std::size_t kPages = 512;
+  void* const place = ::mmap(nullptr, kPages * kPageSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  EXPECT_NE(place, MAP_FAILED);
+  ::madvise(place, kPages * kPageSize, MADV_NOHUGEPAGE);
+  const std::uint64_t before = resident_pages();
+  const volatile auto* const bytes = static_cast<const char*>(place);
+  for (std::size_t page = 0; page < kPages; ++page) static_cast<void>(bytes[page * kPageSize]);
+  const std::uint64_t after = resident_pages();
+  ::munmap(place, kPages * kPageSize);
+  return after < before + kPages / 2;
+}
+
 TEST_F(PagePipelineTest, PagesOfTheFileAndTheZeroPageAreNotOwn) {
   const std::string path = directory_ + "/file";
   write_all(open_file(path, O_CREAT | O_WRONLY).get(), path, as_byte_span(std::string(8 * kPageSize, 'f')));
@@ -102,7 +121,7 @@ TEST_F(PagePipelineTest, PagesOfTheFileAndTheZeroPageAreNotOwn) {
   const std::vector<PageRange> found = scan(Pagemap(child.pid()), kRange);
   ASSERT_EQ(found.size(), 2U);
   EXPECT_EQ(found[0].range.start, kRange.start + 2 * kPageSize);
-  EXPECT_EQ(found[1].range.start, kRange.start + 9 * kPageSize);
+  EXPECT_EQ(found[1].range.start, kRange.start + (reading_shows_zero_page() ? 9 : 8) * kPageSize);
 }
 
 TEST_F(PagePipelineTest, CarriesPagesFromOneProcessToAnother) {
