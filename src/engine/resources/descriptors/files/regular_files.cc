@@ -22,6 +22,12 @@ struct stat status_of(const FileDescriptor& file, const std::string& path) {
   return status;
 }
 
+// Of /proc/PID/mem it is an address, which may lie in the kernel's half, but not where lseek(2) returns errors.
+bool can_be_offset(off_t offset, const image::FileIdentity& file) {
+  constexpr off_t kLastError = -4095;
+  return offset >= 0 || (offset < kLastError && file.path() == "/proc/self/mem");
+}
+
 // Whoever appends, or stands at the end, only makes a file longer, and that is undone. What was written over is not.
 bool may_be_changed_inside(const image::OpenDescription& description, const struct stat& now) {
   const image::RegularFile& file = description.regular_file();
@@ -91,8 +97,7 @@ bool RegularFileKind::is_written(const image::Descriptors& image, const std::str
 void RegularFileKind::check(TableCheck& table, const Description& description) {
   const image::FileIdentity& file = description.regular_file().file();
   check_identity(file);
-  // Of /proc/PID/mem it is an address.
-  if (static_cast<off_t>(description.regular_file().position()) < 0 && !file.generated()) {
+  if (!can_be_offset(static_cast<off_t>(description.regular_file().position()), file)) {
     fail(ErrorKind::Damaged, "the snapshot gives {} an offset that cannot be", file.path());
   }
   const KeptFiles* const kept = table.context.kept_files;
