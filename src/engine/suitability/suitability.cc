@@ -17,6 +17,7 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "engine/machine/capabilities.h"
 #include "engine/procfs/maps.h"
 #include "engine/procfs/other_names.h"
 #include "engine/procfs/status.h"
@@ -33,8 +34,7 @@ std::string status_field(pid_t pid, std::string_view name) {
 // proc(5): what /proc/PID/exe leads to may be asked only by who may trace the process.
 std::string advice_about_access() {
   if (::geteuid() != 0) return "Take the snapshot as root";
-  const bool capable = (ProcessStatus::of(::getpid()).hexadecimal("CapEff") >> CAP_SYS_PTRACE & 1) != 0;
-  return capable
+  return has_capability(CAP_SYS_PTRACE)
              ? "Something else than its rights keeps this root from it: a security module (AppArmor, SELinux, Yama), a "
                "Landlock sandbox, or the program's being in another user namespace"
              : "It takes CAP_SYS_PTRACE, which this root lacks (in a container: give it that)";
