@@ -34,7 +34,7 @@ extern "C" {
 #endif
 
 #define CRS_COMPONENT_MAJOR 2
-#define CRS_COMPONENT_MINOR 5
+#define CRS_COMPONENT_MINOR 6
 #define CRS_COMPONENT_PATCH 0
 
 /* Whether a structure that somebody else made has a member: CRS_COMPONENT_HAS(struct crs_component_host, host, fail).
@@ -210,6 +210,9 @@ struct crs_component_restart_options {
   void (*before_start)(const struct crs_component_restart_options* options, pid_t pid);
   /* Since 2.5. After a cold start: fills in what the snapshot's manifest says, and clears cold_start. */
   int (*rebuild)(const struct crs_component_restart_options* options, struct crs_component_snapshot* snapshot);
+  /* Since 2.6. 1: nothing is to be started; only whether a restart can begin is to be checked, as far as that can be
+   * told beforehand: the caller then gives itself up for it. A component built for an earlier version is not asked. */
+  int check_only;
 };
 
 /* The restarted program, which runs when restart() returns. */

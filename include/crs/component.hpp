@@ -23,7 +23,7 @@ namespace [[gnu::visibility("default")]] crs {
 // The version of this interface. A component built for another major version is refused.
 struct InterfaceVersion {
   int major = 2;
-  int minor = 5;
+  int minor = 6;
   int patch = 0;
 };
 inline constexpr InterfaceVersion kInterfaceVersion{};

@@ -309,6 +309,19 @@ class Start {
     fail_errno(problem.number, "the restart command '{}' cannot be executed", record_.executable);
   }
 
+  // Fails as execute() would, as far as that can be told beforehand.
+  void check() const {
+    const FileDescriptor directory(::open(record_.working_directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (!directory || ::faccessat(directory.get(), ".", X_OK, AT_EACCESS) != 0) fail({errno, true});
+    const int problem = try_places([&](const std::string& path) {
+      struct stat status{};
+      if (::fstatat(directory.get(), path.c_str(), &status, 0) != 0) return errno;
+      if (!S_ISREG(status.st_mode)) return EACCES;
+      return ::faccessat(directory.get(), path.c_str(), X_OK, AT_EACCESS) == 0 ? 0 : errno;
+    });
+    if (problem != 0) fail({problem, false});
+  }
+
   // Becomes the program; returns only if that fails. Between fork(2) and execve(2) of a process that has no other
   // threads, so that memory may be allocated.
   Problem execute() {
@@ -318,7 +331,12 @@ class Start {
     ::setenv(kLocationVariable, location_.c_str(), 1);    // NOLINT(concurrency-mt-unsafe)
     ::setenv(kReferenceVariable, reference_.c_str(), 1);  // NOLINT(concurrency-mt-unsafe)
     if (::chdir(record_.working_directory.c_str()) != 0) return {errno, true};
-    return {execute_from_path(), false};
+    // As execvp(3), which, however, hands what the kernel cannot execute to a shell.
+    const int problem = try_places([&](const std::string& path) {
+      ::execve(path.c_str(), arguments_.data(), environ);
+      return errno;
+    });
+    return {problem, false};
   }
 
  private:
@@ -339,27 +357,24 @@ class Start {
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
   }
 
-  // As execvp(3), which, however, hands what the kernel cannot execute to a shell. Returns why not.
-  int execute_from_path() const {
+  // Where execvp(3) looks for the command, in order. `attempt` gives the errno, or 0 where there is nothing more to
+  // try.
+  template <typename Attempt>
+  int try_places(Attempt&& attempt) const {
     const std::string& name = record_.executable;
-    if (name.find('/') != std::string::npos) return execute(name);
+    if (name.find('/') != std::string::npos) return attempt(name);
     const char* const path = ::getenv("PATH");  // NOLINT(concurrency-mt-unsafe)
     std::string_view rest = path == nullptr ? "/bin:/usr/bin" : path;
     int problem = ENOENT;
     for (;;) {
       const std::string_view directory = rest.substr(0, rest.find(':'));
-      const int failure = execute(directory.empty() ? "./" + name : std::string(directory) + "/" + name);
+      const int failure = attempt(directory.empty() ? "./" + name : std::string(directory) + "/" + name);
       // One that may not be executed hides none in a later directory.
       if (failure == EACCES) problem = failure;
       if (failure != EACCES && failure != ENOENT && failure != ENOTDIR) return failure;
       if (directory.size() == rest.size()) return problem;
       rest.remove_prefix(directory.size() + 1);
     }
-  }
-
-  int execute(const std::string& path) const {
-    ::execve(path.c_str(), arguments_.data(), environ);
-    return errno;
   }
 
   // For the news of a restart that goes on where it was; here main() begins anew, and only says whether it can.
@@ -427,6 +442,8 @@ int restart(const Host* host, void* state, crs_component_snapshot* snapshot,
     if (::access(memory.c_str(), F_OK) == 0)
       static_cast<void>(MemoryFile(memory));  // damage is told before anything runs
     Start start(*snapshot, *options);
+    if (CRS_COMPONENT_HAS(crs_component_restart_options, options, check_only) && options->check_only != 0)
+      return start.check();
     if (options->spawn_child != 0) return spawn(start, options, restarted);
     start.fail(start.execute());
   });

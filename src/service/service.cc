@@ -33,6 +33,11 @@ std::uintptr_t begin_of_area(const void* start, std::size_t bytes) {
   return first;
 }
 
+void check_range(const MemoryRange& range) {
+  if (range.start >= range.end || range.end > UINTPTR_MAX / 2)
+    fail(ErrorKind::Usage, "{:#x}-{:#x} is no range of a program's addresses", range.start, range.end);
+}
+
 std::uintptr_t page_size() { return static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE)); }
 
 // The component hears of every section of the program.
@@ -396,6 +401,7 @@ void Service::conclude(Round& round, const CheckpointOutcome& outcome, SnapshotP
 
 Checkpointed Service::checkpoint(const ServiceCheckpointOptions& options) {
   require_own_process();
+  for (const MemoryRange& range : options.exclude) check_range(range);
   if (sections_.depth() > 0) {
     fail(ErrorKind::Failed, "the thread that asks for a checkpoint is in a critical section itself");
   }

@@ -51,6 +51,7 @@ static void layers(void) {
   unsigned stages = 0;
   uint64_t nanoseconds = 0;
   enum crs_state state = CRS_STATE_ERROR;
+  const struct crs_range backwards = {0x3000, 0x2000};
   struct crs_checkpoint_options options;
   memset(&options, 0, sizeof options);
   options.size = sizeof options;
@@ -69,6 +70,12 @@ static void layers(void) {
   CHECK(stages == ((1U << CRS_STAGE_ACCEPTED) | (1U << CRS_STAGE_QUIESCING) | (1U << CRS_STAGE_SNAPSHOTTING) |
                    (1U << CRS_STAGE_DONE)));
   crs_checkpointed_free(outcome);
+
+  told[0] = '\0';
+  options.exclude = &backwards;
+  options.exclude_count = 1;
+  CHECK(crs_checkpoint(&options, NULL) == CRS_USAGE && strstr(crs_error_text(), "0x3000-0x2000") != NULL);
+  CHECK(told[0] == '\0');
 
   options.size = 4;
   CHECK(crs_checkpoint(&options, NULL) == CRS_USAGE && strstr(crs_error_text(), "crs_checkpoint_options") != NULL);

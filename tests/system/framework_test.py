@@ -139,7 +139,7 @@ def broken_components(workspace, options):
     (directory / "libz.so").chmod(0o755)
     found = components_as_json(workspace, env=environment)
     reasons = {name: entry["reason"] for name, entry in found.items() if not entry["usable"]}
-    for name, words in (("old_interface", ["1.4.2", "2.5.0"]), ("unresolved", ["a_function_that_nobody_has"]), ("throwing", ["query failed"]),
+    for name, words in (("old_interface", ["1.4.2", "2.6.0"]), ("unresolved", ["a_function_that_nobody_has"]), ("throwing", ["query failed"]),
                         ("nameless", ["no name was given"]), ("unmakeable", ["no licence was found"]), ("garbage_1", ["cannot be loaded"]),
                         ("empty", ["cannot be loaded"]), ("dangling", ["cannot be loaded"]), ("folder", ["no regular file"]), ("libz", ["no component"]),
                         ("pipe", ["no regular file"]), ("part_0", ["cannot be loaded"]), ("part_1", ["incomplete"]), ("part_2", ["incomplete"]),
@@ -162,7 +162,7 @@ def broken_components(workspace, options):
 
 
 BROKEN_IN_C = {
-    "c_other_version": ["3.5.0", "2.5.0"],
+    "c_other_version": ["3.5.0", "2.6.0"],
     "c_short": ["says that it has 40 bytes"],
     "c_boastful": ["bytes; there are"],
     "c_no_name": ["its name is a null pointer"],
@@ -238,7 +238,7 @@ def operations(workspace, options):
     result = workspace.crs("checkpoint", "--param", "crs_diary_priority=60", "--name", "note", str(pid), **keywords)
     check(result.stdout == "note@1\n" and "only a note was kept" in result.stderr, f"{result}")
     check(written() == ["init", f"checkpoint {pid}", "finalize"], "checkpoint")
-    check(workspace.crs("show", "--json", "note").json()["component"] == {"name": "diary", "version": "0.9", "interface_version": "2.5.0"}, "")
+    check(workspace.crs("show", "--json", "note").json()["component"] == {"name": "diary", "version": "0.9", "interface_version": "2.6.0"}, "")
     check(workspace.crs("verify", "--json", "note").json()["sound"], "")
     # Its errors, across the boundary of the object, keep their kind and advice.
     error = workspace.crs("checkpoint", "--component", "diary", "--name", "note", "--leave-out", "fd=5", "--json", str(pid), expect=1, **keywords).json()["error"]

@@ -133,14 +133,17 @@ def ordinary_working_directory(workspace, options):
 def lacks(workspace, options, number, *words):
     """A restart lacks a right: with --kill a refusal, else a warning, and the restart fails."""
     program = Subject(workspace, options.subjects, pass_fds=[number])
-    named = f"descriptor {number} of process {program.pid} is "
+    return program, lacks_right(workspace, program, f"descriptor {number} of process {program.pid} is ", *words)
+
+
+def lacks_right(workspace, program, named, *words):
     refused(workspace, "checkpoint", str(program.pid), "--kill", expect=1, names=[named, *words])
     program.check_untouched()
     result = workspace.checkpoint_result(str(program.pid))
     for word in [named, "before a restart, ", *words]:
         check(word in result.stderr, f"'{word}' is not said: {result}")
     program.check_untouched()
-    return program, result.stdout.strip()
+    return result.stdout.strip()
 
 
 def ordinary_low_port(workspace, options):
@@ -291,9 +294,20 @@ def ordinary_execute_only(workspace, options):
     job.finish()
 
 
+def ordinary_real_time(workspace, options):
+    """A policy that root gave its thread."""
+    program = Subject(workspace, options.subjects)
+    os.sched_setscheduler(program.pid, os.SCHED_RR, os.sched_param(7))
+    named = f"thread {program.pid} of process {program.pid} has the real-time policy {os.SCHED_RR} with priority 7"
+    reference = lacks_right(workspace, program, named, "ulimit -r", "as root")
+    workspace.kill(program.pid)
+    workspace.crs("restart", "--detach", reference, expect=1)
+
+
 CASES = [ordinary_unlinked_file, ordinary_standard_input, ordinary_unreadable_output, ordinary_unreadable_file, ordinary_directory,
-         ordinary_low_port, ordinary_socket_directory, ordinary_sticky_directory, ordinary_message_queue, ordinary_access_time,
-         ordinary_fifo, ordinary_watch, ordinary_kernel_setting, ordinary_device, ordinary_execute_only]
+         ordinary_working_directory, ordinary_real_time, ordinary_low_port, ordinary_socket_directory, ordinary_sticky_directory,
+         ordinary_message_queue, ordinary_access_time, ordinary_fifo, ordinary_watch, ordinary_kernel_setting, ordinary_device,
+         ordinary_execute_only]
 
 if __name__ == "__main__":
     if os.geteuid() != 0:

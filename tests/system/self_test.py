@@ -180,13 +180,18 @@ def commands(workspace, options, kind):
         ignored = int(lines[-1].split()[1], 16)
         check(lines[-2] == str(place) and not ignored & 1 << signal.SIGXFSZ - 1, f"{way}: {lines}")
         said.unlink()
+    # A program that is to become it is told beforehand that it cannot.
+    workspace.crs("restart", "--replace", "--check-only", reference)
+    (place / "command-of-test").chmod(0o644 if workspace.uid != 0 else 0o600)
+    result = workspace.crs("restart", "--replace", "--check-only", reference, expect=1)
+    check("'command-of-test' cannot be executed: Permission denied" in result.stderr, f"{result}")
     # What no kernel executes is no shell's either.
     write(place, words, 0o755)
     result = workspace.crs("restart", "--detach", reference, expect=1)
     check("'command-of-test' cannot be executed: Exec format error" in result.stderr and not said.exists(), f"{result}")
     shutil.rmtree(place)
-    for way in ("--detach", "--replace"):
-        result = workspace.crs("restart", way, reference, expect=1)
+    for way in (["--detach"], ["--replace"], ["--replace", "--check-only"]):
+        result = workspace.crs("restart", *way, reference, expect=1)
         check(f"working directory '{place}' cannot be entered: No such file" in result.stderr, f"{result}")
 
 

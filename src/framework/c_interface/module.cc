@@ -210,6 +210,7 @@ class RestartWishes {
       const RestartWishes& self = *static_cast<RestartWishes*>(handle->context);
       if (self.options_.before_start) self.host_.guard([&] { self.options_.before_start(pid); });
     };
+    handle_.check_only = options.check_only ? 1 : 0;
     handle_.rebuild = [](const crs_component_restart_options* handle, crs_component_snapshot* /*the only one*/) {
       const RestartWishes& self = *static_cast<RestartWishes*>(handle->context);
       return self.host_.guard([&] { self.snapshot_.rebuild(self.options_.rebuild); });
@@ -359,8 +360,9 @@ class CModule final : public Module {
 
   RestartedProgram restart(Snapshot& snapshot, const RestartOptions& options) override {
     require(table_.restart != nullptr, "restart");
-    // The interface has no word for it: what there is to check, whoever read the snapshot has checked.
-    if (options.check_only) return {};
+    constexpr std::uint32_t kFirstWithChecking = 6;
+    // An earlier one has no word for it: what there is to check, whoever read the snapshot has checked.
+    if (options.check_only && table_.minor < kFirstWithChecking) return {};
     GivenSnapshot given(snapshot);
     const RestartWishes wishes(*host_, options, given);
     Restarted restarted(*host_);
@@ -368,7 +370,7 @@ class CModule final : public Module {
       return table_.restart(host_->handle(), state_, given.handle(), wishes.handle(), restarted.handle());
     });
     given.take_back();
-    return restarted.program();
+    return options.check_only ? RestartedProgram{} : restarted.program();
   }
 
   void disable_checkpoint() override {

@@ -280,6 +280,21 @@ TEST_F(CInterfaceTest, ARestartTellsItsProcess) {
   EXPECT_THAT(error_of([&] { restarted(); }).what(), HasSubstr("is process 0"));
 }
 
+TEST_F(CInterfaceTest, ACheckIsAskedOfComponentsThatKnowIt) {
+  RestartOptions options;
+  options.check_only = true;
+  int asked = 0;
+  behaviour_.restart = [&](auto*, const auto* given, auto*) {
+    asked += given->check_only;
+    return 0;
+  };
+  EXPECT_EQ(restarted(options).pid, 0);
+  EXPECT_EQ(asked, 1);
+  table_.minor = 5;
+  EXPECT_EQ(restarted(options).pid, 0);
+  EXPECT_EQ(asked, 1);
+}
+
 TEST_F(CInterfaceTest, AColdStartIsClearedByTheComponent) {
   RestartOptions options;
   bool rebuilds = true;

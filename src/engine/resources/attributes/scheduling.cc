@@ -1,5 +1,6 @@
 #include "engine/resources/attributes/scheduling.h"
 
+#include <linux/capability.h>
 #include <sched.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -14,6 +15,8 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "engine/machine/capabilities.h"
+#include "engine/procfs/status.h"
 
 namespace crs::engine {
 namespace {
@@ -172,14 +175,30 @@ void restore_io_priority(pid_t tid, std::uint32_t wanted, std::vector<std::strin
            fmt::format("the I/O priority {:#x} could not be set: {}", wanted, std::string(::strerrordesc_np(errno))));
 }
 
+// What a process may set of itself, by capability or by limit (sched(7), "Privileges and resource limits").
+bool may_be_set(const KernelScheduling& scheduling) {
+  if (!is_real_time(scheduling.policy) || has_capability(CAP_SYS_NICE)) return true;
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_RTPRIO, &limit) != 0) fail_errno(errno, "cannot read the limit of real-time priorities");
+  return scheduling.policy != kDeadline && scheduling.priority <= limit.rlim_cur;
+}
+
 }  // namespace
 
 void add_once(std::vector<std::string>& notes, std::string note) {
   if (std::ranges::find(notes, note) == notes.end()) notes.push_back(std::move(note));
 }
 
-void capture_scheduling(pid_t tid, image::ThreadAttributes& attributes) {
+void capture_scheduling(CaptureContext& context, pid_t tid, image::ThreadAttributes& attributes) {
   const KernelScheduling now = scheduling_of(tid);
+  if (!may_be_set(now)) {
+    tell_lack(
+        context,
+        fmt::format("thread {} of process {} has the real-time policy {} with priority {}, which this user may not "
+                    "give it again",
+                    innermost_id(tid), context.own_pid, now.policy, now.priority),
+        "take and restart it as root, or with a limit for real-time priorities (ulimit -r) that allows it");
+  }
   image::Scheduling& kept = *attributes.mutable_scheduling();
   kept.set_policy(now.policy);
   kept.set_flags(now.flags);

@@ -7,11 +7,12 @@
 #include <vector>
 
 #include "engine/resources/attributes/attributes.pb.h"
+#include "engine/resources/context.h"
 
 namespace crs::engine {
 
 // `tid` is a thread as the caller sees it.
-void capture_scheduling(pid_t tid, image::ThreadAttributes& attributes);
+void capture_scheduling(CaptureContext& context, pid_t tid, image::ThreadAttributes& attributes);
 
 // Throws an Error of kind Damaged for what no kernel can have said.
 void check_scheduling(const image::ThreadAttributes& attributes);

@@ -136,7 +136,7 @@ void capture_thread_attributes(CaptureContext& context, RemoteCaller& thread, im
   refuse_user_dispatch(context, tid);
   attributes.set_name(name_of(tid));
   attributes.set_personality(personality_of(tid));
-  capture_scheduling(tid, attributes);
+  capture_scheduling(context, tid, attributes);
   attributes.set_timer_slack(
       static_cast<std::uint64_t>(thread.call("prctl(PR_GET_TIMERSLACK)", SYS_prctl, PR_GET_TIMERSLACK)));
   thread.call("prctl(PR_GET_PDEATHSIG)", SYS_prctl, PR_GET_PDEATHSIG, thread.scratch());

@@ -183,6 +183,15 @@ std::optional<std::uint32_t> ContentObjects::keep_whole(CaptureContext& context,
   return keep_opened(context, file, device, inode);
 }
 
+std::optional<std::uint32_t> ContentObjects::keep_executable(CaptureContext& context) {
+  const std::string link = fmt::format("/proc/{}/exe", context.pid);
+  const FileDescriptor file(::open(link.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file || content_cannot_be_kept(file.get(), link)) return std::nullopt;
+  const std::uint32_t index = keep(context, file.get(), read_link(link));
+  image_.mutable_objects(static_cast<int>(index))->set_executed(true);
+  return index;
+}
+
 std::uint32_t ContentObjects::keep_opened(CaptureContext& context, const FileDescriptor& file, dev_t device,
                                           ino_t inode) {
   // By its link: maps shows a newline as \012.

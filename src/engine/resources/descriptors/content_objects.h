@@ -70,6 +70,9 @@ class ContentObjects {
   std::optional<std::uint32_t> keep_whole(CaptureContext& context, dev_t device, ino_t inode,
                                           std::string_view shown_path, std::span<const MappedPiece> pieces);
 
+  // Keeps the file that the process executes, which no path leads to. Nothing where this user may not read it.
+  std::optional<std::uint32_t> keep_executable(CaptureContext& context);
+
  private:
   std::uint32_t keep_opened(CaptureContext& context, const FileDescriptor& file, dev_t device, ino_t inode);
   std::uint32_t add(const struct stat& status, std::string_view shown_path);

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -24,14 +25,13 @@ constexpr unsigned kMakeExecutable = 0x0010U;              // MFD_EXEC, since Li
 constexpr std::uint32_t kSetLater = O_DIRECT | O_NOATIME;  // what not every file system takes from open(2)
 constexpr std::size_t kLongestMemfdName = 249;             // memfd_create(2)
 
-FileDescriptor make_memfd(const image::ContentObject& object) {
-  FileDescriptor made(::memfd_create(object.name().c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING | kMakeExecutable));
-  if (!made && errno == EINVAL)
-    made = FileDescriptor(::memfd_create(object.name().c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING));
+FileDescriptor make_memfd(const std::string& name) {
+  FileDescriptor made(::memfd_create(name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING | kMakeExecutable));
+  if (!made && errno == EINVAL) made = FileDescriptor(::memfd_create(name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING));
   // Where the administrator forbids executable ones (vm.memfd_noexec).
   if (!made && errno == EACCES)
-    made = FileDescriptor(::memfd_create(object.name().c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING | 0x0008U));
-  if (!made) fail_errno(errno, "cannot make memory file '{}'", object.name());
+    made = FileDescriptor(::memfd_create(name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING | 0x0008U));
+  if (!made) fail_errno(errno, "cannot make memory file '{}'", name);
   return made;
 }
 
@@ -45,16 +45,37 @@ std::map<std::uint32_t, std::uint32_t> flags_of_makers(const image::Descriptors&
   return flags;
 }
 
+// Whether the program's executable and its mapped code may lie there (mount(2), MS_NOEXEC).
+bool allows_execution(const FileDescriptor& file) {
+  struct statvfs file_system{};
+  return ::fstatvfs(file.get(), &file_system) == 0 && (file_system.f_flag & ST_NOEXEC) == 0;
+}
+
 // An unlinked file, on the file system where it was if that still exists, else where temporary files go.
 FileDescriptor make_unlinked(const image::ContentObject& object, std::uint32_t flags) {
   const std::string folder = std::filesystem::path(object.name()).parent_path();
   flags = (flags & ~static_cast<std::uint32_t>(O_EXCL | O_CREAT | O_TRUNC | kSetLater)) | O_TMPFILE | O_CLOEXEC;
   for (const std::string& place : std::array<std::string, 3>{folder, "/var/tmp", "/tmp"}) {
     FileDescriptor made(::open(place.c_str(), static_cast<int>(flags), 0600));
-    if (made) return made;
+    if (made && (!object.executed() || allows_execution(made))) return made;
   }
+  if (object.executed()) return make_memfd("executable");
   fail_errno(errno, "cannot make an unlinked file like {}, neither in its directory nor in /var/tmp or /tmp",
              object.name());
+}
+
+void set_mode_of(int descriptor, const image::ContentObject& object, std::uint32_t mode) {
+  if (::fchmod(descriptor, mode) != 0) fail_errno(errno, "cannot give the unlinked file {} its mode", object.name());
+}
+
+// Nobody may have the file of a running program open for writing (ETXTBSY, open(2)), so what only a writer can do is
+// done now.
+FileDescriptor without_writer(const FileDescriptor& made, const image::ContentObject& object) {
+  FileDescriptor reader = reopen(made.get(), O_RDONLY | O_CLOEXEC);
+  set_mode_of(made.get(), object, object.mode());
+  if (object.seals() != 0 && ::fcntl(made.get(), F_ADD_SEALS, object.seals()) != 0)
+    fail_errno(errno, "cannot seal the memory file '{}'", object.name());
+  return reader;
 }
 
 void check_extents(const image::ContentObject& object) {
@@ -95,12 +116,10 @@ void check_name(const image::ContentObject& object) {
 // Still readable for its owner where the program's memory is to map it: seal_content_objects() sets what is then
 // missing.
 void set_mode(int descriptor, std::uint32_t present, const image::ContentObject& object) {
-  const auto set = [&](std::uint32_t mode) {
-    if (::fchmod(descriptor, mode) != 0) fail_errno(errno, "cannot give the unlinked file {} its mode", object.name());
-  };
-  if (present != object.mode()) set(object.mode());
+  if (present != object.mode()) set_mode_of(descriptor, object, object.mode());
   const std::string place = fmt::format("/proc/self/fd/{}", descriptor);
-  if (::faccessat(AT_FDCWD, place.c_str(), R_OK, AT_EACCESS) != 0) set(object.mode() | S_IRUSR);
+  if (::faccessat(AT_FDCWD, place.c_str(), R_OK, AT_EACCESS) != 0)
+    set_mode_of(descriptor, object, object.mode() | S_IRUSR);
 }
 
 // What set_mode() left.
@@ -166,7 +185,7 @@ void make_content_objects(TableRestore& table) {
     const auto maker = makers.find(index);
     FileDescriptor made;
     if (object.origin() == image::ContentObject::MEMFD) {
-      made = make_memfd(object);
+      made = make_memfd(object.name());
     } else if (maker == makers.end()) {
       made = make_unlinked(object, O_RDWR);
     } else {
@@ -177,6 +196,7 @@ void make_content_objects(TableRestore& table) {
     const FileDescriptor content =
         object.content().empty() ? FileDescriptor() : table.context.content.open(object.content());
     unpack_content(content.get(), made.get(), object, object.name());
+    if (object.executed()) made = without_writer(made, object);
     const int number = table.object(index);
     if (::dup3(made.get(), number, O_CLOEXEC) < 0)
       fail_errno(errno, "cannot keep an unlinked file at descriptor {}", number);
@@ -197,7 +217,8 @@ void seal_content_objects(std::span<RestoreContext* const> processes, const imag
     const std::uint32_t seals = image.objects(index).seals();
     const int number = content_object_descriptor(context.first_private_descriptor, static_cast<std::uint32_t>(index));
     finish_mode(context, number, image.objects(index));
-    if (seals != 0) context.remote.call("fcntl(F_ADD_SEALS)", SYS_fcntl, number, F_ADD_SEALS, seals);
+    if (seals != 0 && !image.objects(index).executed())
+      context.remote.call("fcntl(F_ADD_SEALS)", SYS_fcntl, number, F_ADD_SEALS, seals);
   }
   const int first = content_object_descriptor(context.first_private_descriptor, 0);
   for (RestoreContext* const process : processes) {

@@ -105,7 +105,7 @@ void validate_kernel_areas(const image::KernelAreas& kernel) {
 }
 
 // What the kernel would refuse when half of the program is there (prctl(2), PR_SET_MM_MAP).
-void validate_layout(const image::Layout& layout) {
+void validate_layout(const image::Layout& layout, std::uint32_t content_objects) {
   const std::array<std::pair<std::uint64_t, std::uint64_t>, 6> parts{{
       {layout.start_code(), layout.end_code()},
       {layout.start_data(), layout.end_data()},
@@ -118,6 +118,8 @@ void validate_layout(const image::Layout& layout) {
     if (start > end || end >= kAddressLimit.value)
       fail(ErrorKind::Damaged, "the image's layout has a part {:#x}-{:#x}, which cannot be there", start, end);
   }
+  if (layout.has_executable_object() && layout.executable_object() >= content_objects)
+    fail(ErrorKind::Damaged, "the image's executable is not there");
   if (layout.auxiliary_vector().size() > kMaximumAuxiliaryVector)
     fail(ErrorKind::Damaged, "the image's auxiliary vector has {} bytes", layout.auxiliary_vector().size());
 }
@@ -188,7 +190,7 @@ void validate(const image::Memory& memory, std::uint32_t content_objects) {
       fail(ErrorKind::Damaged, "the image names a file '{}', which cannot be", file.path().substr(0, 100));
     }
   }
-  validate_layout(memory.layout());
+  validate_layout(memory.layout(), content_objects);
 }
 
 }  // namespace crs::engine

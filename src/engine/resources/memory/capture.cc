@@ -111,13 +111,13 @@ class MemoryCapture {
 
   std::vector<PageArea> run() {
     check_excluded();
+    capture_executable();  // before its areas, whose content it may be
     for (const MappedArea& area : areas_) capture(area);
     read_below_guards();
     complete_shared();
     std::ranges::sort(pages_, {}, [](const PageArea& pages) { return pages.range.start; });
     image_.mutable_kernel()->set_code(kernel_code());
     capture_layout(context_.pid, context_.remote, *image_.mutable_layout());
-    capture_executable();
     const bool locks = std::ranges::any_of(areas_, [](const MappedArea& area) { return area.has("lo"); });
     if (locks) image_.set_future_locks(future_locks(context_.pid, context_.remote));
     return std::move(pages_);
@@ -379,6 +379,8 @@ class MemoryCapture {
     if (reached) {
       image_.mutable_layout()->set_executable(path);
       file_index(path);
+    } else if (const auto object = context_.objects.keep_executable(context_)) {
+      image_.mutable_layout()->set_executable_object(*object);
     } else {
       context_.warnings.push_back(fmt::format(
           "the executable {} is gone; the program keeps its code, but /proc/PID/exe will not show it after a restart",

@@ -298,6 +298,8 @@ void MemoryRestore::unmap_what_was_not_mapped() {
 // The descriptor of the program's executable in the newborn, or -1 if the link need not or cannot be set.
 int MemoryRestore::executable_to_set() const {
   const std::string& executable = image_.layout().executable();
+  if (image_.layout().has_executable_object())
+    return content_object_descriptor(context_.first_private_descriptor, image_.layout().executable_object());
   const auto file = std::ranges::find(image_.files(), executable, &image::MappedFile::path);
   if (executable.empty() || file == image_.files().end()) return -1;
   if (read_link(fmt::format("/proc/{}/exe", context_.pid)) == executable) return -1;
@@ -310,7 +312,9 @@ void MemoryRestore::set_layout() {
   int problem = restore_layout(context_.remote, layout, executable);
   if (problem != 0 && executable >= 0) {
     context_.notes.push_back(
-        fmt::format("/proc/PID/exe does not show {}: {}", layout.executable(), ::strerrordesc_np(problem)));
+        fmt::format("/proc/PID/exe does not show {}: {}",
+                    layout.has_executable_object() ? "the executable, which was unlinked" : layout.executable(),
+                    ::strerrordesc_np(problem)));
     problem = restore_layout(context_.remote, layout, -1);
   }
   if (problem != 0) fail_errno(problem, "cannot set the bookkeeping of the program's memory (PR_SET_MM_MAP)");
