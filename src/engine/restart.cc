@@ -66,7 +66,7 @@ void check_process(CheckContext& context, const image::Process& image, std::uint
   check_signals(context, image.signals());
   check_timers(context, image.timers());
   check_credentials(context, image.credentials());
-  check_attributes(context, image.attributes());
+  check_attributes(context, image.attributes(), content_objects);
 }
 
 std::vector<const image::Memory*> memories_of(const image::Tree& tree) {

@@ -82,13 +82,6 @@ def leased_file():
     return file
 
 
-def removed_directory():
-    path = tempfile.mkdtemp()
-    made = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    os.rmdir(path)
-    return made
-
-
 def user_fault_descriptor():
     return call(323, os.O_CLOEXEC | 1)  # UFFD_USER_MODE_ONLY
 
@@ -129,7 +122,6 @@ DESCRIPTORS = {
     "kernel-messages": lambda: device("/dev/kmsg"),
     "message-queue": message_queue,
     "lease": leased_file,
-    "removed-directory": removed_directory,
     "secret-memory-file": lambda: call(447, 0),
     "huge-page-file": lambda: call(319, b"huge", 4),
     "namespace": lambda: os.open("/proc/self/ns/net", os.O_RDONLY),

@@ -32,7 +32,6 @@ DESCRIPTORS = {
     "kernel-messages": "the character device /dev/kmsg, which has a state of its own",
     "message-queue": "a POSIX message queue",
     "lease": "lease",
-    "removed-directory": "a directory that its path does not reach",
     "secret-memory-file": "secret",
     "huge-page-file": "huge page",
     "namespace": "a namespace (net:[",

@@ -276,20 +276,23 @@ TEST_F(AttributesTest, RefusesDamagedImages) {
   std::vector<std::string> notes;
   CheckContext context{.options = options, .content = content, .notes = notes};
   image::Attributes attributes;
-  EXPECT_THROW(check_attributes(context, attributes), Error);
+  EXPECT_THROW(check_attributes(context, attributes, 0), Error);
   for (std::size_t i = 0; i < RLIM_NLIMITS; ++i) attributes.add_limits();
   attributes.set_root("/");
   attributes.set_working_directory(directory_);
-  EXPECT_NO_THROW(check_attributes(context, attributes));
+  EXPECT_NO_THROW(check_attributes(context, attributes, 0));
   attributes.set_working_directory(directory_ + "/missing");
   try {
-    check_attributes(context, attributes);
+    check_attributes(context, attributes, 0);
     FAIL();
   } catch (const Error& error) {
     EXPECT_THAT(error.what(), HasSubstr(directory_ + "/missing"));
   }
   attributes.set_working_directory("relative");
-  EXPECT_THROW(check_attributes(context, attributes), Error);
+  EXPECT_THROW(check_attributes(context, attributes, 0), Error);
+  attributes.set_removed_working_directory(0);
+  EXPECT_THROW(check_attributes(context, attributes, 0), Error);
+  EXPECT_NO_THROW(check_attributes(context, attributes, 1));
 
   image::ThreadAttributes thread;
   EXPECT_NO_THROW(check_thread_attributes(context, thread));

@@ -25,6 +25,7 @@
 #include "engine/resources/attributes/barriers.h"
 #include "engine/resources/attributes/limits.h"
 #include "engine/resources/credentials/seccomp.h"
+#include "engine/resources/descriptors/content_objects.h"
 #include "engine/resources/processor/local_descriptors.h"
 
 namespace crs::engine {
@@ -109,6 +110,18 @@ void refuse_closed_directory(CaptureContext& context, std::string_view what, con
       "change to another directory, or take and restart the snapshot as root");
 }
 
+// Whether the working directory was removed. It is made again like unlinked files are.
+bool capture_removed_directory(CaptureContext& context, image::Attributes& attributes) {
+  const std::string link = fmt::format("/proc/{}/cwd", context.pid);
+  const std::string shown = read_link(link);
+  struct stat status{};
+  if (::stat(link.c_str(), &status) != 0) fail_errno(errno, "cannot look at {}", link);
+  if (!is_removed_directory(status, shown)) return false;
+  attributes.set_working_directory(shown);
+  attributes.set_removed_working_directory(context.objects.keep_directory(status, shown));
+  return true;
+}
+
 void capture_directory(CaptureContext& context, std::string_view name, std::string_view what, std::string& kept) {
   const std::string link = fmt::format("/proc/{}/{}", context.pid, name);
   const std::string shown = read_link(link);
@@ -181,8 +194,16 @@ void check_directory(const std::string& path, std::string_view what) {
   throw error.advise("Make the directory again");
 }
 
-void enter_directories_inside(const image::Attributes& attributes) {
-  const FileDescriptor directory = open_file(attributes.working_directory(), O_PATH | O_DIRECTORY);
+FileDescriptor working_directory_inside(const NewbornContext& context, const image::Attributes& attributes) {
+  if (!attributes.has_removed_working_directory())
+    return open_file(attributes.working_directory(), O_PATH | O_DIRECTORY);
+  const int object =
+      content_object_descriptor(context.first_private_descriptor, attributes.removed_working_directory());
+  return open_file(fmt::format("/proc/self/fd/{}", object), O_PATH | O_DIRECTORY);
+}
+
+void enter_directories_inside(const NewbornContext& context, const image::Attributes& attributes) {
+  const FileDescriptor directory = working_directory_inside(context, attributes);
   if (attributes.root() != "/" && ::chroot(attributes.root().c_str()) != 0) {
     fail_errno(errno, "cannot change the root directory to {}", attributes.root());
   }
@@ -226,7 +247,8 @@ void capture_attributes(CaptureContext& context, image::Attributes& attributes) 
   refuse_divided(context, KCMP_FILES, "descriptor table");
   warn_of_core_scheduling(context);
 
-  capture_directory(context, "cwd", "working directory", *attributes.mutable_working_directory());
+  if (!capture_removed_directory(context, attributes))
+    capture_directory(context, "cwd", "working directory", *attributes.mutable_working_directory());
   capture_directory(context, "root", "root directory", *attributes.mutable_root());
   attributes.set_umask(static_cast<std::uint32_t>(status.number("Umask", 8)));
   for (const ResourceLimit& limit : limits_of(context.pid)) {
@@ -256,17 +278,20 @@ void capture_attributes(CaptureContext& context, image::Attributes& attributes) 
   capture_local_descriptors(context, attributes);
 }
 
-void check_attributes(CheckContext&, const image::Attributes& attributes) {
+void check_attributes(CheckContext&, const image::Attributes& attributes, std::uint32_t content_objects) {
   if (attributes.limits_size() != static_cast<int>(RLIM_NLIMITS)) {
     fail(ErrorKind::Damaged, "the snapshot has {} resource limits instead of {}", attributes.limits_size(),
          static_cast<int>(RLIM_NLIMITS));
   }
   check_local_descriptors(attributes);
   check_directory(attributes.root(), "root directory");
-  check_directory(attributes.working_directory(), "working directory");
+  if (!attributes.has_removed_working_directory())
+    return check_directory(attributes.working_directory(), "working directory");
+  if (attributes.removed_working_directory() >= content_objects)
+    fail(ErrorKind::Damaged, "the image's working directory, which was removed, is not there");
 }
 
-void restore_attributes_inside(NewbornContext&, const image::Attributes& attributes) {
+void restore_attributes_inside(NewbornContext& context, const image::Attributes& attributes) {
   lift_soft_limits_inside();
   const std::uint32_t huge_pages = attributes.huge_pages_disabled();
   if (huge_pages != 0 && ::prctl(PR_SET_THP_DISABLE, 1, huge_pages & ~1U, 0, 0) != 0) {
@@ -275,7 +300,7 @@ void restore_attributes_inside(NewbornContext&, const image::Attributes& attribu
   if (::prctl(PR_SET_CHILD_SUBREAPER, attributes.child_subreaper() ? 1 : 0, 0, 0, 0) != 0) {
     fail_errno(errno, "cannot set the child subreaper attribute");
   }
-  enter_directories_inside(attributes);
+  enter_directories_inside(context, attributes);
   ::umask(attributes.umask());
 }
 

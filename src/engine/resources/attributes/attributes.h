@@ -20,7 +20,7 @@
 
 namespace crs::engine {
 
-// Refuses what cannot come back: a working directory or root that is deleted or that only some threads have, a
+// Refuses what cannot come back: a root that is deleted, a working directory or root that only some threads have, a
 // descriptor table that only some have, shadow stacks, tagged addresses, system call user dispatch, core scheduling
 // (noted only).
 void capture_attributes(CaptureContext& context, image::Attributes& attributes);
@@ -28,7 +28,8 @@ void capture_attributes(CaptureContext& context, image::Attributes& attributes);
 void capture_thread_attributes(CaptureContext& context, RemoteCaller& thread, image::ThreadAttributes& attributes);
 
 // Throw an Error of kind Damaged for what no kernel can have said, of kind Failed for directories that are gone.
-void check_attributes(CheckContext& context, const image::Attributes& attributes);
+// `content_objects`: how many the image has.
+void check_attributes(CheckContext& context, const image::Attributes& attributes, std::uint32_t content_objects);
 void check_thread_attributes(CheckContext& context, const image::ThreadAttributes& attributes);
 
 void restore_attributes_inside(NewbornContext& context, const image::Attributes& attributes);

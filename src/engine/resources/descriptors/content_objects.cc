@@ -99,6 +99,10 @@ bool content_can_be_read(int descriptor) {
   return may_be_read_through(descriptor) || ::faccessat(AT_FDCWD, place.c_str(), R_OK, AT_EACCESS) == 0;
 }
 
+bool is_removed_directory(const struct stat& status, std::string_view shown_path) {
+  return S_ISDIR(status.st_mode) && status.st_nlink == 0 && shown_path.ends_with(kDeleted);
+}
+
 bool is_memfd_path(std::string_view shown_path) { return shown_path.starts_with(kMemfdPrefix); }
 
 std::optional<std::string> content_cannot_be_kept(int descriptor, std::string_view shown_path) {
@@ -181,6 +185,15 @@ std::optional<std::uint32_t> ContentObjects::keep_whole(CaptureContext& context,
   const FileDescriptor file = open_source(context, device, inode, pieces);
   if (!file || content_cannot_be_kept(file.get(), shown_path)) return std::nullopt;
   return keep_opened(context, file, device, inode);
+}
+
+std::uint32_t ContentObjects::keep_directory(const struct stat& status, std::string_view shown_path) {
+  if (const auto known = find(status.st_dev, status.st_ino)) return *known;
+  const std::uint32_t index = add(status, shown_path);
+  image::ContentObject& object = *image_.mutable_objects(static_cast<int>(index));
+  object.set_origin(image::ContentObject::DIRECTORY);
+  object.set_size(0);
+  return index;
 }
 
 std::optional<std::uint32_t> ContentObjects::keep_executable(CaptureContext& context) {

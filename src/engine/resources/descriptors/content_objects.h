@@ -1,4 +1,5 @@
-// Files that no path reaches any more (unlinked files, O_TMPFILE, memfds), shared by descriptors and memory areas.
+// Files that no path reaches any more (unlinked files, O_TMPFILE, memfds, removed directories), shared by descriptors,
+// memory areas and what processes work in.
 //
 // Checkpoint: whoever meets such an inode first, the descriptor table or the address space, has its content copied into
 // the snapshot and gets an index in image::Descriptors::objects; everybody after that gets the same index. An index
@@ -70,6 +71,9 @@ class ContentObjects {
   std::optional<std::uint32_t> keep_whole(CaptureContext& context, dev_t device, ino_t inode,
                                           std::string_view shown_path, std::span<const MappedPiece> pieces);
 
+  // Keeps a directory that was removed.
+  std::uint32_t keep_directory(const struct stat& status, std::string_view shown_path);
+
   // Keeps the file that the process executes, which no path leads to. Nothing where this user may not read it.
   std::optional<std::uint32_t> keep_executable(CaptureContext& context);
 
@@ -92,6 +96,9 @@ std::optional<std::string> content_cannot_be_kept(int descriptor, std::string_vi
 // Whether this user may read the content of this open file: by opening it again, or through the description itself. A
 // program may have what its user may not open: it was handed down, or the file was made without permissions.
 bool content_can_be_read(int descriptor);
+
+// Whether it is a directory that was removed, and not one that another mount covers.
+bool is_removed_directory(const struct stat& status, std::string_view shown_path);
 
 // "/memfd:" starts what /proc shows for a memfd.
 bool is_memfd_path(std::string_view shown_path);

@@ -64,6 +64,25 @@ FileDescriptor make_unlinked(const image::ContentObject& object, std::uint32_t f
              object.name());
 }
 
+// A directory that was removed. Under its own name for a moment, if that is free, so that /proc shows it as before.
+FileDescriptor make_directory(const image::ContentObject& object) {
+  const std::string folder = std::filesystem::path(object.name()).parent_path();
+  for (const std::string& place : std::array<std::string, 3>{folder, "/var/tmp", "/tmp"}) {
+    std::string path = object.name();
+    if (place != folder || ::mkdir(path.c_str(), 0700) != 0) {
+      path = place + "/.crs-XXXXXX";
+      if (::mkdtemp(path.data()) == nullptr) continue;
+    }
+    FileDescriptor made(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    const int problem = errno;
+    ::rmdir(path.c_str());
+    if (!made) fail_errno(problem, "cannot open the directory {} that was just made", path);
+    return made;
+  }
+  fail_errno(errno, "cannot make a directory like the removed {}, neither in its place nor in /var/tmp or /tmp",
+             object.name());
+}
+
 void set_mode_of(int descriptor, const image::ContentObject& object, std::uint32_t mode) {
   if (::fchmod(descriptor, mode) != 0) fail_errno(errno, "cannot give the unlinked file {} its mode", object.name());
 }
@@ -105,9 +124,13 @@ void check_stored_size(const ContentStore& content, const image::ContentObject& 
 }
 
 void check_name(const image::ContentObject& object) {
-  if (object.origin() == image::ContentObject::UNLINKED || object.origin() == image::ContentObject::PATH) {
+  const auto origin = object.origin();
+  const bool is_directory = origin == image::ContentObject::DIRECTORY;
+  if (is_directory && (object.size() > 0 || object.data_size() > 0 || object.executed()))
+    fail(ErrorKind::Damaged, "the snapshot has a removed directory that cannot be");
+  if (is_directory || origin == image::ContentObject::UNLINKED || origin == image::ContentObject::PATH) {
     checked_path(object.name());
-  } else if (object.origin() != image::ContentObject::MEMFD || object.name().size() > kLongestMemfdName ||
+  } else if (origin != image::ContentObject::MEMFD || object.name().size() > kLongestMemfdName ||
              object.name().find('\0') != std::string::npos) {
     fail(ErrorKind::Damaged, "the snapshot has content of a kind that cannot be");
   }
@@ -129,6 +152,11 @@ void finish_mode(RestoreContext& context, int number, const image::ContentObject
   if (::stat(fmt::format("/proc/{}/fd/{}", context.pid, number).c_str(), &status) != 0)
     fail_errno(errno, "cannot look at an unlinked file");
   if ((status.st_mode & 07777) != object.mode()) context.remote.call("fchmod", SYS_fchmod, number, object.mode());
+}
+
+void keep_at(int number, const FileDescriptor& made) {
+  if (::dup3(made.get(), number, O_CLOEXEC) < 0)
+    fail_errno(errno, "cannot keep an unlinked file at descriptor {}", number);
 }
 
 void finish(int descriptor, const image::ContentObject& object, std::vector<std::string>& notes) {
@@ -166,6 +194,13 @@ void check_content_object(const ContentStore& content, const image::ContentObjec
   check_stored_size(content, object);
 }
 
+void check_object(const TableCheck& table, std::uint32_t object, image::ContentObject::Origin origin) {
+  const auto is_directory = [](image::ContentObject::Origin one) { return one == image::ContentObject::DIRECTORY; };
+  const bool is_there = object < static_cast<std::uint32_t>(table.image.objects_size());
+  if (!is_there || is_directory(table.image.objects(static_cast<int>(object)).origin()) != is_directory(origin))
+    fail(ErrorKind::Damaged, "a description refers to an unlinked file or directory that the snapshot does not have");
+}
+
 bool made_its_file(const image::OpenDescription& description) {
   const std::uint32_t flags = description.status_flags();
   constexpr std::uint32_t kTemporary = O_TMPFILE & ~O_DIRECTORY;
@@ -186,6 +221,8 @@ void make_content_objects(TableRestore& table) {
     FileDescriptor made;
     if (object.origin() == image::ContentObject::MEMFD) {
       made = make_memfd(object.name());
+    } else if (object.origin() == image::ContentObject::DIRECTORY) {
+      made = make_directory(object);
     } else if (maker == makers.end()) {
       made = make_unlinked(object, O_RDWR);
     } else {
@@ -193,13 +230,15 @@ void make_content_objects(TableRestore& table) {
       made = reopen(first.get(), O_RDWR | O_CLOEXEC);
       table.makers[index] = std::move(first);
     }
+    if (object.origin() == image::ContentObject::DIRECTORY) {
+      keep_at(table.object(index), made);
+      continue;
+    }
     const FileDescriptor content =
         object.content().empty() ? FileDescriptor() : table.context.content.open(object.content());
     unpack_content(content.get(), made.get(), object, object.name());
     if (object.executed()) made = without_writer(made, object);
-    const int number = table.object(index);
-    if (::dup3(made.get(), number, O_CLOEXEC) < 0)
-      fail_errno(errno, "cannot keep an unlinked file at descriptor {}", number);
+    keep_at(table.object(index), made);
   }
 }
 

@@ -13,6 +13,9 @@ void check_content_object(const ContentStore& content, const image::ContentObjec
 // Throws Damaged for objects that cannot be.
 void check_content_objects(const TableCheck& table);
 
+// Throws Damaged unless there is such an object, and it is a directory or not, as `origin` (DIRECTORY or another) is.
+void check_object(const TableCheck& table, std::uint32_t object, image::ContentObject::Origin origin);
+
 // Whether a description of an unlinked file is the one by which it was made without a name (O_TMPFILE, open(2)).
 bool made_its_file(const image::OpenDescription& description);
 

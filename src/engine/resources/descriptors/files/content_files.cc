@@ -46,10 +46,9 @@ void ContentFileKind::capture(TableCapture& table, const Seen& seen, Description
 
 void ContentFileKind::check(TableCheck& table, const Description& description) {
   const image::ContentFile& file = description.content_file();
-  if (file.object() >= static_cast<std::uint32_t>(table.image.objects_size()) ||
-      static_cast<off_t>(file.position()) < 0) {
-    fail(ErrorKind::Damaged, "an unlinked file's description refers to content that the snapshot does not have");
-  }
+  check_object(table, file.object(), image::ContentObject::UNLINKED);
+  if (static_cast<off_t>(file.position()) < 0)
+    fail(ErrorKind::Damaged, "an unlinked file has an offset that cannot be");
 }
 
 FileDescriptor ContentFileKind::open(TableRestore& table, const Description& description) {

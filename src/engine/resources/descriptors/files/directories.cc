@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/file_birth.h"
+#include "engine/resources/descriptors/content_restore.h"
 #include "engine/resources/descriptors/files/identity.h"
 #include "engine/resources/descriptors/files/permissions.h"
 
@@ -26,27 +27,33 @@ FileDescriptor open_directory(const image::OpenDescription& description) {
 }  // namespace
 
 bool DirectoryKind::recognises(const TableCapture& /*table*/, const Seen& seen) {
-  return S_ISDIR(seen.status.st_mode) && reach_of(seen) == Reach::ByPath;
+  return S_ISDIR(seen.status.st_mode) &&
+         (reach_of(seen) == Reach::ByPath || is_removed_directory(seen.status, seen.link));
 }
 
 void DirectoryKind::capture(TableCapture& table, const Seen& seen, Description& description) {
+  image::Directory& directory = *description.mutable_directory();
+  if (is_removed_directory(seen.status, seen.link))
+    return directory.set_object(table.context.objects.keep_directory(seen.status, seen.link));
   if (!look_at_permissions(table, seen)) {
     table.refuse(seen, fmt::format("directory {}, whose permissions would not let a restart open it again (chmod u+r, "
                                    "if it is yours)",
                                    seen.link));
   }
-  image::Directory& directory = *description.mutable_directory();
   identify(table, seen, *directory.mutable_file());
   directory.set_position(seen.position);
 }
 
-void DirectoryKind::check(TableCheck& /*table*/, const Description& description) {
+void DirectoryKind::check(TableCheck& table, const Description& description) {
+  if (description.directory().has_object())
+    return check_object(table, description.directory().object(), image::ContentObject::DIRECTORY);
   check_identity(description.directory().file());
   open_directory(description);
 }
 
 FileDescriptor DirectoryKind::open(TableRestore& table, const Description& description) {
   const image::Directory& directory = description.directory();
+  if (directory.has_object()) return reopen(table.object(directory.object()), description.status_flags());
   FileDescriptor opened = open_directory(description);
   if (directory.position() == 0) return opened;
   // The offset is a cookie of the file system: it means the same place only in the same directory.

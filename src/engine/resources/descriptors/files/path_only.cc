@@ -5,6 +5,7 @@
 #include <cerrno>
 
 #include "base/error.h"
+#include "engine/resources/descriptors/content_restore.h"
 #include "engine/resources/descriptors/files/content_files.h"
 #include "engine/resources/descriptors/files/identity.h"
 
@@ -26,8 +27,9 @@ FileDescriptor open_place(const image::OpenDescription& description) {
   return opened;
 }
 
-// The place of an unlinked file whose content can be kept.
+// The place of an unlinked file whose content can be kept, or of a removed directory.
 bool is_of_content(const TableCapture& table, const Seen& seen) {
+  if (is_removed_directory(seen.status, seen.link)) return true;
   return S_ISREG(seen.status.st_mode) && reach_of(seen) == Reach::Gone &&
          !content_cannot_be_kept(seen.copy.get(), seen.link) && content_source(table, seen) != nullptr;
 }
@@ -42,6 +44,8 @@ void PathOnlyKind::capture(TableCapture& table, const Seen& seen, Description& d
   image::PathOnly& place = *description.mutable_path_only();
   place.set_type(seen.status.st_mode & S_IFMT);
   if (reach_of(seen) == Reach::ByPath) return identify(table, seen, *place.mutable_file());
+  if (is_removed_directory(seen.status, seen.link))
+    return place.set_object(table.context.objects.keep_directory(seen.status, seen.link));
   if (seen.status.st_nlink > 0) {
     table.context.warnings.push_back(fmt::format(
         "{} is the place {} (O_PATH): the file has another name still, but comes back as a file of its own without it",
@@ -53,10 +57,10 @@ void PathOnlyKind::capture(TableCapture& table, const Seen& seen, Description& d
 void PathOnlyKind::check(TableCheck& table, const Description& description) {
   const image::PathOnly& place = description.path_only();
   if (place.has_object()) {
-    const bool possible = place.object() < static_cast<std::uint32_t>(table.image.objects_size()) &&
-                          place.type() == S_IFREG && (description.status_flags() & O_PATH) != 0;
-    if (!possible) fail(ErrorKind::Damaged, "a place of an unlinked file refers to content that cannot be");
-    return;
+    if ((place.type() != S_IFREG && place.type() != S_IFDIR) || (description.status_flags() & O_PATH) == 0)
+      fail(ErrorKind::Damaged, "a place of an unlinked file refers to content that cannot be");
+    return check_object(table, place.object(),
+                        place.type() == S_IFDIR ? image::ContentObject::DIRECTORY : image::ContentObject::UNLINKED);
   }
   check_identity(place.file());
   open_place(description);
