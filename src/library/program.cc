@@ -1,13 +1,14 @@
 // The one service of this process behind the functions of crs/crs.hpp.
-#include <cxxabi.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cstdlib>
 #include <memory>
 #include <mutex>
+#include <system_error>
 #include <thread>
 
+#include "base/cancellation.h"
 #include "base/error.h"
 #include "base/signal_name.h"
 #include "base/thrown.h"
@@ -55,22 +56,36 @@ class Program {
     }
   }
 
-  // Whoever sends a signal hears nothing but what the program says.
+  // Each checkpoint has a thread of its own, which a layer may end: those who send the signal again are heard.
   void wait_for_signal(int signal) {
     signal_ = std::make_unique<SignalTrigger>(signal, [this, name = name_of_signal(signal)] {
-      ServiceCheckpointOptions options;
-      options.progress = [this](const Progress& progress) {
-        if (progress.stage == Progress::Stage::Delayed) selected_.say(progress.text);
-      };
       try {
-        service_.checkpoint(options);
-      } catch (const abi::__forced_unwind&) {  // a layer ends the thread
-        throw;
-      } catch (...) {
-        selected_.say(
-            fmt::format("warning: the checkpoint that {} asked for failed: {}", name, words_of_current_exception()));
+        std::thread([&] { checkpoint_for(name); }).join();
+      } catch (const std::system_error& problem) {
+        selected_.say(fmt::format("warning: no thread can be made for the checkpoint that {} asked for: {}", name,
+                                  problem.what()));
       }
     });
+  }
+
+  // Whoever sends a signal hears nothing but what the program says.
+  void checkpoint_for(const std::string& signal_name) {
+    const auto tell = [&](const std::string& words) {
+      selected_.say(fmt::format("warning: the checkpoint that {} asked for failed: {}", signal_name, words));
+    };
+    ServiceCheckpointOptions options;
+    options.progress = [this](const Progress& progress) {
+      if (progress.stage == Progress::Stage::Delayed) selected_.say(progress.text);
+    };
+    try {
+      service_.checkpoint(options);
+    } catch (...) {
+      if (is_thread_ending()) {
+        tell("a layer ended its thread");
+        throw;
+      }
+      tell(words_of_current_exception());
+    }
   }
 
   Selected selected_;
@@ -83,33 +98,35 @@ class Program {
 // The one exception to there being no globals. It is not destroyed at the program's end, where other threads may still
 // use it, and in a child made by fork(2) the parent's is left alone: its threads are not there, its locks may be held.
 struct Place {
+  explicit Place(Program* known) : program(known) {}
+
+  const std::uint64_t generation = fork_generation();
   std::mutex mutex;
-  std::atomic<Program*> program = nullptr;
-  std::atomic<std::thread::id> initialising;  // the thread that makes the service, in the process of that generation
-  std::atomic<std::uint64_t> generation = 0;
+  std::atomic<Program*> program;
+  std::atomic<std::thread::id> initialising;  // the thread that makes the service
 };
 
+// In a forked process another one: a thread that is not there may hold the lock of the first.
 Place& place() {
-  static auto* const the_place = new Place;
-  return *the_place;
+  static std::atomic<Place*> the_place = new Place(nullptr);
+  Place* present = the_place;
+  if (present->generation == fork_generation()) return *present;
+  auto fresh = std::make_unique<Place>(present->program);
+  if (the_place.compare_exchange_strong(present, fresh.get())) present = fresh.release();
+  return *present;
 }
 
 // The calling thread makes the service. What it calls on the way, a restart function of the program's say, holds the
 // lock and cannot wait for it.
 class Initialising {
  public:
-  Initialising() {
-    place().generation = fork_generation();
-    place().initialising = std::this_thread::get_id();
-  }
+  Initialising() { place().initialising = std::this_thread::get_id(); }
   ~Initialising() { place().initialising = std::thread::id(); }
   Initialising(const Initialising&) = delete;
   Initialising& operator=(const Initialising&) = delete;
 
   static void refuse(const char* what) {
-    const bool is_here =
-        place().initialising.load() == std::this_thread::get_id() && place().generation == fork_generation();
-    if (!is_here) return;
+    if (place().initialising.load() != std::this_thread::get_id()) return;
     throw Error(ErrorKind::Failed, fmt::format("{} cannot be called while the service is being made", what))
         .advise("A restart function is called by crs::init() itself: leave it to the program's main function");
   }
@@ -191,6 +208,7 @@ Checkpointed checkpoint(const ServiceCheckpointOptions& options) { return servic
 
 pid_t restart(const std::string& reference, bool spawn_child, const ProgramRestartOptions& options,
               std::chrono::nanoseconds time_limit) {
+  const CancellationDeferred deferred;
   const RestartRequest request{reference, options.ids, options.changed_files};
   const HelperOptions& helper = program().selected().helper();
   const std::optional<RestartNews> news = service().news();

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <optional>
 
+#include "base/cancellation.h"
 #include "base/error.h"
 #include "crs/crs.hpp"
 #include "library/restart.h"
@@ -30,6 +31,7 @@ Module& SelectedModule::module() { return parts_->selected.module(); }
 
 State SelectedModule::checkpoint(pid_t pid, Snapshot& snapshot, const CheckpointOptions& options,
                                  std::chrono::nanoseconds time_limit) {
+  const CancellationDeferred deferred;
   const bool is_caller = pid == 0 || pid == ::getpid();
   // Another process has its own.
   std::optional<CriticalSections::Closed> closed;

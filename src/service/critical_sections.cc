@@ -11,7 +11,9 @@
 #include <utility>
 #include <vector>
 
+#include "base/cancellation.h"
 #include "base/error.h"
+#include "base/longest_limit.h"
 #include "service/after_fork.h"
 
 namespace crs {
@@ -114,10 +116,8 @@ State::Thread& thread_entry(const std::shared_ptr<State>& state) {
 void wait_until_left(State& state, std::chrono::nanoseconds limit, const std::function<void(const Delay&)>& delayed,
                      const std::function<bool()>& given_up) {
   constexpr std::chrono::milliseconds kFirstRepetition{100};
-  // A limit of centuries must not run over the end of the clock.
-  constexpr std::chrono::hours kLongestLimit{24 * 365 * 100};
   const auto begin = Clock::now();
-  const auto end = begin + std::min<std::chrono::nanoseconds>(limit, kLongestLimit);
+  const auto end = begin + bounded(limit);
   auto next_report = begin;
   auto repetition = kFirstRepetition;
   std::unique_lock lock(state.mutex);
@@ -127,6 +127,7 @@ void wait_until_left(State& state, std::chrono::nanoseconds limit, const std::fu
     if (now >= end) throw Error(ErrorKind::Failed, delay.text()).advise("Try again later or with a longer time limit");
     if (given_up && given_up()) fail(ErrorKind::Failed, "whoever asked for the checkpoint has gone");
     if (now < next_report) {
+      const CancellationAllowed allowed;
       state.changed.wait_until(lock, std::min(next_report, end));
       continue;
     }

@@ -1,6 +1,5 @@
 #include "service/requests.h"
 
-#include <cxxabi.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -71,6 +70,19 @@ class Claimed {
   Ledger& ledger_;
   Claim claim_;
   ClosedAfterFork guard_;
+};
+
+// Does something however the thread leaves the block.
+template <typename Action>
+class AtEnd {
+ public:
+  explicit AtEnd(Action action) : action_(std::move(action)) {}
+  ~AtEnd() { action_(); }
+  AtEnd(const AtEnd&) = delete;
+  AtEnd& operator=(const AtEnd&) = delete;
+
+ private:
+  Action action_;
 };
 
 // Somebody who asks. All but `gone` is the loop's thread's until `serving`, and from then on the serving thread's.
@@ -478,20 +490,24 @@ class RequestListener::Loop : public Layer {
 
   void serve(const ClientPointer& client, const wire::Request& request) {
     ::pthread_setname_np(::pthread_self(), "crs checkpoint");
-    wire::Message last;
+    // Said also where a layer ends this thread.
+    wire::Message last = wire::to_message(wire::Failure{Error(ErrorKind::Failed, "a layer ended the thread")});
+    const AtEnd at_end([&] { say_last(*client, last); });
     try {
       const Checkpointed outcome = service_.checkpoint(options_for(client, request));
-      if (!client->taking) last = wire::to_message(wire::Layers{outcome.layers, {}});
+      last = client->taking ? wire::Message() : wire::to_message(wire::Layers{outcome.layers, {}});
     } catch (const Error& error) {
       last = wire::to_message(wire::Failure{error});
-    } catch (const abi::__forced_unwind&) {  // a layer ends the thread
-      throw;
     } catch (...) {
+      if (is_thread_ending()) throw;
       last = wire::to_message(wire::Failure{Error(ErrorKind::Failed, words_of_current_exception())});
     }
-    if (!last.is_null()) beside_snapshots(*client, [&] { client->connection->send(last); });
-    beside_snapshots(*client, [&] { client->close(); });
-    client->ended = true;
+  }
+
+  void say_last(Client& client, const wire::Message& last) {
+    if (!last.is_null()) beside_snapshots(client, [&] { client.connection->send(last); });
+    beside_snapshots(client, [&] { client.close(); });
+    client.ended = true;
     const std::lock_guard lock(mutex_);
     if (wake_) wake_up();
   }

@@ -1,7 +1,5 @@
 #include "service/round.h"
 
-#include <cxxabi.h>
-
 #include <algorithm>
 #include <ranges>
 #include <utility>
@@ -26,9 +24,8 @@ decltype(auto) for_layer(const std::string& layer, State state, Action&& action)
   } catch (Error& error) {
     error.add_context(circumstance());
     throw;
-  } catch (const abi::__forced_unwind&) {  // the thread is being ended
-    throw;
   } catch (...) {
+    if (is_thread_ending()) throw;
     throw Error(ErrorKind::Failed, words_of_current_exception()).add_context(circumstance());
   }
 }
@@ -94,21 +91,24 @@ Answer Round::ask(LayerStack::Member& member, Clock::time_point end, const Pause
 }
 
 void Round::prepare(Clock::time_point end, const Tell& tell, const Pause& pause) {
-  for (const auto& member : members_ | std::views::reverse) {
-    try {
+  FirstFailure failure;
+  try {
+    for (const auto& member : members_ | std::views::reverse) {
       if (tell && !member->internal) tell(member->name);
       prepared_.push_back({member, ask(*member, end, pause) == Answer::Reopen});
-    } catch (const abi::__forced_unwind&) {  // the thread is being ended, and must be: nothing may stay caught
+    }
+  } catch (...) {
+    if (is_thread_ending()) {
       FirstFailure unheard;
       unwind(unheard);
       throw;
-    } catch (...) {
-      FirstFailure failure;
-      failure.note("");
-      unwind(failure);
-      failure.rethrow();
     }
+    failure.note("");
   }
+  if (!failure.any()) return;
+  // Not in the handler, where no layer could end the thread.
+  unwind(failure);
+  failure.rethrow();
 }
 
 void Round::tell_all(std::span<const Step> steps, FirstFailure& failure) {
@@ -116,10 +116,11 @@ void Round::tell_all(std::span<const Step> steps, FirstFailure& failure) {
     const Step& step = steps.front();
     try {
       static_cast<void>(tell(*step.member, step.state));
-    } catch (const abi::__forced_unwind&) {  // this layer ends the thread; the others hear how it ended all the same
-      tell_all(steps.subspan(1), failure);
-      throw;
     } catch (...) {
+      if (is_thread_ending()) {  // by this layer; the others hear how it ended all the same
+        tell_all(steps.subspan(1), failure);
+        throw;
+      }
       failure.note(fmt::format("layer '{}'", step.member->name));
     }
   }

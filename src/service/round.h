@@ -1,5 +1,6 @@
 // One round of telling the layers, from State::Checkpoint to the state that ends it. Used by one thread. If that is
-// ended meanwhile (pthread_cancel(3), pthread_exit(3) in a layer), it is when the layers have been told all the same.
+// ended meanwhile (pthread_cancel(3) in a pause, pthread_exit(3) in a layer), it is when the layers have been told all
+// the same. A second layer that ends it then ends the program, as pthread_exit(3) in a clean-up handler does.
 #pragma once
 
 #include <chrono>
@@ -18,7 +19,7 @@ namespace crs {
 // The first of several failures; the later ones are told in its context.
 class FirstFailure {
  public:
-  // To be called inside a handler; not in one of abi::__forced_unwind.
+  // To be called inside a handler, unless is_thread_ending().
   void note(const std::string& circumstance);
   void rethrow() const;
   bool any() const noexcept { return first_ != nullptr; }

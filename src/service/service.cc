@@ -1,6 +1,5 @@
 #include "crs/service.hpp"
 
-#include <cxxabi.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -8,8 +7,10 @@
 #include <cstdlib>
 #include <utility>
 
+#include "base/cancellation.h"
 #include "base/error.h"
 #include "base/excluded_areas.h"
+#include "base/longest_limit.h"
 #include "base/thrown.h"
 #include "service/after_fork.h"
 #include "service/layer_stack.h"
@@ -51,17 +52,14 @@ void report(const ServiceCheckpointOptions& options, Progress::Stage stage, std:
 
 constexpr const char* kThreadEnded = "the thread that took the checkpoint was ended";
 
-// Ends quietly what is said beside the end of a thread: nothing may take the place of that.
+// What is said beside the end of a checkpoint or of its thread: nothing may take the place of that.
 template <typename Action>
 void quietly(const Action& action) {
   try {
     action();
-  } catch (const std::exception&) {  // there is nobody to be told
+  } catch (...) {  // there is nobody to be told
+    if (is_thread_ending()) throw;
   }
-}
-
-void report_thread_ended(const ServiceCheckpointOptions& options) {
-  quietly([&] { report(options, Progress::Stage::Failed, kThreadEnded); });
 }
 
 // A layer, told how the checkpoint ended, has ended the thread.
@@ -105,6 +103,7 @@ LayerRegistration& LayerRegistration::operator=(LayerRegistration&& other) noexc
 LayerRegistration::~LayerRegistration() { end(); }
 
 void LayerRegistration::end() noexcept {
+  const CancellationDeferred deferred;
   if (const auto stack = stack_.lock()) stack->remove(id_);
 }
 
@@ -191,9 +190,8 @@ class Service::Turn {
 
  private:
   void wait(std::unique_lock<std::mutex>& lock, const ServiceCheckpointOptions& options) {
-    // A limit of centuries must not run over the end of the clock.
-    constexpr std::chrono::hours kLongestLimit{24 * 365 * 100};
-    const auto end = Clock::now() + std::min<std::chrono::nanoseconds>(options.turn_limit, kLongestLimit);
+    const auto end = Clock::now() + bounded(options.turn_limit);
+    const CancellationAllowed allowed;
     while (service_.queue_.front() != ticket_) {
       if (service_.ends_) fail_ending();
       if (options.given_up && options.given_up()) fail_given_up();
@@ -329,6 +327,7 @@ std::optional<std::string> Service::environment(const std::string& name) const {
 void Service::pause_until(Clock::time_point until, const ServiceCheckpointOptions& options) {
   if (options.given_up && options.given_up()) fail_given_up();
   std::unique_lock lock(mutex_);
+  const CancellationAllowed allowed;
   asked_again_.wait_until(lock, until, [&, seen = ask_again_seen_] { return ask_again_count_ != seen; });
   ask_again_seen_ = ask_again_count_;
 }
@@ -388,18 +387,19 @@ void Service::conclude(Round& round, const CheckpointOutcome& outcome, SnapshotP
   }
   try {
     in_context(fmt::format("after the snapshot {}", result.reference), [&] { tell_end(round, outcome.state); });
-  } catch (const abi::__forced_unwind&) {
-    conclude_without_thread(place, round, outcome.state);
-    throw;
   } catch (const std::exception& problem) {
     place.finished(round.times(), {problem.what()});
     if (outcome.state == State::Term) place.end_process();
+    throw;
+  } catch (...) {  // a layer ends the thread; of layers nothing but an Error comes else
+    conclude_without_thread(place, round, outcome.state);
     throw;
   }
   result.layers = round.times();
 }
 
 Checkpointed Service::checkpoint(const ServiceCheckpointOptions& options) {
+  const CancellationDeferred deferred;
   require_own_process();
   for (const MemoryRange& range : options.exclude) check_range(range);
   if (sections_.depth() > 0) {
@@ -412,11 +412,9 @@ Checkpointed Service::checkpoint(const ServiceCheckpointOptions& options) {
   try {
     const Turn turn(*this, options);
     return checkpoint_in_turn(options);
-  } catch (const abi::__forced_unwind&) {
-    report_thread_ended(options);
-    throw;
   } catch (...) {
-    report(options, Progress::Stage::Failed, words_of_current_exception());
+    const std::string words = is_thread_ending() ? kThreadEnded : words_of_current_exception();
+    quietly([&] { report(options, Progress::Stage::Failed, words); });
     throw;
   }
 }
@@ -426,7 +424,7 @@ Checkpointed Service::checkpoint_in_turn(const ServiceCheckpointOptions& options
   const CriticalSections::Closed closed(
       sections_, options.time_limit,
       [&](const Delay& delay) { report(options, Progress::Stage::Delayed, delay.text()); }, options.given_up);
-  const auto end = Clock::now() + std::max<std::chrono::nanoseconds>(options.time_limit - (Clock::now() - begin), {});
+  const auto end = std::max(begin + bounded(options.time_limit), Clock::now());
   Round round(*stack_, [this](State state) { set_state(state); });
   set_state(State::Checkpoint);
   round.prepare(
@@ -435,24 +433,25 @@ Checkpointed Service::checkpoint_in_turn(const ServiceCheckpointOptions& options
   Checkpointed result;
   CheckpointOutcome outcome;
   std::unique_ptr<SnapshotPlace> place;
+  FirstFailure failure;
   try {
     place = options.make_place ? options.make_place() : make_place_();
     place->prepared(round.times());
     outcome = take_snapshot(*place, options);
-  } catch (const abi::__forced_unwind&) {
-    set_state(State::Error);
-    FirstFailure unheard;
-    round.unwind(unheard);
-    throw;
   } catch (...) {
     set_state(State::Error);
-    FirstFailure failure;
+    if (is_thread_ending()) {
+      FirstFailure unheard;
+      round.unwind(unheard);
+      throw;
+    }
     failure.note("");
-    round.unwind(failure);
-    failure.rethrow();
   }
+  // Not in the handler, where no layer could end the thread.
+  if (failure.any()) round.unwind(failure);
+  failure.rethrow();
   conclude(round, outcome, *place, result);
-  if (result.state != State::Restart) report(options, Progress::Stage::Done, result.reference);
+  if (result.state != State::Restart) quietly([&] { report(options, Progress::Stage::Done, result.reference); });
   if (result.state == State::Continue && options.after == AfterCheckpoint::Stop) place->stop_when_finished();
   place->finished(result.layers, {});
   if (result.state == State::Term) place->end_process();

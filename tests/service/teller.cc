@@ -15,6 +15,7 @@
 //   children         whether there are any, or have been
 //   exit N
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -55,6 +56,8 @@ class TellingLayer : public crs::Layer {
     if (sleeping != nullptr && name_ + " " + crs::name_of(state) == sleeping) ::sleep(12);
     const char* ending = std::getenv("TELLER_ENDS");
     if (ending != nullptr && name_ + " " + crs::name_of(state) == ending) ::_exit(4);
+    const char* leaving = std::getenv("TELLER_ENDS_THREAD");
+    if (leaving != nullptr && name_ + " " + crs::name_of(state) == leaving) ::pthread_exit(nullptr);
     return crs::Answer::Done;
   }
 

@@ -122,6 +122,23 @@ def case_layer_cannot_go_on(arguments, user):
         check(workspace.wait_exit(program.runner) == 5, "the program's end")
 
 
+def case_layer_ends_its_thread(arguments, user):
+    """The asker hears of it at once, as often as it happens."""
+    if "CRS_SANITIZE:STRING=\n" not in (arguments.build / "CMakeCache.txt").read_text():
+        print("left out in a sanitized build, which does not follow the end of a thread through its frames")
+        return
+    for where, words in (("lower checkpoint", "ended"), ("lower continue", "was ended")):
+        with Workspace(arguments.crs, user) as workspace:
+            program = Program(workspace, arguments, "wait", "exit", "5", env={**workspace.environment, "TELLER_ENDS_THREAD": where})
+            before = len(os.listdir(f"/proc/{program.pid}/fd"))
+            for _ in range(40):  # more than are served at once
+                result = workspace.crs("checkpoint", "--timeout", "20", "sim", expect=1)
+                check(words in result.stderr and "does not answer" not in result.stderr, f"{result}")
+            wait_until(lambda: len(os.listdir(f"/proc/{program.pid}/fd")) <= before, "no connection stays open")
+            program.go_on()
+            check(workspace.wait_exit(program.runner) == 5, "the program's end")
+
+
 def case_layer_takes_long_to_end(arguments, user):
     """The layers of a program that is to end have as long as the asker says; if that is not enough, it is no success."""
     for limit, status in (("1", 1), ("60", 0)):
@@ -480,7 +497,7 @@ def main():
             cases.append(("asked_from_outside_its_namespace", lambda: case_asked_from_outside_its_namespace(arguments, "ordinary")))
         for planted in ("link", "open", "file"):
             cases.append((f"no_directory ({user}, {planted})", lambda user=user, planted=planted: case_no_directory(arguments, user, planted)))
-        for case in (case_layers_are_told, case_layer_cannot_go_on, case_layer_takes_long_to_end, case_layer_fails_under_crs_run, case_below_the_first_process, case_a_subreaper, case_delayed, case_asker_disappears, case_program_ends, case_program_ends_by_itself, case_several_askers,
+        for case in (case_layers_are_told, case_layer_cannot_go_on, case_layer_ends_its_thread, case_layer_takes_long_to_end, case_layer_fails_under_crs_run, case_below_the_first_process, case_a_subreaper, case_delayed, case_asker_disappears, case_program_ends, case_program_ends_by_itself, case_several_askers,
                      case_hostile_messages, case_talks_without_end, case_no_means, case_planted, case_fork):
             cases.append((f"{case.__name__[5:]} ({user})", lambda user=user, case=case: case(arguments, user)))
     run_cases([case for case in cases if arguments.only in case[0]])

@@ -73,6 +73,34 @@ TEST_F(AskerTest, LeavesTheQueueWhenItsTimeIsOver) {
   EXPECT_EQ(service_.checkpoint().reference, "test@2");
 }
 
+TEST_F(AskerTest, WaitsForALayerWithoutEndIfItIsToldSo) {
+  class Slow : public Layer {
+   public:
+    Answer notify(State state) override {
+      return state == State::Checkpoint && ++asked_ < 3 ? Answer::NotYet : Answer::Done;
+    }
+
+   private:
+    int asked_ = 0;
+  } layer;
+  const LayerRegistration registration = service_.register_layer("slow", layer);
+  ServiceCheckpointOptions options;
+  options.time_limit = options.turn_limit = std::chrono::nanoseconds::max();
+  EXPECT_EQ(service_.checkpoint(options).reference, "test@1");
+}
+
+TEST_F(AskerTest, ANewsOfItsProgressMayFailAtTheEnd) {
+  ServiceCheckpointOptions options;
+  options.progress = [](const Progress& progress) {
+    if (progress.stage == Progress::Stage::Done || progress.stage == Progress::Stage::Failed)
+      throw Error(ErrorKind::Failed, "nobody listens");
+  };
+  EXPECT_EQ(service_.checkpoint(options).reference, "test@1");
+  module_.happen = []() -> State { throw Error(ErrorKind::Failed, "it cannot"); };
+  EXPECT_THAT([&] { service_.checkpoint(options); }, ThrowsMessage<Error>(HasSubstr("it cannot")));
+  module_.happen = [] { return State::Continue; };
+}
+
 TEST_F(AskerTest, LeavesTheQueueWhenItHasGone) {
   std::atomic<bool> gone = false;
   std::atomic<bool> refused = false;
