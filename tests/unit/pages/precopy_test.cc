@@ -219,8 +219,16 @@ bool is_private_memory(const MapsLine& line) {
   return !line.shared && !line.name.starts_with("[v") && line.range.start < RemoteAddress{0x800000000000};
 }
 
-// The shadow memory of a sanitizer, of terabytes: nothing that could be compared page by page.
-bool is_reserved(const MapsLine& line) { return line.range.size() > std::uint64_t{1} << 32; }
+// The memory of a sanitizer: shadows of terabytes, and a heap that keeps what is freed, the pages of all earlier
+// comparisons in it. Nothing that could be compared page by page.
+bool is_reserved([[maybe_unused]] const MapsLine& line) {
+#ifdef __SANITIZE_ADDRESS__
+  constexpr RemoteAddress kEnd{kBase + 2 * kSlots * kSlotBytes};
+  return line.range.start < RemoteAddress{kBase} || line.range.start >= kEnd;
+#else
+  return false;
+#endif
+}
 
 std::vector<PageArea> private_areas(pid_t pid) {
   std::vector<PageArea> areas;
