@@ -4,6 +4,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
@@ -26,6 +27,11 @@ void send_signal(const FileDescriptor& process, int signal) {
   // One that has ended meanwhile is no error here.
   ::syscall(SYS_pidfd_send_signal, process.get(), signal, nullptr, 0);
 }
+
+// Of a libcrs that does not say how long the layers may take.
+constexpr std::chrono::minutes kUsualEndLimit{1};
+// For ever, and fits.
+constexpr std::chrono::hours kLongestEndLimit{24 * 36500};
 
 // Commits only while whoever asked still waits: a program that has given a snapshot up says that there is none, and
 // what was pictured later does not wait for a restart's news.
@@ -131,18 +137,19 @@ void Taker::picture(const wire::Picture& picture) {
   if (!writer.committed()) fail(ErrorKind::Failed, "component {} stored no snapshot", selection.name());
   connection_.send(
       wire::to_message(wire::Outcome{ends_program_ ? State::Term : State::Continue, outcome.pause_nanoseconds}));
-  if (ends_program_) end_program();
+  if (ends_program_) end_program(options_.end_limit.value_or(picture.time_limit.value_or(kUsualEndLimit)));
 }
 
-void Taker::end_program() {
+void Taker::end_program(std::chrono::nanoseconds limit) {
+  limit = std::min<std::chrono::nanoseconds>(limit, kLongestEndLimit);
   send_signal(process_, SIGCONT);
   try {
-    const wire::Received received = connection_.receive(std::chrono::steady_clock::now() + options_.end_limit);
+    const wire::Received received = connection_.receive(std::chrono::steady_clock::now() + limit);
     if (received.kind == wire::Received::Kind::Arrived) finish(wire::from<wire::Layers>(received.message));
     if (received.kind == wire::Received::Kind::TimedOut) {
-      const std::chrono::duration<double> limit = options_.end_limit;
+      const std::chrono::duration<double> seconds = limit;
       finish({.times = {},
-              .failures = {fmt::format("the layers had not ended within {} s, and were cut off", limit.count())}});
+              .failures = {fmt::format("the layers had not ended within {} s, and were cut off", seconds.count())}});
     }
   } catch (const Error&) {  // what it says no longer counts
   }

@@ -31,8 +31,8 @@ struct TakerOptions {
   pid_t pid = 0;
   std::string job;                                                  // "": found by the process, or as the program says
   std::chrono::milliseconds wait_limit = std::chrono::minutes(10);  // for another checkpoint of the job
-  // How long the layers of a program that is to end may take with that.
-  std::chrono::nanoseconds end_limit = std::chrono::minutes(1);
+  // How long the layers of a program that is to end may take with that; empty: as long as the program says.
+  std::optional<std::chrono::nanoseconds> end_limit{};
   TcpPolicy tcp = TcpPolicy::Reset;
   std::function<void(const std::string&)> progress;  // one line for a person; may be empty
   Storing storing{};
@@ -61,7 +61,7 @@ class Taker {
   void commit(const wire::Commit& commit);
   void picture(const wire::Picture& picture);
   void finish(const wire::Layers& layers);
-  void end_program();
+  void end_program(std::chrono::nanoseconds limit);
   SnapshotWriter& begun();
 
   Context& context_;

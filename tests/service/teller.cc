@@ -7,6 +7,7 @@
 //   together N       that many threads ask for a checkpoint each
 //   fork             a child that tries the service and then starts its own; ends with it
 //   checkpoint, stop, kill   of itself
+//   limit N          seconds that a checkpoint of itself has from here on
 //   news             what the last restart said
 //   variable NAME    its value as the service has it
 //   thread           one more, which waits for ever
@@ -21,9 +22,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -87,6 +90,7 @@ class Teller {
     if (word == "checkpoint") return checkpoint(crs::AfterCheckpoint::Continue);
     if (word == "stop") return checkpoint(crs::AfterCheckpoint::Stop);
     if (word == "kill") return checkpoint(crs::AfterCheckpoint::Kill);
+    if (word == "limit") return static_cast<void>(time_limit_ = std::chrono::seconds(std::stoi(take(words))));
     if (word == "news") return news();
     if (word == "variable") return variable(take(words));
     if (word == "subreaper") return static_cast<void>(::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0));
@@ -174,6 +178,7 @@ class Teller {
   void checkpoint(crs::AfterCheckpoint after) {
     crs::ServiceCheckpointOptions options;
     options.after = after;
+    if (time_limit_) options.time_limit = *time_limit_;
     try {
       const crs::Checkpointed outcome = service_.checkpoint(options);
       tell(std::string("checkpoint ") + crs::name_of(outcome.state) + " " + outcome.reference);
@@ -195,6 +200,7 @@ class Teller {
   }
 
   std::string helper_;
+  std::optional<std::chrono::seconds> time_limit_;
   std::unique_ptr<crs::Component> component_;
   std::unique_ptr<crs::Module> module_;
   crs::Service service_;
