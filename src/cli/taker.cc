@@ -141,20 +141,26 @@ void Taker::picture(const wire::Picture& picture) {
 }
 
 void Taker::end_program(std::chrono::nanoseconds limit) {
-  limit = std::min<std::chrono::nanoseconds>(limit, kLongestEndLimit);
   send_signal(process_, SIGCONT);
+  finish(layers_at_end(std::min<std::chrono::nanoseconds>(limit, kLongestEndLimit)));
+  send_signal(process_, SIGKILL);
+}
+
+// What the program says when its layers know that it ends, or why it says nothing.
+wire::Layers Taker::layers_at_end(std::chrono::nanoseconds limit) {
+  wire::Layers silent;
   try {
     const wire::Received received = connection_.receive(std::chrono::steady_clock::now() + limit);
-    if (received.kind == wire::Received::Kind::Arrived) finish(wire::from<wire::Layers>(received.message));
-    if (received.kind == wire::Received::Kind::TimedOut) {
-      const std::chrono::duration<double> seconds = limit;
-      finish({.times = {},
-              .failures = {fmt::format("the layers had not ended within {} s, and were cut off", seconds.count())}});
-    }
-  } catch (const Error&) {  // what it says no longer counts
+    if (received.kind == wire::Received::Kind::Arrived) return wire::from<wire::Layers>(received.message);
+    const std::chrono::duration<double> seconds = limit;
+    silent.failures.push_back(
+        received.kind == wire::Received::Kind::TimedOut
+            ? fmt::format("the layers had not ended within {} s, and were cut off", seconds.count())
+            : "the program ended before all its layers had been told that it ends");
+  } catch (const Error& error) {
+    silent.failures.push_back(fmt::format("how the layers ended is not known: {}", error.what()));
   }
-  if (!layers_) layers_.emplace();
-  send_signal(process_, SIGKILL);
+  return silent;
 }
 
 void Taker::finish(const wire::Layers& layers) {

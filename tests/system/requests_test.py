@@ -135,6 +135,19 @@ def case_layer_takes_long_to_end(arguments, user):
             check(("upper term" in program.told()) == (status == 0), f"{program.told()}")
 
 
+def case_ends_in_a_layer(arguments, user):
+    """A program that ends by itself when it hears of its end: its snapshot is there, but not all layers were told."""
+    with Workspace(arguments.crs, user) as workspace:
+        environment = {**workspace.environment, "TELLER_ENDS": "lower term"}
+        program = Program(workspace, arguments, "wait", "exit", "5", env=environment)
+        result = workspace.crs("checkpoint", "--kill", "--json", "sim", expect=1)
+        words = "the program ended before all its layers had been told that it ends"
+        check(result.json()["reference"] == "sim@1" and result.json()["layer_failures"] == [words] and words in result.stderr, f"{result}")
+        check(words in workspace.crs("show", "sim@1").stdout and workspace.snapshots() == ["sim@1"], f"{workspace.snapshots()}")
+        check(program.told() == PREPARED + ["lower term"], f"{program.told()}")
+        check(workspace.wait_exit(program.runner) == 4, "the program's own end")
+
+
 def case_layer_fails_under_crs_run(arguments, user):
     """Snapshots that crs run takes by itself count although a layer failed after them, not where one failed before; both are said."""
     for failing, options, status in (("lower continue", ["--every", "200ms"], 5), ("lower term", ["--on-signal", "USR1"], 85),
@@ -480,7 +493,7 @@ def main():
             cases.append(("asked_from_outside_its_namespace", lambda: case_asked_from_outside_its_namespace(arguments, "ordinary")))
         for planted in ("link", "open", "file"):
             cases.append((f"no_directory ({user}, {planted})", lambda user=user, planted=planted: case_no_directory(arguments, user, planted)))
-        for case in (case_layers_are_told, case_layer_cannot_go_on, case_layer_takes_long_to_end, case_layer_fails_under_crs_run, case_below_the_first_process, case_a_subreaper, case_delayed, case_asker_disappears, case_program_ends, case_program_ends_by_itself, case_several_askers,
+        for case in (case_layers_are_told, case_layer_cannot_go_on, case_layer_takes_long_to_end, case_ends_in_a_layer, case_layer_fails_under_crs_run, case_below_the_first_process, case_a_subreaper, case_delayed, case_asker_disappears, case_program_ends, case_program_ends_by_itself, case_several_askers,
                      case_hostile_messages, case_talks_without_end, case_no_means, case_planted, case_fork):
             cases.append((f"{case.__name__[5:]} ({user})", lambda user=user, case=case: case(arguments, user)))
     run_cases([case for case in cases if arguments.only in case[0]])
