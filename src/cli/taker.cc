@@ -1,11 +1,8 @@
 #include "cli/taker.h"
 
-#include <signal.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <utility>
 
 #include "base/error.h"
@@ -16,17 +13,6 @@
 
 namespace crs::cli {
 namespace {
-
-FileDescriptor open_process(pid_t pid) {
-  const long number = ::syscall(SYS_pidfd_open, pid, 0);
-  if (number < 0) fail_errno(errno, "finding process {}", pid);
-  return FileDescriptor(static_cast<int>(number));
-}
-
-void send_signal(const FileDescriptor& process, int signal) {
-  // One that has ended meanwhile is no error here.
-  ::syscall(SYS_pidfd_send_signal, process.get(), signal, nullptr, 0);
-}
 
 // Of a libcrs that does not say how long the layers may take.
 constexpr std::chrono::minutes kUsualEndLimit{1};
@@ -55,7 +41,7 @@ class WhileWanted final : public SnapshotSink {
 }  // namespace
 
 Taker::Taker(Context& context, wire::Connection& connection, TakerOptions options)
-    : context_(context), connection_(connection), options_(std::move(options)), process_(open_process(options_.pid)) {}
+    : context_(context), connection_(connection), options_(std::move(options)), program_(options_.pid) {}
 
 void Taker::handle(const wire::Message& message) {
   try {
@@ -78,7 +64,7 @@ void Taker::begin(const wire::Begin& begin) {
   if (writer_ != nullptr) fail(ErrorKind::Failed, "the program begins a second snapshot");
   if (begin.pid != 0 && begin.pid != options_.pid) {
     if (!options_.others) fail(ErrorKind::Failed, "the program asks for a snapshot of process {}", begin.pid);
-    process_ = open_process(begin.pid);
+    program_ = ProgramTree(begin.pid);
     options_.pid = begin.pid;
     is_other_ = true;
   }
@@ -141,9 +127,13 @@ void Taker::picture(const wire::Picture& picture) {
 }
 
 void Taker::end_program(std::chrono::nanoseconds limit) {
-  send_signal(process_, SIGCONT);
+  program_.go_on();
   finish(layers_at_end(std::min<std::chrono::nanoseconds>(limit, kLongestEndLimit)));
-  send_signal(process_, SIGKILL);
+  try {
+    program_.end();
+  } catch (const Error& error) {
+    layers_->failures.push_back(fmt::format("some processes of the program may be left: {}", error.what()));
+  }
 }
 
 // What the program says when its layers know that it ends, or why it says nothing.
@@ -171,7 +161,12 @@ void Taker::finish(const wire::Layers& layers) {
   } catch (const Error&) {
     // The snapshot is complete without them; how long the layers took is then unknown.
   }
-  if (layers.stop) send_signal(process_, SIGSTOP);
+  if (!layers.stop || ends_program_) return;
+  try {
+    program_.stop();
+  } catch (const Error& error) {
+    layers_->failures.push_back(fmt::format("not all processes of the program are stopped: {}", error.what()));
+  }
 }
 
 }  // namespace crs::cli

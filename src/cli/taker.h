@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "base/file_descriptor.h"
 #include "cli/context.h"
+#include "cli/program_tree.h"
 #include "store/snapshot_writer.h"
 #include "wire/connection.h"
 #include "wire/messages.h"
@@ -68,7 +68,7 @@ class Taker {
   Context& context_;
   wire::Connection& connection_;
   TakerOptions options_;
-  FileDescriptor process_;  // a pidfd: the id may be another's by the time the program is to be ended
+  ProgramTree program_;
   std::string component_;
   std::unique_ptr<SnapshotWriter> writer_;
   bool ends_program_ = false;

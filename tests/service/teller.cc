@@ -56,12 +56,21 @@ class TellingLayer : public crs::Layer {
     }
     const char* sleeping = std::getenv("TELLER_SLEEPS");
     if (sleeping != nullptr && name_ + " " + crs::name_of(state) == sleeping) ::sleep(12);
+    const char* forking = std::getenv("TELLER_FORKS");
+    if (forking != nullptr && name_ + " " + crs::name_of(state) == forking) leave_child();
     const char* ending = std::getenv("TELLER_ENDS");
     if (ending != nullptr && name_ + " " + crs::name_of(state) == ending) ::_exit(4);
     return crs::Answer::Done;
   }
 
  private:
+  // It takes no lock that another thread may have held.
+  static void leave_child() {
+    const pid_t child = ::fork();
+    while (child == 0) ::pause();
+    tell("child " + std::to_string(child));
+  }
+
   std::string name_;
 };
 
