@@ -13,6 +13,7 @@ import struct
 import subprocess
 
 from harness import Workspace, check, describe_process, is_alive, is_left_out, read_text, run_cases, state_of, users_to_test, wait_until
+from terminals import Terminal
 
 PREPARED = ["upper checkpoint", "lower checkpoint"]
 CONTINUED = ["lower continue", "upper continue"]
@@ -173,6 +174,18 @@ def case_family_goes_on_until_the_end(arguments, user):
         left = [describe_process(pid) for pid in family if is_alive(pid)]
         check(left == [], "\n".join(left))
         check("upper term" not in program.told(), f"{program.told()}")
+
+
+def case_ends_on_a_terminal(arguments, user):
+    """That the program is stopped for a moment before it ends is nothing for the shell whose job crs run is."""
+    with Workspace(arguments.crs, user) as workspace, Terminal(workspace) as terminal:
+        program = workspace.reachable(arguments.teller)
+        terminal.run(workspace.crs_path, "run", "--name", "sim", "--", program, workspace.crs_path, "requests", "wait", "exit", "5")
+        terminal.expect(b"waiting")
+        workspace.checkpoint("sim", "--kill")
+        wait_until(lambda: b"shell: ended 137" in terminal.read(), "the program was ended")
+        check(b"upper term" in terminal.seen and b"shell: stopped" not in terminal.seen, f"{terminal.seen}")
+        workspace.wait_exit(terminal.shell)
 
 
 def case_ends_in_a_layer(arguments, user):
@@ -536,7 +549,7 @@ def main():
             cases.append(("asked_from_outside_its_namespace", lambda: case_asked_from_outside_its_namespace(arguments, "ordinary")))
         for planted in ("link", "open", "file"):
             cases.append((f"no_directory ({user}, {planted})", lambda user=user, planted=planted: case_no_directory(arguments, user, planted)))
-        for case in (case_layers_are_told, case_layer_cannot_go_on, case_layer_takes_long_to_end, case_ends_with_its_family, case_family_goes_on_until_the_end, case_ends_in_a_layer, case_layer_fails_under_crs_run, case_below_the_first_process, case_a_subreaper, case_delayed, case_asker_disappears, case_program_ends, case_program_ends_by_itself, case_several_askers,
+        for case in (case_layers_are_told, case_layer_cannot_go_on, case_layer_takes_long_to_end, case_ends_with_its_family, case_family_goes_on_until_the_end, case_ends_on_a_terminal, case_ends_in_a_layer, case_layer_fails_under_crs_run, case_below_the_first_process, case_a_subreaper, case_delayed, case_asker_disappears, case_program_ends, case_program_ends_by_itself, case_several_askers,
                      case_hostile_messages, case_talks_without_end, case_no_means, case_planted, case_fork):
             cases.append((f"{case.__name__[5:]} ({user})", lambda user=user, case=case: case(arguments, user)))
     run_cases([case for case in cases if arguments.only in case[0]])
