@@ -132,7 +132,10 @@ void ProgramTree::go_on() noexcept {
     find_others();
   } catch (const std::exception&) {  // the root goes on in any case; the end looks again, and says why
   }
-  for (const Member& member : members_ | std::views::reverse) send_signal(member.process, SIGCONT);
+  for (Member& member : members_ | std::views::reverse) {
+    member.told_to_stop = false;
+    send_signal(member.process, SIGCONT);
+  }
 }
 
 void ProgramTree::stop() {
