@@ -136,7 +136,9 @@ enum crs_tcp { CRS_TCP_RESET = 0, CRS_TCP_REFUSE = 1, CRS_TCP_KEEP = 2 };
 struct crs_checkpoint_options {
   size_t size;
   enum crs_after after;
-  double time_limit; /* in seconds, for critical sections and layers; 0: the default, 60 */
+  /* In seconds, for critical sections and layers, and as long again for the layers of a program that ends (TERM); 0:
+   * the default, 60. */
+  double time_limit;
   const char* const*
       leave_out; /* what may be left out of the snapshot ("fd=7"), up to a null pointer; or a null pointer */
   /* How far it is, from the thread that carries it out; or a null pointer. */

@@ -79,12 +79,15 @@ class SnapshotPlace {
   virtual void stop_when_finished() {}
   // After finished(), where this process is to end now that its snapshot is complete. Need not return.
   virtual void end_process() {}
+  // Before sink(): how long the layers may take with the end of a program that ends with its checkpoint.
+  virtual void limit_end(std::chrono::nanoseconds /*limit*/) {}
 };
 using MakeSnapshotPlace = std::function<std::unique_ptr<SnapshotPlace>()>;
 
 struct ServiceCheckpointOptions {
   AfterCheckpoint after = AfterCheckpoint::Continue;
-  // For critical sections to end and for layers that answer NotYet, together.
+  // For critical sections to end and for layers that answer NotYet, together; and as long again for all layers to be
+  // told that the program ends, where it does.
   std::chrono::nanoseconds time_limit = std::chrono::seconds(60);
   // For the checkpoints that were asked for earlier.
   std::chrono::nanoseconds turn_limit = std::chrono::minutes(10);

@@ -6,7 +6,9 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "base/error.h"
@@ -139,12 +141,23 @@ bool ForegroundProgram::stopped() const {
   }
 }
 
+// A program with a service is stopped for a moment when its snapshot is complete, and once more before it is killed.
+bool ForegroundProgram::stays_stopped() const {
+  constexpr std::chrono::milliseconds kMoment{300};
+  constexpr std::chrono::milliseconds kPause{5};
+  for (const auto end = std::chrono::steady_clock::now() + kMoment; std::chrono::steady_clock::now() < end;) {
+    if (!stopped()) return false;
+    std::this_thread::sleep_for(kPause);
+  }
+  return stopped();
+}
+
 void ForegroundProgram::stop_along(int signal) {
   // A program that was stopped by a plain SIGSTOP is continued by its process id as often as through the shell. Only a
   // shell's own job (a group of its own on a terminal) stops along then: elsewhere nobody would continue crs, and it
   // would never see the end.
   const bool is_job = terminal_->exists() && (is_stop_of_terminal(signal) || ::getpgrp() == ::getpid());
-  if (!is_job || !stopped()) return;
+  if (!is_job || !(is_stop_of_terminal(signal) ? stopped() : stays_stopped())) return;
   terminal_stop_ = 0;
   terminal_->take_back();
   ::kill(::getpid(), SIGSTOP);

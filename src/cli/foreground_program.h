@@ -59,6 +59,7 @@ class ForegroundProgram {
   void forward(const siginfo_t& signal) const;
   bool reached_program(const siginfo_t& signal) const;
   bool stopped() const;
+  bool stays_stopped() const;
   void stop_along(int signal);
 
   pid_t pid_;

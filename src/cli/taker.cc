@@ -1,10 +1,8 @@
 #include "cli/taker.h"
 
-#include <signal.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
-#include <cerrno>
+#include <algorithm>
 #include <utility>
 
 #include "base/error.h"
@@ -16,16 +14,10 @@
 namespace crs::cli {
 namespace {
 
-FileDescriptor open_process(pid_t pid) {
-  const long number = ::syscall(SYS_pidfd_open, pid, 0);
-  if (number < 0) fail_errno(errno, "finding process {}", pid);
-  return FileDescriptor(static_cast<int>(number));
-}
-
-void send_signal(const FileDescriptor& process, int signal) {
-  // One that has ended meanwhile is no error here.
-  ::syscall(SYS_pidfd_send_signal, process.get(), signal, nullptr, 0);
-}
+// Of a libcrs that does not say how long the layers may take.
+constexpr std::chrono::minutes kUsualEndLimit{1};
+// For ever, and fits.
+constexpr std::chrono::hours kLongestEndLimit{24 * 36500};
 
 // Commits only while whoever asked still waits: a program that has given a snapshot up says that there is none, and
 // what was pictured later does not wait for a restart's news.
@@ -49,7 +41,7 @@ class WhileWanted final : public SnapshotSink {
 }  // namespace
 
 Taker::Taker(Context& context, wire::Connection& connection, TakerOptions options)
-    : context_(context), connection_(connection), options_(std::move(options)), process_(open_process(options_.pid)) {}
+    : context_(context), connection_(connection), options_(std::move(options)), program_(options_.pid) {}
 
 void Taker::handle(const wire::Message& message) {
   try {
@@ -72,7 +64,7 @@ void Taker::begin(const wire::Begin& begin) {
   if (writer_ != nullptr) fail(ErrorKind::Failed, "the program begins a second snapshot");
   if (begin.pid != 0 && begin.pid != options_.pid) {
     if (!options_.others) fail(ErrorKind::Failed, "the program asks for a snapshot of process {}", begin.pid);
-    process_ = open_process(begin.pid);
+    program_ = ProgramTree(begin.pid);
     options_.pid = begin.pid;
     is_other_ = true;
   }
@@ -131,23 +123,34 @@ void Taker::picture(const wire::Picture& picture) {
   if (!writer.committed()) fail(ErrorKind::Failed, "component {} stored no snapshot", selection.name());
   connection_.send(
       wire::to_message(wire::Outcome{ends_program_ ? State::Term : State::Continue, outcome.pause_nanoseconds}));
-  if (ends_program_) end_program();
+  if (ends_program_) end_program(options_.end_limit.value_or(picture.time_limit.value_or(kUsualEndLimit)));
 }
 
-void Taker::end_program() {
-  send_signal(process_, SIGCONT);
+void Taker::end_program(std::chrono::nanoseconds limit) {
+  program_.go_on();
+  finish(layers_at_end(std::min<std::chrono::nanoseconds>(limit, kLongestEndLimit)));
   try {
-    const wire::Received received = connection_.receive(std::chrono::steady_clock::now() + options_.end_limit);
-    if (received.kind == wire::Received::Kind::Arrived) finish(wire::from<wire::Layers>(received.message));
-    if (received.kind == wire::Received::Kind::TimedOut) {
-      const std::chrono::duration<double> limit = options_.end_limit;
-      finish({.times = {},
-              .failures = {fmt::format("the layers had not ended within {} s, and were cut off", limit.count())}});
-    }
-  } catch (const Error&) {  // what it says no longer counts
+    program_.end();
+  } catch (const Error& error) {
+    layers_->failures.push_back(fmt::format("some processes of the program may be left: {}", error.what()));
   }
-  if (!layers_) layers_.emplace();
-  send_signal(process_, SIGKILL);
+}
+
+// What the program says when its layers know that it ends, or why it says nothing.
+wire::Layers Taker::layers_at_end(std::chrono::nanoseconds limit) {
+  wire::Layers silent;
+  try {
+    const wire::Received received = connection_.receive(std::chrono::steady_clock::now() + limit);
+    if (received.kind == wire::Received::Kind::Arrived) return wire::from<wire::Layers>(received.message);
+    const std::chrono::duration<double> seconds = limit;
+    silent.failures.push_back(
+        received.kind == wire::Received::Kind::TimedOut
+            ? fmt::format("the layers had not ended within {} s, and were cut off", seconds.count())
+            : "the program ended before all its layers had been told that it ends");
+  } catch (const Error& error) {
+    silent.failures.push_back(fmt::format("how the layers ended is not known: {}", error.what()));
+  }
+  return silent;
 }
 
 void Taker::finish(const wire::Layers& layers) {
@@ -158,7 +161,12 @@ void Taker::finish(const wire::Layers& layers) {
   } catch (const Error&) {
     // The snapshot is complete without them; how long the layers took is then unknown.
   }
-  if (layers.stop) send_signal(process_, SIGSTOP);
+  if (!layers.stop || ends_program_) return;
+  try {
+    program_.stop();
+  } catch (const Error& error) {
+    layers_->failures.push_back(fmt::format("not all processes of the program are stopped: {}", error.what()));
+  }
 }
 
 }  // namespace crs::cli

@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "base/file_descriptor.h"
 #include "cli/context.h"
+#include "cli/program_tree.h"
 #include "store/snapshot_writer.h"
 #include "wire/connection.h"
 #include "wire/messages.h"
@@ -31,8 +31,8 @@ struct TakerOptions {
   pid_t pid = 0;
   std::string job;                                                  // "": found by the process, or as the program says
   std::chrono::milliseconds wait_limit = std::chrono::minutes(10);  // for another checkpoint of the job
-  // How long the layers of a program that is to end may take with that.
-  std::chrono::nanoseconds end_limit = std::chrono::minutes(1);
+  // How long the layers of a program that is to end may take with that; empty: as long as the program says.
+  std::optional<std::chrono::nanoseconds> end_limit{};
   TcpPolicy tcp = TcpPolicy::Reset;
   std::function<void(const std::string&)> progress;  // one line for a person; may be empty
   Storing storing{};
@@ -61,13 +61,14 @@ class Taker {
   void commit(const wire::Commit& commit);
   void picture(const wire::Picture& picture);
   void finish(const wire::Layers& layers);
-  void end_program();
+  void end_program(std::chrono::nanoseconds limit);
+  wire::Layers layers_at_end(std::chrono::nanoseconds limit);
   SnapshotWriter& begun();
 
   Context& context_;
   wire::Connection& connection_;
   TakerOptions options_;
-  FileDescriptor process_;  // a pidfd: the id may be another's by the time the program is to be ended
+  ProgramTree program_;
   std::string component_;
   std::unique_ptr<SnapshotWriter> writer_;
   bool ends_program_ = false;

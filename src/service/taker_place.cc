@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <map>
 #include <utility>
 
@@ -42,6 +43,7 @@ class TakerPlace final : public SnapshotPlace, public PictureSink {
       : taken_by_(std::move(taken_by)), job_(std::move(job)), connect_(std::move(connect)) {}
 
   void prepared(const std::vector<LayerTime>& layers) override { layers_ = layers; }
+  void limit_end(std::chrono::nanoseconds limit) override { end_limit_ = std::max(limit, {}); }
   SnapshotSink& sink() override { return *this; }
   std::string reference() const override { return complete_ ? location_.reference : ""; }
   std::string final_location() const override { return complete_ ? location_.final_location : ""; }
@@ -85,7 +87,8 @@ class TakerPlace final : public SnapshotPlace, public PictureSink {
   bool ends_ = false;
   bool stops_ = false;
   bool pictured_ = false;  // the taker does with the process what is to be done
-  pid_t subject_ = 0;      // of the picture; 0: this process
+  std::optional<std::chrono::nanoseconds> end_limit_;
+  pid_t subject_ = 0;  // of the picture; 0: this process
   std::optional<RestartNews> news_;
 };
 
@@ -146,7 +149,8 @@ CheckpointOutcome TakerPlace::picture(pid_t pid, const CheckpointOptions& option
                                                    .incremental = options.incremental,
                                                    .compression = options.compression,
                                                    .write_limit = options.write_limit,
-                                                   .files = options.files}));
+                                                   .files = options.files,
+                                                   .time_limit = end_limit_}));
   const auto is_restarted = [&] { return pid == 0 && !(ProcessMark(connection_->number()) == before); };
   // The picture shows this thread in the call to poll(2) that waits for the answer. In a restarted process it goes on
   // with that call, on what was put at the number.

@@ -33,6 +33,12 @@ class Fields {
     return static_cast<Number>(number);
   }
 
+  std::chrono::nanoseconds time(const char* field) const {
+    return std::chrono::nanoseconds(number<std::chrono::nanoseconds::rep>(field));
+  }
+
+  bool has(const char* field) const { return map_.contains(field); }
+
   bool flag(const char* field) const {
     const Message& value = member(field);
     if (!value.is_boolean()) wrong(field);
@@ -253,6 +259,7 @@ Message to_message(const Picture& value) {
   message["compression"] = value.compression;
   message["write_limit"] = value.write_limit;
   message["files"] = value.files;
+  if (value.time_limit) message["time_limit"] = static_cast<std::uint64_t>(value.time_limit->count());
   Message& expendable = message["expendable"] = Message::array();
   for (const int number : value.expendable) expendable.push_back(static_cast<unsigned>(number));
   return message;
@@ -276,6 +283,7 @@ Picture from<Picture>(const Message& message) {
     if (!number.is_number_unsigned() || number > std::numeric_limits<int>::max()) fields.wrong("expendable");
     picture.expendable.push_back(number.get<int>());
   }
+  if (fields.has("time_limit")) picture.time_limit = fields.time("time_limit");
   return picture;
 }
 
@@ -368,7 +376,7 @@ template <>
 Request from<Request>(const Message& message) {
   const Fields fields = fields_of(message, Request::kType);
   return {.after = fields.choice("after", AfterCheckpoint::Kill),
-          .time_limit = std::chrono::nanoseconds(fields.number<std::int64_t>("time_limit")),
+          .time_limit = fields.time("time_limit"),
           .leave_out = fields.texts("leave_out"),
           .exclude = read_ranges(fields, "exclude")};
 }

@@ -11,8 +11,10 @@
 //   asker -> program: Request; program -> asker: Progressed, and then, as to a taker, the messages above; or a Failure
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -66,6 +68,8 @@ struct Picture {
   std::string compression{};
   std::uint64_t write_limit = 0;
   std::vector<std::string> files{};
+  // How long the layers of a program that is to end may take with that; an older libcrs does not say.
+  std::optional<std::chrono::nanoseconds> time_limit{};
 };
 
 struct Outcome {

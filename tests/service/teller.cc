@@ -7,6 +7,7 @@
 //   together N       that many threads ask for a checkpoint each
 //   fork             a child that tries the service and then starts its own; ends with it
 //   checkpoint, stop, kill   of itself
+//   limit N          seconds that a checkpoint of itself has from here on
 //   news             what the last restart said
 //   variable NAME    its value as the service has it
 //   thread           one more, which waits for ever
@@ -22,9 +23,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -54,6 +57,8 @@ class TellingLayer : public crs::Layer {
     }
     const char* sleeping = std::getenv("TELLER_SLEEPS");
     if (sleeping != nullptr && name_ + " " + crs::name_of(state) == sleeping) ::sleep(12);
+    const char* forking = std::getenv("TELLER_FORKS");
+    if (forking != nullptr && name_ + " " + crs::name_of(state) == forking) leave_child();
     const char* ending = std::getenv("TELLER_ENDS");
     if (ending != nullptr && name_ + " " + crs::name_of(state) == ending) ::_exit(4);
     const char* leaving = std::getenv("TELLER_ENDS_THREAD");
@@ -62,6 +67,13 @@ class TellingLayer : public crs::Layer {
   }
 
  private:
+  // It takes no lock that another thread may have held.
+  static void leave_child() {
+    const pid_t child = ::fork();
+    while (child == 0) ::pause();
+    tell("child " + std::to_string(child));
+  }
+
   std::string name_;
 };
 
@@ -90,6 +102,7 @@ class Teller {
     if (word == "checkpoint") return checkpoint(crs::AfterCheckpoint::Continue);
     if (word == "stop") return checkpoint(crs::AfterCheckpoint::Stop);
     if (word == "kill") return checkpoint(crs::AfterCheckpoint::Kill);
+    if (word == "limit") return static_cast<void>(time_limit_ = std::chrono::seconds(std::stoi(take(words))));
     if (word == "news") return news();
     if (word == "variable") return variable(take(words));
     if (word == "subreaper") return static_cast<void>(::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0));
@@ -177,6 +190,7 @@ class Teller {
   void checkpoint(crs::AfterCheckpoint after) {
     crs::ServiceCheckpointOptions options;
     options.after = after;
+    if (time_limit_) options.time_limit = *time_limit_;
     try {
       const crs::Checkpointed outcome = service_.checkpoint(options);
       tell(std::string("checkpoint ") + crs::name_of(outcome.state) + " " + outcome.reference);
@@ -198,6 +212,7 @@ class Teller {
   }
 
   std::string helper_;
+  std::optional<std::chrono::seconds> time_limit_;
   std::unique_ptr<crs::Component> component_;
   std::unique_ptr<crs::Module> module_;
   crs::Service service_;

@@ -141,6 +141,17 @@ def case_stop(arguments, user):
         check(teller.lines() == PREPARED + CONTINUED + [f"checkpoint continue {name}@1"], f"{teller.lines()}")
 
 
+def case_kill_in_time(arguments, user):
+    """The layers of a program that ends itself have the time limit that it gave its checkpoint."""
+    with Workspace(arguments.crs, user) as workspace:
+        words = ["limit", "2", "kill", "exit", "3"]
+        teller = Teller(workspace, arguments.teller, *words, name="sim", environment={"TELLER_SLEEPS": "lower term"})
+        check(workspace.wait_exit(teller.runner) == 137, "the program has ended")
+        check(teller.lines() == PREPARED + ["lower term"], f"{teller.lines()}")
+        shown = workspace.crs("show", "--json", "sim@1").json()
+        check(shown["layer_times"]["checkpoint"]["failures"] == ["the layers had not ended within 2 s, and were cut off"], f"{shown}")
+
+
 def case_layer_fails(arguments, user):
     """A layer that fails at a restart: crs restart says so, and the program's call throws."""
     with Workspace(arguments.crs, user) as workspace:
@@ -180,7 +191,7 @@ def main():
         ways = ["auto", "namespace"] if user == "ordinary" else ["auto", "new"]
         for ids in ways:
             cases.append((f"returns twice ({user}, ids {ids})", lambda user=user, ids=ids: case_returns_twice(arguments, user, ids)))
-        for case in (case_again_and_again, case_helper_missing, case_helper_ends, case_refused, case_kill, case_stop, case_layer_fails, case_ends_at_a_restart):
+        for case in (case_again_and_again, case_helper_missing, case_helper_ends, case_refused, case_kill, case_kill_in_time, case_stop, case_layer_fails, case_ends_at_a_restart):
             cases.append((f"{case.__name__[5:]} ({user})", lambda user=user, case=case: case(arguments, user)))
     run_cases([case for case in cases if arguments.only in case[0]])
 

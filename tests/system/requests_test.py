@@ -12,19 +12,24 @@ import socket
 import struct
 import subprocess
 
-from harness import Workspace, check, describe_process, is_alive, is_left_out, read_text, run_cases, users_to_test, wait_until
+from harness import Workspace, check, describe_process, is_alive, is_left_out, read_text, run_cases, state_of, users_to_test, wait_until
+from terminals import Terminal
 
 PREPARED = ["upper checkpoint", "lower checkpoint"]
 CONTINUED = ["lower continue", "upper continue"]
 RESTARTED = ["upper restart-pre", "lower restart-pre", "lower restart", "upper restart"]
+ENDED = ["lower term", "upper term"]
+# Whatever it starts as has a child with a child of its own, and an orphan.
+WITH_FAMILY = ["sh", "-c", '(sleep 1000; :) & (sleep 1000 &); exec "$0" "$@"']
 
 
 class Program:
     """A run of tests/service/teller.cc that listens to requests."""
 
-    def __init__(self, workspace, arguments, *words, waits=1, **options):
+    def __init__(self, workspace, arguments, *words, waits=1, starter=(), **options):
         self.workspace, self.program = workspace, workspace.reachable(arguments.teller)
-        self.runner, self.pid = workspace.start_by_crs("sim", [self.program, workspace.crs_path, "requests", *words], **options)
+        command = [*starter, self.program, workspace.crs_path, "requests", *words]
+        self.runner, self.pid = workspace.start_by_crs("sim", command, program=self.program, **options)
         wait_until(lambda: self.lines().count("waiting") == waits, f"the program waits: {self.lines()}")
 
     def lines(self):
@@ -35,6 +40,11 @@ class Program:
 
     def go_on(self):
         os.kill(self.pid, signal.SIGUSR1)
+
+    def family(self):
+        """The processes beside its own, where WITH_FAMILY started it."""
+        others = lambda: set(self.workspace.tree_of(self.pid)) - {self.pid}
+        return wait_until(lambda: (found := others()) and len(found) == 3 and found, f"it has a family: {others()}")
 
     def socket_path(self):
         found = list(self.workspace.directory.glob(f"run/crs/{self.pid}-*"))
@@ -150,6 +160,65 @@ def case_layer_takes_long_to_end(arguments, user):
             check(status == 0 or ("had not ended within 1 s" in failures[0] and failures[0] in result.stderr), f"{result}")
             workspace.wait_exit(program.runner)
             check(("upper term" in program.told()) == (status == 0), f"{program.told()}")
+
+
+def case_ends_with_its_family(arguments, user):
+    """All processes of a program end with it, also one that a layer makes when it hears of the end, and the orphans."""
+    with Workspace(arguments.crs, user) as workspace:
+        environment = {**workspace.environment, "TELLER_FORKS": "lower term"}
+        program = Program(workspace, arguments, "wait", "exit", "5", starter=WITH_FAMILY, env=environment)
+        family = program.family()
+        workspace.checkpoint("sim", "--kill")
+        check([line for line in program.told() if not line.startswith("child")] == PREPARED + ENDED, f"{program.told()}")
+        family.update(int(line.split()[1]) for line in program.told() if line.startswith("child"))
+        check(len(family) == 4, f"{family}: {program.told()}")
+        left = [describe_process(pid) for pid in family if is_alive(pid)]
+        check(left == [], "\n".join(left))
+        check(workspace.wait_exit(program.runner) == 137, "the program was ended")
+
+
+def case_family_goes_on_until_the_end(arguments, user):
+    """The layers may need the program's other processes when they hear of its end, and all of them end at the time limit, too."""
+    with Workspace(arguments.crs, user) as workspace:
+        environment = {**workspace.environment, "TELLER_SLEEPS": "lower term"}
+        program = Program(workspace, arguments, "wait", "exit", "5", starter=WITH_FAMILY, env=environment)
+        family = program.family()
+        asker = workspace.start([workspace.crs_path, "checkpoint", "--kill", "--timeout", "5", "sim"], stdout=workspace.output_file("asker.txt"))
+        wait_until(lambda: "lower term" in program.told(), f"the layers hear of the end: {program.told()}")
+        states = lambda: {pid: state_of(pid) for pid in family}
+        wait_until(lambda: set(states().values()) == {"S"}, f"the others go on: {states()}", limit=4)
+        check(workspace.wait_exit(asker) == 1 and read_text(workspace.work / "asker.txt") == "sim@1\n", "it is no success, with a snapshot")
+        left = [describe_process(pid) for pid in family if is_alive(pid)]
+        check(left == [], "\n".join(left))
+        check("upper term" not in program.told(), f"{program.told()}")
+
+
+def case_ends_on_a_terminal(arguments, user):
+    """That the program is stopped for a moment before it ends is nothing for the shell whose job crs run is."""
+    with Workspace(arguments.crs, user) as workspace, Terminal(workspace) as terminal:
+        program = workspace.reachable(arguments.teller)
+        terminal.run(workspace.crs_path, "run", "--name", "sim", "--", program, workspace.crs_path, "requests", "wait", "exit", "5")
+        terminal.expect(b"waiting")
+        workspace.checkpoint("sim", "--kill")
+        wait_until(lambda: b"shell: ended 137" in terminal.read(), "the program was ended")
+        check(b"upper term" in terminal.seen and b"shell: stopped" not in terminal.seen, f"{terminal.seen}")
+        workspace.wait_exit(terminal.shell)
+
+
+def case_ends_in_a_layer(arguments, user):
+    """A program that ends by itself when it hears of its end: its snapshot is there, but not all layers were told."""
+    with Workspace(arguments.crs, user) as workspace:
+        environment = {**workspace.environment, "TELLER_ENDS": "lower term"}
+        program = Program(workspace, arguments, "wait", "exit", "5", starter=WITH_FAMILY, env=environment)
+        family = program.family()
+        result = workspace.crs("checkpoint", "--kill", "--json", "sim", expect=1)
+        words = "the program ended before all its layers had been told that it ends"
+        check(result.json()["reference"] == "sim@1" and result.json()["layer_failures"] == [words] and words in result.stderr, f"{result}")
+        check(words in workspace.crs("show", "sim@1").stdout and workspace.snapshots() == ["sim@1"], f"{workspace.snapshots()}")
+        check(program.told() == PREPARED + ["lower term"], f"{program.told()}")
+        check(workspace.wait_exit(program.runner) == 4, "the program's own end")
+        left = [describe_process(pid) for pid in family if is_alive(pid)]
+        check(left == [], "\n".join(left))
 
 
 def case_layer_fails_under_crs_run(arguments, user):
@@ -497,7 +566,10 @@ def main():
             cases.append(("asked_from_outside_its_namespace", lambda: case_asked_from_outside_its_namespace(arguments, "ordinary")))
         for planted in ("link", "open", "file"):
             cases.append((f"no_directory ({user}, {planted})", lambda user=user, planted=planted: case_no_directory(arguments, user, planted)))
-        for case in (case_layers_are_told, case_layer_cannot_go_on, case_layer_ends_its_thread, case_layer_takes_long_to_end, case_layer_fails_under_crs_run, case_below_the_first_process, case_a_subreaper, case_delayed, case_asker_disappears, case_program_ends, case_program_ends_by_itself, case_several_askers,
+        for case in (case_layers_are_told, case_layer_cannot_go_on, case_layer_ends_its_thread, case_layer_takes_long_to_end, case_ends_with_its_family,
+                     case_family_goes_on_until_the_end, case_ends_on_a_terminal, case_ends_in_a_layer, case_layer_fails_under_crs_run,
+                     case_below_the_first_process, case_a_subreaper, case_delayed, case_asker_disappears, case_program_ends,
+                     case_program_ends_by_itself, case_several_askers,
                      case_hostile_messages, case_talks_without_end, case_no_means, case_planted, case_fork):
             cases.append((f"{case.__name__[5:]} ({user})", lambda user=user, case=case: case(arguments, user)))
     run_cases([case for case in cases if arguments.only in case[0]])

@@ -30,8 +30,8 @@ class Program:
         workspace.environment.update(CRS_COMPONENT_PATH=str(objects), LD_LIBRARY_PATH=str(libraries), CRS_PARAM_crs_self_prefix=PREFIX,
                                      CRS_PARAM_crs_helper=str(workspace.crs_path), TRIGGER=str(self.directory), PROGRAM=str(self.path))
 
-    def start(self):
-        return self.workspace.start([self.path, self.directory])
+    def start(self, starter=()):
+        return self.workspace.start([*starter, self.path, self.directory])
 
     def number(self):
         """What the program last wrote, as words."""
@@ -132,16 +132,20 @@ def protected(workspace, options, kind):
 def with_options(workspace, options, kind):
     """What becomes of the program after its checkpoint, and what it finds at a restart."""
     program = Program(workspace, options, f"self_protected_{kind}")
-    process = program.start()
+    process = program.start(["sh", "-c", 'sleep 1000 & exec "$0" "$@"'])
     program.wait_at(lambda words: int(words[0]) > 20)
+    family = workspace.tree_of(process.pid)
     result = workspace.checkpoint_result(process.pid, "--stop")
     reference = result.stdout.strip()
-    check(state_of(process.pid) == "T" and f"process {process.pid} is stopped" in result.stderr, f"{result}")
+    states = {pid: state_of(pid) for pid in family}
+    check(list(states.values()) == ["T", "T"] and f"process {process.pid} is stopped" in result.stderr, f"{states}: {result}")
     stopped_at = int(program.number()[0])
-    os.kill(process.pid, signal.SIGCONT)
+    for pid in reversed(family):
+        os.kill(pid, signal.SIGCONT)
     program.wait_at(lambda words: int(words[0]) > stopped_at + 20)
     workspace.checkpoint(process.pid, "--kill")
     check(workspace.wait_exit(process) == -signal.SIGKILL, "it was ended")
+    os.kill(family[1], signal.SIGKILL)
     for mask in ("027", "0"):
         (program.directory / "number").unlink()
         pid = int(workspace.run(["sh", "-c", f'umask {mask}; exec "$0" "$@"', workspace.crs_path, "restart", "--detach", reference]).stdout)
