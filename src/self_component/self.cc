@@ -429,6 +429,12 @@ void spawn(Start& start, const crs_component_restart_options* options, crs_compo
   restarted->pid = child;
 }
 
+// Damage is told before anything runs.
+void check_memory(const crs_component_snapshot& snapshot) {
+  const std::string memory = std::string(snapshot.location) + "/" + kMemoryFile;
+  if (::access(memory.c_str(), F_OK) == 0) static_cast<void>(MemoryFile(memory));
+}
+
 int restart(const Host* host, void* state, crs_component_snapshot* snapshot,
             const crs_component_restart_options* options, crs_component_restarted* restarted) {
   static_cast<void>(state);
@@ -438,14 +444,19 @@ int restart(const Host* host, void* state, crs_component_snapshot* snapshot,
     if (status != CRS_COMPONENT_OK) return status;
   }
   return operation(host, [&] {
-    const std::string memory = std::string(snapshot->location) + "/" + kMemoryFile;
-    if (::access(memory.c_str(), F_OK) == 0)
-      static_cast<void>(MemoryFile(memory));  // damage is told before anything runs
+    check_memory(*snapshot);
     Start start(*snapshot, *options);
-    if (CRS_COMPONENT_HAS(crs_component_restart_options, options, check_only) && options->check_only != 0)
-      return start.check();
     if (options->spawn_child != 0) return spawn(start, options, restarted);
     start.fail(start.execute());
+  });
+}
+
+int check_restart(const Host* host, void* state, const crs_component_snapshot* snapshot,
+                  const crs_component_restart_options* options) {
+  static_cast<void>(state);
+  return operation(host, [&] {
+    check_memory(*snapshot);
+    Start(*snapshot, *options).check();
   });
 }
 
@@ -472,4 +483,5 @@ extern "C" constexpr crs_component crs_component_table = {
     nullptr,
     nullptr,
     nullptr,
-    nullptr};
+    nullptr,
+    crs::self::check_restart};

@@ -180,8 +180,9 @@ def commands(workspace, options, kind):
         ignored = int(lines[-1].split()[1], 16)
         check(lines[-2] == str(place) and not ignored & 1 << signal.SIGXFSZ - 1, f"{way}: {lines}")
         said.unlink()
-    # A program that is to become it is told beforehand that it cannot.
+    # A program that is to become it is told beforehand that it cannot; nothing is started for that.
     workspace.crs("restart", "--replace", "--check-only", reference)
+    check(not said.exists(), "the command was run to see whether it can be")
     (place / "command-of-test").chmod(0o644 if workspace.uid != 0 else 0o600)
     result = workspace.crs("restart", "--replace", "--check-only", reference, expect=1)
     check("'command-of-test' cannot be executed: Permission denied" in result.stderr, f"{result}")
