@@ -40,10 +40,11 @@ extern "C" {
 #pragma GCC visibility push(default)
 
 /* Protects `bytes` bytes of memory under a number of the program's own: from now on every checkpoint saves them. The
- * number must be new; an area that moves is unprotected first.
+ * number must be new; an area that moves, or grows, is unprotected first.
  * Returns 1 if this is a restarted program and the memory now holds what was saved under the number; 0 if there was
  * nothing to bring back; -1 if something is wrong: the snapshot is damaged, or holds another size under this number.
- * The area is not protected then, and what it held is unchanged, unless the disk failed in the middle. */
+ * The area is not protected then, and what it held is unchanged, unless the disk failed in the middle. A number is
+ * brought back once: an area that is protected under it again stays as the program has it. */
 int crs_self_protect(uint64_t id, void* memory, size_t bytes);
 
 /* Ends that. Returns 0, or -1 if nothing is protected under the number. */

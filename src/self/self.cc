@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <utility>
 
 #include "base/error.h"
@@ -84,12 +85,15 @@ class Registry {
   std::atomic<int> channel_;
   bool restart_taken_ = false;
   std::map<std::uint64_t, OfferedArea> areas_;
+  // In a restarted program: the numbers whose content is the program's own by now. One whose area moves, or grows, does
+  // not go back to what the snapshot holds.
+  std::set<std::uint64_t> settled_;
   RestartCommand command_;
   Callbacks callbacks_;
 };
 
 bool Registry::bring_back(std::uint64_t id, void* memory, std::size_t bytes) {
-  if (!is_restarted()) return false;
+  if (!is_restarted() || settled_.count(id) != 0) return false;
   return in_context(fmt::format("restarting from {}", reference_), [&] {
     const std::string path = location_ + "/" + kMemoryFile;
     // A program that saves itself by callbacks alone has none.
@@ -111,6 +115,7 @@ bool Registry::protect(std::uint64_t id, void* memory, std::size_t bytes) {
   }
   const bool filled = bring_back(id, memory, bytes);
   areas_.emplace(id, OfferedArea{id, memory, bytes});
+  if (is_restarted()) settled_.insert(id);
   return filled;
 }
 
