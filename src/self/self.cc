@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/thrown.h"
 #include "crs/self.h"
 #include "self/memory_file.h"
 #include "self/offer.h"
@@ -168,16 +169,15 @@ void Registry::run_go_on() const {
   if (const Callbacks registered = callbacks(); registered.go_on) registered.go_on();
 }
 
-// Runs what a component asked for; nothing thrown leaves.
+// Runs what a component asked for; nothing thrown leaves. A callback may end its thread.
 template <typename Action>
 int answer(OfferedCall* call, Action&& action) {
   try {
     action();
     return 0;
-  } catch (const std::exception& problem) {
-    call->fail(call, problem.what());
   } catch (...) {
-    call->fail(call, "it threw something that is no std::exception");
+    if (is_thread_ending()) throw;
+    call->fail(call, words_of_current_exception().c_str());
   }
   return 1;
 }
@@ -239,13 +239,12 @@ namespace {
 thread_local std::string last_problem;  // crs_self_problem()
 
 template <typename Action>
-int for_c(Action&& action) noexcept {
+int for_c(Action&& action) {
   try {
     return action();
-  } catch (const std::exception& problem) {
-    last_problem = problem.what();
   } catch (...) {
-    last_problem = "something that is no std::exception was thrown";
+    if (is_thread_ending()) throw;
+    last_problem = words_of_current_exception();
   }
   return -1;
 }
