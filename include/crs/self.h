@@ -24,7 +24,8 @@
  *
  * Every function here may be called from any thread, before or after crs_init(). Callbacks are called by the thread
  * that carries out the checkpoint, one at a time; they return 0, or something else if they failed. A callback that
- * fails makes the checkpoint fail: earlier snapshots stay as they are and every layer is told.
+ * fails makes the checkpoint fail: earlier snapshots stay as they are and every layer is told. So it is, too, where one
+ * ends its thread (pthread_exit(3)), which ends alone.
  *
  * C99, also C++. */
 #ifndef CRS_SELF_H
