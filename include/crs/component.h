@@ -210,9 +210,6 @@ struct crs_component_restart_options {
   void (*before_start)(const struct crs_component_restart_options* options, pid_t pid);
   /* Since 2.5. After a cold start: fills in what the snapshot's manifest says, and clears cold_start. */
   int (*rebuild)(const struct crs_component_restart_options* options, struct crs_component_snapshot* snapshot);
-  /* Since 2.6. 1: nothing is to be started; only whether a restart can begin is to be checked, as far as that can be
-   * told beforehand: the caller then gives itself up for it. A component built for an earlier version is not asked. */
-  int check_only;
 };
 
 /* The restarted program, which runs when restart() returns. */
@@ -274,6 +271,12 @@ struct crs_component {
   int (*prelaunch)(const struct crs_component_host* host, void* state, struct crs_component_plan* plan);
   /* Announces the calling thread as one that enters critical sections. */
   int (*register_thread)(const struct crs_component_host* host, void* state);
+  /* Since 2.6; may be null: then nothing is asked beforehand. Whether restart() with these options can begin, as far as
+   * that can be told: whoever asks gives itself up for it next. Starts nothing and changes nothing. The snapshot is
+   * filled in already, unless cold_start says that the host could not do so. */
+  int (*check_restart)(const struct crs_component_host* host, void* state,
+                       const struct crs_component_snapshot* snapshot,
+                       const struct crs_component_restart_options* options);
 };
 
 /* The symbol, to be followed by "= { CRS_COMPONENT_HEAD, ... };" once in the object. */

@@ -24,7 +24,8 @@
  *
  * Every function here may be called from any thread, before or after crs_init(). Callbacks are called by the thread
  * that carries out the checkpoint, one at a time; they return 0, or something else if they failed. A callback that
- * fails makes the checkpoint fail: earlier snapshots stay as they are and every layer is told.
+ * fails makes the checkpoint fail: earlier snapshots stay as they are and every layer is told. So it is, too, where one
+ * ends its thread (pthread_exit(3)), which ends alone.
  *
  * C99, also C++. */
 #ifndef CRS_SELF_H
@@ -40,10 +41,11 @@ extern "C" {
 #pragma GCC visibility push(default)
 
 /* Protects `bytes` bytes of memory under a number of the program's own: from now on every checkpoint saves them. The
- * number must be new; an area that moves is unprotected first.
+ * number must be new; an area that moves, or grows, is unprotected first.
  * Returns 1 if this is a restarted program and the memory now holds what was saved under the number; 0 if there was
  * nothing to bring back; -1 if something is wrong: the snapshot is damaged, or holds another size under this number.
- * The area is not protected then, and what it held is unchanged, unless the disk failed in the middle. */
+ * The area is not protected then, and what it held is unchanged, unless the disk failed in the middle. A number is
+ * brought back once: an area that is protected under it again stays as the program has it. */
 int crs_self_protect(uint64_t id, void* memory, size_t bytes);
 
 /* Ends that. Returns 0, or -1 if nothing is protected under the number. */

@@ -14,7 +14,8 @@
 namespace crs::self {
 
 // Protects memory under a number of the program's own. True: this is a restarted program, and the memory now holds what
-// was saved. Throws an Error if the number is taken, the snapshot is damaged or holds another size under this number.
+// was saved, which happens once for each number. Throws an Error if the number is taken, the snapshot is damaged or
+// holds another size under this number.
 //
 //   if (!crs::self::protect(1, grid.data(), grid.size() * sizeof grid[0])) initialise(grid);
 bool protect(std::uint64_t id, void* memory, std::size_t bytes);

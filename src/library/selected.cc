@@ -10,6 +10,7 @@
 #include "base/io.h"
 #include "base/job_name.h"
 #include "components/none/none.h"
+#include "crs/self.hpp"
 #include "framework/discovery.h"
 #include "self/offer.h"
 #include "service/helper.h"
@@ -37,6 +38,20 @@ void add_discovered(ComponentRegistry& registry, const OutputLine& output) {
   }
 }
 
+bool is_restarted_by_self() { return self::offer()->is_restarted() != 0; }
+
+// What component self has restarted begins at main() without it: nothing else calls its restart function.
+void require_self_if_restarted(const ComponentRegistry& registry) {
+  if (!is_restarted_by_self() || registry.knows("self")) return;
+  const std::string reference = self::restarted_from().value_or("");
+  throw Error(
+      ErrorKind::Failed,
+      fmt::format("component self restarted this program from {} but is not found in it: without it the program "
+                  "would begin anew instead of going on",
+                  reference))
+      .advise("Name the directory that holds self.so in CRS_COMPONENT_PATH");
+}
+
 }  // namespace
 
 Selected::Selected(const InitOptions& options) : output_(options.output ? options.output : say_on_standard_error) {
@@ -51,13 +66,14 @@ Selected::Selected(const InitOptions& options) : output_(options.output ? option
   registry_->add(make_none_component());
   registry_->add(make_native_in_program(helper_.program));
   add_discovered(*registry_, output_);
+  require_self_if_restarted(*registry_);  // before its parameters are taken for unknown ones
   parameters_.reject_unknown();
   selection_ = std::make_unique<Selection>(select());
 }
 
-// What component self has restarted goes on with it, whatever is chosen now: nothing else calls its restart function.
+// What component self has restarted goes on with it, whatever is chosen now.
 Selection Selected::select() {
-  if (self::offer()->is_restarted() == 0 || !registry_->knows("self")) return registry_->select();
+  if (!is_restarted_by_self()) return registry_->select();
   const std::string& wished = parameters_.string("crs");
   if (!wished.empty() && wished != "self")
     output_(fmt::format("component self restarted this program, which goes on with it, not with {}", wished));

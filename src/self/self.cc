@@ -12,9 +12,11 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <utility>
 
 #include "base/error.h"
+#include "base/thrown.h"
 #include "crs/self.h"
 #include "self/memory_file.h"
 #include "self/offer.h"
@@ -84,12 +86,15 @@ class Registry {
   std::atomic<int> channel_;
   bool restart_taken_ = false;
   std::map<std::uint64_t, OfferedArea> areas_;
+  // In a restarted program: the numbers whose content is the program's own by now. One whose area moves, or grows, does
+  // not go back to what the snapshot holds.
+  std::set<std::uint64_t> settled_;
   RestartCommand command_;
   Callbacks callbacks_;
 };
 
 bool Registry::bring_back(std::uint64_t id, void* memory, std::size_t bytes) {
-  if (!is_restarted()) return false;
+  if (!is_restarted() || settled_.count(id) != 0) return false;
   return in_context(fmt::format("restarting from {}", reference_), [&] {
     const std::string path = location_ + "/" + kMemoryFile;
     // A program that saves itself by callbacks alone has none.
@@ -111,6 +116,7 @@ bool Registry::protect(std::uint64_t id, void* memory, std::size_t bytes) {
   }
   const bool filled = bring_back(id, memory, bytes);
   areas_.emplace(id, OfferedArea{id, memory, bytes});
+  if (is_restarted()) settled_.insert(id);
   return filled;
 }
 
@@ -163,16 +169,15 @@ void Registry::run_go_on() const {
   if (const Callbacks registered = callbacks(); registered.go_on) registered.go_on();
 }
 
-// Runs what a component asked for; nothing thrown leaves.
+// Runs what a component asked for; nothing thrown leaves. A callback may end its thread.
 template <typename Action>
 int answer(OfferedCall* call, Action&& action) {
   try {
     action();
     return 0;
-  } catch (const std::exception& problem) {
-    call->fail(call, problem.what());
   } catch (...) {
-    call->fail(call, "it threw something that is no std::exception");
+    if (is_thread_ending()) throw;
+    call->fail(call, words_of_current_exception().c_str());
   }
   return 1;
 }
@@ -234,13 +239,12 @@ namespace {
 thread_local std::string last_problem;  // crs_self_problem()
 
 template <typename Action>
-int for_c(Action&& action) noexcept {
+int for_c(Action&& action) {
   try {
     return action();
-  } catch (const std::exception& problem) {
-    last_problem = problem.what();
   } catch (...) {
-    last_problem = "something that is no std::exception was thrown";
+    if (is_thread_ending()) throw;
+    last_problem = words_of_current_exception();
   }
   return -1;
 }

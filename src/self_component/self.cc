@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
+#include <exception>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -20,6 +21,7 @@
 
 #include "base/error.h"
 #include "base/file_descriptor.h"
+#include "base/thrown.h"
 #include "crs/component.h"
 #include "self/memory_file.h"
 #include "self/offer.h"
@@ -36,9 +38,10 @@ constexpr int kPriorityWhenRestarted = 1000;
 constexpr int kPriorityInPrograms = 60;
 constexpr int kPriorityOtherwise = 0;
 
-// Runs an operation; what it throws is told to the host.
+// Runs an operation; what it throws is told to the host. A function of the program's may end its thread, which nothing
+// here may stop: hence no noexcept.
 template <typename Action>
-int operation(const Host* host, Action&& action) noexcept {
+int operation(const Host* host, Action&& action) {
   try {
     action();
     return CRS_COMPONENT_OK;
@@ -47,8 +50,9 @@ int operation(const Host* host, Action&& action) noexcept {
     for (std::size_t i = 1; i < error.chain().size(); ++i) text += "; " + error.chain()[i];
     const int status = error.kind() == ErrorKind::Damaged ? CRS_COMPONENT_DAMAGED : CRS_COMPONENT_FAILED;
     return host->fail(host, status, text.c_str(), error.advice().empty() ? nullptr : error.advice().c_str());
-  } catch (const std::exception& problem) {
-    return host->fail(host, CRS_COMPONENT_FAILED, problem.what(), nullptr);
+  } catch (...) {
+    if (is_thread_ending()) throw;
+    return host->fail(host, CRS_COMPONENT_FAILED, words_of_current_exception().c_str(), nullptr);
   }
 }
 
@@ -206,20 +210,43 @@ std::uint64_t save(const Program& program, const std::string& location, const Pr
   return areas.empty() ? 0 : write_memory_file(location + "/" + kMemoryFile, areas);
 }
 
+// Where something else is wrong already: what is wrong with going on is returned, not thrown.
+std::string problem_of_going_on(const Program& program) {
+  try {
+    program.go_on();
+  } catch (...) {
+    if (is_thread_ending()) throw;
+    return words_of_current_exception();
+  }
+  return "";
+}
+
+[[noreturn]] void fail_prepared(const Program& program, const std::exception_ptr& failure) {
+  const std::string later = problem_of_going_on(program);
+  try {
+    std::rethrow_exception(failure);
+  } catch (Error& error) {
+    if (!later.empty()) error.add_context(fmt::format("then {}", later));
+    throw;
+  }
+}
+
 // The program, once prepared, must hear that it goes on, whatever becomes of the snapshot.
 std::uint64_t save_prepared(const Program& program, const std::string& location, const ProgramRecord& record,
                             bool goes_on) {
   std::uint64_t bytes = 0;
+  std::exception_ptr failure;
   try {
     bytes = save(program, location, record);
-  } catch (Error& error) {
-    try {
-      program.go_on();
-    } catch (const Error& later) {
-      error.add_context(fmt::format("then {}", later.what()));
+  } catch (...) {
+    failure = std::current_exception();
+    if (is_thread_ending()) {
+      static_cast<void>(problem_of_going_on(program));  // nobody stays to be told
+      throw;
     }
-    throw;
   }
+  // Outside of the handler: a callback that ends its thread could not be unwound through it.
+  if (failure != nullptr) fail_prepared(program, failure);
   // Before the snapshot can be seen: if this fails there is none.
   if (goes_on) program.go_on();
   return bytes;
@@ -429,6 +456,12 @@ void spawn(Start& start, const crs_component_restart_options* options, crs_compo
   restarted->pid = child;
 }
 
+// Damage is told before anything runs.
+void check_memory(const crs_component_snapshot& snapshot) {
+  const std::string memory = std::string(snapshot.location) + "/" + kMemoryFile;
+  if (::access(memory.c_str(), F_OK) == 0) static_cast<void>(MemoryFile(memory));
+}
+
 int restart(const Host* host, void* state, crs_component_snapshot* snapshot,
             const crs_component_restart_options* options, crs_component_restarted* restarted) {
   static_cast<void>(state);
@@ -438,14 +471,19 @@ int restart(const Host* host, void* state, crs_component_snapshot* snapshot,
     if (status != CRS_COMPONENT_OK) return status;
   }
   return operation(host, [&] {
-    const std::string memory = std::string(snapshot->location) + "/" + kMemoryFile;
-    if (::access(memory.c_str(), F_OK) == 0)
-      static_cast<void>(MemoryFile(memory));  // damage is told before anything runs
+    check_memory(*snapshot);
     Start start(*snapshot, *options);
-    if (CRS_COMPONENT_HAS(crs_component_restart_options, options, check_only) && options->check_only != 0)
-      return start.check();
     if (options->spawn_child != 0) return spawn(start, options, restarted);
     start.fail(start.execute());
+  });
+}
+
+int check_restart(const Host* host, void* state, const crs_component_snapshot* snapshot,
+                  const crs_component_restart_options* options) {
+  static_cast<void>(state);
+  return operation(host, [&] {
+    check_memory(*snapshot);
+    Start(*snapshot, *options).check();
   });
 }
 
@@ -472,4 +510,5 @@ extern "C" constexpr crs_component crs_component_table = {
     nullptr,
     nullptr,
     nullptr,
-    nullptr};
+    nullptr,
+    crs::self::check_restart};

@@ -78,8 +78,11 @@ def use(workspace):
     check(workspace.wait_exit(runner) == 128 + signal.SIGKILL, "--kill")
     workspace.wait_gone()  # what the script had just started may write the memo once more
 
-    # It goes on from what was kept, and what the memo held meanwhile is not lost.
+    # It has no operation that says beforehand whether a restart can begin: then nothing is asked, started or touched.
     memo.write_text("4711000\n")
+    result = workspace.crs("restart", "--replace", "--check-only", reference)
+    check(result.stdout == "" and memo.read_text() == "4711000\n", f"{result}")
+    # It goes on from what was kept, and what the memo held meanwhile is not lost.
     result = workspace.crs("restart", "--detach", reference)
     pid = int(result.stdout)
     aside = pathlib.Path(result.stderr.split("is kept as ")[1].split("\n")[0])

@@ -90,6 +90,11 @@ def old_style(workspace, options, kind):
     check(words[1] == "2" and program.log()[-1] == "restart", f"{words} {program.log()}")
     workspace.kill(pid)
     (program.directory / "call-service").unlink()
+    # It is not left out in silence where the program finds no component self: that ends the restarted program, too.
+    process = workspace.restart_in_foreground(first, "--env", f"CRS_COMPONENT_PATH={workspace.make_directory('no objects')}")
+    check(workspace.wait_exit(process) == 1, "a restarted program without component self")
+    said = read_text(workspace.work / "stderr.txt")
+    check(f"could not come back from {first}: component self restarted this program" in said and "CRS_COMPONENT_PATH" in said, said)
     # A restart function that fails ends the restarted program.
     (program.directory / "fail-restart").touch()
     process = workspace.restart_in_foreground(first)
@@ -184,8 +189,9 @@ def commands(workspace, options, kind):
         ignored = int(lines[-1].split()[1], 16)
         check(lines[-2] == str(place) and not ignored & 1 << signal.SIGXFSZ - 1, f"{way}: {lines}")
         said.unlink()
-    # A program that is to become it is told beforehand that it cannot.
+    # A program that is to become it is told beforehand that it cannot; nothing is started for that.
     workspace.crs("restart", "--replace", "--check-only", reference)
+    check(not said.exists(), "the command was run to see whether it can be")
     (place / "command-of-test").chmod(0o644 if workspace.uid != 0 else 0o600)
     result = workspace.crs("restart", "--replace", "--check-only", reference, expect=1)
     check("'command-of-test' cannot be executed: Permission denied" in result.stderr, f"{result}")

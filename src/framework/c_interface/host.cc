@@ -60,9 +60,8 @@ void Host::say(const crs_component_host* handle, int level, const char* line) {
   // A line that is no line is not worth failing for.
   try {
     host.output_(level, checked_line(line, kLongestLine, "what it says"));
-  } catch (abi::__forced_unwind&) {
-    throw;
-  } catch (...) {  // NOLINT(bugprone-empty-catch)
+  } catch (...) {
+    if (is_thread_ending()) throw;
   }
 }
 

@@ -1,8 +1,6 @@
 // CRS's side of the C interface: what a component may call, and the way from its statuses to Errors.
 #pragma once
 
-#include <cxxabi.h>
-
 #include <exception>
 #include <map>
 #include <mutex>
@@ -10,6 +8,7 @@
 #include <string_view>
 #include <thread>
 
+#include "base/thrown.h"
 #include "crs/component.h"
 #include "crs/component.hpp"
 
@@ -40,11 +39,10 @@ class Host {
     int status = CRS_COMPONENT_FAILED;
     try {
       status = call();
-    } catch (abi::__forced_unwind&) {
-      throw;  // the thread is being cancelled (pthread_cancel(3)): that cannot be stopped here
     } catch (const std::exception& problem) {
       note_exception(operation, problem.what());
     } catch (...) {
+      if (is_thread_ending()) throw;
       note_exception(operation, "of an unknown type");
     }
     check(operation, status);
@@ -56,9 +54,8 @@ class Host {
     try {
       action();
       return CRS_COMPONENT_OK;
-    } catch (abi::__forced_unwind&) {
-      throw;
     } catch (...) {
+      if (is_thread_ending()) throw;
       return keep(std::current_exception());
     }
   }

@@ -210,7 +210,6 @@ class RestartWishes {
       const RestartWishes& self = *static_cast<RestartWishes*>(handle->context);
       if (self.options_.before_start) self.host_.guard([&] { self.options_.before_start(pid); });
     };
-    handle_.check_only = options.check_only ? 1 : 0;
     handle_.rebuild = [](const crs_component_restart_options* handle, crs_component_snapshot* /*the only one*/) {
       const RestartWishes& self = *static_cast<RestartWishes*>(handle->context);
       return self.host_.guard([&] { self.snapshot_.rebuild(self.options_.rebuild); });
@@ -360,9 +359,10 @@ class CModule final : public Module {
 
   RestartedProgram restart(Snapshot& snapshot, const RestartOptions& options) override {
     require(table_.restart != nullptr, "restart");
-    constexpr std::uint32_t kFirstWithChecking = 6;
-    // An earlier one has no word for it: what there is to check, whoever read the snapshot has checked.
-    if (options.check_only && table_.minor < kFirstWithChecking) return {};
+    if (options.check_only) {
+      check_restart(snapshot, options);
+      return {};
+    }
     GivenSnapshot given(snapshot);
     const RestartWishes wishes(*host_, options, given);
     Restarted restarted(*host_);
@@ -370,7 +370,7 @@ class CModule final : public Module {
       return table_.restart(host_->handle(), state_, given.handle(), wishes.handle(), restarted.handle());
     });
     given.take_back();
-    return options.check_only ? RestartedProgram{} : restarted.program();
+    return restarted.program();
   }
 
   void disable_checkpoint() override {
@@ -394,6 +394,17 @@ class CModule final : public Module {
   }
 
  private:
+  // A component that has no operation for it is asked nothing: what there is to check besides, whoever read the
+  // snapshot has checked.
+  void check_restart(Snapshot& snapshot, const RestartOptions& options) const {
+    if (table_.check_restart == nullptr) return;
+    GivenSnapshot given(snapshot);
+    if (snapshot.cold_start && options.rebuild) given.rebuild(options.rebuild);
+    const RestartWishes wishes(*host_, options, given);
+    host_->run("check_restart",
+               [&] { return table_.check_restart(host_->handle(), state_, given.handle(), wishes.handle()); });
+  }
+
   void require(bool supported, const char* operation) const {
     if (!supported) fail(ErrorKind::Failed, "component {} does not support this: {}", host_->component(), operation);
   }

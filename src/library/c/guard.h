@@ -1,14 +1,13 @@
 // The border between C and the library: no exception crosses it.
 #pragma once
 
-#include <cxxabi.h>
-
 #include <cstddef>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "base/error.h"
+#include "base/thrown.h"
 #include "crs/crs.h"
 
 namespace crs::c {
@@ -21,9 +20,8 @@ int guard(Action&& action) {
   try {
     std::forward<Action>(action)();
     return CRS_OK;
-  } catch (abi::__forced_unwind&) {
-    throw;  // the thread is being cancelled (pthread_cancel(3))
   } catch (...) {
+    if (is_thread_ending()) throw;
     return note_failure();
   }
 }

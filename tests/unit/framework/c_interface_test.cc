@@ -21,6 +21,8 @@ struct Behaviour {
       checkpoint;
   std::function<int(crs_component_snapshot*, const crs_component_restart_options*, crs_component_restarted*)> restart;
   std::function<int(crs_component_plan*)> prelaunch;
+  std::function<int(const crs_component_host*, const crs_component_snapshot*, const crs_component_restart_options*)>
+      check_restart;
 };
 
 Behaviour& behaviour_of(const crs_component_host* host) {
@@ -43,6 +45,10 @@ int restart(const crs_component_host* host, void*, crs_component_snapshot* snaps
 }
 int prelaunch(const crs_component_host* host, void*, crs_component_plan* plan) {
   return behaviour_of(host).prelaunch(plan);
+}
+int check_restart(const crs_component_host* host, void*, const crs_component_snapshot* snapshot,
+                  const crs_component_restart_options* options) {
+  return behaviour_of(host).check_restart(host, snapshot, options);
 }
 
 class FakeSink : public SnapshotSink {
@@ -74,6 +80,7 @@ class CInterfaceTest : public testing::Test {
     table_.checkpoint = checkpoint;
     table_.restart = restart;
     table_.prelaunch = prelaunch;
+    table_.check_restart = check_restart;
   }
 
   std::unique_ptr<Component> component() {
@@ -283,16 +290,42 @@ TEST_F(CInterfaceTest, ARestartTellsItsProcess) {
 TEST_F(CInterfaceTest, ACheckIsAskedOfComponentsThatKnowIt) {
   RestartOptions options;
   options.check_only = true;
+  options.replace_caller = true;
   int asked = 0;
-  behaviour_.restart = [&](auto*, const auto* given, auto*) {
-    asked += given->check_only;
+  behaviour_.check_restart = [&](auto*, auto*, const auto* given) {
+    EXPECT_EQ(given->spawn_child, 0);
+    ++asked;
+    return 0;
+  };
+  behaviour_.restart = [](auto*, auto*, auto*) {
+    ADD_FAILURE() << "the program is started";
     return 0;
   };
   EXPECT_EQ(restarted(options).pid, 0);
   EXPECT_EQ(asked, 1);
-  table_.minor = 5;
+  // One of an earlier version that was compiled anew, and one that was not.
+  table_.check_restart = nullptr;
+  EXPECT_EQ(restarted(options).pid, 0);
+  table_.check_restart = check_restart;
+  table_.size = offsetof(crs_component, check_restart);
   EXPECT_EQ(restarted(options).pid, 0);
   EXPECT_EQ(asked, 1);
+}
+
+TEST_F(CInterfaceTest, ACheckSaysWhyARestartCannotBegin) {
+  RestartOptions options;
+  options.check_only = true;
+  options.rebuild = [](Snapshot& given) { given = {"fake", "job@7", "/elsewhere/7", "", false}; };
+  behaviour_.check_restart = [](const auto* host, const auto* snapshot, auto*) {
+    EXPECT_STREQ(snapshot->reference, "job@7");
+    EXPECT_EQ(snapshot->cold_start, 0);
+    return host->fail(host, CRS_COMPONENT_DAMAGED, "half of it is missing", nullptr);
+  };
+  Module& used = module();
+  Snapshot snapshot{"", "", "/elsewhere/7", "", true};
+  const Error error = error_of([&] { used.restart(snapshot, options); });
+  EXPECT_EQ(error.kind(), ErrorKind::Damaged);
+  EXPECT_THAT(error.what(), HasSubstr("half of it is missing"));
 }
 
 TEST_F(CInterfaceTest, AColdStartIsClearedByTheComponent) {

@@ -1,12 +1,14 @@
 // The shared object self.so in a program that has libcrs's side of it, with a place of the test's own.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <pthread.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "base/error.h"
 #include "base/io.h"
@@ -22,18 +24,23 @@
 // What a program of 2009 has. The test says what they do.
 namespace {
 std::string called;
+constexpr int kEndsItsThread = -77;
 int checkpoint_status = 0;
 int continue_status = 0;
+int answer(int status) {
+  if (status == kEndsItsThread) ::pthread_exit(nullptr);
+  return status;
+}
 }  // namespace
 extern "C" {
 __attribute__((visibility("default"))) int old_style_checkpoint(char** restart_command) {
   called += "checkpoint ";
   *restart_command = ::strdup("sh -c 'exit 7' \"$HOME\"");
-  return checkpoint_status;
+  return answer(checkpoint_status);
 }
 __attribute__((visibility("default"))) int old_style_continue() {
   called += "continue ";
-  return continue_status;
+  return answer(continue_status);
 }
 }
 
@@ -60,6 +67,14 @@ class LocalSink : public SnapshotSink {
   crs::testing::TemporaryDirectory directory_;
 };
 
+class SinkNowhere : public LocalSink {
+ public:
+  const std::string& location() const override { return nowhere_; }
+
+ private:
+  std::string nowhere_ = "/no/such/place";
+};
+
 class SelfTest : public ::testing::Test {
  protected:
   SelfTest() { called.clear(), checkpoint_status = 0, continue_status = 0; }
@@ -84,6 +99,20 @@ class SelfTest : public ::testing::Test {
     }
     ADD_FAILURE() << "nothing was thrown";
     return {ErrorKind::Failed, ""};
+  }
+  // Whether a thread that asks for a checkpoint is ended by that, and leaves no snapshot.
+  template <typename Sink = LocalSink>
+  static bool is_ended(const Selection& selection) {
+    Sink sink;
+    bool returned = false;
+    std::thread([&] {
+      try {
+        selection.module().checkpoint(0, sink, {});
+      } catch (const std::exception&) {
+      }
+      returned = true;
+    }).join();
+    return !returned && !sink.committed;
   }
   static std::string program_in(const SnapshotSink& sink) { return sink.location() + "/" + kProgramFile; }
   static int exit_status_of(pid_t pid) {
@@ -191,6 +220,31 @@ TEST_F(SelfTest, RegisteredCallbacksWin) {
   LocalSink other;
   EXPECT_THAT(error_of([&] { selection->module().checkpoint(0, other, {}); }).what(), HasSubstr("not now"));
   EXPECT_FALSE(other.committed);
+}
+
+TEST_F(SelfTest, ACallbackMayEndItsThread) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "AddressSanitizer does not follow a thread that unwinds itself";
+#endif
+  const auto selection = select("old_style");
+  checkpoint_status = kEndsItsThread;
+  EXPECT_TRUE(is_ended(*selection));
+  checkpoint_status = 0;
+  continue_status = kEndsItsThread;
+  EXPECT_TRUE(is_ended(*selection));
+  called.clear();
+  EXPECT_TRUE(is_ended<SinkNowhere>(*selection));
+  EXPECT_EQ(called, "checkpoint continue ");
+  set_callbacks({[](RestartCommand&) { ::pthread_exit(nullptr); }, {}, {}});
+  EXPECT_TRUE(is_ended(*selection));
+  const auto end = [](void*, char**) -> int { ::pthread_exit(nullptr); };
+  EXPECT_EQ(crs_self_set_callbacks(end, nullptr, nullptr, nullptr), 0);
+  EXPECT_TRUE(is_ended(*selection));
+  // The next thread finds everything in order.
+  set_callbacks({});
+  continue_status = 0;
+  selection->module().checkpoint(0, sink_, {});
+  EXPECT_TRUE(sink_.committed);
 }
 
 TEST_F(SelfTest, AProgramThatEndsDoesNotGoOn) {
