@@ -397,20 +397,20 @@ CheckpointOutcome checkpoint(pid_t root, SnapshotSink& sink, const CheckpointOpt
   image::Tree image;
   ContentStore content(sink.location());
 
-  // Look at everything that can be looked at while the program still runs. What goes on is copied before it is
-  // captured: what would be refused then is refused before anything is written.
+  // Look at everything that can be looked at while the program still runs. Memory is copied before it is captured, and
+  // content of files meanwhile: what would be refused then is refused before anything is written.
   check_is_program(root);
   const OneAtATime alone(root);
   const pid_t pid = living_thread_of(root);
   if (options.single) refuse_children(pid, refusals);
   refusals.throw_if_any();
+  const bool goes_on = options.after == AfterCheckpoint::Continue;
+  const bool is_much = goes_on && (options.incremental || has_much_memory(pid));
   std::uint64_t paused_before = 0;
-  auto ahead = Surveys::CopyAhead::OnlyContinued;
-  if (options.after == AfterCheckpoint::Continue) {
-    const bool is_much = options.incremental || has_much_memory(pid);
-    ahead = is_much ? Surveys::CopyAhead::Everything : Surveys::CopyAhead::ReadAtOnce;
-    if (is_much || is_worth_examining(pid)) paused_before = examine(root, options).pause_nanoseconds;
-  }
+  if (is_much || is_worth_examining(pid)) paused_before = examine(root, options).pause_nanoseconds;
+  const auto ahead = !goes_on  ? Surveys::CopyAhead::OnlyContinued
+                     : is_much ? Surveys::CopyAhead::Everything
+                               : Surveys::CopyAhead::ReadAtOnce;
   RememberedWaits remembered(options.remembered_path, pid);
   Incremental incremental(pid, options);
   ExtentWriter writer(sink.location(), kPagesName, writer_options(options, sink));
@@ -438,7 +438,7 @@ CheckpointOutcome checkpoint(pid_t root, SnapshotSink& sink, const CheckpointOpt
   passes.run("pages", [&] { take_pages(tree, capture.pages(), image, surveys); });
 
   // The program goes on; what follows is not part of its pause.
-  if (options.after == AfterCheckpoint::Continue) frozen->let_go_on();
+  if (goes_on) frozen->let_go_on();
   contents.pause_nanoseconds =
       paused_before + nanoseconds_since(tree.since()) + static_cast<std::uint64_t>(surveys.stopped().count());
   passes.run("write pages", [&] {
@@ -463,8 +463,7 @@ CheckpointOutcome checkpoint(pid_t root, SnapshotSink& sink, const CheckpointOpt
     tree.kill();
     outcome.state = State::Term;
   }
-  outcome.pause_nanoseconds =
-      options.after == AfterCheckpoint::Continue ? contents.pause_nanoseconds : nanoseconds_since(tree.since());
+  outcome.pause_nanoseconds = goes_on ? contents.pause_nanoseconds : nanoseconds_since(tree.since());
   return outcome;
 }
 

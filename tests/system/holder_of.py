@@ -179,6 +179,9 @@ def is_left_out():
 
 def main():
     kind, left_out = sys.argv[1], sys.argv[2] == "left-out"
+    unlinked = tempfile.TemporaryFile()  # whose content must not be written before the refusal either
+    unlinked.write(b"content" * 1000)
+    unlinked.flush()
     try:
         if kind in AREAS:
             place = AREAS[kind]()

@@ -87,8 +87,10 @@ def descriptors(workspace, options):
 
 def before_anything_is_written(workspace, pid, words):
     """Not even a byte may be written; what is said goes through a pipe."""
-    result = workspace.run(["sh", "-c", 'prlimit --fsize=0 "$0" checkpoint "$1" 2>&1 | cat', workspace.crs_path, str(pid)])
-    check(words in result.stdout, f"it writes first: {result}")
+    for after in ([], ["--kill"], ["--stop"]):
+        command = 'prlimit --fsize=0 "$0" checkpoint "$@" 2>&1 | cat'
+        result = workspace.run(["sh", "-c", command, workspace.crs_path, *after, str(pid)])
+        check(words in result.stdout, f"{after}: it writes first: {result}")
 
 
 def one_descriptor(workspace, kind, words, more):

@@ -157,17 +157,18 @@ std::int64_t BorrowedThread::raw_call(long number, const std::array<std::uint64_
 
 std::size_t BorrowedThread::calls_in_chain() const {
   const std::size_t room = (frame_ + ScratchPlaces::kPlaceBytes) - chain_place();
-  return room / CallChain::kFrameBytes - 1;
+  return std::max<std::size_t>(room / CallChain::kFrameBytes, 1) - 1;
 }
 
 std::vector<RemoteCaller::StoredResult> BorrowedThread::call_all(std::string_view name,
                                                                  std::span<const StoringCall> calls) {
   std::vector<StoredResult> results;
   std::optional<CallChain::End> end;
-  if (!goes_on_with_rest_of_time(thread_.registers)) end = end_with_signal(tid(), kAllSignals, frame_);
+  if (calls_in_chain() > 0 && !goes_on_with_rest_of_time(thread_.registers))
+    end = end_with_signal(tid(), kAllSignals, thread_.signal_mask, frame_);
   while (results.size() < calls.size()) {
     const auto rest = calls.subspan(results.size());
-    const auto next = rest.first(std::min(rest.size(), calls_in_chain()));
+    const auto next = end ? rest.first(std::min(rest.size(), calls_in_chain())) : rest;
     auto stored = end ? call_chained(next, *end) : std::nullopt;
     if (!stored) stored = RemoteCaller::call_all(name, next);
     results.insert(results.end(), stored->begin(), stored->end());
@@ -199,8 +200,10 @@ std::optional<std::vector<RemoteCaller::StoredResult>> BorrowedThread::call_chai
 
 // An error on the way leaves the chain where it is: the thread may still be on it.
 bool BorrowedThread::run_to_end_of_chain(const user_regs_struct& entry, int end_signal) {
+  constexpr int kMostStrays = 1000;  // somebody who sends that signal without end must not hold the program for ever
   ptrace::set_registers(tid(), entry);
   int signal = 0;
+  int strays = 0;
   while (true) {
     ptrace::resume(PTRACE_CONT, tid(), signal);
     const WaitStatus status = ptrace::wait_for_stop(tid());
@@ -210,9 +213,9 @@ bool BorrowedThread::run_to_end_of_chain(const user_regs_struct& entry, int end_
     constexpr std::uint64_t kSystemCallBytes = 2;
     const bool at_end = here.rip == gadgets_.syscall_return.value + kSystemCallBytes && here.rsp == frame_.value;
     // The same signal may also come from elsewhere, and is ignored.
-    if (signal == end_signal && !at_end) continue;
+    if (signal == end_signal && !at_end && ++strays < kMostStrays) continue;
     ptrace::set_signal_mask(tid(), kAllSignals);
-    return signal == end_signal;
+    return signal == end_signal && at_end;
   }
 }
 

@@ -70,15 +70,20 @@ std::optional<StoredResult> CallChain::result_in(std::span<const std::byte> cont
 }
 
 // A traced thread is shown even a signal that is ignored (ptrace(2), "Signal-delivery-stop"); an untraced one loses it.
-std::optional<CallChain::End> end_with_signal(pid_t tid, std::uint64_t all_signals, RemoteAddress stack_pointer) {
+std::optional<CallChain::End> end_with_signal(pid_t tid, std::uint64_t all_signals, std::uint64_t blocked_signals,
+                                              RemoteAddress stack_pointer) {
   const auto bit_of = [](int signal) { return std::uint64_t{1} << (signal - 1); };
   const ProcessStatus status = ProcessStatus::of(tid);
   // A shadow stack knows nothing of the frames' return addresses (Documentation/arch/x86/shstk.rst).
   if (status.field("x86_Thread_features").value_or("").find("shstk") != std::string_view::npos) return std::nullopt;
   const std::uint64_t ignored_by_default = bit_of(SIGWINCH) | bit_of(SIGURG) | bit_of(SIGCHLD);  // signal(7)
   const std::uint64_t pending = status.hexadecimal("SigPnd") | status.hexadecimal("ShdPnd");
-  const std::uint64_t free =
-      (status.hexadecimal("SigIgn") | (ignored_by_default & ~status.hexadecimal("SigCgt"))) & ~pending;
+  // What is blocked is not ignored but waits for whoever reads it (signalfd(2), sigwait(3)). Whether one that is sent
+  // to the process is, decides its main thread.
+  const auto main_thread = static_cast<pid_t>(status.number("Tgid"));
+  const std::uint64_t awaited = main_thread == tid ? 0 : ProcessStatus::of(main_thread).hexadecimal("SigBlk");
+  const std::uint64_t free = (status.hexadecimal("SigIgn") | (ignored_by_default & ~status.hexadecimal("SigCgt"))) &
+                             ~(pending | blocked_signals | awaited);
   for (const int signal : {SIGWINCH, SIGURG, SIGPIPE, SIGCHLD, SIGUSR1, SIGUSR2, SIGHUP, SIGINT, SIGQUIT, SIGALRM}) {
     if ((free & bit_of(signal)) == 0) continue;
     return CallChain::End{.number = SYS_tgkill,

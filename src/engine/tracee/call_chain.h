@@ -57,9 +57,10 @@ class CallChain {
   std::vector<std::byte> bytes_;
 };
 
-// Sends thread `tid` a signal that its program does not notice when it is delivered: ignored, and not pending already.
-// `all_signals` but this one are blocked meanwhile. Nothing: there is no such signal, or the thread cannot go along a
-// chain.
-std::optional<CallChain::End> end_with_signal(pid_t tid, std::uint64_t all_signals, RemoteAddress stack_pointer);
+// Sends thread `tid` a signal that its program does not notice when it is delivered: ignored, and neither pending nor
+// blocked by the program, which for this thread has `blocked_signals`. `all_signals` but this one are blocked
+// meanwhile. Nothing: there is no such signal, or the thread cannot go along a chain.
+std::optional<CallChain::End> end_with_signal(pid_t tid, std::uint64_t all_signals, std::uint64_t blocked_signals,
+                                              RemoteAddress stack_pointer);
 
 }  // namespace crs::engine

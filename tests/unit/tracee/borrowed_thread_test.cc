@@ -105,6 +105,23 @@ TEST(BorrowedThread, ManyCallsInOneGoStoreWhatSingleOnesDo) {
   EXPECT_EQ(program.finish(), 0);
 }
 
+// Somebody may read it (signalfd(2)).
+TEST(BorrowedThread, NoChainEndsWithASignalThatTheProgramBlocks) {
+  const ChildSignalBlocked child_signal;
+  test::TestProgram program(1);
+  const StoppedProcess process(program.pid());
+  std::uint64_t blocked = 0;
+  for (int left = 20; left > 0; --left) {
+    const auto end = end_with_signal(program.pid(), ~std::uint64_t{0}, blocked, {});
+    if (!end) break;
+    const std::uint64_t bit = std::uint64_t{1} << (end->signal - 1);
+    EXPECT_EQ(blocked & bit, 0U);
+    blocked |= bit;
+  }
+  EXPECT_NE(blocked, 0U);
+  EXPECT_FALSE(end_with_signal(program.pid(), ~std::uint64_t{0}, blocked, {}));
+}
+
 // The signal that ends a chain also comes from elsewhere.
 TEST(BorrowedThread, ManyCallsAreMadeUnderSignals) {
   const ChildSignalBlocked child_signal;

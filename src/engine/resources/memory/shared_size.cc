@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 
 #include "base/error.h"
 #include "base/file_descriptor.h"
@@ -47,6 +48,21 @@ void refuse_unmapped(CaptureContext& context, const View& view) {
       fmt::format("Raise its limit (prlimit --pid {} --as=unlimited), or let it map all of that memory", context.pid));
 }
 
+namespace {
+
+// Almost nobody has unmapped any of it, but that cannot be seen.
+void refuse_unseen(CaptureContext& context, const View& view) {
+  context.refusals.add(
+      fmt::format(
+          "whether there is more of the shared memory at {:#x} than process {} maps cannot be seen: the program "
+          "cannot map two more pages (RLIMIT_AS, vm.max_map_count)",
+          view.area.range.start.value, context.own_pid),
+      fmt::format("Raise its limit (prlimit --pid {} --as=unlimited), or take the snapshot with CAP_CHECKPOINT_RESTORE",
+                  context.pid));
+}
+
+}  // namespace
+
 SharedSizes::~SharedSizes() {
   if (!window_) return;
   try {
@@ -66,7 +82,10 @@ std::uint64_t SharedSizes::of(SharedObjects::Object& object) {
 
 std::uint64_t SharedSizes::by_trying(const SharedObjects::Object& object) {
   const View* const view = highest_free(object);
-  if (view == nullptr || !goes_on_after(*view)) return 0;
+  if (view == nullptr) return 0;
+  const std::optional<bool> goes_on = goes_on_after(*view);
+  if (!goes_on) refuse_unseen(context_, *view);
+  if (!goes_on.value_or(false)) return 0;
   std::uint64_t known = view->area.range.size() + kPageSize;  // from the view's start on
   std::uint64_t step = kPageSize;
   unmappable_ = 0;
@@ -81,13 +100,14 @@ std::uint64_t SharedSizes::by_trying(const SharedObjects::Object& object) {
 
 // Almost no memory does, and there may be thousands: one call for each, at one place that each mapping takes over from
 // the one before.
-bool SharedSizes::goes_on_after(const View& view) {
+std::optional<bool> SharedSizes::goes_on_after(const View& view) {
   const auto place = window();
-  if (!place) return false;
+  if (!place) return std::nullopt;
   // With an old size of 0, mremap(2) makes a second mapping of the same pages: the last one, and what follows.
   const std::int64_t made = context_.remote.raw_call(
       SYS_mremap,
       {(view.area.range.end - kPageSize).value, 0, kWindowSize, MREMAP_MAYMOVE | MREMAP_FIXED, place->value, 0});
+  if (made == -ENOMEM) return std::nullopt;
   return made == static_cast<std::int64_t>(place->value) && is_readable(*place + kPageSize);
 }
 

@@ -24,7 +24,8 @@ class SharedSizes {
 
  private:
   std::uint64_t by_trying(const SharedObjects::Object& object);
-  bool goes_on_after(const SharedObjects::View& view);
+  // Nothing: there is no room to look.
+  std::optional<bool> goes_on_after(const SharedObjects::View& view);
   bool reaches(const SharedObjects::View& view, std::uint64_t bytes);
   bool is_readable(RemoteAddress address) const;
   std::optional<RemoteAddress> window();

@@ -9,6 +9,7 @@
 #include <array>
 #include <cerrno>
 #include <limits>
+#include <string_view>
 
 #include "base/error.h"
 #include "base/file_birth.h"
@@ -27,6 +28,16 @@ std::string portable_path(const std::string& link, pid_t pid, pid_t own_pid) {
     if (link == fmt::format("/proc/{}", id)) return "/proc/self/.";
   }
   return link;
+}
+
+// Who opens it at the restart is there before the other process is.
+bool is_of_other_member(const TableCapture& table, std::string_view path) {
+  constexpr std::string_view kProcesses = "/proc/";
+  if (!path.starts_with(kProcesses)) return false;
+  const std::string_view name = path.substr(kProcesses.size(), path.find('/', kProcesses.size()) - kProcesses.size());
+  return std::ranges::any_of(table.processes, [&](const CapturedProcess& process) {
+    return name == std::to_string(process.pid) || name == std::to_string(process.own_pid);
+  });
 }
 
 bool same_content(const image::FileIdentity& file, const struct stat& now) {
@@ -73,6 +84,8 @@ void identify(TableCapture& table, const Seen& seen, image::FileIdentity& file) 
   file.set_path(portable_path(seen.link, holder.pid, holder.own_pid));
   if (file.path().starts_with("/proc/self/task/"))
     table.refuse(seen, fmt::format("{}, a file of one thread", seen.link));
+  if (is_of_other_member(table, file.path()))
+    table.refuse(seen, fmt::format("{}, a file of another process of the program", seen.link));
   file.set_device(seen.status.st_dev);
   file.set_inode(seen.status.st_ino);
   file.set_born(file_birth(seen.copy.get(), "", AT_EMPTY_PATH));
