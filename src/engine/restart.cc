@@ -87,12 +87,36 @@ void check_pidfds(const image::Tree& tree) {
   }
 }
 
+// What refers to an object of the right kind; that there is one, check_process() has seen.
+void check_kinds_of_objects(const image::Descriptors& descriptors, const image::Process& process) {
+  const auto object = [&](std::uint32_t index) -> const image::ContentObject& {
+    return descriptors.objects(static_cast<int>(index));
+  };
+  const auto is_directory = [&](std::uint32_t index) {
+    return object(index).origin() == image::ContentObject::DIRECTORY;
+  };
+  const image::Attributes& attributes = process.attributes();
+  const image::Layout& layout = process.memory().layout();
+  const bool maps_directory = std::ranges::any_of(process.memory().areas(), [&](const image::Area& area) {
+    const bool is_content = area.kind() == image::Area::SHARED_CONTENT || area.kind() == image::Area::PRIVATE_CONTENT;
+    return is_content && is_directory(area.backing());
+  });
+  const bool works_in_file =
+      attributes.has_removed_working_directory() && !is_directory(attributes.removed_working_directory());
+  const bool executes_other = layout.has_executable_object() && !object(layout.executable_object()).executed();
+  if (maps_directory || works_in_file || executes_other)
+    fail(ErrorKind::Damaged, "the process has an unlinked file where a removed directory belongs, or the like");
+}
+
 void check_tree(CheckContext& context, const image::Tree& tree, const PageData& pages) {
   const auto objects = static_cast<std::uint32_t>(tree.descriptors().objects_size());
   for (int i = 0; i < tree.processes_size(); ++i) {
     const image::Process& process = tree.processes(i);
     if (process.zombie()) continue;
-    for_process(tree, process, [&] { check_process(context, process, objects, pages, static_cast<std::uint32_t>(i)); });
+    for_process(tree, process, [&] {
+      check_process(context, process, objects, pages, static_cast<std::uint32_t>(i));
+      check_kinds_of_objects(tree.descriptors(), process);
+    });
   }
   check_system_v(context, tree);
   check_pidfds(tree);
