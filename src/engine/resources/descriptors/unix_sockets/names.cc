@@ -31,12 +31,6 @@ bool has_own_root(pid_t pid) {
          (root.st_dev != here.st_dev || root.st_ino != here.st_ino);
 }
 
-// The kernel tells 32 bits of the node's number.
-bool leads_to(const struct stat& node, const UnixDiag* diag) {
-  if (!S_ISSOCK(node.st_mode)) return false;
-  return diag == nullptr || !diag->node_inode || *diag->node_inode == static_cast<std::uint32_t>(node.st_ino);
-}
-
 // Where a socket with that name has its node: at one path, or it is moved from there to another.
 std::vector<std::string> paths_of(const image::UnixName& name) {
   std::vector<std::string> paths{full_path(name)};
@@ -55,7 +49,7 @@ void check_node(const std::string& path) {
     throw Error(ErrorKind::Failed, fmt::format("{} was the program's unix socket and is another file now", path))
         .advise("Move it away");
   }
-  if (is_bound_by_somebody(node.st_ino)) {
+  if (is_bound_by_somebody(path)) {
     throw Error(ErrorKind::Failed, fmt::format("{}, the program's unix socket, is in use by another program", path))
         .advise("End that program first; perhaps it is the program itself, still running");
   }
@@ -92,8 +86,8 @@ Reachable capture_node(const struct stat& node, image::UnixName& name) {
 // Of a node that is not where the socket was bound.
 Reachable capture_other_place(const Seen& seen, const UnixDiag* diag, NodeSearch& search, image::UnixName& name) {
   name.set_unlinked(true);
-  if (diag == nullptr || !diag->node_inode) return Reachable::Unknown;
-  const SearchedNode& found = search.find(seen.copy.get(), full_path(name), *diag->node_inode);
+  if (diag == nullptr || !diag->node) return Reachable::Unknown;
+  const SearchedNode& found = search.find(seen.copy.get(), full_path(name), *diag->node);
   if (found.is_unlinked) return Reachable::Same;
   struct stat node{};
   if (!found.path || ::lstat(found.path->c_str(), &node) != 0) return Reachable::Unknown;
@@ -144,7 +138,8 @@ Reachable capture_name(TableCapture& table, const Seen& seen, const std::string&
   }
   if (is_relative(name)) name.set_directory(read_link(fmt::format("/proc/{}/cwd", pid)));
   struct stat node{};
-  const bool is_there = ::lstat(full_path(name).c_str(), &node) == 0 && leads_to(node, diag);
+  const bool is_there = ::lstat(full_path(name).c_str(), &node) == 0 && S_ISSOCK(node.st_mode) &&
+                        (diag == nullptr || !diag->node || stands_at(*diag->node, full_path(name)));
   return is_there ? capture_node(node, name) : capture_other_place(seen, diag, search, name);
 }
 
