@@ -1,7 +1,6 @@
 #include "engine/resources/descriptors/unix_sockets/names.h"
 
 #include <fcntl.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
