@@ -198,7 +198,14 @@ class Preparation {
   }
 
   // In the root, when all are there.
-  void complete() { opened_->complete(); }
+  void complete() {
+    try {
+      opened_->complete();
+    } catch (...) {
+      opened_.reset();  // takes away what it has made in the file system
+      throw;
+    }
+  }
 
   // In each other process that leads a session.
   void lead_session(std::size_t index) {

@@ -1,6 +1,6 @@
 // Unix sockets that were bound to one path one after the other: those whose path was unlinked go on with the
 // connections they have, also with one that waits, while the last one listens there (as servers do that read their
-// configuration again). And receivers of datagrams.
+// configuration again). And receivers of datagrams, and clients that have names.
 #include "sockets.h"
 
 enum { kListeners = 3, kLast = kListeners - 1 };
@@ -17,21 +17,36 @@ static int client_of(const char* name) {
   return made;
 }
 
+static int named_client_of(const char* listener, const char* name) {
+  const int made = unix_socket(SOCK_STREAM, name);
+  connect_unix(made, listener);
+  return made;
+}
+
 int main(void) {
   int listeners[kListeners], clients[kListeners], servers[kListeners], waiting[kListeners];
-  int receivers[kListeners], senders[kListeners];
+  int receivers[kListeners], senders[kListeners], named[kListeners], served[kListeners];
   for (int i = 0; i < kListeners; i++) {
     listeners[i] = unix_socket(SOCK_STREAM, "gate");
     SUBJECT_NEED(listen(listeners[i], 5) == 0);
     clients[i] = client_of("gate");
     servers[i] = accept_one(listeners[i]);
+    named[i] = named_client_of("gate", "client");
+    served[i] = accept_one(listeners[i]);
     waiting[i] = client_of("gate");
     receivers[i] = unix_socket(SOCK_DGRAM, "letters");
     senders[i] = unix_socket(SOCK_DGRAM, NULL);
     connect_unix(senders[i], "letters");
     send_text(senders[i], "written before");
-    if (i < kLast) SUBJECT_NEED(unlink("gate") == 0 && unlink("letters") == 0);
+    if (i < kLast) SUBJECT_NEED(unlink("gate") == 0 && unlink("letters") == 0 && unlink("client") == 0);
   }
+
+  // Another one listens at the path that a client had which is connected.
+  const int former = named_client_of("gate", "second");
+  SUBJECT_NEED(unlink("second") == 0);
+  const int second = unix_socket(SOCK_STREAM, "second");
+  SUBJECT_NEED(listen(second, 5) == 0);
+  const int waiting_there = client_of("second");
 
   subject_ready();
 
@@ -39,10 +54,15 @@ int main(void) {
     expect_name(getsockname, listeners[i], "gate");
     expect_connected(clients[i], servers[i]);
     expect_connected(waiting[i], accept_one(listeners[i]));
+    expect_name(getpeername, served[i], "client");
+    expect_connected(named[i], served[i]);
     expect_message(receivers[i], "written before");
     send_text(senders[i], "and after");
     expect_message(receivers[i], "and after");
   }
+  expect_connected(former, accept_one(listeners[kLast]));
+  expect_name(getsockname, former, "second");
+  expect_connected(waiting_there, accept_one(second));
   const int client = client_of("gate");
   expect_connected(client, accept_one(listeners[kLast]));
   SUBJECT_CHECK(unlink("gate") == 0 && unlink("letters") == 0);

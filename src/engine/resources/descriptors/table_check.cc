@@ -83,14 +83,14 @@ void commit_set_aside(const RestartOptions& options, const image::Descriptors& i
 
 int private_descriptors_needed(const image::Descriptors& image) {
   // What kinds hold aside while they open: both ends of each pipe, sockets with ends that are closed and sockets
-  // that listen for a while, the standard streams and copies of them.
+  // that listen for a while, with their nodes, the standard streams and copies of them.
   constexpr int kHeldAside = 64;
   const auto sockets = std::ranges::count_if(image.descriptions(), [](const image::OpenDescription& description) {
     return description.has_unix_socket() || description.has_inet_socket();
   });
   const auto [first_place, end_of_places] = private_places(image, 0);
   return kOtherPrivateDescriptors + image.objects_size() + (end_of_places - first_place) + 2 * image.pipes_size() +
-         3 * static_cast<int>(sockets) + kHeldAside;
+         4 * static_cast<int>(sockets) + kHeldAside;
 }
 
 PrivateNumbers choose_private_numbers(const image::Descriptors& image, int count) {

@@ -40,26 +40,25 @@ void UnixAssembly::list_sockets() {
     const image::UnixSocket& socket = description.unix_socket();
     Made& made = sockets_[socket.id()];
     made.image = &socket;
-    made.name = socket.name();
     if (socket.has_name() && !socket.shares_name()) by_name_.emplace(socket.name().address(), &made);
   }
 }
 
-UnixAssembly::UnixAssembly(TableRestore& table) : table_(table) {
+UnixAssembly::UnixAssembly(TableRestore& table) : table_(table), names_(table.context.notes) {
   list_sockets();
   const auto for_each = [&](auto&& action) {
     for (auto& [id, made] : sockets_) {
       if (!made.socket) action(made);
     }
   };
-  // What was unlinked is so again before another socket gets the same path.
   for_each([&](Made& made) {
     const bool connected = peer_of(made) != nullptr || made.image->state() == image::UnixSocket::CLOSED;
     if (connected && !needs_listener_of_image(made)) make_connection(made);
   });
-  for (const auto& [address, listener] : temporary_listeners_) unlink_name(listener.name);
   temporary_listeners_.clear();
-  make_singles();
+  for_each([&](Made& made) {
+    if (is_alone(made)) make_single(made);
+  });
   for_each([&](Made& made) {
     if (made.image->state() != image::UnixSocket::PENDING) make_connection(made);
   });
@@ -109,19 +108,9 @@ FileDescriptor UnixAssembly::make_socket(const image::UnixSocket& socket) const 
   return table_.aside(std::move(made));
 }
 
-// What is unlinked, or moved away once it is bound, leaves its path to others.
-void UnixAssembly::make_singles() {
-  for (const bool leaves : {true, false}) {
-    for (auto& [id, made] : sockets_) {
-      if (!made.socket && is_alone(made) && made.name.unlinked() == leaves) make_single(made);
-    }
-  }
-}
-
 void UnixAssembly::make_single(Made& made) {
   made.socket = make_socket(*made.image);
-  if (made.name.unlinked() && made.name.moved_to().empty()) made.name = moved_aside(made.name, made.image->id());
-  if (made.image->has_name()) bind_to_name(made.socket.get(), made.name, table_.context.notes);
+  name(made, made.socket.get());
   if (made.image->state() == image::UnixSocket::LISTENING) listen_at(made.socket.get(), kLongBacklog);
 }
 
@@ -129,22 +118,18 @@ void UnixAssembly::make_connection(Made& made) {
   Made* const peer = peer_of(made);
   FileDescriptor& other = peer != nullptr ? peer->socket : made.closed_end;
   const image::UnixSocket& own = *made.image;
-  const image::UnixName* const own_name = own.has_name() ? &own.name() : nullptr;
   if (own.shares_name()) {
-    const bool has_name = peer != nullptr && peer->image->has_name();
-    const auto [listener, name] = listener_for(own);
-    connect_by(listener, *name, own, other, made.socket, has_name ? &peer->image->name() : nullptr);
+    connect_by(listener_for(own), own, other, made.socket, peer);
   } else if (peer != nullptr && peer->image->shares_name()) {
-    const auto [listener, name] = listener_for(*peer->image);
-    connect_by(listener, *name, own, made.socket, other, own_name);
+    connect_by(listener_for(*peer->image), own, made.socket, other, &made);
   } else if (const Made* const listener = listener_of_client(own); peer == nullptr && listener != nullptr) {
-    connect_by(listener->socket.get(), listener->name, own, made.socket, other, own_name);
+    connect_by(door_of(*listener), own, made.socket, other, &made);
   } else {
-    make_pair(made, other, peer != nullptr ? peer->image : nullptr);
+    make_pair(made, other, peer);
   }
 }
 
-void UnixAssembly::make_pair(Made& made, FileDescriptor& other, const image::UnixSocket* other_image) {
+void UnixAssembly::make_pair(Made& made, FileDescriptor& other, Made* peer) {
   std::array<int, 2> ends{};
   if (::socketpair(AF_UNIX, static_cast<int>(made.image->type()) | SOCK_CLOEXEC, 0, ends.data()) != 0)
     fail_errno(errno, "cannot make a pair of unix sockets");
@@ -152,52 +137,57 @@ void UnixAssembly::make_pair(Made& made, FileDescriptor& other, const image::Uni
   FileDescriptor second(ends[1]);
   made.socket = table_.aside(std::move(first));
   other = table_.aside(std::move(second));
-  if (made.image->has_name()) name_connected(made.socket.get(), made.image->name());
-  if (other_image == nullptr) {
-    if (made.image->has_peer_name()) bind_in_passing(other.get(), made.image->peer_name());
-  } else if (other_image->has_name()) {
-    name_connected(other.get(), other_image->name());
+  name(made, made.socket.get());
+  if (peer != nullptr) {
+    name(*peer, other.get());
+  } else if (made.image->has_peer_name()) {
+    NameBinder::bind_in_passing(other.get(), made.image->peer_name().address());
   }
 }
 
-void UnixAssembly::name_connected(int socket, const image::UnixName& name) {
-  bind_to_name(socket, name, table_.context.notes);
-  unlink_name(name);
+void UnixAssembly::name(Made& made, int socket) {
+  if (!made.image->has_name()) return;
+  FileDescriptor node = names_.bind(socket, made.image->name());
+  if (node) made.node = table_.aside(std::move(node));
 }
 
-void UnixAssembly::connect_by(int listener, const image::UnixName& name, const image::UnixSocket& like,
-                              FileDescriptor& client, FileDescriptor& accepted, const image::UnixName* client_name) {
+UnixAssembly::Door UnixAssembly::door_of(const Made& listener) {
+  return {listener.socket.get(), listener.image->name(), listener.node.get()};
+}
+
+void UnixAssembly::connect_by(const Door& door, const image::UnixSocket& like, FileDescriptor& client,
+                              FileDescriptor& accepted, Made* named) {
   client = make_socket(like);
-  if (client_name != nullptr)
-    name_connected(client.get(), *client_name);
-  else if (like.has_peer_name() && like.shares_name())
-    bind_in_passing(client.get(), like.peer_name());
-  connect_to_name(client.get(), name);
-  accepted = table_.aside(accept_own(listener));
+  if (named != nullptr) {
+    name(*named, client.get());
+  } else if (like.has_peer_name() && like.shares_name()) {
+    NameBinder::bind_in_passing(client.get(), like.peer_name().address());
+  }
+  connect_to_name(client.get(), door.name, door.node);
+  accepted = table_.aside(accept_own(door.listener));
 }
 
 // A client whose connection is not accepted.
 void UnixAssembly::let_wait(Made& client) {
   client.socket = make_socket(*client.image);
-  if (client.image->has_name()) name_connected(client.socket.get(), client.image->name());
-  connect_to_name(client.socket.get(), sockets_.at(client.image->peer()).name);
+  name(client, client.socket.get());
+  const Door door = door_of(sockets_.at(client.image->peer()));
+  connect_to_name(client.socket.get(), door.name, door.node);
 }
 
-// The socket that accepted it, or one that has its name as long as is needed; and by which name that is reached.
-std::pair<int, const image::UnixName*> UnixAssembly::listener_for(const image::UnixSocket& accepted) {
-  if (accepted.accepted_by() != 0) {
-    const Made& listener = sockets_.at(accepted.accepted_by());
-    return {listener.socket.get(), &listener.name};
-  }
-  const auto [place, is_new] = temporary_listeners_.try_emplace(accepted.name().address());
+// The socket that accepted it, or one that has its name as long as is needed.
+UnixAssembly::Door UnixAssembly::listener_for(const image::UnixSocket& accepted) {
+  if (accepted.accepted_by() != 0) return door_of(sockets_.at(accepted.accepted_by()));
+  const auto [place, is_new] = temporary_listeners_.try_emplace({accepted.type(), accepted.name().SerializeAsString()});
   TemporaryListener& listener = place->second;
   if (is_new) {
-    listener.name = accepted.name();
+    listener.name = &accepted.name();
     listener.socket = make_socket(accepted);
-    bind_to_name(listener.socket.get(), listener.name, table_.context.notes);
+    FileDescriptor node = names_.bind(listener.socket.get(), *listener.name);
+    if (node) listener.node = table_.aside(std::move(node));
     listen_at(listener.socket.get(), kLongBacklog);
   }
-  return {listener.socket.get(), &listener.name};
+  return {listener.socket.get(), *listener.name, listener.node.get()};
 }
 
 const UnixAssembly::Made* UnixAssembly::named(const std::string& sun_path) const {
@@ -220,11 +210,7 @@ void UnixAssembly::send(int sender, const image::UnixMessage& message, std::stri
 void UnixAssembly::fill_from_stranger(const Made& receiver, const image::UnixMessage& message,
                                       std::string_view address) {
   const FileDescriptor stranger = make_socket(*receiver.image);
-  if (!message.sender().empty()) {
-    image::UnixName name;
-    name.set_address(message.sender());
-    bind_in_passing(stranger.get(), name);
-  }
+  if (!message.sender().empty()) NameBinder::bind_in_passing(stranger.get(), message.sender());
   widen_send_buffer(stranger.get());
   send(stranger.get(), message, address);
 }
@@ -240,7 +226,7 @@ void UnixAssembly::fill(Made& receiver) {
     }
     if (!receiver.image->has_name())
       fail(ErrorKind::Damaged, "the snapshot has unread data in a unix socket that nobody can have sent");
-    const PathTo path(receiver.name);
+    const PathTo path(receiver.image->name(), receiver.node.get());
     const Made* const known = named(message.sender());
     if (known == nullptr) {
       fill_from_stranger(receiver, message, path.address());
@@ -254,8 +240,10 @@ void UnixAssembly::fill(Made& receiver) {
 void UnixAssembly::settle(Made& made) {
   const image::UnixSocket& socket = *made.image;
   const int number = made.socket.get();
-  if (socket.state() == image::UnixSocket::CONNECTED && peer_of(made) == nullptr)
-    connect_to_name(number, sockets_.at(socket.peer()).name);
+  if (socket.state() == image::UnixSocket::CONNECTED && peer_of(made) == nullptr) {
+    const Made& peer = sockets_.at(socket.peer());
+    connect_to_name(number, peer.image->name(), peer.node.get());
+  }
   if (socket.state() == image::UnixSocket::LISTENING) listen_at(number, static_cast<int>(socket.backlog()));
   // A connection whose other end closes it with something unread is reset (unix_release_sock() in af_unix.c).
   if (socket.reset()) ::send(number, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -267,7 +255,6 @@ void UnixAssembly::finish() {
   for (auto& [id, made] : sockets_) fill(made);
   for (auto& [id, made] : sockets_) settle(made);
   for (auto& [id, made] : sockets_) {
-    if (made.name.moved_to() != made.image->name().moved_to()) ::unlink(made.name.moved_to().c_str());
     apply_settings(made.socket.get(), made.image->settings(), SettingStage::Finally, "a unix socket",
                    table_.context.notes);
     ucred peer{};
@@ -278,6 +265,7 @@ void UnixAssembly::finish() {
           fmt::format("a unix socket's other end belongs to user {} now (SO_PEERCRED), not to user {}", peer.uid,
                       made.image->peer_user()));
   }
+  names_.keep();
 }
 
 }  // namespace crs::engine

@@ -20,6 +20,11 @@ enum class Reachable {
   Unknown  // its node is unlinked, or where this user cannot find it
 };
 
+bool is_abstract(const image::UnixName& name);
+bool is_relative(const image::UnixName& name);
+// From the root directory on, of one that is not unlinked.
+std::string full_path(const image::UnixName& name);
+
 // Records the name `sun_path`. Refuses `seen` where it is a path below another root directory.
 Reachable capture_name(TableCapture& table, const Seen& seen, const std::string& sun_path, const UnixDiag* diag,
                        NodeSearch& search, image::UnixName& name);
@@ -33,7 +38,10 @@ void check_name(const image::UnixName& name);
 // The address alone.
 void check_address(const image::UnixName& name);
 
-// Enters the directory to which a relative path belongs, and comes back.
+// The node that stands in the way of a name must be a socket that nobody has. Throws.
+void check_node(const std::string& path);
+
+// Enters the directory in which the node of a relative path stands, and comes back.
 class InDirectoryOf {
  public:
   explicit InDirectoryOf(const image::UnixName& name);
@@ -48,8 +56,8 @@ class InDirectoryOf {
 // By which path a socket that has been bound to its name is reached, as long as this exists.
 class PathTo {
  public:
-  // Throws.
-  explicit PathTo(const image::UnixName& name);
+  // `unlinked_node` leads to the node of one that is unlinked (NameBinder::bind()); -1 for others. Throws.
+  PathTo(const image::UnixName& name, int unlinked_node);
   const std::string& address() const { return address_; }  // sun_path
 
  private:
@@ -58,21 +66,7 @@ class PathTo {
   std::string address_;
 };
 
-// Binds, where a socket that nobody has any more stands at the path, and moves the path's node to where it was. Throws.
-void bind_to_name(int socket, const image::UnixName& name, std::vector<std::string>& notes);
-
-// The same for a socket that is about to be closed and whose name its other end still sees: nothing that exists is
-// touched, nothing stays behind, and if it cannot be had, it has no name.
-void bind_in_passing(int socket, const image::UnixName& name);
-
-// Connects at once. Throws.
-void connect_to_name(int socket, const image::UnixName& name);
-
-// The same name for a socket whose path is to be free for others at once though it is not unlinked yet, with a path
-// aside in the same directory, which only its maker knows: `id` tells such sockets apart.
-image::UnixName moved_aside(const image::UnixName& name, std::uint64_t id);
-
-// Takes a path away again whose name was unlinked at the checkpoint.
-void unlink_name(const image::UnixName& name);
+// Connects at once. `unlinked_node` as for PathTo. Throws.
+void connect_to_name(int socket, const image::UnixName& name, int unlinked_node);
 
 }  // namespace crs::engine

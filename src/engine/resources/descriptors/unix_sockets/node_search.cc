@@ -15,27 +15,23 @@ constexpr unsigned long kOpenNode = SIOCPROTOPRIVATE;  // SIOCUNIXFILE of linux/
 
 }  // namespace
 
-const SearchedNode& NodeSearch::find(int socket, const std::string& bound_path, std::uint32_t inode) {
-  const auto [place, is_new] = known_.try_emplace({bound_path, inode});
-  if (is_new) place->second = search(socket, bound_path, inode);
+const SearchedNode& NodeSearch::find(int socket, const std::string& bound_path, const UnixNode& node) {
+  const auto [place, is_new] = known_.try_emplace({bound_path, node});
+  if (is_new) place->second = search(socket, bound_path, node);
   return place->second;
 }
 
-SearchedNode NodeSearch::search(int socket, const std::string& bound_path, std::uint32_t inode) {
-  const auto leads_there = [&](const std::string& path) {
-    struct stat found{};
-    return ::lstat(path.c_str(), &found) == 0 && S_ISSOCK(found.st_mode) &&
-           static_cast<std::uint32_t>(found.st_ino) == inode;
-  };
-  const FileDescriptor node(::ioctl(socket, kOpenNode));
+SearchedNode NodeSearch::search(int socket, const std::string& bound_path, const UnixNode& node) {
+  const auto leads_there = [&](const std::string& path) { return stands_at(node, path); };
+  const FileDescriptor opened(::ioctl(socket, kOpenNode));
   struct stat status{};
-  if (node && ::fstat(node.get(), &status) == 0) {
+  if (opened && ::fstat(opened.get(), &status) == 0) {
     if (status.st_nlink == 0) return {std::nullopt, true};
     // Not where it was linked to another name and its own was unlinked.
-    std::string path = read_link(fmt::format("/proc/self/fd/{}", node.get()));
+    std::string path = read_link(fmt::format("/proc/self/fd/{}", opened.get()));
     if (leads_there(path)) return {std::move(path)};
   }
-  return {other_names_.find_socket(bound_path, inode, leads_there)};
+  return {other_names_.find_socket(bound_path, node.inode, leads_there)};
 }
 
 }  // namespace crs::engine

@@ -2,13 +2,13 @@
 // (rename(2)), or linked to it.
 #pragma once
 
-#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
 #include <utility>
 
 #include "engine/procfs/other_names.h"
+#include "engine/resources/descriptors/unix_sockets/node.h"
 
 namespace crs::engine {
 
@@ -20,14 +20,13 @@ struct SearchedNode {
 // Not thread-safe. Looks for each node once, however many sockets were accepted by its own.
 class NodeSearch {
  public:
-  // `bound_path`: absolute; `inode`: the 32 bits that the kernel tells. Who has CAP_NET_ADMIN finds it anywhere, others
-  // in the directory of that path.
-  const SearchedNode& find(int socket, const std::string& bound_path, std::uint32_t inode);
+  // `bound_path`: absolute. Who has CAP_NET_ADMIN finds it anywhere, others in the directory of that path.
+  const SearchedNode& find(int socket, const std::string& bound_path, const UnixNode& node);
 
  private:
-  SearchedNode search(int socket, const std::string& bound_path, std::uint32_t inode);
+  SearchedNode search(int socket, const std::string& bound_path, const UnixNode& node);
 
-  std::map<std::pair<std::string, std::uint32_t>, SearchedNode> known_;
+  std::map<std::pair<std::string, UnixNode>, SearchedNode> known_;
   OtherNames other_names_;
 };
 

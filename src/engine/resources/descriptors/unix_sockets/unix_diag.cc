@@ -22,13 +22,15 @@ T value_of(std::span<const std::byte> bytes) {
   return value;
 }
 
+UnixNode node_of(const unix_diag_vfs& told) { return {told.udiag_vfs_dev, told.udiag_vfs_ino}; }
+
 void take_attribute(unsigned type, std::span<const std::byte> bytes, UnixDiag& socket) {
   switch (type) {
     case UNIX_DIAG_NAME:
       socket.address.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
       break;
     case UNIX_DIAG_VFS:
-      socket.node_inode = value_of<unix_diag_vfs>(bytes).udiag_vfs_ino;
+      socket.node = node_of(value_of<unix_diag_vfs>(bytes));
       break;
     case UNIX_DIAG_PEER:
       socket.peer = value_of<std::uint32_t>(bytes);
@@ -70,9 +72,9 @@ UnixDiags look_at_unix_sockets() {
   return sockets;
 }
 
-bool is_bound_by_somebody(ino_t node) {
+bool is_bound_by_somebody(const std::string& path) {
   return std::ranges::any_of(look_at_unix_sockets(), [&](const auto& entry) {
-    return entry.second.node_inode == static_cast<std::uint32_t>(node);
+    return entry.second.node && stands_at(*entry.second.node, path);
   });
 }
 

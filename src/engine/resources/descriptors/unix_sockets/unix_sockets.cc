@@ -149,7 +149,7 @@ void UnixSocketKind::capture_acceptor(const TableCapture& table, const UnixDiag&
   const auto [begin, end] = by_address_.equal_range(diag.address);
   for (auto entry = begin; entry != end; ++entry) {
     const UnixDiag& other = *entry->second;
-    if (other.inode == diag.inode || other.type != diag.type || other.node_inode != diag.node_inode) continue;
+    if (other.inode == diag.inode || other.type != diag.type || other.node != diag.node) continue;
     socket.set_shares_name(true);
     if (!other.listens) continue;
     socket.set_accepted_by(other.inode);
