@@ -147,7 +147,8 @@ def names_of_page():
 
 def store_has_no_other_names(options, user):
     """After a row of incremental snapshots and a restart that cuts a file back, beside what the snapshots themselves hold."""
-    program = "import time; log = open('log', 'a', buffering=1)\nwhile True: log.write('line\\n'); time.sleep(0.02)"
+    # Little memory would not be tracked.
+    program = "import os, time; memory = os.urandom(32 << 20); log = open('log', 'a', buffering=1)\nwhile True: log.write('line\\n'); time.sleep(0.02)"
     with Workspace(options.crs, user, options.verbose) as workspace:
         _, pid = workspace.start_by_crs("names", ["/usr/bin/python3", "-c", program])
         wait_until(lambda: read_text(workspace.work / "log"), "the program writes")
