@@ -3,6 +3,7 @@
 #include <pwd.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,7 +12,9 @@
 #include <cerrno>
 #include <charconv>
 #include <chrono>
+#include <filesystem>
 #include <optional>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -191,10 +194,30 @@ std::optional<RunningJob> find_begun(const RunningJobs& jobs, const std::string&
   return running;
 }
 
+// A process of this machine that may be the program of which the snapshot was taken; 0 if there is none. The register
+// does not know a program that crs did not start.
+pid_t may_be_still(const store::Manifest& manifest) {
+  utsname names{};
+  const pid_t pid = manifest.program().pid();
+  if (pid <= 0 || ::uname(&names) != 0 || manifest.host() != names.nodename) return 0;
+  std::error_code problem;
+  const auto executable = std::filesystem::read_symlink(fmt::format("/proc/{}/exe", pid), problem);
+  return !problem && executable.native() == manifest.program().executable() ? pid : 0;
+}
+
+std::string advice_from_snapshots(const std::vector<SnapshotInfo>& snapshots, const std::string& name) {
+  const std::string restart = fmt::format("'crs restart {}' starts it from its newest snapshot", name);
+  const SnapshotInfo& newest = snapshots.back();
+  const pid_t pid = newest.damage ? 0 : may_be_still(newest.manifest);
+  if (pid == 0) return restart;
+  return fmt::format("process {0} may be that program still: 'crs checkpoint --name {1} {0}'; if it is not, {2}", pid,
+                     name, restart);
+}
+
 [[noreturn]] void fail_no_job(const Store& store, const RunningJobs& jobs, const std::string& name) {
   Error error(ErrorKind::NotFound, fmt::format("no job '{}' is running", name));
-  if (!store.list(name).empty())
-    throw error.advise(fmt::format("'crs restart {}' starts it from its newest snapshot", name));
+  const std::vector<SnapshotInfo> snapshots = store.list(name);
+  if (!snapshots.empty()) throw error.advise(advice_from_snapshots(snapshots, name));
   std::vector<std::string> names;
   for (const RunningJob& running : jobs.list()) names.push_back(running.job);
   const std::string nearest = nearest_name(name, names);
