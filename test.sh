@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
-# Installs what is missing, builds CRS (release) and runs every test. Arguments go to ctest, e.g. `./test.sh -R subject.sleep`.
+# Installs what is missing, builds CRS (release) and runs the tests, in the size that fits into twenty minutes on two processors. Arguments go to
+# ctest: `./test.sh -C Long` runs all of them in full (1000 kills of a checkpointer, and so on: docs/architecture.md, Tests),
+# `./test.sh -R subject.sleep` one.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 

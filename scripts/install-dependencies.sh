@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs the Debian 12 packages that building CRS needs and, unless --build-only is given, those its tests need. Nothing else
-# is changed: the file that keeps servers from being started is there meanwhile only.
+# Installs the Debian 12 packages that building CRS needs and, unless --build-only is given, those its tests need. The servers among them
+# that it installs anew (redis-server, nginx, postgresql) are not started, and `systemctl disable` keeps them from being started at boot.
+# Nothing else is changed: the file that keeps servers from being started (/usr/sbin/policy-rc.d) is there meanwhile only.
 # Works as root or through sudo; does nothing at all when everything is there.
 set -euo pipefail
 

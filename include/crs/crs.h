@@ -67,7 +67,8 @@ struct crs_init_options {
 };
 
 int crs_init(const struct crs_init_options* options); /* a null pointer: the defaults */
-/* Waits for a checkpoint that another thread carries out; fails in a layer, a progress function, of one. */
+/* Waits for a checkpoint that another thread carries out; fails in a layer, a progress function, of one. To be called
+ * when no other thread uses the service otherwise. It need not be called. */
 int crs_finalize(void);
 int crs_is_initialized(void); /* 1 or 0 */
 /* The selected component's name, in memory that crs_free() releases. */

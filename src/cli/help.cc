@@ -38,7 +38,7 @@ constexpr const char* kProgramStatus =
     "  128+N if signal N ended it.";
 
 constexpr std::array<const char*, 5> kMeanings = {
-    "done", "failed", "wrong usage", "nothing to do, or no such job, snapshot or process", "a snapshot is damaged",
+    "done", "failed", "wrong usage", "no such job, snapshot or process", "a snapshot is damaged",
 };
 
 // CLI11's layout with a usage line of one's own.

@@ -3,6 +3,7 @@
 #include <pwd.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,7 +12,9 @@
 #include <cerrno>
 #include <charconv>
 #include <chrono>
+#include <filesystem>
 #include <optional>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -85,6 +88,11 @@ std::string user_name(uid_t user) {
   return found != nullptr ? found->pw_name : std::to_string(user);
 }
 
+[[noreturn]] void fail_no_process(const std::string& number) {
+  throw Error(ErrorKind::NotFound, fmt::format("there is no process {}", number))
+      .advise("'crs list' shows the jobs that run");
+}
+
 void check_exists(pid_t pid) {
   if (::kill(pid, 0) == 0) return;
   if (errno == EPERM) {
@@ -94,8 +102,7 @@ void check_exists(pid_t pid) {
                                                 known ? "user " + user_name(status.st_uid) : "another user"))
         .advise("Only that user and root can checkpoint it");
   }
-  throw Error(ErrorKind::NotFound, fmt::format("there is no process {}", pid))
-      .advise("'crs list' shows the jobs that run");
+  fail_no_process(std::to_string(pid));
 }
 
 void check_is_program(pid_t pid) {
@@ -115,8 +122,10 @@ void check_is_program(pid_t pid) {
     throw Error(ErrorKind::Usage, fmt::format("{} is a thread of process {}", pid, group))
         .advise(fmt::format("Checkpoint {}", group));
   }
-  if (status_field(pid, "VmSize").empty())
-    fail(ErrorKind::Refused, "process {} ({}) is a part of the kernel, not a program", pid, name);
+  if (status_field(pid, "VmSize").empty()) {
+    throw Error(ErrorKind::Refused, fmt::format("process {} ({}) is a part of the kernel, not a program", pid, name))
+        .advise("Name a program's process: 'ps -ef' shows parts of the kernel in brackets");
+  }
 }
 
 std::string command_of(pid_t pid) {
@@ -132,7 +141,10 @@ std::string command_of(pid_t pid) {
 }
 
 Target find_process(const RunningJobs& jobs, pid_t pid) {
-  if (pid == ::getpid()) fail(ErrorKind::Usage, "process {} is this very command, the tool itself", pid);
+  if (pid == ::getpid()) {
+    throw Error(ErrorKind::Usage, fmt::format("process {} is this very command, the tool itself", pid))
+        .advise("Name the program's process, or its job; 'crs list' shows the jobs that run");
+  }
   check_is_program(pid);
   if (const auto running = jobs.find_process(pid)) {
     if (running->restarting) fail_restarting(*running);
@@ -182,10 +194,30 @@ std::optional<RunningJob> find_begun(const RunningJobs& jobs, const std::string&
   return running;
 }
 
+// A process of this machine that may be the program of which the snapshot was taken; 0 if there is none. The register
+// does not know a program that crs did not start.
+pid_t may_be_still(const store::Manifest& manifest) {
+  utsname names{};
+  const pid_t pid = manifest.program().pid();
+  if (pid <= 0 || ::uname(&names) != 0 || manifest.host() != names.nodename) return 0;
+  std::error_code problem;
+  const auto executable = std::filesystem::read_symlink(fmt::format("/proc/{}/exe", pid), problem);
+  return !problem && executable.native() == manifest.program().executable() ? pid : 0;
+}
+
+std::string advice_from_snapshots(const std::vector<SnapshotInfo>& snapshots, const std::string& name) {
+  const std::string restart = fmt::format("'crs restart {}' starts it from its newest snapshot", name);
+  const SnapshotInfo& newest = snapshots.back();
+  const pid_t pid = newest.damage ? 0 : may_be_still(newest.manifest);
+  if (pid == 0) return restart;
+  return fmt::format("process {0} may be that program still: 'crs checkpoint --name {1} {0}'; if it is not, {2}", pid,
+                     name, restart);
+}
+
 [[noreturn]] void fail_no_job(const Store& store, const RunningJobs& jobs, const std::string& name) {
   Error error(ErrorKind::NotFound, fmt::format("no job '{}' is running", name));
-  if (!store.list(name).empty())
-    throw error.advise(fmt::format("'crs restart {}' starts it from its newest snapshot", name));
+  const std::vector<SnapshotInfo> snapshots = store.list(name);
+  if (!snapshots.empty()) throw error.advise(advice_from_snapshots(snapshots, name));
   std::vector<std::string> names;
   for (const RunningJob& running : jobs.list()) names.push_back(running.job);
   const std::string nearest = nearest_name(name, names);
@@ -220,7 +252,7 @@ Target find_target(Store& store, const std::string& text) {
   if (is_digits(text)) {
     pid_t pid = 0;
     const auto [stop, problem] = std::from_chars(text.data(), text.data() + text.size(), pid);
-    if (problem != std::errc{} || pid == 0) fail(ErrorKind::NotFound, "there is no process {}", text);
+    if (problem != std::errc{} || pid == 0) fail_no_process(text);
     return find_process(jobs, pid);
   }
   if (text.find('@') != std::string::npos) {
@@ -232,8 +264,10 @@ Target find_target(Store& store, const std::string& text) {
   if (!running) fail_no_job(store, jobs, text);
   if (running->restarting) fail_restarting(*running);
   if (becomes_program(running->pid)) {
-    fail(ErrorKind::Failed, "process {}, by which job {} is known, is crs itself and has not become the program yet",
-         running->pid, text);
+    throw Error(ErrorKind::Failed,
+                fmt::format("process {}, by which job {} is known, is crs itself and has not become the program yet",
+                            running->pid, text))
+        .advise("Try again when the program has begun");
   }
   check_is_program(running->pid);
   return {.pid = running->pid, .job = running->job};

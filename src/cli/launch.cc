@@ -98,15 +98,25 @@ int read_report(int report) {
   return got == sizeof problem ? problem : 0;
 }
 
+// What to do about `problem` of execvp(3), or nothing where its own words say all there is to say.
+std::string advice_about_execution(const std::string& application, int problem) {
+  const bool named_by_path = application.find('/') != std::string::npos;
+  std::error_code ignored;
+  if (problem == EACCES && std::filesystem::is_directory(application, ignored))
+    return "Name a program: it is a directory";
+  if (problem == EACCES) return "Make it executable (chmod +x), or name the interpreter before it";
+  if (problem != ENOENT) return {};
+  if (!named_by_path) return "There is no such program in $PATH";
+  return std::filesystem::exists(application, ignored) ? "The file is there, but the interpreter that it names is not"
+                                                       : "Check the path: a relative one begins in the working "
+                                                         "directory, and a name without '/' is looked for in "
+                                                         "$PATH";
+}
+
 [[noreturn]] void fail_execution(const LaunchPlan& plan, int problem) {
   Error error = Error::from_errno(fmt::format("'{}' cannot be executed", plan.application), problem);
-  const bool named_by_path = plan.application.find('/') != std::string::npos;
-  std::error_code ignored;
-  if (problem == ENOENT && named_by_path && std::filesystem::exists(plan.application, ignored)) {
-    error.advise("The file is there, but the interpreter that it names is not");
-  } else if (problem == ENOENT && !named_by_path) {
-    error.advise("There is no such program in $PATH");
-  }
+  const std::string advice = advice_about_execution(plan.application, problem);
+  if (!advice.empty()) error.advise(advice);
   throw ExecutionError(error);
 }
 

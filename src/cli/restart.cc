@@ -106,6 +106,12 @@ class RestartVerb : public Verb {
            "A program that links libcrs is told where it comes from, and the values of --env and of the variables of\n"
            "this command that begin with CRS_, which it reads through its service. If one of its layers cannot\n"
            "come back, the program hears of it and this command says so.\n\n"
+           "--replace: the process of this command becomes the program and keeps its process id: 'exec crs restart\n"
+           "--replace sim' in a script. All memory is loaded first, and no checkpoints are taken. Refused for a "
+           "snapshot\n"
+           "of several processes, in a process that has other threads or children or is the first of its pid "
+           "namespace,\n"
+           "and with --ids namespace.\n\n"
            "Example:\n  crs restart sim\n  pid=$(crs restart --detach sim@3)\n\n"
            "Exit statuses: in the foreground those of the program, 128+N if signal N ended it, 85 after a last "
            "snapshot;\n"
@@ -113,6 +119,7 @@ class RestartVerb : public Verb {
            "printed all the same,\n     layers of the program could not come back\n  2  wrong usage\n"
            "  3  no such snapshot\n  4  the snapshot is damaged: nothing was started\n";
   }
+  std::string json_help() const override { return "Print the result (with --detach alone) or the error as JSON"; }
   std::string action() const override { return target_.empty() ? "restart" : "restart " + target_; }
 
   void define(CLI::App& app) override {
@@ -145,9 +152,9 @@ class RestartVerb : public Verb {
         ->capture_default_str();
     add_name_option(app, job_, "Name of the job that the program is from now on (default: JOB)");
     periodic_.define(app);
+    app.add_flag("--replace", replace_, "Become the program, under this command's own process id");
     // For libcrs: hidden from the help.
     app.add_option("--fd", answer_to_, "The socket of the program that asked for the restart")->group("");
-    app.add_flag("--replace", replace_, "Become the program")->group("");
     app.add_flag("--check-only", check_only_, "Only check whether a restart can begin")->group("");
   }
 

@@ -35,6 +35,14 @@ std::string home_directory() {
       .advise("Name a directory with CRS_STORE");
 }
 
+// Where the store cannot be, unlike where nothing can be written.
+Error place_error(std::string_view what, int error_number) {
+  Error error = disk_error(what, error_number);
+  if (error_number == ENOENT || error_number == ENOTDIR || error_number == ELOOP || error_number == ENAMETOOLONG)
+    error.advise("Name a directory, or where one can be made, with --store or CRS_STORE");
+  return error;
+}
+
 // Creates `path` and what is missing above it, each mode 0700 and durably.
 void create_directories(Disk& disk, const std::filesystem::path& path) {
   if (path.empty() || path == path.root_path()) return;
@@ -43,7 +51,7 @@ void create_directories(Disk& disk, const std::filesystem::path& path) {
   create_directories(disk, path.parent_path());
   if (::mkdir(path.c_str(), 0700) != 0) {
     if (errno == EEXIST) return;
-    throw disk_error(fmt::format("cannot create the store's directory {}", path.native()), errno);
+    throw place_error(fmt::format("cannot create the store's directory {}", path.native()), errno);
   }
   const FileDescriptor parent(::open(path.parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   // A parent that may be written but not read cannot be opened to sync it (open(2)): the directory is there all the
@@ -138,7 +146,7 @@ Store::Store(const std::string& location, std::shared_ptr<Disk> disk) : disk_(st
 FileDescriptor Store::open_root() const {
   FileDescriptor root(::open(location_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!root && errno == ENOENT) return {};
-  if (!root) throw disk_error(fmt::format("cannot open the store {}", location_), errno);
+  if (!root) throw place_error(fmt::format("cannot open the store {}", location_), errno);
   check_owner(root.get(), location_);
   return root;
 }

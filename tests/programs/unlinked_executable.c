@@ -1,5 +1,6 @@
 // An executable that nobody finds any more, as after an upgrade: the link to it leads to the same content, and it can
 // be executed by it. A child of the program executes it, too.
+// subject: checkpoint-says /proc/PID/exe will have another name after a restart
 #include <sys/stat.h>
 #include <sys/wait.h>
 

@@ -66,15 +66,15 @@ def check_message(result, *words):
 
 
 def refused(workspace, *arguments, expect, names=(), json=True, **options):
-    """crs must fail with status `expect`, one line with all of `names`, the same as JSON, and without any effect on the store or on the
-    processes below this one."""
+    """crs must fail with status `expect`, one line with all of `names`, the same as JSON, which says what to do, and without any effect on
+    the store or on the processes below this one."""
     store, processes = tree_of(workspace.store), set(workspace.leftovers())
     result = workspace.crs(*arguments, expect=expect, **options)
     check_message(result, *names)
     if json:
         as_json = workspace.crs(arguments[0], "--json", *arguments[1:], expect=expect, **options).json()["error"]
         check(as_json["exit_status"] == expect, f"JSON says {as_json}")
-        check(as_json["message"].strip() and as_json["chain"], f"JSON says {as_json}")
+        check(as_json["message"].strip() and as_json["chain"] and as_json["advice"].strip(), f"JSON says {as_json}")
     check_no_effect(workspace, store, processes)
     return result
 

@@ -287,6 +287,21 @@ def ended_jobs(workspace):
         check(workspace.checkpoint(str(pid)) == f"sleep-{pid}@1", "the other program under the old job's name")
 
 
+def job_of_a_program_from_outside(workspace):
+    """Of a program that crs did not start, a job's name is known by its snapshots alone: if it runs still, the advice names it."""
+    process, pid = start_counter(workspace)
+    workspace.checkpoint(str(pid), "--name", "outside")
+    command = f"crs checkpoint --name outside {pid}"
+    result = workspace.crs("checkpoint", "outside", expect=3)
+    check("no job 'outside' is running" in result.stderr and f"process {pid} may be that program still" in result.stderr, f"{result}")
+    check(command in result.stderr and "crs restart outside" in result.stderr, f"{result}")
+    check(workspace.crs(*command.split()[1:]).stdout.strip() == "outside@2", "the advice does not work")
+    workspace.kill(pid)
+    process.wait()
+    result = workspace.crs("checkpoint", "outside", expect=3)
+    check("may be that program" not in result.stderr and "crs restart outside" in result.stderr, f"{result}")
+
+
 def no_targets(workspace):
     sleeper = workspace.start(["sleep", "63"])
     zombie = workspace.start([PYTHON, "-c", "import os, time; print(os.fork() or os._exit(0), flush=True); time.sleep(60)"])
@@ -436,7 +451,8 @@ def frozen_group(workspace):
 
 
 TESTS = [prints_the_reference_alone, figures_in_json_and_show, default_job_names, chosen_names, stop_and_kill, refused_without_a_trace,
-         children_are_named, two_at_once, time_limit_of_the_wait, one_program_under_two_names, ended_jobs, no_targets, main_thread_ended,
+         children_are_named, two_at_once, time_limit_of_the_wait, one_program_under_two_names, ended_jobs,
+         job_of_a_program_from_outside, no_targets, main_thread_ended,
          output_that_cannot_be_written, stopped_in_the_middle, written_afterwards, just_begun, small_limits, frozen_group]
 
 

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""docs/snapshot-format.md is exact: a reader written from it alone reads a snapshot, and finds in it what the program had."""
+"""docs/snapshot-format.md is exact: a reader written from it alone reads a snapshot, and finds in it what the program had; and it names
+every file that is in a store."""
 
 import argparse
 import json
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +14,9 @@ from harness import Workspace, check, read_text, run_cases, users_to_test, wait_
 from independent_reader import Damaged, Snapshot
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs/snapshot-format.md"
+# What stands for a part of a name in the page's picture of the store.
+PLACEHOLDERS = {"JOB": r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}", "SEQ": r"[1-9][0-9]*", "TIME": r"[0-9]{8}T[0-9]{6}Z", "XXXXXX": r"\w{6}"}
 
 # Says on standard output what it has where, and waits.
 PROGRAM = r"""
@@ -129,6 +134,45 @@ def reads_a_snapshot(options, user):
             damage_is_found(directory)
 
 
+def names_of_page():
+    """Patterns of the paths below a store that the page's picture of it names; each level is indented by two blanks more."""
+    picture = re.search(r"^```\nSTORE/\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)[1]
+    folders, patterns = [], []
+    for indentation, name in re.findall(r"^( +)(\S+)", picture, re.MULTILINE):
+        pattern = re.sub("|".join(PLACEHOLDERS), lambda word: PLACEHOLDERS[word[0]], re.escape(name.rstrip("/")).replace(r"\-", "-"))
+        folders[len(indentation) // 2 - 1 :] = [pattern]
+        patterns.append("/".join(folders))
+    return patterns
+
+
+def store_has_no_other_names(options, user):
+    """After a row of incremental snapshots and a restart that cuts a file back, beside what the snapshots themselves hold."""
+    # Little memory would not be tracked.
+    program = "import os, time; memory = os.urandom(32 << 20); log = open('log', 'a', buffering=1)\nwhile True: log.write('line\\n'); time.sleep(0.02)"
+    with Workspace(options.crs, user, options.verbose) as workspace:
+        _, pid = workspace.start_by_crs("names", ["/usr/bin/python3", "-c", program])
+        wait_until(lambda: read_text(workspace.work / "log"), "the program writes")
+        workspace.checkpoint("names", "--incremental")
+        length = len(read_text(workspace.work / "log"))
+        names = {str(path.relative_to(workspace.store)) for path in workspace.store.rglob("*")}
+        wait_until(lambda: len(read_text(workspace.work / "log")) > length, "the program writes more")
+        workspace.kill(pid)
+        again = workspace.restart("names")
+        workspace.checkpoint("names", "--incremental")
+        names |= {str(path.relative_to(workspace.store)) for path in workspace.store.rglob("*")}
+        workspace.kill(again)
+    check_names(names)
+
+
+def check_names(names):
+    patterns = names_of_page()
+    check({"names/1", "names/1/manifest", "names/set-aside"} <= names, f"the store holds {sorted(names)}")
+    # What the page describes elsewhere: a snapshot's own files, and the names of what was set aside.
+    inside = re.compile(r"names/([1-9][0-9]*/(?!manifest).*|set-aside(/[^/]+/[^/]+\.from-[0-9]+)?)")
+    unknown = [name for name in sorted(names) if not inside.fullmatch(name) and not any(re.fullmatch(known, name) for known in patterns)]
+    check(not unknown, f"the page does not name {unknown}")
+
+
 def page_follows_schema():
     result = subprocess.run([ROOT / "scripts/describe-image.py", "--check"], capture_output=True, text=True)
     check(result.returncode == 0, result.stderr)
@@ -140,6 +184,7 @@ def main():
     parser.add_argument("--verbose", action="store_true")
     options, _ = parser.parse_known_args()
     cases = [(f"an independent reader, as {user}", lambda user=user: reads_a_snapshot(options, user)) for user in users_to_test()]
+    cases += [(f"the names in a store, as {user}", lambda user=user: store_has_no_other_names(options, user)) for user in users_to_test()]
     run_cases([("the page follows the schema", page_follows_schema), *cases])
 
 

@@ -438,6 +438,12 @@ class Workspace:
 # --- Running cases ----------------------------------------------------------------------------------------------------------------
 
 
+def verbs_of(workspace):
+    """The verbs that `crs --help` lists, but help itself."""
+    verbs = re.findall(r"^  (\w+) ", workspace.crs("--help").stdout.split("Verbs:")[1].split("Options")[0], re.MULTILINE)
+    return [verb for verb in verbs if verb != "help"]
+
+
 def users_to_test():
     return ["root", "ordinary"] if os.geteuid() == 0 else ["ordinary"]
 

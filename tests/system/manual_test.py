@@ -6,7 +6,7 @@ import pathlib
 import re
 import sys
 
-from harness import Workspace, check, run_cases
+from harness import Workspace, check, run_cases, verbs_of
 
 HAND_WRITTEN = ["man3/libcrs.3", "man7/crs-component.7"]
 
@@ -31,8 +31,7 @@ def test(workspace, options):
     result = workspace.run(["cmake", "--install", options.build, "--prefix", prefix], limit=60)
     check(result.status == 0, str(result))
     manual = next(prefix.rglob("man1")).parent
-    verbs = re.findall(r"^  (\w+) ", workspace.crs("--help").stdout.split("Verbs:")[1].split("Options")[0], re.MULTILINE)
-    verbs.remove("help")
+    verbs = verbs_of(workspace)
     check(len(verbs) >= 10, f"verbs: {verbs}")
     pages = {page.name for page in (manual / "man1").iterdir()}
     check(pages == {"crs.1", *(f"crs-{verb}.1" for verb in verbs)}, f"pages: {sorted(pages)}")

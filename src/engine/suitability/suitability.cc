@@ -80,7 +80,10 @@ void check_is_program(pid_t pid) {
     throw Error(ErrorKind::NotFound, fmt::format("there is no process {}", pid))
         .advise("'crs list' shows the jobs that run");
   }
-  if (pid == ::getpid()) fail(ErrorKind::Usage, "process {} is this very command: it cannot checkpoint itself", pid);
+  if (pid == ::getpid()) {
+    throw Error(ErrorKind::Usage, fmt::format("process {} is this very command: it cannot checkpoint itself", pid))
+        .advise("Name the program's process, or its job");
+  }
   const std::string state = status_field(pid, "State");
   const pid_t living = living_thread_of(pid);
   if (living == pid && (state.starts_with("Z") || state.starts_with("X"))) {
@@ -89,8 +92,10 @@ void check_is_program(pid_t pid) {
                             name_of_process(pid)))
         .advise("There is nothing left to save");
   }
-  if (status_field(living, "VmSize").empty())
-    fail(ErrorKind::Refused, "process {} ({}) is a kernel thread", pid, name_of_process(pid));
+  if (status_field(living, "VmSize").empty()) {
+    throw Error(ErrorKind::Refused, fmt::format("process {} ({}) is a kernel thread", pid, name_of_process(pid)))
+        .advise("Name a program's process: 'ps -ef' shows kernel threads in brackets");
+  }
 }
 
 void refuse_unsuitable(pid_t pid, Refusals& refusals) {

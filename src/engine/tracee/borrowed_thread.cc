@@ -63,7 +63,11 @@ ScratchPlaces::ScratchPlaces(const StoppedProcess& process) : memory_(process.me
     mark();
     return;
   }
-  fail(ErrorKind::Refused, "process {} has no free room on its main stack to make system calls from", process.pid());
+  throw Error(ErrorKind::Refused,
+              fmt::format("process {} has no free room on its main stack to make system calls from", process.pid()))
+      .advise(fmt::format(
+          "Let its stack grow (prlimit --stack=unlimited --pid {}), or try again when it is less deep in calls",
+          process.pid()));
 }
 
 // A stack that is in use down to its lowest page grows under the writing of its neighbour's page (/proc/PID/mem), as it

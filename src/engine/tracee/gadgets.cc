@@ -111,10 +111,12 @@ bool has_dynamic_linker(pid_t pid) {
 Gadgets find_gadgets(pid_t pid, const RemoteMemory& memory) {
   const Gadgets gadgets = look_for_gadgets(pid, memory);
   if (gadgets.complete()) return gadgets;
-  fail(ErrorKind::Refused,
-       "process {} has no code that returns from a signal handler (it was built without a C library, or has only just "
-       "begun)",
-       pid);
+  throw Error(
+      ErrorKind::Refused,
+      fmt::format("process {} has no code that returns from a signal handler (it was built without a C library, "
+                  "or has only just begun)",
+                  pid))
+      .advise("Try again when it has begun; a program without a C library must be linked with one");
 }
 
 Gadgets find_gadgets_of_running(pid_t pid, const RemoteMemory& memory) {

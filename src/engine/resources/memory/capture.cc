@@ -381,6 +381,10 @@ class MemoryCapture {
       file_index(path);
     } else if (const auto object = context_.objects.keep_executable(context_)) {
       image_.mutable_layout()->set_executable_object(*object);
+      context_.warnings.push_back(
+          fmt::format("the executable {} is gone; the program keeps it, but /proc/PID/exe will "
+                      "have another name after a restart",
+                      path));
     } else {
       context_.warnings.push_back(fmt::format(
           "the executable {} is gone; the program keeps its code, but /proc/PID/exe will not show it after a restart",

@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 
 #include "base/error.h"
 #include "base/io.h"
@@ -30,6 +31,11 @@ bool is_private(const Area& area) {
 
 bool has_page_data(const Area& area) { return is_private(area) || area.kind() == Area::SHARED_MEMORY; }
 
+[[noreturn]] void fail_forbidden(const std::string& path, int problem) {
+  throw Error::from_errno(fmt::format("cannot open {}, which the program has mapped", path), problem)
+      .advise("Give yourself the right to open it again (chmod), or restart as root");
+}
+
 void check_files(CheckContext& context, const image::Memory& image) {
   std::string wrong;
   for (const image::MappedFile& file : image.files()) {
@@ -37,7 +43,7 @@ void check_files(CheckContext& context, const image::Memory& image) {
     const auto change = compares(context.kept_files, file.path()) ? what_changed(file) : std::nullopt;
     if (!change) {
       const bool readable = ::eaccess(file.path().c_str(), file.writable() ? R_OK | W_OK : R_OK) == 0;
-      if (!readable) fail_errno(errno, "cannot open {}, which the program has mapped", file.path());
+      if (!readable) fail_forbidden(file.path(), errno);
     } else if (context.options.changed_files == ChangedFiles::Accept && ::access(file.path().c_str(), R_OK) == 0) {
       context.notes.push_back(fmt::format("{}, which the program has mapped; restarted all the same", *change));
     } else {

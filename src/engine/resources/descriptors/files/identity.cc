@@ -104,8 +104,10 @@ void check_identity(const image::FileIdentity& file) {
 
 void compare_file(const image::FileIdentity& file, const struct stat& now, bool written, const RestartOptions& options,
                   std::vector<std::string>* notes) {
-  if (!S_ISREG(now.st_mode))
-    fail(ErrorKind::Failed, "{} was a regular file at the checkpoint and is none now", file.path());
+  if (!S_ISREG(now.st_mode)) {
+    throw Error(ErrorKind::Failed, fmt::format("{} was a regular file at the checkpoint and is none now", file.path()))
+        .advise("Put the file back as it was");
+  }
   if (file.generated() || same_content(file, now)) return;
   const auto size = static_cast<std::uint64_t>(now.st_size);
   const bool replaced = !is_same_file({.inode = file.inode(), .born = file.born()},

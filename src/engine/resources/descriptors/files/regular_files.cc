@@ -15,6 +15,8 @@ namespace {
 
 constexpr std::string_view kMissing =
     "Put the file back where it was; a snapshot refers to the files a program has open";
+constexpr std::string_view kDirectory = "Put the file back as it was; a directory is in its place";
+constexpr std::string_view kForbidden = "Give yourself the right to open it again (chmod), or restart as root";
 
 struct stat status_of(const FileDescriptor& file, const std::string& path) {
   struct stat status{};
@@ -43,7 +45,10 @@ FileDescriptor open_file_again(const image::OpenDescription& description, const 
   try {
     return open_again(place, description.status_flags());
   } catch (Error& error) {
-    if (error.error_number() == ENOENT || error.error_number() == ENOTDIR) error.advise(std::string(kMissing));
+    const int problem = error.error_number();
+    if (problem == ENOENT || problem == ENOTDIR) error.advise(std::string(kMissing));
+    if (problem == EISDIR) error.advise(std::string(kDirectory));
+    if (problem == EACCES || problem == EPERM) error.advise(std::string(kForbidden));
     throw error.add_context("the program had it open at the checkpoint");
   }
 }
