@@ -39,6 +39,7 @@ static void expect_working_directory_removed(void) {
 
 int main(void) {
   umask(0);
+  SUBJECT_NEED(mkdir("above", 0755) == 0 && chdir("above") == 0);
   const int above = open(".", O_RDONLY | O_DIRECTORY);
   const int before = names_here(above);
   SUBJECT_NEED(mkdir("work", MODE) == 0 && mkdir("open", MODE) == 0 && mkdir("place", MODE) == 0);

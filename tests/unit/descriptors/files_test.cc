@@ -354,13 +354,14 @@ TEST_F(Files, LeaseIsRefused) {
               HasSubstr("lease"));
 }
 
-TEST_F(Files, RemovedDirectoryIsRefused) {
+TEST_F(Files, RemovedDirectoryComesBackRemoved) {
   ASSERT_EQ(::mkdir(path.c_str(), 0700), 0);
-  EXPECT_THAT(
-      message_of([&] {
-        trip.capture([&] { require(::open(path.c_str(), O_RDONLY) == 0 && ::rmdir(path.c_str()) == 0, "open"); });
-      }),
-      HasSubstr("is a directory that its path does not reach"));
+  trip.carry([&] { require(::open(path.c_str(), O_RDONLY) == 0 && ::rmdir(path.c_str()) == 0, "open"); },
+             [&] {
+               struct stat status{};
+               require(::fstat(0, &status) == 0 && S_ISDIR(status.st_mode) && status.st_nlink == 0, "0 is removed");
+               require(::access(path.c_str(), F_OK) != 0 && errno == ENOENT, "nothing has its name");
+             });
 }
 
 }  // namespace
