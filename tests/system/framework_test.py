@@ -162,7 +162,7 @@ def broken_components(workspace, options):
 
 
 BROKEN_IN_C = {
-    "c_other_version": ["3.5.0", "2.6.0"],
+    "c_other_version": ["3.6.0", "2.6.0"],
     "c_short": ["says that it has 40 bytes"],
     "c_boastful": ["bytes; there are"],
     "c_no_name": ["its name is a null pointer"],

@@ -413,12 +413,32 @@ void add_of_descriptors(std::vector<Forgery>& all) {
   });
   add("attribute-with-nul", kDamaged, "extended attribute",
       [=](Snapshot& s) { attribute(*s.tree.mutable_descriptors()->add_objects(), std::string_view("user.\0one", 9)); });
-  add("place-of-content-that-is-not-there", kDamaged, "a place of an unlinked file", [](Snapshot& s) {
+  add("place-of-content-that-is-not-there", kDamaged, "an unlinked file or directory", [](Snapshot& s) {
     image::OpenDescription& description = fresh_description(s);
     description.set_status_flags(O_PATH);
     description.mutable_path_only()->set_type(S_IFREG);
     description.mutable_path_only()->set_object(0x7fffffff);
   });
+  // `size`: of the directory, which can have none.
+  const auto removed_directory = [](Snapshot& s, std::uint64_t size) {
+    image::ContentObject& made = *s.tree.mutable_descriptors()->add_objects();
+    made.set_origin(image::ContentObject::DIRECTORY);
+    made.set_name("/nowhere/removed");
+    made.set_mode(0700);
+    made.set_size(size);
+    return static_cast<std::uint32_t>(s.tree.descriptors().objects_size() - 1);
+  };
+  add("removed-directory-with-content", kDamaged, "removed directory",
+      [=](Snapshot& s) { removed_directory(s, kPage); });
+  add("removed-directory-is-not-there", kDamaged, "working directory",
+      [](Snapshot& s) { s.process.mutable_attributes()->set_removed_working_directory(0x7fffffff); });
+  add("file-in-a-removed-directorys-place", kDamaged, "an unlinked file or directory",
+      [=](Snapshot& s) { fresh_description(s).mutable_content_file()->set_object(removed_directory(s, 0)); });
+  add("executes-a-removed-directory", kDamaged, "removed directory", [=](Snapshot& s) {
+    s.process.mutable_memory()->mutable_layout()->set_executable_object(removed_directory(s, 0));
+  });
+  add("executable-object-is-not-there", kDamaged, "executable",
+      [](Snapshot& s) { s.process.mutable_memory()->mutable_layout()->set_executable_object(0x7fffffff); });
   const auto kept_file = [](Snapshot& s, const char* path) -> image::ContentObject& {
     image::ContentObject& file = *s.tree.mutable_descriptors()->add_kept_files();
     file.set_origin(image::ContentObject::PATH);
