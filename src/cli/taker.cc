@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/longest_limit.h"
 #include "cli/incremental.h"
 #include "cli/jobs.h"
 #include "store/disk.h"
@@ -16,8 +17,6 @@ namespace {
 
 // Of a libcrs that does not say how long the layers may take.
 constexpr std::chrono::minutes kUsualEndLimit{1};
-// For ever, and fits.
-constexpr std::chrono::hours kLongestEndLimit{24 * 36500};
 
 // Commits only while whoever asked still waits: a program that has given a snapshot up says that there is none, and
 // what was pictured later does not wait for a restart's news.
@@ -128,7 +127,7 @@ void Taker::picture(const wire::Picture& picture) {
 
 void Taker::end_program(std::chrono::nanoseconds limit) {
   program_.go_on();
-  finish(layers_at_end(std::min<std::chrono::nanoseconds>(limit, kLongestEndLimit)));
+  finish(layers_at_end(bounded(limit)));
   try {
     program_.end();
   } catch (const Error& error) {

@@ -51,12 +51,6 @@ static inline int client_of(int listener) {
   return made;
 }
 
-static inline int accept_one(int listener) {
-  const int accepted = accept(listener, NULL, NULL);
-  SUBJECT_CHECK(accepted >= 0, "descriptor %d", listener);
-  return accepted;
-}
-
 // Data may be a moment on its way through the loopback device.
 static inline void await_text(int socket, const char* text) {
   char got[4096] = "";

@@ -118,6 +118,14 @@ static inline int memory_signal_of(void* place, bool write) {
 static inline int memory_read_signal(void* place) { return memory_signal_of(place, false); }
 static inline int memory_write_signal(void* place) { return memory_signal_of(place, true); }
 
+// Bytes, as RLIMIT_AS counts them (proc_pid_statm(5)).
+static inline unsigned long memory_address_space(void) {
+  unsigned long pages = 0;
+  FILE* const file = fopen("/proc/self/statm", "re");
+  SUBJECT_NEED(file != NULL && fscanf(file, "%lu", &pages) == 1 && fclose(file) == 0);
+  return pages * PAGE;
+}
+
 // --- /proc/self/smaps (proc_pid_smaps(5)) ---
 
 struct memory_area {

@@ -4,16 +4,9 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 
-#include "subject.h"
+#include "memory.h"
 
 enum { kPage = 4096, kBytes = 16 * kPage };
-
-static unsigned long address_space(void) {
-  unsigned long pages = 0;
-  FILE* const file = fopen("/proc/self/statm", "r");
-  SUBJECT_NEED(file != NULL && fscanf(file, "%lu", &pages) == 1 && fclose(file) == 0);
-  return pages * kPage;
-}
 
 int main(void) {
   char* const memory = mmap(NULL, kBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -22,7 +15,7 @@ int main(void) {
   SUBJECT_NEED(munmap(memory + kBytes / 2, kBytes / 2) == 0);
   struct rlimit limit;
   SUBJECT_NEED(getrlimit(RLIMIT_AS, &limit) == 0);
-  const struct rlimit tight = {.rlim_cur = address_space(), .rlim_max = limit.rlim_max};
+  const struct rlimit tight = {.rlim_cur = memory_address_space(), .rlim_max = limit.rlim_max};
   SUBJECT_NEED(setrlimit(RLIMIT_AS, &tight) == 0);
   subject_ready();
   SUBJECT_CHECK(setrlimit(RLIMIT_AS, &limit) == 0);

@@ -120,6 +120,18 @@ static inline void connect_unix(int socket, const char* text) {
                 text);
 }
 
+static inline int accept_one(int listener) {
+  const int accepted = accept(listener, NULL, NULL);
+  SUBJECT_CHECK(accepted >= 0, "descriptor %d", listener);
+  return accepted;
+}
+
+static inline int unix_client_of(const char* name) {
+  const int made = unix_socket(SOCK_STREAM, NULL);
+  connect_unix(made, name);
+  return made;
+}
+
 // getsockname or getpeername gives this name; NULL: none.
 static inline void expect_name(int (*ask)(int, struct sockaddr*, socklen_t*), int socket, const char* text) {
   struct sockaddr_un address = {0};

@@ -6,18 +6,6 @@
 enum { kListeners = 3 };
 static const char* const kNames[kListeners] = {"first", "second", "linked"};
 
-static int accept_one(int listener) {
-  const int accepted = accept(listener, NULL, NULL);
-  SUBJECT_CHECK(accepted >= 0);
-  return accepted;
-}
-
-static int client_of(const char* name) {
-  const int made = unix_socket(SOCK_STREAM, NULL);
-  connect_unix(made, name);
-  return made;
-}
-
 static void expect_node(const char* name, unsigned mode) {
   struct stat node;
   SUBJECT_CHECK(lstat(name, &node) == 0 && S_ISSOCK(node.st_mode) && (node.st_mode & 07777) == mode, "%s: %o", name,
@@ -31,9 +19,9 @@ int main(void) {
     SUBJECT_NEED(listen(listeners[i], 5) == 0 && chmod("passing", 0640) == 0);
     const int moved = i < 2 ? rename("passing", kNames[i]) : link("passing", kNames[i]) == 0 ? unlink("passing") : -1;
     SUBJECT_NEED(moved == 0);
-    clients[i] = client_of(kNames[i]);
+    clients[i] = unix_client_of(kNames[i]);
     servers[i] = accept_one(listeners[i]);
-    waiting[i] = client_of(kNames[i]);
+    waiting[i] = unix_client_of(kNames[i]);
   }
   const int receiver = unix_socket(SOCK_DGRAM, "passing");
   SUBJECT_NEED(rename("passing", "letters") == 0);
@@ -50,7 +38,7 @@ int main(void) {
     expect_name(getpeername, clients[i], "passing");
     expect_connected(clients[i], servers[i]);
     expect_connected(waiting[i], accept_one(listeners[i]));
-    const int client = client_of(kNames[i]);
+    const int client = unix_client_of(kNames[i]);
     expect_connected(client, accept_one(listeners[i]));
   }
   expect_message(receiver, "written before");

@@ -2,12 +2,6 @@
 // that wait; accepted; datagrams from named senders.
 #include "sockets.h"
 
-static int accept_one(int listener) {
-  const int accepted = accept(listener, NULL, NULL);
-  SUBJECT_CHECK(accepted >= 0);
-  return accepted;
-}
-
 // A client, with a name of its own or without (NULL), that is connected to `to`.
 static int client_of(int type, const char* name, const char* to) {
   const int made = unix_socket(type, name);

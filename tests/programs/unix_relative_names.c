@@ -8,18 +8,6 @@
 enum { kListeners = 4, kFound = 1 };
 static const char* const kNames[kListeners] = {"unlinked", "gate", "deep/gate", "../up/gate"};
 
-static int accept_one(int listener) {
-  const int accepted = accept(listener, NULL, NULL);
-  SUBJECT_CHECK(accepted >= 0);
-  return accepted;
-}
-
-static int client_of(const char* name) {
-  const int made = unix_socket(SOCK_STREAM, NULL);
-  connect_unix(made, name);
-  return made;
-}
-
 int main(void) {
   char before[4096];
   SUBJECT_NEED(getcwd(before, sizeof before) != NULL);
@@ -28,9 +16,9 @@ int main(void) {
   for (int i = 0; i < kListeners; i++) {
     listeners[i] = unix_socket(SOCK_STREAM, kNames[i]);
     SUBJECT_NEED(listen(listeners[i], 5) == 0);
-    clients[i] = client_of(kNames[i]);
+    clients[i] = unix_client_of(kNames[i]);
     servers[i] = accept_one(listeners[i]);
-    waiting[i] = client_of(kNames[i]);
+    waiting[i] = unix_client_of(kNames[i]);
   }
   SUBJECT_NEED(unlink(kNames[0]) == 0 && chdir("/dev") == 0);
 
@@ -45,7 +33,7 @@ int main(void) {
   SUBJECT_CHECK(access("gate", F_OK) != 0, "it stands in the working directory");
   SUBJECT_CHECK(chdir(before) == 0 && chdir("run") == 0 && access(kNames[0], F_OK) != 0);
   for (int i = kFound; i < kListeners && geteuid() == 0 && prctl(PR_CAPBSET_READ, 12) == 1; i++) {
-    const int client = client_of(kNames[i]);
+    const int client = unix_client_of(kNames[i]);
     expect_connected(client, accept_one(listeners[i]));
   }
   subject_ok();

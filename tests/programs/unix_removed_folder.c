@@ -2,27 +2,15 @@
 // name at which there is something else now: their connections go on, and nothing is made or touched there.
 #include "sockets.h"
 
-static int accept_one(int listener) {
-  const int accepted = accept(listener, NULL, NULL);
-  SUBJECT_CHECK(accepted >= 0);
-  return accepted;
-}
-
-static int client_of(const char* name) {
-  const int made = unix_socket(SOCK_STREAM, NULL);
-  connect_unix(made, name);
-  return made;
-}
-
 enum { kAll = 3 };
 static int listeners[kAll], clients[kAll], servers[kAll], waiting[kAll];
 
 static void set_up(int i, const char* name) {
   listeners[i] = unix_socket(SOCK_STREAM, name);
   SUBJECT_NEED(listen(listeners[i], 5) == 0);
-  clients[i] = client_of(name);
+  clients[i] = unix_client_of(name);
   servers[i] = accept_one(listeners[i]);
-  waiting[i] = client_of(name);
+  waiting[i] = unix_client_of(name);
 }
 
 int main(void) {

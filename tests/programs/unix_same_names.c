@@ -5,18 +5,6 @@
 
 enum { kListeners = 3, kLast = kListeners - 1 };
 
-static int accept_one(int listener) {
-  const int accepted = accept(listener, NULL, NULL);
-  SUBJECT_CHECK(accepted >= 0);
-  return accepted;
-}
-
-static int client_of(const char* name) {
-  const int made = unix_socket(SOCK_STREAM, NULL);
-  connect_unix(made, name);
-  return made;
-}
-
 static int named_client_of(const char* listener, const char* name) {
   const int made = unix_socket(SOCK_STREAM, name);
   connect_unix(made, listener);
@@ -29,11 +17,11 @@ int main(void) {
   for (int i = 0; i < kListeners; i++) {
     listeners[i] = unix_socket(SOCK_STREAM, "gate");
     SUBJECT_NEED(listen(listeners[i], 5) == 0);
-    clients[i] = client_of("gate");
+    clients[i] = unix_client_of("gate");
     servers[i] = accept_one(listeners[i]);
     named[i] = named_client_of("gate", "client");
     served[i] = accept_one(listeners[i]);
-    waiting[i] = client_of("gate");
+    waiting[i] = unix_client_of("gate");
     receivers[i] = unix_socket(SOCK_DGRAM, "letters");
     senders[i] = unix_socket(SOCK_DGRAM, NULL);
     connect_unix(senders[i], "letters");
@@ -46,7 +34,7 @@ int main(void) {
   SUBJECT_NEED(unlink("second") == 0);
   const int second = unix_socket(SOCK_STREAM, "second");
   SUBJECT_NEED(listen(second, 5) == 0);
-  const int waiting_there = client_of("second");
+  const int waiting_there = unix_client_of("second");
 
   subject_ready();
 
@@ -63,7 +51,7 @@ int main(void) {
   expect_connected(former, accept_one(listeners[kLast]));
   expect_name(getsockname, former, "second");
   expect_connected(waiting_there, accept_one(second));
-  const int client = client_of("gate");
+  const int client = unix_client_of("gate");
   expect_connected(client, accept_one(listeners[kLast]));
   SUBJECT_CHECK(unlink("gate") == 0 && unlink("letters") == 0);
   DIR* const folder = opendir(".");

@@ -21,6 +21,7 @@
 #include "base/error.h"
 #include "base/file_descriptor.h"
 #include "base/io.h"
+#include "engine/procfs/other_names.h"
 #include "engine/procfs/status.h"
 #include "engine/resources/attributes/barriers.h"
 #include "engine/resources/attributes/limits.h"
@@ -114,6 +115,7 @@ void refuse_closed_directory(CaptureContext& context, std::string_view what, con
 bool capture_removed_directory(CaptureContext& context, image::Attributes& attributes) {
   const std::string link = fmt::format("/proc/{}/cwd", context.pid);
   const std::string shown = read_link(link);
+  if (!shown.ends_with(kDeleted)) return false;
   struct stat status{};
   if (::stat(link.c_str(), &status) != 0) fail_errno(errno, "cannot look at {}", link);
   if (!is_removed_directory(status, shown)) return false;
