@@ -1,9 +1,9 @@
-# crs_precompile(TARGET HEADERS...): reads these headers of others once for all files of TARGET, in Release builds. Every file still
-# includes what it uses: the other builds, which compile without, see to that.
-option(CRS_PRECOMPILED_HEADERS "Precompile the headers of other libraries" ON)
+# crs_precompile(TARGET HEADERS...): reads these headers of others once for all files of TARGET. Every file still includes what it uses:
+# the debug preset, which compiles without, sees to that.
+option(CRS_PRECOMPILED_HEADERS "Precompile the headers of other libraries" ${crs_shortens_builds})
 
 function(crs_precompile target)
-  if(CRS_PRECOMPILED_HEADERS AND CMAKE_BUILD_TYPE STREQUAL "Release")
+  if(CRS_PRECOMPILED_HEADERS)
     list(TRANSFORM ARGN REPLACE "(.+)" "<\\1>" OUTPUT_VARIABLE headers)
     target_precompile_headers(${target} PRIVATE ${headers})
   endif()
@@ -11,7 +11,7 @@ endfunction()
 
 # The same for TARGET with those of another target that is compiled with the same options.
 function(crs_reuse_precompiled target other)
-  if(CRS_PRECOMPILED_HEADERS AND CMAKE_BUILD_TYPE STREQUAL "Release")
+  if(CRS_PRECOMPILED_HEADERS)
     target_precompile_headers(${target} REUSE_FROM ${other})
   endif()
 endfunction()

@@ -66,13 +66,13 @@ class CriticalSections {
     CriticalSections& sections_;
   };
 
-  struct State;  // shared with the threads, which may outlive this object
+  struct Shared;  // shared with the threads, which may outlive this object
 
  private:
   void leave_untold();
   void open();
 
-  std::shared_ptr<State> state_;
+  std::shared_ptr<Shared> state_;
 };
 
 // A critical section as a scope.

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <filesystem>
 #include <span>
 #include <string>
@@ -29,6 +30,12 @@ void pread_exact(int descriptor, std::string_view name, std::span<std::byte> byt
 
 inline std::span<const std::byte> as_byte_span(std::string_view text) {
   return std::as_bytes(std::span(text.data(), text.size()));
+}
+
+// Whether there is nothing but zero bytes.
+inline bool is_zero(std::span<const std::byte> bytes) {
+  return bytes.empty() ||
+         (bytes[0] == std::byte{} && std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
 }
 
 // From the root directory on. Throws if that cannot be told.

@@ -15,7 +15,7 @@ namespace {
 
 using engine::MachineFact;
 
-Json json_of(const MachineFact& fact) {
+Json fact_json(const MachineFact& fact) {
   return {{"name", fact.name},
           {"available", fact.available},
           {"essential", fact.essential},
@@ -23,7 +23,7 @@ Json json_of(const MachineFact& fact) {
           {"consequence", fact.available ? "" : fact.consequence}};
 }
 
-std::string text_of(const MachineFact& fact) {
+std::string fact_text(const MachineFact& fact) {
   std::string text =
       fmt::format("{:<8} {:<30} {}\n", fact.available ? "ok" : "missing", fact.name, printable(fact.detail));
   if (!fact.available) text += fmt::format("{:<8} {}: {}\n", "", fact.essential ? "needed" : "so", fact.consequence);
@@ -74,13 +74,13 @@ class CheckVerb : public Verb {
  private:
   static void print_facts_as_json(Context& context, const std::vector<MachineFact>& facts, bool usable) {
     Json list = Json::array();
-    for (const MachineFact& fact : facts) list.push_back(json_of(fact));
+    for (const MachineFact& fact : facts) list.push_back(fact_json(fact));
     context.print_json(Json{{"usable", usable}, {"facts", list}});
   }
 
   static void print_facts(Context& context, const std::vector<MachineFact>& facts, bool usable) {
     std::string text;
-    for (const MachineFact& fact : facts) text += text_of(fact);
+    for (const MachineFact& fact : facts) text += fact_text(fact);
     text += usable ? "Programs can be checkpointed and restarted here.\n" : "Something that is needed is missing.\n";
     context.print(text);
   }

@@ -8,7 +8,7 @@
 namespace crs::cli {
 namespace {
 
-Json json_of(const Capabilities& capabilities) {
+Json capabilities_json(const Capabilities& capabilities) {
   return {{"process_ids", capabilities.process_ids},
           {"threads", capabilities.threads},
           {"pipes", capabilities.pipes},
@@ -18,7 +18,7 @@ Json json_of(const Capabilities& capabilities) {
           {"other_processes", capabilities.other_processes}};
 }
 
-Json json_of(const ComponentStatus& status, bool selected) {
+Json status_json(const ComponentStatus& status, bool selected) {
   return {{"name", status.name},
           {"version", status.version},
           {"interface_version", crs::to_text(status.interface_version)},
@@ -27,10 +27,10 @@ Json json_of(const ComponentStatus& status, bool selected) {
           {"priority", status.priority},
           {"selected", selected},
           {"reason", status.reason},
-          {"brings_back", json_of(status.capabilities)}};
+          {"brings_back", capabilities_json(status.capabilities)}};
 }
 
-std::string line_of(const ComponentStatus& status, bool selected) {
+std::string status_line(const ComponentStatus& status, bool selected) {
   const std::string state = status.usable ? std::to_string(status.priority) : "-";
   const std::string remark = status.usable ? status.description : "cannot be used: " + status.reason;
   return fmt::format("{} {:<10} {:<10} {:>8}  {}\n", selected ? '*' : ' ', printable(status.name),
@@ -77,8 +77,8 @@ class ComponentsVerb : public Verb {
     Json list = Json::array();
     for (const ComponentStatus& status : statuses) {
       const bool selected = status.usable && (wished.empty() ? &status == &statuses.front() : status.name == wished);
-      text += line_of(status, selected);
-      list.push_back(json_of(status, selected));
+      text += status_line(status, selected);
+      list.push_back(status_json(status, selected));
     }
     if (context.options.json) {
       context.print_json(Json{{"components", list}});

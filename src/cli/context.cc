@@ -41,7 +41,7 @@ Json process_in(const std::string& text) {
   return pid;
 }
 
-Json json_of(const std::vector<Refusal>& refusals) {
+Json refusals_json(const std::vector<Refusal>& refusals) {
   Json list = Json::array();
   for (const Refusal& refusal : refusals) {
     list.push_back({{"process", process_in(refusal.what)}, {"what", refusal.what}, {"advice", refusal.advice}});
@@ -58,14 +58,14 @@ std::string advice_of(const Error& error) {
   return all;
 }
 
-Json json_of(const Error& error, std::string_view action, int exit_status) {
+Json error_json(const Error& error, std::string_view action, int exit_status) {
   return {{"error",
            {{"kind", name_of(error.kind())},
             {"action", action},
             {"message", error.what()},
             {"chain", error.chain()},
             {"advice", advice_of(error)},
-            {"refusals", json_of(error.refusals())},
+            {"refusals", refusals_json(error.refusals())},
             {"exit_status", exit_status}}}};
 }
 
@@ -143,7 +143,7 @@ int Context::report(const Error& error, std::string_view action, std::optional<i
   const int status = exit_status.value_or(exit_status_of(error.kind()));
   const bool as_json_alone = options.json && output_is_programs;
   if (!as_json_alone) say(fmt::format("cannot {}: {}", action, error.what()));
-  if (options.json) (as_json_alone ? errors_ : output_) << to_text(json_of(error, action, status)) << std::flush;
+  if (options.json) (as_json_alone ? errors_ : output_) << to_text(error_json(error, action, status)) << std::flush;
   return status;
 }
 

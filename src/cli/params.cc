@@ -8,15 +8,15 @@
 namespace crs::cli {
 namespace {
 
-Json json_of(const ParameterValue& value) {
+Json value_json(const ParameterValue& value) {
   return std::visit([](const auto& held) { return Json(held); }, value);
 }
 
-Json json_of(const Parameter& parameter) {
+Json parameter_json(const Parameter& parameter) {
   return {{"name", parameter.declaration.name},
           {"type", name_of(type_of(parameter.value))},
-          {"value", json_of(parameter.value)},
-          {"default", json_of(parameter.declaration.default_value)},
+          {"value", value_json(parameter.value)},
+          {"default", value_json(parameter.declaration.default_value)},
           {"source", name_of(parameter.source)},
           {"origin", parameter.origin},
           {"description", parameter.declaration.description}};
@@ -56,7 +56,7 @@ class ParamsVerb : public Verb {
     Json list = Json::array();
     for (const Parameter& parameter : selected(all)) {
       text += text_of(parameter);
-      list.push_back(json_of(parameter));
+      list.push_back(parameter_json(parameter));
     }
     if (context.options.json) {
       context.print_json(Json{{"parameters", list}});

@@ -19,7 +19,7 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "numbers are written as they lie in memory");
 
-constexpr std::string_view kMagic = "CRSSELF1";
+constexpr std::string_view kMemoryMagic = "CRSSELF1";
 constexpr std::size_t kHeaderBytes = 16;
 constexpr std::size_t kEntryBytes = 40;
 constexpr std::size_t kHashBytes = 16;
@@ -70,7 +70,7 @@ Hash128 write_area(int file, const std::string& path, const Area& area, std::uin
 
 std::uint64_t write_memory_file(const std::string& path, const std::vector<Area>& areas) {
   const FileDescriptor file = open_file(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW);
-  std::string head(kMagic);
+  std::string head(kMemoryMagic);
   append_number(head, areas.size());
   const std::uint64_t first = kHeaderBytes + areas.size() * kEntryBytes + kHashBytes;
   std::uint64_t offset = first;
@@ -98,7 +98,7 @@ MemoryFile::MemoryFile(const std::string& path)
   std::string header(kHeaderBytes, '\0');
   pread_exact(file_.get(), path_, std::as_writable_bytes(std::span(header)), 0);
   const std::uint64_t count = number_at(header, 8);
-  if (!std::string_view(header).starts_with(kMagic) || count > kMostAreas ||
+  if (!std::string_view(header).starts_with(kMemoryMagic) || count > kMostAreas ||
       kHeaderBytes + count * kEntryBytes + kHashBytes > bytes) {
     fail(ErrorKind::Damaged, "{} holds no protected memory", path_);
   }

@@ -13,7 +13,7 @@ namespace crs::self {
 namespace {
 
 // Texts, each with a NUL at its end: this, "reports" or nothing, the executable, the working directory, the arguments.
-constexpr std::string_view kMagic = "crs-self-program 1";
+constexpr std::string_view kRecordMagic = "crs-self-program 1";
 constexpr std::string_view kReports = "reports";
 constexpr std::size_t kLargestRecord = std::size_t{8} << 20;
 
@@ -37,7 +37,7 @@ ProgramRecord record_of_this_process() {
 
 void write_program_record(const std::string& path, const ProgramRecord& record) {
   std::string bytes;
-  append(bytes, std::string(kMagic));
+  append(bytes, std::string(kRecordMagic));
   append(bytes, record.reports ? std::string(kReports) : "");
   append(bytes, record.executable);
   append(bytes, record.working_directory);
@@ -57,7 +57,7 @@ ProgramRecord read_program_record(const std::string& path) {
     texts.push_back(bytes.substr(begin, end - begin));
     begin = end + 1;
   }
-  const bool is_record = texts.size() >= 5 && texts[0] == kMagic && (texts[1].empty() || texts[1] == kReports) &&
+  const bool is_record = texts.size() >= 5 && texts[0] == kRecordMagic && (texts[1].empty() || texts[1] == kReports) &&
                          !texts[2].empty() && texts[3].starts_with('/');
   if (!is_record) fail(ErrorKind::Damaged, "{} says of no program how it is started", path);
   return {texts[2], {texts.begin() + 4, texts.end()}, texts[3], texts[1] == kReports};

@@ -20,13 +20,13 @@ namespace crs {
 
 using Clock = std::chrono::steady_clock;
 
-struct CriticalSections::State {
+struct CriticalSections::Shared {
   struct Thread {
     std::string name;
     int depth = 0;
   };
 
-  explicit State(SectionHooks given) : hooks(std::move(given)) {}
+  explicit Shared(SectionHooks given) : hooks(std::move(given)) {}
 
   const SectionHooks hooks;
   const std::uint64_t generation = fork_generation();
@@ -48,7 +48,7 @@ struct CriticalSections::State {
 
 namespace {
 
-using State = CriticalSections::State;
+using Shared = CriticalSections::Shared;
 
 // Forgets a thread in every service that it was registered with when it ends.
 class Registrations {
@@ -63,7 +63,7 @@ class Registrations {
       if (const auto state = weak.lock()) forget(*state);
     }
   }
-  void add(const std::shared_ptr<State>& state) {
+  void add(const std::shared_ptr<Shared>& state) {
     states_.erase(std::remove_if(states_.begin(), states_.end(), [](const auto& weak) { return weak.expired(); }),
                   states_.end());
     states_.push_back(state);
@@ -71,14 +71,14 @@ class Registrations {
 
  private:
   // A checkpoint that waits for the thread goes on only when the hooks have heard of it.
-  static void forget(State& state) {
+  static void forget(Shared& state) {
     tell_of_open_sections(state);
     const std::lock_guard lock(state.mutex);
     state.threads.erase(std::this_thread::get_id());
     state.changed.notify_all();
   }
 
-  static void tell_of_open_sections(State& state) {
+  static void tell_of_open_sections(Shared& state) {
     if (!state.hooks.leaving) return;
     const std::lock_guard ending(state.ending);
     if (state.over) return;
@@ -90,20 +90,20 @@ class Registrations {
     }
   }
 
-  static int depth_in(const State& state) {
+  static int depth_in(const Shared& state) {
     const std::lock_guard lock(state.mutex);
     const auto found = state.threads.find(std::this_thread::get_id());
     return found == state.threads.end() ? 0 : found->second.depth;
   }
 
   std::uint64_t generation_ = fork_generation();
-  std::vector<std::weak_ptr<State>> states_;
+  std::vector<std::weak_ptr<Shared>> states_;
 };
 
 // The one thing here that belongs to a thread and not to an object: C++ tells of a thread's end in no other way.
 thread_local Registrations registrations;
 
-State::Thread& thread_entry(const std::shared_ptr<State>& state) {
+Shared::Thread& thread_entry(const std::shared_ptr<Shared>& state) {
   const auto [entry, is_new] = state->threads.try_emplace(std::this_thread::get_id());
   if (is_new) {
     entry->second.name = fmt::format("thread {}", ::gettid());
@@ -113,7 +113,7 @@ State::Thread& thread_entry(const std::shared_ptr<State>& state) {
 }
 
 // Waits until no thread is in a section; `state` is closed to new ones.
-void wait_until_left(State& state, std::chrono::nanoseconds limit, const std::function<void(const Delay&)>& delayed,
+void wait_until_left(Shared& state, std::chrono::nanoseconds limit, const std::function<void(const Delay&)>& delayed,
                      const std::function<bool()>& given_up) {
   constexpr std::chrono::milliseconds kFirstRepetition{100};
   const auto begin = Clock::now();
@@ -121,7 +121,7 @@ void wait_until_left(State& state, std::chrono::nanoseconds limit, const std::fu
   auto next_report = begin;
   auto repetition = kFirstRepetition;
   std::unique_lock lock(state.mutex);
-  while (const State::Thread* thread = state.in_the_way()) {
+  while (const Shared::Thread* thread = state.in_the_way()) {
     const auto now = Clock::now();
     const Delay delay{thread->name, now - begin};
     if (now >= end) throw Error(ErrorKind::Failed, delay.text()).advise("Try again later or with a longer time limit");
@@ -146,7 +146,7 @@ std::string Delay::text() const {
                      thread);
 }
 
-CriticalSections::CriticalSections(SectionHooks hooks) : state_(std::make_shared<State>(std::move(hooks))) {}
+CriticalSections::CriticalSections(SectionHooks hooks) : state_(std::make_shared<Shared>(std::move(hooks))) {}
 
 CriticalSections::~CriticalSections() {
   if (state_->generation != fork_generation()) return;  // no thread is here that could end, or let the lock go
@@ -216,7 +216,7 @@ CriticalSections::Closed::Closed(CriticalSections& sections, std::chrono::nanose
                                  const std::function<void(const Delay&)>& delayed,
                                  const std::function<bool()>& given_up)
     : sections_(sections) {
-  State& state = *sections_.state_;
+  Shared& state = *sections_.state_;
   {
     const std::lock_guard lock(state.mutex);
     if (state.closer) fail(ErrorKind::Failed, "critical sections are closed already");

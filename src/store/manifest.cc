@@ -12,8 +12,8 @@
 namespace crs {
 namespace {
 
-constexpr std::array<char, 8> kMagic = {'\x89', 'C', 'R', 'S', 'M', '\r', '\n', '\x1a'};
-constexpr std::size_t kVersionOffset = kMagic.size();
+constexpr std::array<char, 8> kManifestMagic = {'\x89', 'C', 'R', 'S', 'M', '\r', '\n', '\x1a'};
+constexpr std::size_t kVersionOffset = kManifestMagic.size();
 constexpr std::size_t kLengthOffset = kVersionOffset + sizeof(std::uint32_t);
 constexpr std::size_t kChecksumOffset = kLengthOffset + sizeof(std::uint64_t);
 constexpr std::size_t kPayloadOffset = kChecksumOffset + sizeof(Hash128);
@@ -60,7 +60,7 @@ class Checker {
 std::string_view unwrap(std::string_view bytes, const Checker& checker) {
   checker.require(bytes.size() >= kPayloadOffset, "it has {} bytes, fewer than the {} of an empty one", bytes.size(),
                   kPayloadOffset);
-  checker.require(bytes.starts_with(std::string_view(kMagic.data(), kMagic.size())),
+  checker.require(bytes.starts_with(std::string_view(kManifestMagic.data(), kManifestMagic.size())),
                   "it does not begin as a manifest does");
   const std::uint64_t length = number_at(bytes, kLengthOffset, sizeof(std::uint64_t));
   const std::uint64_t present = bytes.size() - kPayloadOffset;
@@ -155,7 +155,7 @@ bool is_snapshot_file_name(std::string_view name) {
 }
 
 std::string wrap_manifest_payload(std::string_view payload, std::uint32_t version) {
-  std::string bytes(kMagic.data(), kMagic.size());
+  std::string bytes(kManifestMagic.data(), kManifestMagic.size());
   append_number(bytes, version, sizeof(std::uint32_t));
   append_number(bytes, payload.size(), sizeof(std::uint64_t));
   bytes += checksum_of(bytes, payload).to_bytes();

@@ -1,5 +1,5 @@
 // Looking into another process: what a checkpoint needs.
-#include <linux/elf.h>
+#include <elf.h>
 #include <linux/kcmp.h>
 #include <signal.h>
 #include <sys/ptrace.h>

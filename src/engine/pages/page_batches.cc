@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/io.h"
 #include "engine/pages/page_transfer.h"
 
 namespace crs::engine {
@@ -11,10 +12,6 @@ namespace {
 bool read_alike(const PageArea& one, const PageArea& other) {
   return one.choice == other.choice && one.choice != PageChoice::Given && one.readable == other.readable &&
          one.starts_zero == other.starts_zero;
-}
-
-bool is_zero(const std::byte* page) {
-  return page[0] == std::byte{} && std::memcmp(page, page + 1, kPageSize - 1) == 0;
 }
 
 }  // namespace
@@ -86,7 +83,7 @@ PageRuns drop_zeros(const PageRuns& runs, std::span<std::byte> bytes) {
   std::byte* to = bytes.data();
   for (const RemoteRange& run : runs) {
     for (RemoteAddress page = run.start; page < run.end; page = page + kPageSize, from += kPageSize) {
-      if (is_zero(from)) continue;
+      if (is_zero({from, kPageSize})) continue;
       if (from != to) std::memcpy(to, from, kPageSize);
       to += kPageSize;
       append_run(kept, {page, page + kPageSize});

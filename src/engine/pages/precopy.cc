@@ -17,7 +17,7 @@ namespace {
 constexpr std::uint64_t kLeftToThePause = std::uint64_t{512} << 10;
 constexpr std::size_t kMostAreas = 8192;
 // Copying what was written meanwhile ends with so little of it, or when it does not become less.
-constexpr std::uint64_t kLittle = std::uint64_t{2} << 20;
+constexpr std::uint64_t kNotWorthARound = std::uint64_t{2} << 20;
 constexpr int kMostRounds = 8;
 // The frozen program's page tables are looked at by several threads in pieces of this size.
 constexpr std::uint64_t kLookAtOnce = std::uint64_t{256} << 20;
@@ -168,7 +168,7 @@ void Precopy::copy_written(std::vector<PageArea> written, const StopBriefly& sto
     std::uint64_t bytes = 0;
     for (const PageArea& area : written) bytes += area.range.size();
     expected_ = outside_ + bytes;
-    if (bytes <= kLittle || bytes > before / 4 * 3) break;
+    if (bytes <= kNotWorthARound || bytes > before / 4 * 3) break;
     before = bytes;
     stop_briefly({});
     copy(written);

@@ -5,7 +5,7 @@
 namespace crs::engine {
 namespace {
 
-constexpr std::uint64_t kLittle = std::uint64_t{4} << 20;
+constexpr std::uint64_t kMostForOneReader = std::uint64_t{4} << 20;
 
 }  // namespace
 
@@ -65,7 +65,7 @@ void ProcessPages::leave_to_twin(std::vector<PageArea>& rest, RemoteRange scratc
 // than a second thread begins.
 unsigned ProcessPages::readers() const {
   if (!precopy_ || twin_) return 0;
-  return precopy_->expected() <= kLittle ? 1 : precopy_->expected() <= budget_.most_held ? 2 : 0;
+  return precopy_->expected() <= kMostForOneReader ? 1 : precopy_->expected() <= budget_.most_held ? 2 : 0;
 }
 
 void ProcessPages::take(const RemoteMemory& source, const std::vector<PageArea>& areas, const MakeTwin& make_twin) {

@@ -14,14 +14,14 @@
 namespace crs::engine {
 namespace {
 
-constexpr unsigned long kOptions = PTRACE_O_EXITKILL | PTRACE_O_TRACECLONE;
+constexpr unsigned long kSharerOptions = PTRACE_O_EXITKILL | PTRACE_O_TRACECLONE;
 
 }  // namespace
 
 MemorySharer::MemorySharer(BorrowedThread& parent) : parent_(parent), pid_(parent.make_sharer()) {
   try {
     ptrace::wait_for_stop(pid_);
-    ptrace::set_options(pid_, kOptions | parent_.call_options());
+    ptrace::set_options(pid_, kSharerOptions | parent_.call_options());
     // An empty table of its own: closing all while leaving the shared one copies nothing (close_range(2)).
     const std::int64_t result = call(SYS_close_range, {0, ~0U, CLOSE_RANGE_UNSHARE, 0, 0, 0});
     if (result < 0) fail_errno(static_cast<int>(-result), "close_range");

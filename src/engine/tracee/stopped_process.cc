@@ -20,7 +20,7 @@
 namespace crs::engine {
 namespace {
 
-constexpr unsigned long kOptions = PTRACE_O_TRACESYSGOOD;
+constexpr unsigned long kTraceOptions = PTRACE_O_TRACESYSGOOD;
 
 std::vector<pid_t> threads_of(pid_t pid) {
   std::vector<pid_t> tids;
@@ -87,7 +87,7 @@ void give_time(std::chrono::microseconds time) {
 }  // namespace
 
 StoppedProcess::StoppedProcess(pid_t pid, const ElapsedInCall& elapsed_in_call, At at)
-    : pid_(pid), memory_(pid), since_(std::chrono::steady_clock::now()), call_options_(kOptions) {
+    : pid_(pid), memory_(pid), since_(std::chrono::steady_clock::now()), call_options_(kTraceOptions) {
   try {
     seize_all();
     RemoteRange vdso{};
@@ -118,7 +118,7 @@ void StoppedProcess::seize_all() {
     for (const pid_t tid : threads_of(pid_)) {
       if (std::ranges::find(threads_, tid, &StoppedThread::tid) != threads_.end()) continue;
       try {
-        ptrace::seize(tid, kOptions);
+        ptrace::seize(tid, kTraceOptions);
       } catch (Error& error) {
         if (tid != pid_ && (error.kind() == ErrorKind::ProgramGone || is_ending(tid))) continue;
         explain_failed_seize(tid, error);
@@ -194,7 +194,7 @@ void StoppedProcess::leave_passing_places(StoppedThread& thread, const RemoteRan
 
 // Not before the thread executes nothing of its own any more: the program is never to get by its filters.
 void StoppedProcess::find_call_options() {
-  constexpr unsigned long kUnfiltered = kOptions | PTRACE_O_SUSPEND_SECCOMP;
+  constexpr unsigned long kUnfiltered = kTraceOptions | PTRACE_O_SUSPEND_SECCOMP;
   if (ptrace::try_set_options(threads_.front().tid, kUnfiltered)) call_options_ = kUnfiltered;
 }
 

@@ -15,7 +15,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 
 // What the component's operations do; handed to them as what the program offers.
-struct Behaviour {
+struct Operations {
   std::function<int(const crs_component_host*, const crs_component_sink*, const crs_component_checkpoint_options*,
                     crs_component_outcome*)>
       checkpoint;
@@ -25,8 +25,8 @@ struct Behaviour {
       check_restart;
 };
 
-Behaviour& behaviour_of(const crs_component_host* host) {
-  return *static_cast<Behaviour*>(const_cast<void*>(host->program(host, "behaviour")));
+Operations& behaviour_of(const crs_component_host* host) {
+  return *static_cast<Operations*>(const_cast<void*>(host->program(host, "behaviour")));
 }
 
 int query(const crs_component_host*, crs_component_answer* answer) {
@@ -111,7 +111,7 @@ class CInterfaceTest : public testing::Test {
   }
 
   crs_component table_{};
-  Behaviour behaviour_;
+  Operations behaviour_;
   FakeSink sink_;
   std::unique_ptr<Component> component_;
   std::unique_ptr<Module> module_;

@@ -31,7 +31,7 @@
 namespace crs::engine {
 namespace {
 
-constexpr std::uint64_t kBase = 0x566000000000;
+constexpr std::uint64_t kFirstSlot = 0x566000000000;
 constexpr std::uint64_t kSlotBytes = std::uint64_t{8} << 20;
 constexpr std::size_t kSlots = 4;
 constexpr std::size_t kPagesInSlot = kSlotBytes / kPageSize;
@@ -58,7 +58,7 @@ class Churn {
 
   std::size_t below(std::size_t limit) { return random_() % limit; }
   static std::byte* at(std::size_t slot, std::size_t page = 0) {
-    return reinterpret_cast<std::byte*>(kBase + slot * 2 * kSlotBytes + page * kPageSize);
+    return reinterpret_cast<std::byte*>(kFirstSlot + slot * 2 * kSlotBytes + page * kPageSize);
   }
 
   void map(std::size_t slot, int flags, int file) {
@@ -223,8 +223,8 @@ bool is_private_memory(const MapsLine& line) {
 // comparisons in it. Nothing that could be compared page by page.
 bool is_reserved([[maybe_unused]] const MapsLine& line) {
 #ifdef __SANITIZE_ADDRESS__
-  constexpr RemoteAddress kEnd{kBase + 2 * kSlots * kSlotBytes};
-  return line.range.start < RemoteAddress{kBase} || line.range.start >= kEnd;
+  constexpr RemoteAddress kEnd{kFirstSlot + 2 * kSlots * kSlotBytes};
+  return line.range.start < RemoteAddress{kFirstSlot} || line.range.start >= kEnd;
 #else
   return false;
 #endif

@@ -36,7 +36,7 @@ struct All {
   image::ThreadAttributes thread;
 };
 
-All captured(CaptureContext context) {
+All captured_attributes(CaptureContext context) {
   All all;
   capture_attributes(context, all.process);
   capture_thread_attributes(context, context.remote, all.thread);
@@ -57,7 +57,7 @@ class AttributesTest : public ::testing::Test {
 };
 
 // What a newborn has after it was given `before`.
-All given_back(const All& before, std::vector<std::string>& notes) {
+All attributes_given_back(const All& before, std::vector<std::string>& notes) {
   test::Restarted restarted([&](NewbornContext& context) { restore_attributes_inside(context, before.process); });
   RestoreContext restoring = restarted.restoring(restarted.pid());
   restore_attributes(restoring, before.process);
@@ -65,16 +65,16 @@ All given_back(const All& before, std::vector<std::string>& notes) {
   finish_thread_attributes(restoring, restarted.main(), before.thread);
   finish_attributes(restoring, before.process);
   notes = restarted.notes;
-  return captured(restarted.capturing());
+  return captured_attributes(restarted.capturing());
 }
 
-std::vector<std::string> expect_round_trip(const std::function<bool()>& set_up) {
+std::vector<std::string> expect_attributes_kept(const std::function<bool()>& set_up) {
   const Child child(set_up);
   test::Frozen frozen(child.pid());
-  const All before = captured(frozen.context());
+  const All before = captured_attributes(frozen.context());
   EXPECT_TRUE(frozen.refusals.empty());
   std::vector<std::string> notes;
-  const All after = given_back(before, notes);
+  const All after = attributes_given_back(before, notes);
   EXPECT_TRUE(MessageDifferencer::Equals(before.process, after.process)) << before.process.DebugString() << "became\n"
                                                                          << after.process.DebugString();
   EXPECT_TRUE(MessageDifferencer::Equals(before.thread, after.thread)) << before.thread.DebugString() << "became\n"
@@ -90,14 +90,14 @@ bool limit(__rlimit_resource resource, rlim_t soft, rlim_t hard) {
 TEST_F(AttributesTest, DirectoriesAndModesComeBack) {
   const std::string name = directory_ + "/with a space";
   ASSERT_TRUE(std::filesystem::create_directory(name));
-  EXPECT_TRUE(expect_round_trip([&] {
+  EXPECT_TRUE(expect_attributes_kept([&] {
                 ::umask(0137);
                 return ::chdir(name.c_str()) == 0;
               }).empty());
 }
 
 TEST_F(AttributesTest, LimitsComeBack) {
-  EXPECT_TRUE(expect_round_trip([] {
+  EXPECT_TRUE(expect_attributes_kept([] {
                 return limit(RLIMIT_NOFILE, 100, 200) && limit(RLIMIT_CORE, 0, 4096) &&
                        limit(RLIMIT_STACK, 1 << 20, 4 << 20) && limit(RLIMIT_FSIZE, 12345, RLIM_INFINITY) &&
                        limit(RLIMIT_AS, RLIM_INFINITY - 1, RLIM_INFINITY - 1);
@@ -107,25 +107,25 @@ TEST_F(AttributesTest, LimitsComeBack) {
 TEST_F(AttributesTest, AHardLimitThatCannotBeRaisedIsNoted) {
   const Child child([] { return true; });
   test::Frozen frozen(child.pid());
-  All before = captured(frozen.context());
+  All before = captured_attributes(frozen.context());
   rlimit own{};
   ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &own), 0);
   before.process.mutable_limits(RLIMIT_NOFILE)
       ->set_hard(std::uint64_t{1} << 40);  // beyond fs.nr_open: not even for root
   std::vector<std::string> notes;
-  const All after = given_back(before, notes);
+  const All after = attributes_given_back(before, notes);
   EXPECT_THAT(notes, Contains(HasSubstr("the hard limit of open files stays at")));
   EXPECT_EQ(after.process.limits(RLIMIT_NOFILE).hard(), own.rlim_max);
 }
 
 TEST_F(AttributesTest, ProcessControlsComeBack) {
-  expect_round_trip([] {
+  expect_attributes_kept([] {
     return ::prctl(PR_SET_CHILD_SUBREAPER, 1) == 0 && ::prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0 &&
            ::prctl(PR_SET_NAME, "a)name\n(x") == 0 && ::prctl(PR_SET_TIMERSLACK, 12345) == 0 &&
            ::prctl(PR_SET_PDEATHSIG, SIGUSR2) == 0 && ::personality(ADDR_NO_RANDOMIZE | UNAME26) >= 0 &&
            ::prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_EARLY, 0, 0) == 0;
   });
-  expect_round_trip([] {
+  expect_attributes_kept([] {
     constexpr int kSetMemoryMerge = 67;
     constexpr int kSetMdwe = 65;
     static_cast<void>(::prctl(kSetMemoryMerge, 1, 0, 0, 0));
@@ -148,7 +148,7 @@ TEST_F(AttributesTest, CapturesWhatWasSet) {
            ::prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0 && ::personality(UNAME26) >= 0;
   });
   test::Frozen frozen(child.pid());
-  const All all = captured(frozen.context());
+  const All all = captured_attributes(frozen.context());
   EXPECT_EQ(all.thread.name(), "a)name\n(x");
   EXPECT_EQ(all.thread.timer_slack(), 12345U);
   EXPECT_EQ(all.thread.parent_death_signal(), static_cast<std::uint32_t>(SIGUSR2));
@@ -163,11 +163,11 @@ TEST_F(AttributesTest, CapturesWhatWasSet) {
 
 TEST_F(AttributesTest, NotBeingDumpableComesBack) {
   if (::geteuid() != 0) GTEST_SKIP() << "only root may look at such a process";
-  expect_round_trip([] { return ::prctl(PR_SET_DUMPABLE, 0) == 0; });
+  expect_attributes_kept([] { return ::prctl(PR_SET_DUMPABLE, 0) == 0; });
 }
 
 TEST_F(AttributesTest, SchedulingComesBack) {
-  EXPECT_TRUE(expect_round_trip([] {
+  EXPECT_TRUE(expect_attributes_kept([] {
                 cpu_set_t first;
                 CPU_ZERO(&first);
                 CPU_SET(0, &first);
@@ -175,7 +175,7 @@ TEST_F(AttributesTest, SchedulingComesBack) {
                 return ::sched_setaffinity(0, sizeof first, &first) == 0 && ::setpriority(PRIO_PROCESS, 0, 7) == 0 &&
                        ::syscall(SYS_ioprio_set, 1, 0, kIdleClass) == 0;
               }).empty());
-  EXPECT_TRUE(expect_round_trip([] {
+  EXPECT_TRUE(expect_attributes_kept([] {
                 const sched_param none{};
                 return ::sched_setscheduler(0, SCHED_BATCH | SCHED_RESET_ON_FORK, &none) == 0;
               }).empty());
@@ -184,27 +184,27 @@ TEST_F(AttributesTest, SchedulingComesBack) {
 TEST_F(AttributesTest, RealTimeSchedulingComesBack) {
   const sched_param ten{.sched_priority = 10};
   if (::geteuid() != 0) GTEST_SKIP() << "needs root";
-  expect_round_trip([&] { return ::sched_setscheduler(0, SCHED_FIFO, &ten) == 0; });
-  expect_round_trip([&] { return ::sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &ten) == 0; });
+  expect_attributes_kept([&] { return ::sched_setscheduler(0, SCHED_FIFO, &ten) == 0; });
+  expect_attributes_kept([&] { return ::sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &ten) == 0; });
 }
 
 TEST_F(AttributesTest, ProcessorsThatAreMissingAreNoted) {
   const Child child([] { return true; });
   test::Frozen frozen(child.pid());
-  All before = captured(frozen.context());
+  All before = captured_attributes(frozen.context());
   before.thread.set_processors(std::string("\x01\0\0\0\0\0\0\x80", 8));
   std::vector<std::string> notes;
-  EXPECT_EQ(given_back(before, notes).thread.processors(), "\x01");
+  EXPECT_EQ(attributes_given_back(before, notes).thread.processors(), "\x01");
   EXPECT_THAT(notes, Contains(HasSubstr("bound to 2 processors, of which 1 are here")));
   before.thread.set_processors(std::string("\0\0\0\0\0\0\0\x80", 8));
-  given_back(before, notes);
+  attributes_given_back(before, notes);
   EXPECT_THAT(notes, Contains(HasSubstr("none of the processors")));
 }
 
 TEST_F(AttributesTest, RootDirectoryComesBack) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root";
   ASSERT_TRUE(std::filesystem::create_directories(directory_ + "/jail/cell"));
-  expect_round_trip([&] { return ::chroot((directory_ + "/jail").c_str()) == 0 && ::chdir("/cell") == 0; });
+  expect_attributes_kept([&] { return ::chroot((directory_ + "/jail").c_str()) == 0 && ::chdir("/cell") == 0; });
 }
 
 TEST_F(AttributesTest, RefusesADeletedRoot) {
@@ -216,7 +216,7 @@ TEST_F(AttributesTest, RefusesADeletedRoot) {
     return ::chroot(name.c_str()) == 0 && ::unlinkat(outside, name.c_str() + 1, AT_REMOVEDIR) == 0;
   });
   test::Frozen frozen(child.pid());
-  captured(frozen.context());
+  captured_attributes(frozen.context());
   try {
     frozen.refusals.throw_if_any();
     FAIL();
@@ -236,7 +236,7 @@ TEST_F(AttributesTest, RefusesAThreadWithItsOwnWorkingDirectory) {
     return done == 1;
   });
   test::Frozen frozen(child.pid());
-  captured(frozen.context());
+  captured_attributes(frozen.context());
   EXPECT_THROW(frozen.refusals.throw_if_any(), Error);
 }
 
@@ -248,7 +248,7 @@ TEST_F(AttributesTest, RefusesSystemCallUserDispatch) {
     return ::prctl(kSetUserDispatch, 1, 0x1000, everywhere, &selector) == 0;
   });
   test::Frozen frozen(child.pid());
-  captured(frozen.context());
+  captured_attributes(frozen.context());
   EXPECT_THROW(frozen.refusals.throw_if_any(), Error);
 }
 

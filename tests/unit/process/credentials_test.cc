@@ -35,20 +35,21 @@ class CredentialsTest : public ::testing::Test {
   void SetUp() override { test::prepare_for_tracing(); }
 };
 
-image::Credentials captured(CaptureContext context) {
+image::Credentials captured_credentials(CaptureContext context) {
   image::Credentials credentials;
   capture_credentials(context, {}, credentials);
   return credentials;
 }
 
 // What a newborn has after it was given `before`, which process `original` had.
-image::Credentials given_back(const image::Credentials& before, pid_t original,
-                              std::vector<std::string>* notes = nullptr, IdPlan::Way way = IdPlan::Way::Fresh) {
+image::Credentials credentials_given_back(const image::Credentials& before, pid_t original,
+                                          std::vector<std::string>* notes = nullptr,
+                                          IdPlan::Way way = IdPlan::Way::Fresh) {
   test::Restarted restarted([](NewbornContext&) {}, way);
   RestoreContext restoring = restarted.restoring(original);
   restore_credentials(restoring, before);
   if (notes != nullptr) *notes = restarted.notes;
-  image::Credentials after = captured(restarted.capturing());
+  image::Credentials after = captured_credentials(restarted.capturing());
   after.mutable_main()->set_tid(original);
   return after;
 }
@@ -63,39 +64,39 @@ bool set_capabilities(std::uint32_t permitted, std::uint32_t effective, std::uin
   return ::syscall(SYS_capset, &header, data) == 0;
 }
 
-void expect_round_trip(const std::function<bool()>& set_up) {
+void expect_credentials_kept(const std::function<bool()>& set_up) {
   const Child child(set_up);
   test::Frozen frozen(child.pid());
-  const image::Credentials before = captured(frozen.context());
-  const image::Credentials after = given_back(before, child.pid());
+  const image::Credentials before = captured_credentials(frozen.context());
+  const image::Credentials after = credentials_given_back(before, child.pid());
   EXPECT_TRUE(MessageDifferencer::Equals(before, after)) << before.DebugString() << "became\n" << after.DebugString();
 }
 
 TEST_F(CredentialsTest, OwnCredentialsComeBack) {
-  expect_round_trip([] { return true; });
-  expect_round_trip([] { return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0; });
-  expect_round_trip([] { return ::prctl(PR_SET_KEEPCAPS, 1) == 0; });
+  expect_credentials_kept([] { return true; });
+  expect_credentials_kept([] { return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0; });
+  expect_credentials_kept([] { return ::prctl(PR_SET_KEEPCAPS, 1) == 0; });
 }
 
 TEST_F(CredentialsTest, ComesBackWithoutPrivilegeInPrivateNamespaces) {
   if (::geteuid() == 0) GTEST_SKIP() << "for an ordinary user";
   const Child child([] { return true; });
   test::Frozen frozen(child.pid());
-  const image::Credentials before = captured(frozen.context());
-  const image::Credentials after = given_back(before, child.pid(), nullptr, IdPlan::Way::UserNamespace);
+  const image::Credentials before = captured_credentials(frozen.context());
+  const image::Credentials after = credentials_given_back(before, child.pid(), nullptr, IdPlan::Way::UserNamespace);
   EXPECT_TRUE(MessageDifferencer::Equals(before, after)) << after.DebugString();
 }
 
 TEST_F(CredentialsTest, RootGivesBackAnyCredentials) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root";
-  expect_round_trip([] { return become(1234, 1235); });
-  expect_round_trip([] { return ::setresuid(1, 2, 3) == 0; });
-  expect_round_trip([] { return ::setfsgid(78) == 0 && ::setfsuid(77) == 0; });
-  expect_round_trip([] {
+  expect_credentials_kept([] { return become(1234, 1235); });
+  expect_credentials_kept([] { return ::setresuid(1, 2, 3) == 0; });
+  expect_credentials_kept([] { return ::setfsgid(78) == 0 && ::setfsuid(77) == 0; });
+  expect_credentials_kept([] {
     const gid_t groups[] = {30, 10, 20};
     return ::setgroups(3, groups) == 0 && become(1234, 1234);
   });
-  expect_round_trip([] {
+  expect_credentials_kept([] {
     std::vector<gid_t> groups;
     for (gid_t group = 1000; group < 2000; ++group) groups.push_back(group);
     return ::setgroups(groups.size(), groups.data()) == 0;
@@ -106,18 +107,18 @@ TEST_F(CredentialsTest, RootGivesBackCapabilities) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root";
   constexpr std::uint32_t kSome = 1U << CAP_NET_RAW | 1U << CAP_CHOWN;
   constexpr std::uint32_t kOne = 1U << CAP_CHOWN;
-  expect_round_trip([] { return set_capabilities(kSome, kOne, 0); });
-  expect_round_trip([] { return set_capabilities(0, 0, 0); });
-  expect_round_trip(
+  expect_credentials_kept([] { return set_capabilities(kSome, kOne, 0); });
+  expect_credentials_kept([] { return set_capabilities(0, 0, 0); });
+  expect_credentials_kept(
       [] { return ::prctl(PR_CAPBSET_DROP, CAP_NET_RAW) == 0 && ::prctl(PR_CAPBSET_DROP, CAP_SYS_ADMIN) == 0; });
-  expect_round_trip([] { return ::prctl(PR_SET_SECUREBITS, SECBIT_NOROOT | SECBIT_NOROOT_LOCKED) == 0; });
+  expect_credentials_kept([] { return ::prctl(PR_SET_SECUREBITS, SECBIT_NOROOT | SECBIT_NOROOT_LOCKED) == 0; });
   // An ordinary user with one ambient capability.
-  expect_round_trip([] {
+  expect_credentials_kept([] {
     return ::prctl(PR_SET_KEEPCAPS, 1) == 0 && become(1234, 1234) && set_capabilities(kSome, kSome, kOne) &&
            ::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_CHOWN, 0, 0) == 0 && set_capabilities(kOne, 0, kOne);
   });
   // What dropping privilege leaves of an inheritable set beyond the bounding set.
-  expect_round_trip([] {
+  expect_credentials_kept([] {
     return set_capabilities(kSome | 1U << CAP_SETPCAP, kSome | 1U << CAP_SETPCAP, kSome) &&
            ::prctl(PR_CAPBSET_DROP, CAP_NET_RAW) == 0;
   });
@@ -136,7 +137,7 @@ TEST_F(CredentialsTest, AThreadCanDiffer) {
     return answer == 1;
   });
   test::Frozen frozen(child.pid());
-  const image::Credentials credentials = captured(frozen.context());
+  const image::Credentials credentials = captured_credentials(frozen.context());
   EXPECT_EQ(credentials.main().users(0), 0U);
   ASSERT_EQ(credentials.others_size(), 1);
   EXPECT_EQ(credentials.others(0).users(0), 1234U);
@@ -150,7 +151,7 @@ TEST_F(CredentialsTest, OrdinaryUserMayNotBecomeAnother) {
   CheckContext context{.options = options, .content = content, .notes = notes};
   const Child child([] { return true; });
   test::Frozen frozen(child.pid());
-  image::Credentials credentials = captured(frozen.context());
+  image::Credentials credentials = captured_credentials(frozen.context());
   EXPECT_NO_THROW(check_credentials(context, credentials));
 
   credentials.mutable_main()->set_users(1, 4711);

@@ -74,7 +74,7 @@ bool set_up_timers() {
          arm(silent, {.tv_sec = 4000, .tv_nsec = 0}, {}) && arm(thread, {.tv_sec = 100, .tv_nsec = 0}, {});
 }
 
-image::Timers captured(CaptureContext context) {
+image::Timers captured_timers(CaptureContext context) {
   image::Timers timers;
   capture_timers(context, timers);
   return timers;
@@ -88,7 +88,7 @@ class TimersTest : public ::testing::Test {
 TEST_F(TimersTest, CapturesEveryKindOfTimer) {
   const Child child(set_up_timers);
   test::Frozen frozen(child.pid());
-  const image::Timers timers = captured(frozen.context());
+  const image::Timers timers = captured_timers(frozen.context());
 
   ASSERT_EQ(timers.intervals_size(), 2);
   EXPECT_EQ(timers.intervals(0).which(), ITIMER_REAL);
@@ -118,7 +118,7 @@ void make_comparable(image::Timers& timers, pid_t of) {
 TEST_F(TimersTest, RestoresWhatWasCaptured) {
   const Child child(set_up_timers);
   test::Frozen frozen(child.pid());
-  image::Timers before = captured(frozen.context());
+  image::Timers before = captured_timers(frozen.context());
   // The second before which time starts to run again must not end on the way.
   for (image::IntervalTimer& timer : *before.mutable_intervals())
     timer.mutable_remaining()->set_nanoseconds(900'000'000);
@@ -130,7 +130,7 @@ TEST_F(TimersTest, RestoresWhatWasCaptured) {
   RestoreContext restoring = restarted.restoring(child.pid());
   restore_timers(restoring, before);
   activate_timers(restoring, before);
-  image::Timers after = captured(restarted.capturing());
+  image::Timers after = captured_timers(restarted.capturing());
   make_comparable(before, child.pid());
   make_comparable(after, restarted.pid());
   EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(before, after)) << after.DebugString();
@@ -144,7 +144,7 @@ TEST_F(TimersTest, ATimerWhoseThreadEndedNotifiesNobody) {
   test::Restarted restarted([](NewbornContext&) {});
   RestoreContext restoring = restarted.restoring(restarted.pid());
   restore_timers(restoring, timers);
-  const image::Timers after = captured(restarted.capturing());
+  const image::Timers after = captured_timers(restarted.capturing());
   ASSERT_EQ(after.timers_size(), 1);
   EXPECT_EQ(after.timers(0).notify(), SIGEV_NONE);
 }
@@ -202,7 +202,7 @@ TEST_F(TimersTest, ARestingIntervalTimerRestsAgain) {
     return true;
   });
   test::Frozen frozen(child.pid());
-  const image::Timers timers = captured(frozen.context());
+  const image::Timers timers = captured_timers(frozen.context());
   ASSERT_EQ(timers.intervals_size(), 1);
   EXPECT_EQ(timers.intervals(0).interval().nanoseconds(), 1'000'000);
   EXPECT_EQ(timers.intervals(0).remaining().nanoseconds(), 1000);

@@ -70,11 +70,7 @@ void for_each_part(const image::ContentObject& object, Action&& action) {
   if (end < object.size()) action(end, object.size(), false);
 }
 
-bool is_zero(std::span<const std::byte> bytes) {
-  return std::ranges::all_of(bytes, [](std::byte byte) { return byte == std::byte{0}; });
-}
-
-bool is_zero(int file, std::uint64_t start, std::uint64_t end, std::string_view what) {
+bool reads_zero(int file, std::uint64_t start, std::uint64_t end, std::string_view what) {
   std::vector<std::byte> buffer(std::min(end - start, kPieceBytes));
   while (start < end) {
     const auto [data, data_end] = next_data(file, start, end, what);
@@ -226,8 +222,8 @@ bool holds_content(int file, int packed, const image::ContentObject& object, std
   bool same = true;
   std::uint64_t offset = 0;
   for_each_part(object, [&](std::uint64_t start, std::uint64_t end, bool is_data) {
-    same =
-        same && (is_data ? is_equal(file, start, packed, offset, end - start, what) : is_zero(file, start, end, what));
+    same = same &&
+           (is_data ? is_equal(file, start, packed, offset, end - start, what) : reads_zero(file, start, end, what));
     if (is_data) offset += end - start;
   });
   return same;

@@ -88,10 +88,6 @@ bool read_page(const RemoteMemory& memory, RemoteAddress address, std::span<std:
   }
 }
 
-bool is_zero(std::span<const std::byte> bytes) {
-  return std::ranges::all_of(bytes, [](std::byte byte) { return byte == std::byte{0}; });
-}
-
 }  // namespace
 
 bool content_can_be_read(int descriptor) {

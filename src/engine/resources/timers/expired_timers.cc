@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <ctime>
+#include <ratio>
 
 #include "base/error.h"
 #include "engine/resources/timers/timers.h"
@@ -13,17 +14,16 @@
 namespace crs::engine {
 namespace {
 
-constexpr std::int64_t kNanosecondsPerSecond = 1'000'000'000;
 constexpr std::chrono::seconds kPatience{10};
 
 // Of more than 200 years: enough for an interval that no clock of this machine has passed.
-__int128 nanoseconds_of(const image::TimerDuration& kept) {
-  return __int128{kept.seconds()} * kNanosecondsPerSecond + kept.nanoseconds();
+__int128 exact_nanoseconds_of(const image::TimerDuration& kept) {
+  return __int128{kept.seconds()} * std::nano::den + kept.nanoseconds();
 }
 
 timespec as_timespec(__int128 nanoseconds) {
-  return {.tv_sec = static_cast<time_t>(nanoseconds / kNanosecondsPerSecond),
-          .tv_nsec = static_cast<long>(nanoseconds % kNanosecondsPerSecond)};
+  return {.tv_sec = static_cast<time_t>(nanoseconds / std::nano::den),
+          .tv_nsec = static_cast<long>(nanoseconds % std::nano::den)};
 }
 
 // Its clock, as the newborn calls it: a thread's own processor time is to be read by that thread.
@@ -33,13 +33,13 @@ __int128 now_of(RestoreContext& context, const image::PosixTimer& timer) {
   const int clock = new_clock_of(context, timer);
   reader.call("clock_gettime", SYS_clock_gettime, clock, reader.scratch());
   const auto now = reader.get<timespec>();
-  return __int128{now.tv_sec} * kNanosecondsPerSecond + now.tv_nsec;
+  return __int128{now.tv_sec} * std::nano::den + now.tv_nsec;
 }
 
 // Set anew while its last signal was pending: the signal is not of its present life, and the time that remains is yet
 // to come. What then becomes of the signal is the kernel's affair: Linux 6.13 and later do not deliver it.
 bool was_set_anew(const image::PosixTimer& timer) {
-  return nanoseconds_of(timer.remaining()) > nanoseconds_of(timer.interval());
+  return exact_nanoseconds_of(timer.remaining()) > exact_nanoseconds_of(timer.interval());
 }
 
 void set_to_date(RestoreContext& context, const image::PosixTimer& timer, __int128 date, __int128 interval) {
@@ -72,9 +72,9 @@ const image::PosixTimer* timer_behind(const image::Timers& timers, const siginfo
 }
 
 bool expire_timer(RestoreContext& context, const image::PosixTimer& timer, const std::function<bool()>& is_pending) {
-  const __int128 interval = nanoseconds_of(timer.interval());
+  const __int128 interval = exact_nanoseconds_of(timer.interval());
   const bool goes_on = interval != 0 && !was_set_anew(timer);
-  const __int128 date = goes_on ? now_of(context, timer) + nanoseconds_of(timer.remaining()) - interval : 1;
+  const __int128 date = goes_on ? now_of(context, timer) + exact_nanoseconds_of(timer.remaining()) - interval : 1;
   if (date <= 0) return false;
   set_to_date(context, timer, date, goes_on ? interval : 0);
   wait_until_pending(timer, is_pending);

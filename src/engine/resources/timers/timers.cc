@@ -10,6 +10,7 @@
 #include <cstring>
 #include <ctime>
 #include <optional>
+#include <ratio>
 #include <set>
 
 #include "base/error.h"
@@ -25,7 +26,6 @@ constexpr int kCreateRestoreIds = 77;
 // On older kernels, ids are handed out one after the other: as many timers are made and thrown away as lie before the
 // wanted one.
 constexpr int kMostDiscarded = 20000;
-constexpr std::int64_t kNanosecondsPerSecond = 1'000'000'000;
 
 struct KernelTime {
   std::int64_t seconds = 0;
@@ -166,7 +166,7 @@ std::chrono::nanoseconds nanoseconds_of(const image::TimerDuration& kept) {
 bool is_zero(const image::TimerDuration& kept) { return kept.seconds() == 0 && kept.nanoseconds() == 0; }
 
 void check_duration(const image::TimerDuration& kept) {
-  if (kept.seconds() < 0 || kept.nanoseconds() < 0 || kept.nanoseconds() >= kNanosecondsPerSecond) {
+  if (kept.seconds() < 0 || kept.nanoseconds() < 0 || kept.nanoseconds() >= std::nano::den) {
     fail(ErrorKind::Damaged, "a timer has {} s and {} ns, which cannot be", kept.seconds(), kept.nanoseconds());
   }
 }

@@ -14,6 +14,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/io.h"
 
 namespace crs::engine {
 namespace {
@@ -130,10 +131,6 @@ std::optional<std::string> value_of(int socket, const Option& option) {
   return value;
 }
 
-bool is_zero(std::string_view value) {
-  return std::ranges::all_of(value, [](char byte) { return byte == '\0'; });
-}
-
 std::optional<int> number_of(int socket, int name) {
   int value = 0;
   socklen_t size = sizeof value;
@@ -220,7 +217,7 @@ void capture_settings(TableCapture& table, const Seen& seen, image::SocketSettin
   for (const Option& option : kOptions) {
     if (!belongs_to(socket, option)) continue;
     const std::optional<std::string> value = value_of(socket, option);
-    if (!value || is_zero(*value)) continue;
+    if (!value || is_zero(as_byte_span(*value))) continue;
     image::SocketOption& kept = *settings.add_options();
     kept.set_level(static_cast<std::uint32_t>(option.level));
     kept.set_name(static_cast<std::uint32_t>(option.name));
