@@ -21,6 +21,5 @@ set(crs_common_headers
   algorithm array chrono filesystem functional map memory optional set span sstream string string_view utility vector fmt/format.h)
 # What generated code of Protocol Buffers includes.
 set(crs_protobuf_headers
-  google/protobuf/arena.h google/protobuf/extension_set.h google/protobuf/generated_message_reflection.h
-  google/protobuf/generated_message_util.h google/protobuf/io/coded_stream.h google/protobuf/map.h google/protobuf/map_entry.h
-  google/protobuf/map_field_inl.h google/protobuf/message.h google/protobuf/repeated_field.h google/protobuf/unknown_field_set.h)
+  google/protobuf/arena.h google/protobuf/extension_set.h google/protobuf/generated_message_util.h google/protobuf/io/coded_stream.h
+  google/protobuf/message_lite.h google/protobuf/repeated_field.h)

@@ -122,13 +122,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 // Mostly changes of fields, from the sound image or from what the fuzzer already has; else of bytes.
 extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size, std::size_t most, unsigned seed) {
   std::mt19937_64 random(seed);
-  image::Process image;
+  test::MutableMessage image("crs.image.Process");
   const bool from_start = size < 2 || random() % 4 == 0;
   const bool parsed =
-      from_start ? image.ParseFromString(world().sound_image()) : image.ParseFromArray(data, static_cast<int>(size));
+      image.parse(from_start ? world().sound_image() : std::string_view(reinterpret_cast<const char*>(data), size));
   if (!parsed || random() % 16 == 0) return LLVMFuzzerMutate(data, size, most);
-  for (std::uint64_t changes = 1 + random() % 3; changes > 0; --changes) test::mutate(image, random);
-  const std::string bytes = image.SerializeAsString();
+  for (std::uint64_t changes = 1 + random() % 3; changes > 0; --changes) image.mutate(random);
+  const std::string bytes = image.bytes();
   if (bytes.size() > most) return LLVMFuzzerMutate(data, size, most);
   std::copy(bytes.begin(), bytes.end(), data);
   return bytes.size();

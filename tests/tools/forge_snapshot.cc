@@ -1,10 +1,11 @@
 // Changes a snapshot as a forger would: sizes and checksums are right again afterwards.
 //
-//   forge_snapshot --list                    each forgery: its name, the exit status it must lead to, a part of the
-//   message forge_snapshot DIRECTORY NAME            that forgery forge_snapshot DIRECTORY mutate SEED     a few random
-//   changes of the image of the process or the index of its pages; says which
+//   forge_snapshot --list                    each forgery: name, exit status it must lead to, part of the message
+//   forge_snapshot DIRECTORY NAME            that forgery
+//   forge_snapshot DIRECTORY mutate SEED     a few random changes of the image or the index of its pages; says which
 #include <cstdlib>
 #include <iostream>
+#include <stdexcept>
 
 #include "forgeries.h"
 #include "mutate.h"
@@ -21,12 +22,18 @@ int list() {
 
 void mutate_snapshot(OpenedSnapshot& snapshot, std::uint64_t seed) {
   std::mt19937_64 random(seed);
+  MutableMessage pages("crs.store.ExtentIndex");
+  MutableMessage tree("crs.image.Tree");
+  if (!pages.parse(snapshot.pages.SerializeAsString()) || !tree.parse(snapshot.tree.SerializeAsString()))
+    throw std::runtime_error("the schemas are not those of the snapshot");
   constexpr std::uint64_t kMostChanges = 3;
   for (std::uint64_t count = 1 + random() % kMostChanges; count > 0; --count) {
     constexpr std::uint64_t kRarely = 16;
     const bool of_pages = random() % kRarely == 0;
-    std::cout << (of_pages ? mutate(snapshot.pages, random) : mutate(snapshot.tree, random)) << '\n';
+    std::cout << (of_pages ? pages : tree).mutate(random) << '\n';
   }
+  snapshot.pages_bytes = pages.bytes();
+  snapshot.process_bytes = tree.bytes();
 }
 
 int forge(const std::string& directory, const std::string& name, const char* seed) {

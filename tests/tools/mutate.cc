@@ -1,8 +1,13 @@
 #include "mutate.h"
 
+#include <google/protobuf/descriptor.pb.h>
+#include <google/protobuf/dynamic_message.h>
+
 #include <array>
 #include <cstdint>
+#include <fstream>
 #include <limits>
+#include <stdexcept>
 #include <vector>
 
 namespace crs::test {
@@ -179,11 +184,39 @@ void mutate_list(Message& message, const FieldDescriptor& field, std::mt19937_64
   }
 }
 
+// All schemas in src/.
+class Schemas {
+ public:
+  Schemas() {
+    std::ifstream file(CRS_SCHEMAS, std::ios::binary);
+    google::protobuf::FileDescriptorSet all;
+    if (!all.ParseFromIstream(&file)) throw std::runtime_error("cannot read " CRS_SCHEMAS);
+    for (const auto& schema : all.file()) pool_.BuildFile(schema);
+  }
+
+  std::unique_ptr<Message> make(std::string_view type) {
+    const auto* const descriptor = pool_.FindMessageTypeByName({type.data(), type.size()});
+    if (descriptor == nullptr) throw std::runtime_error("there is no message " + std::string(type));
+    return std::unique_ptr<Message>(factory_.GetPrototype(descriptor)->New());
+  }
+
+ private:
+  google::protobuf::DescriptorPool pool_;
+  google::protobuf::DynamicMessageFactory factory_;
+};
+
+std::unique_ptr<Message> message_of(std::string_view type) {
+  static Schemas schemas;  // the messages refer to it
+  return schemas.make(type);
+}
+
 }  // namespace
 
-std::string mutate(Message& message, std::mt19937_64& random) {
+MutableMessage::MutableMessage(std::string_view type) : message_(message_of(type)) {}
+
+std::string MutableMessage::mutate(std::mt19937_64& random) {
   std::vector<Message*> all;
-  collect(message, all);
+  collect(*message_, all);
   // Messages without fields of their own cannot be changed.
   Message* chosen = all.front();
   for (int attempt = 0; attempt < 8; ++attempt) {

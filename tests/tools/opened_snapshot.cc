@@ -48,7 +48,7 @@ void OpenedSnapshot::write_back() const {
     replace(location + "/" + name, bytes);
   };
   put("process", process_bytes.value_or(tree.SerializeAsString()));
-  put("pages.index", frame_extent_index(pages.SerializeAsString()));
+  put("pages.index", frame_extent_index(pages_bytes.value_or(pages.SerializeAsString())));
   replace(location + "/manifest", wrap_manifest_payload(manifest_payload.value_or(changed.SerializeAsString()),
                                                         version.value_or(changed.format_version())));
 }

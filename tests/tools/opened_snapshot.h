@@ -27,6 +27,7 @@ struct OpenedSnapshot {
   // What is written instead of the above.
   std::optional<std::uint32_t> version;      // of the manifest's envelope
   std::optional<std::string> process_bytes;  // of the file `process`
+  std::optional<std::string> pages_bytes;    // of the index of pages
   std::optional<std::string> manifest_payload;
 };
 

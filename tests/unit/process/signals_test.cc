@@ -1,7 +1,6 @@
 #include "engine/resources/signals/signals.h"
 
 #include <gmock/gmock.h>
-#include <google/protobuf/util/message_differencer.h>
 #include <gtest/gtest.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -15,7 +14,6 @@
 namespace crs::engine {
 namespace {
 
-using google::protobuf::util::MessageDifferencer;
 using test::Child;
 
 alignas(64) char alternate_stack[32768];
@@ -130,8 +128,8 @@ TEST_F(SignalsTest, RestoresExactlyWhatWasCaptured) {
   restore_thread_signals(restoring, restarted.main(), thread, {});
   CaptureContext again = restarted.capturing();
   const Captured after = capture(again);
-  EXPECT_TRUE(MessageDifferencer::Equals(before.process, after.process)) << after.process.DebugString();
-  EXPECT_TRUE(MessageDifferencer::Equals(before.thread, after.thread)) << after.thread.DebugString();
+  EXPECT_EQ(before.process.SerializeAsString(), after.process.SerializeAsString());
+  EXPECT_EQ(before.thread.SerializeAsString(), after.thread.SerializeAsString());
 }
 
 TEST_F(SignalsTest, CapturesMorePendingSignalsThanOneBatch) {

@@ -1,7 +1,6 @@
 #include "engine/resources/timers/timers.h"
 
 #include <gmock/gmock.h>
-#include <google/protobuf/util/message_differencer.h>
 #include <gtest/gtest.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -133,7 +132,7 @@ TEST_F(TimersTest, RestoresWhatWasCaptured) {
   image::Timers after = captured_timers(restarted.capturing());
   make_comparable(before, child.pid());
   make_comparable(after, restarted.pid());
-  EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(before, after)) << after.DebugString();
+  EXPECT_EQ(before.SerializeAsString(), after.SerializeAsString());
 }
 
 TEST_F(TimersTest, ATimerWhoseThreadEndedNotifiesNobody) {
