@@ -13,6 +13,7 @@
 #include "base/io.h"
 #include "engine/tracee/call_chain.h"
 #include "engine/tracee/interruption.h"
+#include "engine/tracee/memory_sharer.h"
 #include "engine/tracee/signal_frame.h"
 
 namespace crs::engine {
@@ -165,62 +166,50 @@ std::size_t BorrowedThread::calls_in_chain() const {
 }
 
 std::vector<RemoteCaller::StoredResult> BorrowedThread::call_all(std::string_view name,
-                                                                 std::span<const StoringCall> calls) {
+                                                                 std::span<const StoringCall> calls, Answer answer) {
+  StoredResults stored;
+  if (!goes_on_with_rest_of_time(thread_.registers)) {
+    stored = call_in_chains(calls);
+  } else if (answer == Answer::OfCopyToo) {
+    stored = call_in_child(calls);
+  }
+  return stored ? *stored : RemoteCaller::call_all(name, calls, answer);
+}
+
+BorrowedThread::StoredResults BorrowedThread::call_in_chains(std::span<const StoringCall> calls) const {
+  const auto end = end_with_signal(tid(), kAllSignals, thread_.signal_mask, frame_);
+  if (!end) return std::nullopt;
+  const ChainFrames frames{gadgets_, thread_.registers, extended_state_, kAllSignals};
+  return call_chained({tid(), frames, *end}, calls);
+}
+
+// It has nothing to go home to: where the chain ends if this process dies, it ends.
+BorrowedThread::StoredResults BorrowedThread::call_in_child(std::span<const StoringCall> calls) {
+  try {
+    const MemorySharer child(*this);
+    const auto end = end_with_signal(child.pid(), kAllSignals, 0, ending_frame());
+    if (!end) return std::nullopt;
+    const ChainFrames frames{gadgets_, sharer_registers(), {}, kAllSignals};
+    return call_chained({child.pid(), frames, *end}, calls);
+  } catch (const Error& error) {  // there can be no more processes
+    if (error.kind() == ErrorKind::ProgramGone) throw;
+    return std::nullopt;
+  }
+}
+
+// Nothing if there is no room for a chain, a call has failed, or the thread did not come to the end.
+BorrowedThread::StoredResults BorrowedThread::call_chained(const ChainedThread& thread,
+                                                           std::span<const StoringCall> calls) const {
   std::vector<StoredResult> results;
-  std::optional<CallChain::End> end;
-  if (calls_in_chain() > 0 && !goes_on_with_rest_of_time(thread_.registers))
-    end = end_with_signal(tid(), kAllSignals, thread_.signal_mask, frame_);
+  const std::size_t most = calls_in_chain();
+  if (most == 0) return std::nullopt;
   while (results.size() < calls.size()) {
     const auto rest = calls.subspan(results.size());
-    const auto next = end ? rest.first(std::min(rest.size(), calls_in_chain())) : rest;
-    auto stored = end ? call_chained(next, *end) : std::nullopt;
-    if (!stored) stored = RemoteCaller::call_all(name, next);
+    const auto stored = run_chain(thread, memory_, chain_place(), rest.first(std::min(rest.size(), most)));
+    if (!stored) return std::nullopt;
     results.insert(results.end(), stored->begin(), stored->end());
   }
   return results;
-}
-
-// Where the last call sends its signal a thread that is still traced stops. Nothing if it did not come there or a call
-// has failed.
-std::optional<std::vector<RemoteCaller::StoredResult>> BorrowedThread::call_chained(std::span<const StoringCall> calls,
-                                                                                    const CallChain::End& end) {
-  const ChainFrames frames{gadgets_, thread_.registers, extended_state_, kAllSignals};
-  const CallChain chain(chain_place(), frames, calls, end);
-  std::vector<std::byte> content(chain.bytes().size());
-  memory_.read(chain_place(), content);
-  const std::vector<std::byte> original = content;
-  memory_.write(chain_place(), chain.bytes());
-  const bool at_end = run_to_end_of_chain(chain.entry(), end.signal);
-  memory_.read(chain_place(), content);
-  memory_.write(chain_place(), original);
-  std::vector<StoredResult> results;
-  for (std::size_t i = 0; i < calls.size(); ++i) {
-    const auto result = CallChain::result_in(content, i);
-    if (!at_end || !result) return std::nullopt;
-    results.push_back(*result);
-  }
-  return results;
-}
-
-// An error on the way leaves the chain where it is: the thread may still be on it.
-bool BorrowedThread::run_to_end_of_chain(const user_regs_struct& entry, int end_signal) {
-  constexpr int kMostStrays = 1000;  // somebody who sends that signal without end must not hold the program for ever
-  ptrace::set_registers(tid(), entry);
-  int signal = 0;
-  int strays = 0;
-  while (true) {
-    ptrace::resume(PTRACE_CONT, tid(), signal);
-    const WaitStatus status = ptrace::wait_for_stop(tid());
-    signal = status.signal_delivery_stop() ? status.signal() : 0;
-    if (signal == 0 || signal == SIGSTOP) continue;
-    const user_regs_struct here = ptrace::registers(tid());
-    constexpr std::uint64_t kSystemCallBytes = 2;
-    const bool at_end = here.rip == gadgets_.syscall_return.value + kSystemCallBytes && here.rsp == frame_.value;
-    // The same signal may also come from elsewhere, and is ignored.
-    if (signal == end_signal && !at_end && ++strays < kMostStrays) continue;
-    ptrace::set_signal_mask(tid(), kAllSignals);
-    return signal == end_signal && at_end;
-  }
 }
 
 RemoteAddress BorrowedThread::ending_frame() const {

@@ -67,8 +67,9 @@ class BorrowedThread final : public RemoteCaller {
   std::int64_t raw_call(long number, const std::array<std::uint64_t, 6>& arguments) override;
   RemoteAddress scratch() const override { return scratch_; }
   const RemoteMemory& memory() const override { return memory_; }
-  // As a chain of signal frames, which leads home if this process dies (CallChain).
-  std::vector<StoredResult> call_all(std::string_view name, std::span<const StoringCall> calls) override;
+  // As a chain of signal frames, which leads home if this process dies (CallChain). A thread that cannot go along one
+  // has a child do it (MemorySharer).
+  std::vector<StoredResult> call_all(std::string_view name, std::span<const StoringCall> calls, Answer answer) override;
 
   // For MemorySharer: makes a child that shares the program's memory and descriptors, of which the program hears
   // nothing. The child is traced and stopped; wherever it is let go, it ends at once. Until reap() the borrowed thread
@@ -82,8 +83,10 @@ class BorrowedThread final : public RemoteCaller {
   void reap_sharer();
 
  private:
-  std::optional<std::vector<StoredResult>> call_chained(std::span<const StoringCall> calls, const CallChain::End& end);
-  bool run_to_end_of_chain(const user_regs_struct& entry, int end_signal);
+  using StoredResults = std::optional<std::vector<StoredResult>>;
+  StoredResults call_in_chains(std::span<const StoringCall> calls) const;
+  StoredResults call_in_child(std::span<const StoringCall> calls);
+  StoredResults call_chained(const ChainedThread& thread, std::span<const StoringCall> calls) const;
   RemoteAddress chain_place() const { return scratch_ + kScratchSize; }
   std::size_t calls_in_chain() const;
   RemoteAddress reaping_frame() const { return scratch_; }

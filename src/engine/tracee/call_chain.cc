@@ -1,5 +1,6 @@
 #include "engine/tracee/call_chain.h"
 
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
 
 #include <algorithm>
@@ -7,6 +8,8 @@
 #include <string_view>
 
 #include "engine/procfs/status.h"
+#include "engine/tracee/ptrace.h"
+#include "engine/tracee/remote_memory.h"
 #include "engine/tracee/signal_frame.h"
 
 namespace crs::engine {
@@ -67,6 +70,53 @@ std::optional<StoredResult> CallChain::result_in(std::span<const std::byte> cont
   std::ranges::copy(content.subspan(index * kFrameBytes + kResult, result.size()), result.begin());
   if (std::ranges::all_of(result, [](std::byte byte) { return byte == kNothing; })) return std::nullopt;
   return result;
+}
+
+namespace {
+
+// Where the last call sends its signal a thread that is still traced stops. Whether it came there. An error on the way
+// leaves the chain where it is: the thread may still be on it.
+bool run_to_end_of_chain(const ChainedThread& thread, const user_regs_struct& entry) {
+  constexpr int kMostStrays = 1000;  // somebody who sends that signal without end must not hold the program for ever
+  constexpr std::uint64_t kSystemCallBytes = 2;
+  const RemoteAddress end_of_call = thread.frames.gadgets.syscall_return + kSystemCallBytes;
+  ptrace::set_registers(thread.tid, entry);
+  int signal = 0;
+  int strays = 0;
+  while (true) {
+    ptrace::resume(PTRACE_CONT, thread.tid, signal);
+    const WaitStatus status = ptrace::wait_for_stop(thread.tid);
+    signal = status.signal_delivery_stop() ? status.signal() : 0;
+    if (signal == 0 || signal == SIGSTOP) continue;
+    const user_regs_struct here = ptrace::registers(thread.tid);
+    const bool at_end = here.rip == end_of_call.value && here.rsp == thread.end.stack_pointer.value;
+    // The same signal may also come from elsewhere, and is ignored.
+    if (signal == thread.end.signal && !at_end && ++strays < kMostStrays) continue;
+    ptrace::set_signal_mask(thread.tid, thread.frames.signal_mask);
+    return signal == thread.end.signal && at_end;
+  }
+}
+
+}  // namespace
+
+std::optional<std::vector<StoredResult>> run_chain(const ChainedThread& thread, const RemoteMemory& memory,
+                                                   RemoteAddress place,
+                                                   std::span<const RemoteCaller::StoringCall> calls) {
+  const CallChain chain(place, thread.frames, calls, thread.end);
+  std::vector<std::byte> content(chain.bytes().size());
+  memory.read(place, content);
+  const std::vector<std::byte> original = content;
+  memory.write(place, chain.bytes());
+  const bool at_end = run_to_end_of_chain(thread, chain.entry());
+  memory.read(place, content);
+  memory.write(place, original);
+  std::vector<StoredResult> results;
+  for (std::size_t i = 0; i < calls.size(); ++i) {
+    const auto result = CallChain::result_in(content, i);
+    if (!at_end || !result) return std::nullopt;
+    results.push_back(*result);
+  }
+  return results;
 }
 
 // A traced thread is shown even a signal that is ignored (ptrace(2), "Signal-delivery-stop"); an untraced one loses it.

@@ -57,6 +57,20 @@ class CallChain {
   std::vector<std::byte> bytes_;
 };
 
+// A stopped, traced thread that can go along a chain.
+struct ChainedThread {
+  pid_t tid = 0;
+  ChainFrames frames;
+  CallChain::End end;
+};
+
+// Lets the thread go along a chain of `calls` at `place`, whose content is given back, and returns what each has
+// stored. Nothing: a call has failed, or the thread did not come to the end. It is stopped then as well, with the
+// frames' mask.
+std::optional<std::vector<RemoteCaller::StoredResult>> run_chain(const ChainedThread& thread,
+                                                                 const RemoteMemory& memory, RemoteAddress place,
+                                                                 std::span<const RemoteCaller::StoringCall> calls);
+
 // Sends thread `tid` a signal that its program does not notice when it is delivered: ignored, and neither pending nor
 // blocked by the program, which for this thread has `blocked_signals`. `all_signals` but this one are blocked
 // meanwhile. Nothing: there is no such signal, or the thread cannot go along a chain.

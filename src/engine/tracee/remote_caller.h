@@ -60,9 +60,11 @@ class RemoteCaller {
     std::size_t result = 0;
   };
   using StoredResult = std::array<std::byte, kStoredBytes>;
+  // Whose answer is wanted: that of the thread alone, or what a child that copies its process knows as well.
+  enum class Answer { OfThread, OfCopyToo };
   // Makes the calls one after the other, faster than one by one where that can be. Returns what each has stored. The
   // first that fails is an Error as that of call(). Uses the scratch memory.
-  virtual std::vector<StoredResult> call_all(std::string_view name, std::span<const StoringCall> calls);
+  virtual std::vector<StoredResult> call_all(std::string_view name, std::span<const StoringCall> calls, Answer answer);
 
   // Puts `value` into the scratch area at `offset` and returns its address there.
   template <typename T>

@@ -7,6 +7,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
+#include <bit>
 #include <csignal>
 #include <fstream>
 #include <random>
@@ -14,9 +16,11 @@
 #include <thread>
 
 #include "base/error.h"
+#include "base/io.h"
 #include "engine/resources/threads/timed_wait.h"
 #include "engine/tracee/borrowed_process.h"
 #include "engine/tracee/child_signal.h"
+#include "pages/child.h"
 #include "test_program.h"
 
 namespace crs::engine {
@@ -34,7 +38,7 @@ std::string state_of(pid_t tid) {
 std::vector<RemoteCaller::StoredResult> signal_actions(RemoteCaller& remote) {
   std::vector<RemoteCaller::StoringCall> calls;
   for (std::uint64_t signal = 1; signal <= 64; ++signal) calls.push_back({SYS_rt_sigaction, {signal, 0, 0, 8}, 2});
-  return remote.call_all("rt_sigaction", calls);
+  return remote.call_all("rt_sigaction", calls, RemoteCaller::Answer::OfCopyToo);
 }
 
 // The same, one by one.
@@ -96,13 +100,40 @@ TEST(BorrowedThread, ManyCallsInOneGoStoreWhatSingleOnesDo) {
         process.memory().read_value<std::array<std::byte, ScratchPlaces::kPlaceBytes>>(borrowed.scratch_range().start);
     borrowed.for_each_thread([&](const StoppedThread&, RemoteCaller& remote) {
       EXPECT_EQ(signal_actions(remote), signal_actions_singly(remote));
-      EXPECT_THROW(remote.call_all("rt_sigaction", {{{SYS_rt_sigaction, {65, 0, 0, 8}, 2}}}), Error);
+      EXPECT_THROW(
+          remote.call_all("rt_sigaction", {{{SYS_rt_sigaction, {65, 0, 0, 8}, 2}}}, RemoteCaller::Answer::OfCopyToo),
+          Error);
     });
     const auto after =
         process.memory().read_value<std::array<std::byte, ScratchPlaces::kPlaceBytes>>(borrowed.scratch_range().start);
     EXPECT_EQ(before, after);
   }
   EXPECT_EQ(program.finish(), 0);
+}
+
+// Going along a chain makes the kernel forget. Only a child has no address to clear at its end (set_tid_address(2)).
+TEST(BorrowedThread, AChildAnswersForOneWhoseCallTheKernelRemembers) {
+  const ChildSignalBlocked child_signal;
+  const test::Child waiting([] {
+    struct sigaction action{};
+    action.sa_flags = SA_RESETHAND;
+    action.sa_handler = [](int) {};
+    return ::sigaction(SIGUSR1, &action, nullptr) == 0 && ::raise(SIGUSR1) == 0;
+  });
+  while (state_of(waiting.pid()) != "S") std::this_thread::yield();
+  StoppedProcess process(waiting.pid());
+  BorrowedProcess borrowed(process, find_gadgets(waiting.pid(), process.memory()));
+  RemoteCaller& remote = borrowed.main();
+  ASSERT_EQ(static_cast<long>(process.threads().front().registers.rax), -516);  // ERESTART_RESTARTBLOCK
+  EXPECT_EQ(signal_actions(remote), signal_actions_singly(remote));
+  const std::vector<RemoteCaller::StoringCall> address{{SYS_prctl, {PR_GET_TID_ADDRESS}, 1}};
+  const auto of = [&](RemoteCaller::Answer answer) {
+    return std::bit_cast<std::array<std::uint64_t, 4>>(remote.call_all("prctl", address, answer).front())[0];
+  };
+  EXPECT_NE(of(RemoteCaller::Answer::OfThread), 0U);
+  EXPECT_EQ(of(RemoteCaller::Answer::OfCopyToo), 0U);
+  const std::string pid = std::to_string(waiting.pid());
+  EXPECT_EQ(read_file("/proc/" + pid + "/task/" + pid + "/children"), "");
 }
 
 // Somebody may read it (signalfd(2)).

@@ -47,7 +47,8 @@ constexpr bool has_fixed_action(int signal) { return signal == SIGKILL || signal
 
 constexpr KernelAction kNoAction{};
 
-// Also those at the default action: SA_RESETHAND leaves flags and a mask, and SA_NOCLDWAIT keeps zombies away.
+// A child has them from its parent (fork(2)). Also those at the default action: SA_RESETHAND leaves flags and a mask,
+// and SA_NOCLDWAIT keeps zombies away.
 void capture_actions(RemoteCaller& remote, image::Signals& signals) {
   std::vector<int> asked;
   std::vector<RemoteCaller::StoringCall> calls;
@@ -56,7 +57,8 @@ void capture_actions(RemoteCaller& remote, image::Signals& signals) {
     asked.push_back(signal);
     calls.push_back({SYS_rt_sigaction, {static_cast<std::uint64_t>(signal), 0, 0, kSignalSetSize}, 2});
   }
-  const std::vector<RemoteCaller::StoredResult> results = remote.call_all("rt_sigaction", calls);
+  const std::vector<RemoteCaller::StoredResult> results =
+      remote.call_all("rt_sigaction", calls, RemoteCaller::Answer::OfCopyToo);
   for (std::size_t i = 0; i < asked.size(); ++i) {
     const auto action = std::bit_cast<KernelAction>(results[i]);
     if (action == kNoAction) continue;
