@@ -12,19 +12,17 @@
 #include <atomic>
 #include <cerrno>
 #include <condition_variable>
-#include <cstdlib>
 #include <list>
 #include <mutex>
-#include <sstream>
 #include <system_error>
 #include <thread>
 #include <utility>
 
 #include "base/error.h"
-#include "base/io.h"
 #include "base/signals_blocked.h"
 #include "base/thrown.h"
 #include "service/after_fork.h"
+#include "service/asker.h"
 #include "service/layer_stack.h"
 #include "wire/messages.h"
 #include "wire/request_socket.h"
@@ -39,39 +37,6 @@ constexpr std::chrono::seconds kLongestRequest{10};  // from the connection to t
 // After something for which the system had no means left, and which would fail at once again.
 constexpr std::chrono::milliseconds kPauseWithoutMeans{200};
 
-// Whether `user` stands for those who have no user id in this user namespace (user_namespaces(7), "Unmapped user and
-// group IDs"). A private directory of the socket lets nobody in but this user and whoever may do everything outside.
-bool is_unmapped(uid_t user) {
-  if (user != static_cast<uid_t>(std::atoi(read_file("/proc/sys/kernel/overflowuid", 32).c_str()))) return false;
-  std::istringstream map(read_file("/proc/self/uid_map", 65536));
-  for (std::uint64_t inside = 0, outside = 0, count = 0; map >> inside >> outside >> count;) {
-    if (user >= inside && user - inside < count) return false;
-  }
-  return true;
-}
-
-bool may_ask(uid_t user, bool in_private_directory) {
-  return user == ::geteuid() || user == 0 || (in_private_directory && is_unmapped(user));
-}
-
-// A descriptor of the listener's own: the ledger knows it, so that a component may let it die, and a fork closes it.
-class Claimed {
- public:
-  Claimed(Ledger& ledger, int number) : ledger_(ledger), claim_(ledger.claim(number, "crs requests")), guard_(number) {}
-  // Closes the number if it is still what was claimed.
-  void close() noexcept {
-    try {
-      static_cast<void>(ledger_.close(claim_));
-    } catch (const Error&) {  // somebody has taken the number over: it is theirs
-    }
-  }
-
- private:
-  Ledger& ledger_;
-  Claim claim_;
-  ClosedAfterFork guard_;
-};
-
 // Does something however the thread leaves the block.
 template <typename Action>
 class AtEnd {
@@ -84,29 +49,6 @@ class AtEnd {
  private:
   Action action_;
 };
-
-// Somebody who asks. All but `gone` is the loop's thread's until `serving`, and from then on the serving thread's.
-struct Client {
-  std::shared_ptr<wire::Connection> connection;
-  std::unique_ptr<Claimed> claimed;
-  wire::Peer peer;
-  Clock::time_point deadline;
-  std::atomic<bool> gone = false;
-  std::atomic<bool> ended = false;
-  bool serving = false;
-  bool taking = false;   // the snapshot is made over this connection
-  bool dropped = false;  // belongs to the process before the restart
-  std::thread thread;
-
-  void close() {
-    if (claimed == nullptr) return;
-    claimed->close();
-    // The number is closed, or another's.
-    connection->release();
-    claimed.reset();
-  }
-};
-using ClientPointer = std::shared_ptr<Client>;
 
 }  // namespace
 

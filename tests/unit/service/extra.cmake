@@ -2,7 +2,7 @@
 # another one, or none needed, it is the plain test alone).
 if(NOT CRS_SANITIZE)
   file(GLOB service_sources ${PROJECT_SOURCE_DIR}/src/service/*.cc)
-  list(FILTER service_sources EXCLUDE REGEX "/(helper|native_in_program|requests|signal_trigger|taker_place)\\.cc$")
+  list(FILTER service_sources EXCLUDE REGEX "/(asker|helper|native_in_program|requests|signal_trigger|taker_place)\\.cc$")
   add_executable(unit_service_threads ${service_sources} ${PROJECT_SOURCE_DIR}/src/base/error.cc ${PROJECT_SOURCE_DIR}/src/base/io.cc
     ${PROJECT_SOURCE_DIR}/src/base/thrown.cc ${PROJECT_SOURCE_DIR}/src/framework/state.cc service/traffic_test.cc service/world.cc)
   target_include_directories(unit_service_threads PRIVATE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/include ${CMAKE_CURRENT_SOURCE_DIR})
