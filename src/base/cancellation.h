@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 
+#include <exception>
 #include <utility>
 
 namespace crs {
@@ -33,14 +34,16 @@ class CancellationDeferred {
   int before_ = PTHREAD_CANCEL_ENABLE;
 };
 
-// While it lives, during a wait, a thread can be cancelled that could be before all CancellationDeferred.
+// While it lives, during a wait, a thread can be cancelled that could be before all CancellationDeferred. Not one that
+// is handling an exception: where such a thread is unwound through another handler of anything, the runtime ends the
+// program.
 class CancellationAllowed {
  public:
   CancellationAllowed() {
     const CancellationDeferred* outermost = CancellationDeferred::innermost();
     while (outermost != nullptr && outermost->outer_ != nullptr) outermost = outermost->outer_;
-    if (outermost != nullptr) ::pthread_setcancelstate(outermost->before_, &before_);
-    is_set_ = outermost != nullptr;
+    is_set_ = outermost != nullptr && std::current_exception() == nullptr;
+    if (is_set_) ::pthread_setcancelstate(outermost->before_, &before_);
   }
   ~CancellationAllowed() {
     if (is_set_) ::pthread_setcancelstate(before_, nullptr);

@@ -70,6 +70,7 @@ class Program {
 
   // Whoever sends a signal hears nothing but what the program says.
   void checkpoint_for(const std::string& signal_name) {
+    const CancellationDeferred deferred;  // a layer may have this thread cancelled
     const auto tell = [&](const std::string& words) {
       selected_.say(fmt::format("warning: the checkpoint that {} asked for failed: {}", signal_name, words));
     };
@@ -160,6 +161,7 @@ void clean_up() {
 }  // namespace
 
 void init(const InitOptions& options) {
+  const CancellationDeferred deferred;
   // Before the lock, too: see finalize().
   if (is_initialized() && Service::is_calling_thread_inside()) fail_second_init();
   Initialising::refuse("crs::init()");
@@ -181,6 +183,7 @@ void init(const InitOptions& options) {
 }
 
 void finalize() {
+  const CancellationDeferred deferred;
   // Before the lock: another thread that ends the service holds it, and waits for this one.
   if (Service::is_calling_thread_inside()) {
     throw Error(ErrorKind::Failed,

@@ -177,6 +177,7 @@ void CriticalSections::enter() {
 }
 
 void CriticalSections::leave() {
+  const CancellationDeferred deferred;  // a scope's destructor, which nothing may leave, calls this
   if (depth() == 0) {
     const std::lock_guard lock(state_->mutex);
     fail(ErrorKind::Failed, "{} leaves a critical section without being in one", thread_entry(state_).name);

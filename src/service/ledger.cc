@@ -6,6 +6,7 @@
 #include <array>
 #include <utility>
 
+#include "base/cancellation.h"
 #include "base/error.h"
 #include "crs/component.hpp"
 
@@ -126,6 +127,7 @@ bool Ledger::is_mine(const Claim& claim) const {
 }
 
 bool Ledger::close(const Claim& claim) {
+  const CancellationDeferred deferred;  // close(2) would not be made, and the number nobody's
   const std::lock_guard lock(mutex_);
   const Entry& entry = entry_of(claim, "close");
   const bool mine = is_mine_locked(claim);

@@ -18,6 +18,7 @@
 #include <thread>
 #include <utility>
 
+#include "base/cancellation.h"
 #include "base/error.h"
 #include "base/signals_blocked.h"
 #include "base/thrown.h"
@@ -432,6 +433,8 @@ class RequestListener::Loop : public Layer {
 
   void serve(const ClientPointer& client, const wire::Request& request) {
     ::pthread_setname_np(::pthread_self(), "crs checkpoint");
+    // A layer may have this thread cancelled: the asker hears the outcome all the same.
+    const CancellationDeferred deferred;
     // Said also where a layer ends this thread.
     wire::Message last = wire::to_message(wire::Failure{Error(ErrorKind::Failed, "a layer ended the thread")});
     const AtEnd at_end([&] { say_last(*client, last); });

@@ -409,14 +409,22 @@ Checkpointed Service::checkpoint(const ServiceCheckpointOptions& options) {
     fail(ErrorKind::Failed, "the thread that asks for a checkpoint, a layer's say, is at a checkpoint already");
   const Inside inside(*this);
   report(options, Progress::Stage::Accepted);
+  std::exception_ptr failure;
+  std::string words;
   try {
     const Turn turn(*this, options);
     return checkpoint_in_turn(options);
   } catch (...) {
-    const std::string words = is_thread_ending() ? kThreadEnded : words_of_current_exception();
-    quietly([&] { report(options, Progress::Stage::Failed, words); });
-    throw;
+    if (is_thread_ending()) {
+      quietly([&] { report(options, Progress::Stage::Failed, kThreadEnded); });
+      throw;
+    }
+    failure = std::current_exception();
+    words = words_of_current_exception();
   }
+  // Not in the handler, where whoever is told could not end the thread.
+  quietly([&] { report(options, Progress::Stage::Failed, words); });
+  std::rethrow_exception(failure);
 }
 
 Checkpointed Service::checkpoint_in_turn(const ServiceCheckpointOptions& options) {

@@ -63,6 +63,8 @@ class TellingLayer : public crs::Layer {
     if (ending != nullptr && name_ + " " + crs::name_of(state) == ending) ::_exit(4);
     const char* leaving = std::getenv("TELLER_ENDS_THREAD");
     if (leaving != nullptr && name_ + " " + crs::name_of(state) == leaving) ::pthread_exit(nullptr);
+    const char* cancelling = std::getenv("TELLER_CANCELS_THREAD");
+    if (cancelling != nullptr && name_ + " " + crs::name_of(state) == cancelling) ::pthread_cancel(::pthread_self());
     return crs::Answer::Done;
   }
 

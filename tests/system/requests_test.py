@@ -147,6 +147,15 @@ def case_layer_ends_its_thread(arguments, user):
             wait_until(lambda: len(os.listdir(f"/proc/{program.pid}/fd")) <= before, "no connection stays open")
             program.go_on()
             check(workspace.wait_exit(program.runner) == 5, "the program's end")
+    # One that is cancelled carries the checkpoint out, and says so, before it ends.
+    for where in ("lower checkpoint", "lower continue"):
+        with Workspace(arguments.crs, user) as workspace:
+            program = Program(workspace, arguments, "wait", "exit", "5", env={**workspace.environment, "TELLER_CANCELS_THREAD": where})
+            for number in (1, 2):
+                result = workspace.crs("checkpoint", "--timeout", "20", "sim")
+                check(result.stdout == f"sim@{number}\n", f"{result}")
+            program.go_on()
+            check(workspace.wait_exit(program.runner) == 5, "the program's end")
 
 
 def case_layer_takes_long_to_end(arguments, user):

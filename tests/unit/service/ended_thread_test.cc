@@ -202,6 +202,47 @@ TEST_F(EndedThreadTest, ByAnotherThreadWhileItWaitsForASection) {
   expect_order();
 }
 
+// The runtime could not unwind it: it ends when it has handled its exception.
+TEST_F(EndedThreadTest, ByAnotherThreadWhileItHandlesAnException) {
+  std::atomic<bool> waits = false;
+  std::atomic<bool> is_ready = false;
+  answer_ = [&](const std::string& name, State state) {
+    if (name == "upper" || state != State::Checkpoint || is_ready) return Answer::Done;
+    waits = true;
+    waits.notify_all();
+    return Answer::NotYet;
+  };
+  const auto run = [](void* test) -> void* {
+    try {
+      throw Error(ErrorKind::Failed, "something else");
+    } catch (const Error&) {
+      Thread::run(test);
+    }
+    return nullptr;
+  };
+  pthread_t thread{};
+  ASSERT_EQ(::pthread_create(&thread, nullptr, run, this), 0);
+  waits.wait(false);
+  ::pthread_cancel(thread);
+  std::this_thread::sleep_for(100ms);
+  is_ready = true;
+  service_.ask_again();
+  ::pthread_join(thread, nullptr);
+  EXPECT_TRUE(returned_);
+  EXPECT_EQ(told_.back(), "upper continue");
+  expect_order();
+}
+
+TEST_F(EndedThreadTest, ByWhoeverIsToldOfItsFailure) {
+  module_.happen = []() -> State { throw Error(ErrorKind::Failed, "it cannot"); };
+  options_.progress = [](const Progress& progress) {
+    if (progress.stage == Progress::Stage::Failed) ::pthread_exit(nullptr);
+  };
+  EXPECT_TRUE(is_ended());
+  module_.happen = [] { return State::Continue; };
+  expect_order();
+}
+
 TEST_F(EndedThreadTest, AmongThoseThatWaitForTheirTurn) {
   std::atomic<bool> holds = false;
   std::atomic<bool> release = false;

@@ -3,12 +3,14 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <pthread.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <array>
+#include <thread>
 #include <vector>
 
 #include "crs/component.hpp"
@@ -53,6 +55,16 @@ TEST_F(LedgerTest, ClosesWhatWasClaimed) {
   EXPECT_TRUE(ledger_.close(claim));
   EXPECT_FALSE(is_open(number));
   EXPECT_EQ(ledger_.owner_of(number), "");
+}
+
+TEST_F(LedgerTest, ClosesInAThreadThatIsCancelled) {
+  const int number = null_device();
+  const Claim claim = ledger_.claim(number, "net");
+  std::thread([&] {
+    ::pthread_cancel(::pthread_self());
+    ledger_.close(claim);
+  }).join();
+  EXPECT_FALSE(is_open(number));
 }
 
 TEST_F(LedgerTest, SparesWhatElseLiesBehindTheNumber) {
