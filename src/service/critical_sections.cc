@@ -1,5 +1,6 @@
 #include "crs/critical_sections.hpp"
 
+#include <pthread.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -56,20 +57,36 @@ class Registrations {
   Registrations() = default;
   Registrations(const Registrations&) = delete;
   Registrations& operator=(const Registrations&) = delete;
-  ~Registrations() {
-    // Another thread may have held a lock when this process was forked off, and is not here to let it go.
-    if (generation_ != fork_generation()) return;
-    for (const auto& weak : states_) {
-      if (const auto state = weak.lock()) forget(*state);
-    }
-  }
+  ~Registrations() { end(); }
   void add(const std::shared_ptr<Shared>& state) {
     states_.erase(std::remove_if(states_.begin(), states_.end(), [](const auto& weak) { return weak.expired(); }),
                   states_.end());
     states_.push_back(state);
+    if (end_key()) ::pthread_setspecific(*end_key(), this);
   }
 
  private:
+  // The C++ runtime does not hear of a main thread that ends alone (pthread_exit(3)). Empty: the system has no key
+  // left.
+  static const std::optional<pthread_key_t>& end_key() {
+    static const std::optional<pthread_key_t> key = [] {
+      pthread_key_t made{};
+      const auto end = [](void* thread) { static_cast<Registrations*>(thread)->end(); };
+      return ::pthread_key_create(&made, end) == 0 ? std::optional(made) : std::nullopt;
+    }();
+    return key;
+  }
+
+  void end() {
+    const CancellationDeferred deferred;
+    if (end_key()) ::pthread_setspecific(*end_key(), nullptr);
+    for (const auto& weak : std::exchange(states_, {})) {
+      const auto state = weak.lock();
+      // Another thread may have held a lock when this process was forked off, and is not here to let it go.
+      if (state && state->generation == fork_generation()) forget(*state);
+    }
+  }
+
   // A checkpoint that waits for the thread goes on only when the hooks have heard of it.
   static void forget(Shared& state) {
     tell_of_open_sections(state);
@@ -96,7 +113,6 @@ class Registrations {
     return found == state.threads.end() ? 0 : found->second.depth;
   }
 
-  std::uint64_t generation_ = fork_generation();
   std::vector<std::weak_ptr<Shared>> states_;
 };
 

@@ -5,6 +5,8 @@
  *   finalize as thread, when it has ended its service
  *   busy     as finalize, but no thread is inside of a critical section: a snapshot is being taken
  *   inside   as finalize, after a layer has tried the same while a checkpoint was carried out
+ *   exited   by another thread that takes a checkpoint, while main() has ended its own inside of a critical section
+ *   cancelled as return, after a thread that is cancelled has ended its service and tried to make it anew
  *   fork     as return, after a child of fork(2) has ended so
  *   layer    by a layer that is told of a checkpoint; SIGUSR1 is not waited for */
 #include <crs/crs.h>
@@ -29,6 +31,20 @@ static void* stay_inside(void* unused) {
   return unused;
 }
 
+static void* end_cancelled(void* unused) {
+  pthread_cancel(pthread_self());
+  if (crs_finalize() != CRS_OK || crs_init(NULL) != CRS_OK) exit(5);
+  pthread_testcancel();
+  return unused;
+}
+
+static void* checkpoint_and_end(void* set) {
+  struct crs_checkpoint_options options = {.size = sizeof options, .time_limit = 10};
+  int signal = 0;
+  sigwait(set, &signal);
+  exit(crs_checkpoint(&options, NULL) == CRS_OK ? 3 : 4);
+}
+
 static int end(void* unused, enum crs_state state) {
   (void)unused;
   if (state == CRS_STATE_CHECKPOINT) exit(3);
@@ -46,11 +62,12 @@ int main(int argc, char** argv) {
   const char* way = argc > 1 ? argv[1] : "";
   crs_layer* layer = NULL;
   pthread_t thread;
-  sigset_t set;
+  static sigset_t set;
   int signal = 0;
   sigemptyset(&set);
   sigaddset(&set, SIGUSR1);
   pthread_sigmask(SIG_BLOCK, &set, NULL);
+  if (strcmp(way, "exited") == 0) setenv("CRS_PARAM_crs", "none", 1);
   if (crs_init(NULL) != CRS_OK) return puts(crs_error_text()), 1;
   if (strcmp(way, "layer") == 0 && crs_register("ending", end, NULL, &layer) != CRS_OK) return 1;
   if (strcmp(way, "inside") == 0 && crs_register("inside", finalize, NULL, &layer) != CRS_OK) return 1;
@@ -65,9 +82,20 @@ int main(int argc, char** argv) {
   } else {
     say("waiting");
   }
+  if (strcmp(way, "exited") == 0) {
+    crs_enter_critical_section();
+    if (pthread_create(&thread, NULL, checkpoint_and_end, &set) != 0) return 1;
+    pthread_exit(NULL);
+  }
   sigwait(&set, &signal);
   if (strcmp(way, "finalize") == 0 || strcmp(way, "busy") == 0 || strcmp(way, "inside") == 0) {
     if (crs_finalize() != CRS_OK) return 1;
+  }
+  if (strcmp(way, "cancelled") == 0) {
+    void* result = NULL;
+    if (pthread_create(&thread, NULL, end_cancelled, NULL) != 0) return 1;
+    pthread_join(thread, &result);
+    if (result != PTHREAD_CANCELED) return 4;
   }
   return 3;
 }

@@ -362,7 +362,7 @@ def case_program_ends(arguments, user):
 
 def case_program_ends_by_itself(arguments, user):
     """However it ends, and whoever waits for a checkpoint of it just then: no socket stays behind, and no snapshot that nobody was told of."""
-    for way in ("return", "fork", "thread", "finalize", "busy", "inside", "section", "layer"):
+    for way in ("return", "cancelled", "exited", "fork", "thread", "finalize", "busy", "inside", "section", "layer"):
         # A child of a program with several threads may find the sanitizer's own locks taken for ever.
         if way == "fork" and is_left_out(arguments.crs, "a program that forks"):
             continue

@@ -2,6 +2,9 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <pthread.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <future>
@@ -203,6 +206,61 @@ TEST(CriticalSections, CallNoHookOfAThreadThatEndsAfterThem) {
   gone.set_value();
   thread.join();
   EXPECT_EQ(heard.text, "+");
+}
+
+// A thread that is cancelled in the middle of one: the hooks are told with calls at which it could be.
+template <typename Action>
+bool is_cancelled_after(const Action& action) {
+  bool outlived = false;
+  std::thread([&] {
+    ::pthread_cancel(::pthread_self());
+    action();
+    ::pthread_testcancel();
+    outlived = true;
+  }).join();
+  return !outlived;
+}
+
+TEST(CriticalSections, AreLeftByAThreadThatIsCancelled) {
+  Heard heard;
+  CriticalSections sections({{}, [&] {
+                               ::pthread_testcancel();
+                               heard.note('-');
+                             }});
+  EXPECT_TRUE(is_cancelled_after([&] { const CriticalSection section(sections); }));
+  EXPECT_EQ(heard.text, "-");
+  std::thread([&] {
+    sections.enter();
+    ::pthread_cancel(::pthread_self());
+  }).join();
+  EXPECT_EQ(heard.text, "--");
+  const CriticalSections::Closed closed(sections, kLong, {});
+}
+
+// The thread that forks has used sections of the process before.
+TEST(CriticalSections, EndWithTheThreadThatForkedItsProcess) {
+  CriticalSections before;
+  pid_t child = -1;
+  std::thread([&] {
+    {
+      const CriticalSection section(before);
+    }
+    child = ::fork();
+    if (child != 0) return;
+    static CriticalSections sections;  // outlives this thread
+    sections.enter();
+    std::thread([] {
+      try {
+        const CriticalSections::Closed closed(sections, 5s, {});
+        ::_exit(0);
+      } catch (const Error&) {
+        ::_exit(1);
+      }
+    }).detach();
+  }).join();
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
 }
 
 TEST(CriticalSections, RefuseToWaitForThemselves) {
