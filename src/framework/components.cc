@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "base/thrown.h"
 #include "framework/nearest.h"
 
 namespace crs {
@@ -148,6 +149,7 @@ ComponentRegistry::Answer ComponentRegistry::ask(Component& component) const {
     status.usable = false;
     status.reason = fmt::format("its query failed: {}", problem.what());
   } catch (...) {
+    if (is_thread_ending()) throw;
     answer.module.reset();
     status.usable = false;
     status.reason = "its query failed";

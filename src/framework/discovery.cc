@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "base/thrown.h"
 #include "framework/c_interface/component.h"
 #include "framework/components.h"
 #include "framework/installed_tree.h"
@@ -125,6 +126,7 @@ std::unique_ptr<Component> load(const std::filesystem::path& file, const Program
   } catch (const std::exception& problem) {
     return std::make_unique<Unusable>(name, problem.what());
   } catch (...) {
+    if (is_thread_ending()) throw;
     return std::make_unique<Unusable>(name, "it could not be made");
   }
 }

@@ -90,6 +90,7 @@ const char* Host::parameter(const crs_component_host* handle, const char* name) 
   try {
     return of(handle).parameter_text(checked_text(name, kLongestName, "a parameter's name"));
   } catch (...) {
+    if (is_thread_ending()) throw;
     return nullptr;
   }
 }
@@ -100,6 +101,7 @@ const void* Host::program(const crs_component_host* handle, const char* name) {
     const auto found = host.offers_.find(checked_text(name, kLongestName, "a program's offer"));
     return found == host.offers_.end() ? nullptr : found->second;
   } catch (...) {
+    if (is_thread_ending()) throw;
     return nullptr;
   }
 }

@@ -2,8 +2,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <pthread.h>
 
 #include <stdexcept>
+#include <thread>
 
 #include "components/none/none.h"
 #include "crs/error.hpp"
@@ -24,6 +26,7 @@ struct Behaviour {
   int priority = 10;
   std::string declines;      // with this reason
   std::string query_throws;  // std::runtime_error
+  bool query_ends_thread = false;
   std::string init_throws;
   std::string finalize_throws;
   int queries = 0;
@@ -67,6 +70,7 @@ class FakeComponent : public Component {
     ++behaviour_.queries;
     output_(0, "always said");
     output_(2, "said at level 2");
+    if (behaviour_.query_ends_thread) ::pthread_exit(nullptr);
     if (!behaviour_.query_throws.empty()) throw std::runtime_error(behaviour_.query_throws);
     if (!behaviour_.declines.empty()) return {nullptr, 0, behaviour_.declines};
     return {std::make_unique<FakeModule>(behaviour_), behaviour_.priority, ""};
@@ -108,6 +112,21 @@ class ComponentsTest : public testing::Test {
 TEST_F(ComponentsTest, TheHighestPriorityIsSelected) {
   b_.priority = 11;
   EXPECT_EQ(registry().select().name(), "b");
+}
+
+TEST_F(ComponentsTest, AThreadThatAComponentEndsEnds) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "AddressSanitizer does not follow the end of a thread through its frames";
+#endif
+  a_.query_ends_thread = true;
+  bool outlived = false;
+  std::thread([&] {
+    static_cast<void>(registry().select());
+    outlived = true;
+  }).join();
+  EXPECT_FALSE(outlived);
+  a_.query_ends_thread = false;
+  EXPECT_EQ(registry().select().name(), "a");
 }
 
 TEST_F(ComponentsTest, TiesGoByName) { EXPECT_EQ(registry().select().name(), "a"); }
