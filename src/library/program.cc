@@ -178,6 +178,10 @@ void init(const InitOptions& options) {
   } catch (const std::exception& problem) {
     report_self_restart(&problem);
     throw;
+  } catch (...) {
+    const Error ended(ErrorKind::Failed, "the program's restart function ended its thread");
+    report_self_restart(&ended);
+    throw;
   }
   report_self_restart(nullptr);
 }

@@ -2,6 +2,7 @@
 // grid is what it was left as. The number of the step lies at another place after each one.
 #include <crs/crs.h>
 #include <crs/self.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,12 @@ static int move_step(void) {
   step = place;
   if (crs_self_unprotect(2) != 0) return -1;
   return crs_self_protect(2, step, sizeof *step);
+}
+
+int my_app_restart(void);
+int my_app_restart(void) {
+  if (access("end-thread", F_OK) == 0) pthread_exit(NULL);
+  return 0;
 }
 
 int main(int argc, char** argv) {

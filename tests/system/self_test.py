@@ -125,6 +125,11 @@ def protected(workspace, options, kind):
         words = program.wait_at(lambda words: int(words[0]) > int(words[1]) + 10)
         check(int(words[1]) > 20 and int(words[2]) == pid and words[3] == reference, f"{words}")
         workspace.kill(pid)
+    # Whoever waits for a restart function that ends its thread hears of that; another thread may go on.
+    (program.directory / "end-thread").touch()
+    result = workspace.crs("restart", "--detach", "--json", reference, expect=1)
+    check(len(failures := result.json()["layer_failures"]) == 1 and "restart function ended its thread" in failures[0], f"{result}")
+    workspace.kill(result.json()["pid"])
     # What is damaged is noticed before anything runs.
     memory = pathlib.Path(shown["location"]) / "memory"
     memory.chmod(0o600)
