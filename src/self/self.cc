@@ -2,6 +2,7 @@
 #include "crs/self.hpp"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -72,7 +73,11 @@ class Registry {
   Registry()
       : location_(take_variable(kLocationVariable)),
         reference_(take_variable(kReferenceVariable)),
-        channel_(channel_in(take_variable(kChannelVariable))) {}
+        channel_(channel_in(take_variable(kChannelVariable))) {
+    // A forked process has no thread that would let the lock go.
+    ::pthread_atfork([] { instance().mutex_.lock(); }, [] { instance().mutex_.unlock(); },
+                     [] { instance().mutex_.unlock(); });
+  }
 
   bool bring_back(std::uint64_t id, void* memory, std::size_t bytes);
   Callbacks callbacks() const {

@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -292,6 +293,29 @@ TEST_F(SelfTest, TheRestartedProgramKnowsItsSnapshot) {
     EXPECT_EQ(exit_status_of(restart(*selection, from_location).pid), 0);
     EXPECT_EQ(read_file(where + "/out"), where + "\njob@1 " + where + "\n");
   }
+}
+
+TEST_F(SelfTest, AForkedProcessNamesMemoryWhateverOtherThreadsDo) {
+  std::atomic<bool> is_over = false;
+  std::thread busy([&] {
+    for (int memory = 0; !is_over;) {
+      protect(1, &memory, sizeof memory);
+      unprotect(1);
+    }
+  });
+  int status = 0;
+  for (int round = 0; round < 100 && status == 0; ++round) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      ::alarm(20);
+      protect(2, &status, sizeof status);
+      ::_exit(0);
+    }
+    ::waitpid(child, &status, 0);
+  }
+  is_over = true;
+  busy.join();
+  EXPECT_EQ(status, 0);
 }
 
 TEST_F(SelfTest, ForC) {
