@@ -77,6 +77,8 @@ class SnapshotPlace {
   virtual void finished(const std::vector<LayerTime>& /*layers*/, const std::vector<std::string>& /*failures*/) {}
   // Before finished(), where this process is to be stopped after its checkpoint, if the component has not done so.
   virtual void stop_when_finished() {}
+  // Before finished(), where this process and all others of its program are to end after it.
+  virtual void end_when_finished() {}
   // After finished(), where this process is to end now that its snapshot is complete. Need not return.
   virtual void end_process() {}
   // Before sink(): how long the layers may take with the end of a program that ends with its checkpoint.

@@ -128,11 +128,7 @@ void Taker::picture(const wire::Picture& picture) {
 void Taker::end_program(std::chrono::nanoseconds limit) {
   program_.go_on();
   finish(layers_at_end(bounded(limit)));
-  try {
-    program_.end();
-  } catch (const Error& error) {
-    layers_->failures.push_back(fmt::format("some processes of the program may be left: {}", error.what()));
-  }
+  end_all();
 }
 
 // What the program says when its layers know that it ends, or why it says nothing.
@@ -160,11 +156,21 @@ void Taker::finish(const wire::Layers& layers) {
   } catch (const Error&) {
     // The snapshot is complete without them; how long the layers took is then unknown.
   }
-  if (!layers.stop || ends_program_) return;
+  if (ends_program_) return;
+  if (layers.end) return end_all();
+  if (!layers.stop) return;
   try {
     program_.stop();
   } catch (const Error& error) {
     layers_->failures.push_back(fmt::format("not all processes of the program are stopped: {}", error.what()));
+  }
+}
+
+void Taker::end_all() {
+  try {
+    program_.end();
+  } catch (const Error& error) {
+    layers_->failures.push_back(fmt::format("some processes of the program may be left: {}", error.what()));
   }
 }
 

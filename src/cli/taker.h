@@ -62,6 +62,7 @@ class Taker {
   void picture(const wire::Picture& picture);
   void finish(const wire::Layers& layers);
   void end_program(std::chrono::nanoseconds limit);
+  void end_all();
   wire::Layers layers_at_end(std::chrono::nanoseconds limit);
   SnapshotWriter& begun();
 

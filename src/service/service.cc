@@ -380,6 +380,7 @@ void Service::conclude(Round& round, const CheckpointOutcome& outcome, SnapshotP
   result.state = outcome.state;
   result.reference = place.reference();
   set_state(outcome.state);
+  if (outcome.state == State::Term) place.end_when_finished();
   if (outcome.state == State::Restart) {
     process_ = ::getpid();
     take_news(place);

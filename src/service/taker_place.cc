@@ -63,9 +63,9 @@ class TakerPlace final : public SnapshotPlace, public PictureSink {
 
   CheckpointOutcome picture(pid_t pid, const CheckpointOptions& options) override;
   void stop_when_finished() override { stops_ = !pictured_; }
+  void end_when_finished() override { ends_others_ = !pictured_; }
   void finished(const std::vector<LayerTime>& layers, const std::vector<std::string>& failures) override;
-  // Where a taker takes the picture, it does that itself; a component that works in the program cannot before its
-  // layers know.
+  // The taker does that, once the layers know. Where there is none, or an older one, it has not.
   void end_process() override { ::kill(::getpid(), SIGKILL); }
 
  private:
@@ -86,6 +86,7 @@ class TakerPlace final : public SnapshotPlace, public PictureSink {
   bool complete_ = false;
   bool ends_ = false;
   bool stops_ = false;
+  bool ends_others_ = false;
   bool pictured_ = false;  // the taker does with the process what is to be done
   std::optional<std::chrono::nanoseconds> end_limit_;
   pid_t subject_ = 0;  // of the picture; 0: this process
@@ -177,9 +178,9 @@ void TakerPlace::finished(const std::vector<LayerTime>& layers, const std::vecto
     return;
   }
   try {
-    connection_->send(wire::to_message(wire::Layers{layers, failures, stops_}));
+    connection_->send(wire::to_message(wire::Layers{layers, failures, stops_, ends_others_}));
     // Who took the snapshot ends or stops this process now.
-    if (ends_ || stops_) static_cast<void>(connection_->receive(Clock::now() + kLongestEnd));
+    if (ends_ || stops_ || ends_others_) static_cast<void>(connection_->receive(Clock::now() + kLongestEnd));
   } catch (const Error&) {
     // Nobody wants to know. The snapshot is complete, or the program runs again, all the same.
   }

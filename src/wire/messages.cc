@@ -318,6 +318,7 @@ Message to_message(const Layers& value) {
   message["times"] = list_of(value.times);
   message["failures"] = value.failures;
   message["stop"] = value.stop ? 1U : 0U;
+  message["end"] = value.end ? 1U : 0U;
   return message;
 }
 
@@ -326,7 +327,8 @@ Layers from<Layers>(const Message& message) {
   const Fields fields = fields_of(message, Layers::kType);
   return {.times = read_times(fields, "times"),
           .failures = fields.texts("failures"),
-          .stop = fields.number<unsigned>("stop") != 0};
+          .stop = fields.number<unsigned>("stop") != 0,
+          .end = fields.has("end") && fields.number<unsigned>("end") != 0};  // an older libcrs does not say
 }
 
 Message to_message(const Restarted& value) {

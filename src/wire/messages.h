@@ -89,6 +89,8 @@ struct Layers {
   std::vector<std::string> failures;
   // The program's component works inside it and cannot leave it stopped: that is up to the taker, and comes now.
   bool stop = false;
+  // The same of a program that ends with its checkpoint, with all of its processes.
+  bool end = false;
 };
 
 struct Restarted {

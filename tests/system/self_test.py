@@ -155,7 +155,7 @@ def with_options(workspace, options, kind):
     program.wait_at(lambda words: int(words[0]) > stopped_at + 20)
     workspace.checkpoint(process.pid, "--kill")
     check(workspace.wait_exit(process) == -signal.SIGKILL, "it was ended")
-    os.kill(family[1], signal.SIGKILL)
+    wait_until(lambda: not is_alive(family[1]), "its child was ended, too")
     for mask in ("027", "0"):
         (program.directory / "number").unlink()
         pid = int(workspace.run(["sh", "-c", f'umask {mask}; exec "$0" "$@"', workspace.crs_path, "restart", "--detach", reference]).stdout)

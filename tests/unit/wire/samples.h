@@ -43,7 +43,7 @@ inline std::vector<Message> sample_messages() {
                          .time_limit = std::chrono::seconds(7)}),
       to_message(Outcome{.state = State::Term, .pause_nanoseconds = 9}),
       to_message(Failure{.error = Error(ErrorKind::Refused, "no").add_context("on fd 7").advise("close it")}),
-      to_message(Layers{.times = times, .failures = {"layer 'x' failed"}}),
+      to_message(Layers{.times = times, .failures = {"layer 'x' failed"}, .end = true}),
       to_message(Restarted{.news = {.reference = "sim@1",
                                     .job = "sim",
                                     .environment = {{"CRS_PARAM_x", "a=b\n"}},
