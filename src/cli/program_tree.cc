@@ -51,17 +51,22 @@ int send_signal(const FileDescriptor& process, int signal) {
 // Or waits to be taken away by its parent: its id is nobody else's.
 bool is_there(const FileDescriptor& process) { return send_signal(process, 0) != ESRCH; }
 
-bool may_make_processes(pid_t tid) {
+// proc_pid_status(5), "State"; 'X' of one that is gone.
+char state_letter(pid_t tid) {
   try {
-    // One in a sleep that no signal ends (D) waits for its own child, after vfork(2), or for a device.
-    const std::string_view states = "RS";
     const engine::ProcessStatus status = engine::ProcessStatus::of(tid);
     const std::string_view state = status.field("State").value_or("");
-    return !state.empty() && states.contains(state.front());
+    return state.empty() ? 'X' : state.front();
   } catch (const Error& error) {
-    if (is_gone(error)) return false;
+    if (is_gone(error)) return 'X';
     throw;
   }
+}
+
+bool may_make_processes(pid_t tid) {
+  // One in a sleep that no signal ends (D) waits for its own child, after vfork(2), or for a device.
+  const char state = state_letter(tid);
+  return state == 'R' || state == 'S';
 }
 
 // A restart that follows may want its id.
@@ -126,6 +131,15 @@ bool ProgramTree::find_others() {
   return true;
 }
 
+void ProgramTree::note_stopped() noexcept {
+  try {
+    raise_descriptor_limit();
+    find_others();
+    for (Member& member : members_ | std::views::drop(1)) member.was_stopped = state_letter(member.pid) == 'T';
+  } catch (const std::exception&) {  // then they are continued, too
+  }
+}
+
 void ProgramTree::go_on() noexcept {
   try {
     raise_descriptor_limit();
@@ -133,6 +147,7 @@ void ProgramTree::go_on() noexcept {
   } catch (const std::exception&) {  // the root goes on in any case; the end looks again, and says why
   }
   for (Member& member : members_ | std::views::reverse) {
+    if (member.was_stopped) continue;
     member.told_to_stop = false;
     send_signal(member.process, SIGCONT);
   }

@@ -17,7 +17,10 @@ class ProgramTree {
   // Throws if there is no process `root`.
   explicit ProgramTree(pid_t root);
 
-  // Continues all that there are, the root last: its layers may need the others. To be called while they are stopped:
+  // Those that are stopped already, by the program itself say: go_on() leaves them so. To be called before it is
+  // frozen.
+  void note_stopped() noexcept;
+  // Continues all others that there are, the root last: its layers may need them. To be called while they are stopped:
   // who loses his parent later on is known by then.
   void go_on() noexcept;
   // Stops all that there are and all that they make meanwhile. Throws if one cannot be stopped.
@@ -30,6 +33,7 @@ class ProgramTree {
     pid_t pid = 0;
     FileDescriptor process;
     bool told_to_stop = false;
+    bool was_stopped = false;
   };
 
   std::vector<pid_t> listed() const;

@@ -117,6 +117,7 @@ void Taker::picture(const wire::Picture& picture) {
     throw Error(ErrorKind::Failed, "a program with a service ends by itself, and its TCP connections with it")
         .advise("Leave --tcp keep out: its layers open their connections again");
   options.after = picture.after == AfterCheckpoint::Continue ? AfterCheckpoint::Continue : AfterCheckpoint::Stop;
+  if (ends_program_) program_.note_stopped();
   WhileWanted sink(writer, connection_);
   const CheckpointOutcome outcome = selection.module().checkpoint(options_.pid, sink, options);
   if (!writer.committed()) fail(ErrorKind::Failed, "component {} stored no snapshot", selection.name());

@@ -91,6 +91,20 @@ TEST_F(ProgramTreeTest, StopsAndContinuesAll) {
   EXPECT_TRUE(comes_true([&] { return all_are('S'); }));
 }
 
+TEST_F(ProgramTreeTest, LeavesThoseStoppedThatTheProgramHasStopped) {
+  start_family();
+  ::kill(pids_.back(), SIGSTOP);
+  ASSERT_TRUE(comes_true([&] { return state_of(pids_.back()) == 'T'; }));
+  ProgramTree tree(root_);
+  tree.note_stopped();
+  ProgramTree(root_).stop();
+  tree.go_on();
+  EXPECT_TRUE(comes_true([&] { return state_of(pids_[0]) == 'S' && state_of(pids_[1]) == 'S'; }));
+  EXPECT_EQ(state_of(pids_[2]), 'T');
+  tree.end();
+  EXPECT_TRUE(comes_true(all_have_ended));
+}
+
 TEST_F(ProgramTreeTest, EndsAll) {
   start_family();
   ProgramTree(root_).end();
