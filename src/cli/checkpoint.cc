@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <signal.h>
 #include <sys/prctl.h>
 
@@ -81,7 +82,7 @@ class CheckpointVerb : public Verb {
     auto* stop = app.add_flag("--stop", stop_, "The program stays stopped (SIGCONT continues it)");
     app.add_flag("--kill", kill_, "The program ends when the snapshot is complete")->excludes(stop);
     app.add_flag("--dry-run", dry_run_, "Only say whether the program can be checkpointed; write nothing");
-    app.add_flag("--single", single_, "Refuse a program that has descendants");
+    app.add_flag("--single", storing_.single, "Refuse a program that has descendants");
     add_name_option(app, name_, "Name of the job in the store");
     app.add_flag("--incremental", storing_.incremental,
                  "Write only what has changed since the job's last snapshot of this kind");
@@ -139,15 +140,35 @@ class CheckpointVerb : public Verb {
 
  private:
   // The program's layers are told, by its own service.
-  int through_service(Context& context, wire::Connection& connection, const Target& target) const {
+  int through_service(Context& context, wire::Connection& connection, const Target& target) {
     const auto limit = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::duration<double>(timeout_));
     wire::Request request{.after = after(), .time_limit = limit, .leave_out = leave_out_, .exclude = excluded()};
     ServiceRequest asked(context, connection, target, component_, request, storing_, tcp_policy());
     asked.run();
+    if (!asked.pictures() && !options_of_pictures().empty()) {
+      warnings_.push_back(
+          fmt::format("component {} makes its snapshots itself, in the program, and knows nothing of {}",
+                      asked.writer().manifest().component().name(), fmt::join(options_of_pictures(), ", ")));
+    }
     prune_older(context, asked.writer().reference().job);
     in_context(fmt::format("the snapshot {} is complete", asked.writer().reference().to_string()),
                [&] { print_result(context, asked.writer(), target, asked.layers(), asked.failures()); });
     return asked.failures().empty() ? kDone : kFailed;
+  }
+
+  // Those given that say how whoever stands outside the program makes its snapshot.
+  std::vector<std::string> options_of_pictures() const {
+    std::vector<std::string> names;
+    const auto add = [&](bool given, const char* name) {
+      if (given) names.emplace_back(name);
+    };
+    add(storing_.single, "--single");
+    add(storing_.incremental, "--incremental");
+    add(!storing_.compression.empty(), "--compress");
+    add(storing_.write_limit != 0, "--io-limit");
+    add(!storing_.files.empty(), "--files");
+    add(tcp_policy() != TcpPolicy::Reset, "--tcp");
+    return names;
   }
 
   // The snapshot is complete, whatever becomes of older ones.
@@ -207,7 +228,7 @@ class CheckpointVerb : public Verb {
   CheckpointOptions options(Context& context) const {
     CheckpointOptions options;
     options.after = after();
-    options.single = single_;
+    options.single = storing_.single;
     options.leave_out = leave_out_;
     options.exclude = excluded();
     options.compression = storing_.compression;
@@ -264,7 +285,6 @@ class CheckpointVerb : public Verb {
   std::uint64_t keep_ = 0;
   bool stop_ = false;
   bool kill_ = false;
-  bool single_ = false;
   bool dry_run_ = false;
 };
 

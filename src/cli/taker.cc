@@ -101,7 +101,7 @@ void Taker::picture(const wire::Picture& picture) {
   options.expendable = picture.expendable;
   options.channel = is_other_ ? -1 : picture.channel;  // it has none
   const Storing& said = options_.storing;
-  options.single = picture.single;
+  options.single = said.single || picture.single;
   options.tcp = options_.tcp != TcpPolicy::Reset ? options_.tcp : picture.tcp;
   options.progress = options_.progress;
   if (said.incremental || picture.incremental) make_incremental(options, context_.store(), writer.reference());

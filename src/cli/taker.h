@@ -23,6 +23,7 @@ struct Storing {
   std::string compression;
   std::uint64_t write_limit = 0;
   bool incremental = false;
+  bool single = false;
   std::vector<std::string> files;
 };
 

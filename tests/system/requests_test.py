@@ -119,6 +119,16 @@ def case_after_a_restart(arguments, user, ids):
         check(left == [], f"of four processes there are {left}")
 
 
+def case_single(arguments, user):
+    """What the command line asks of a snapshot counts for a program with a service, too."""
+    with Workspace(arguments.crs, user) as workspace:
+        program = Program(workspace, arguments, "wait", "exit", "5", starter=WITH_FAMILY)
+        program.family()
+        result = workspace.crs("checkpoint", "--single", str(program.pid), expect=1)
+        check("leave --single away" in result.stderr and workspace.snapshots() == [], f"{result}")
+        check(program.told() == [*PREPARED, "lower error", "upper error"], f"{program.told()}")
+
+
 def case_layer_cannot_go_on(arguments, user):
     """The snapshot is complete and named, but the program does not go on as it did: no success."""
     with Workspace(arguments.crs, user) as workspace:
@@ -575,7 +585,7 @@ def main():
             cases.append(("asked_from_outside_its_namespace", lambda: case_asked_from_outside_its_namespace(arguments, "ordinary")))
         for planted in ("link", "open", "file"):
             cases.append((f"no_directory ({user}, {planted})", lambda user=user, planted=planted: case_no_directory(arguments, user, planted)))
-        for case in (case_layers_are_told, case_layer_cannot_go_on, case_layer_ends_its_thread, case_layer_takes_long_to_end, case_ends_with_its_family,
+        for case in (case_layers_are_told, case_single, case_layer_cannot_go_on, case_layer_ends_its_thread, case_layer_takes_long_to_end, case_ends_with_its_family,
                      case_family_goes_on_until_the_end, case_ends_on_a_terminal, case_ends_in_a_layer, case_layer_fails_under_crs_run,
                      case_below_the_first_process, case_a_subreaper, case_delayed, case_asker_disappears, case_program_ends,
                      case_program_ends_by_itself, case_several_askers,

@@ -145,9 +145,10 @@ def with_options(workspace, options, kind):
     process = program.start(["sh", "-c", 'sleep 1000 & exec "$0" "$@"'])
     program.wait_at(lambda words: int(words[0]) > 20)
     family = workspace.tree_of(process.pid)
-    result = workspace.checkpoint_result(process.pid, "--stop")
+    result = workspace.checkpoint_result(process.pid, "--stop", "--compress", "none", "--tcp", "refuse")
     reference = result.stdout.strip()
     states = {pid: state_of(pid) for pid in family}
+    check("component self makes its snapshots itself, in the program, and knows nothing of --compress, --tcp" in result.stderr, f"{result}")
     check(list(states.values()) == ["T", "T"] and f"process {process.pid} is stopped" in result.stderr, f"{states}: {result}")
     stopped_at = int(program.number()[0])
     for pid in reversed(family):
