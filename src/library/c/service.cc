@@ -4,6 +4,7 @@
 #include <cstring>
 #include <memory>
 
+#include "base/longest_limit.h"
 #include "library/c/options.h"
 #include "service/code_place.h"
 
@@ -106,8 +107,7 @@ namespace {
 void set_limit(std::chrono::nanoseconds& limit, double seconds) {
   if (!(seconds >= 0)) fail(ErrorKind::Usage, "the time limit is negative");
   if (seconds == 0) return;
-  // A hundred years are for ever, and fit.
-  const std::chrono::duration<double> longest = std::chrono::hours(24 * 36500);
+  const std::chrono::duration<double> longest = bounded(std::chrono::nanoseconds::max());
   limit =
       std::chrono::duration_cast<std::chrono::nanoseconds>(std::min(std::chrono::duration<double>(seconds), longest));
 }
