@@ -160,13 +160,15 @@ void ServiceRequest::take(const wire::Message& message) {
   const bool was_committed = taker_.committed();
   taker_.handle(message);
   if (taker_.committed() && !was_committed) give_up_ = Clock::now() + request_.time_limit + kGrace;
-  if (taker_.layers()) {
-    for (const std::string& failure : taker_.layers()->failures) {
-      const bool ends = request_.after == AfterCheckpoint::Kill;
-      context_.say(fmt::format("warning: {}: {}",
-                               ends ? "at the program's end" : "the program goes on, but not as it did", failure));
-      failures_.push_back(failure);
-    }
+  if (taker_.layers()) tell_failures();
+}
+
+void ServiceRequest::tell_failures() {
+  for (const std::string& failure : taker_.layers()->failures) {
+    const bool ends = request_.after == AfterCheckpoint::Kill;
+    context_.say(fmt::format("warning: {}: {}",
+                             ends ? "at the program's end" : "the program goes on, but not as it did", failure));
+    failures_.push_back(failure);
   }
 }
 
@@ -193,12 +195,19 @@ bool ServiceRequest::wait_on() {
     return true;
   }
   if (taker_.committed()) {
-    fail_with("the program's layers have not gone on within the time limit");
+    give_layers_up("the program's layers have not gone on within the time limit");
     return false;
   }
   Error error(ErrorKind::Failed, fmt::format("the service of process {} does not answer", target_.pid));
   throw error.advise(answered_ ? "Try again later or with a longer --timeout"
                                : "If the program is stopped, continue it first (kill -CONT)");
+}
+
+void ServiceRequest::give_layers_up(const std::string& why) {
+  if (request_.after != AfterCheckpoint::Kill || taker_.pictures()) return fail_with(why);
+  // Nobody else ends a program whose component works inside it.
+  taker_.end_unheard(why);
+  tell_failures();
 }
 
 void ServiceRequest::fail_with(std::string failure) {
@@ -207,7 +216,7 @@ void ServiceRequest::fail_with(std::string failure) {
 }
 
 void ServiceRequest::end_of_connection() {
-  if (taker_.committed()) return fail_with("the program ended before its layers had gone on");
+  if (taker_.committed()) return give_layers_up("the program ended before its layers had gone on");
   fail(ErrorKind::ProgramGone, "process {} ended, or gave the checkpoint up", target_.pid);
 }
 

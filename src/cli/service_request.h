@@ -46,6 +46,8 @@ class ServiceRequest {
   void note(const Progress& progress);
   bool is_over() const;
   void end_of_connection();
+  void give_layers_up(const std::string& why);
+  void tell_failures();
   void fail_with(std::string failure);
   // What to do when nothing came for a while. False: it is no use waiting longer.
   bool wait_on();

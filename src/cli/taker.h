@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cli/context.h"
@@ -49,6 +50,8 @@ class Taker {
 
   // Answers one message of the program's. A failure is told to the program, and thrown.
   void handle(const wire::Message& message);
+  // In place of what the program would say of its layers: why it does not. Ends it.
+  void end_unheard(std::string why) { finish({.times = {}, .failures = {std::move(why)}, .end = true}); }
 
   // Once the program has sent what its layers needed there is nothing more to come.
   const std::optional<wire::Layers>& layers() const noexcept { return layers_; }

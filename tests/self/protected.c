@@ -23,6 +23,12 @@ static int move_step(void) {
   return crs_self_protect(2, step, sizeof *step);
 }
 
+static int end_slowly(void* unused, enum crs_state state) {
+  (void)unused;
+  if (state == CRS_STATE_TERM) sleep(100);
+  return CRS_ANSWER_DONE;
+}
+
 int my_app_restart(void);
 int my_app_restart(void) {
   if (access("end-thread", F_OK) == 0) pthread_exit(NULL);
@@ -36,6 +42,8 @@ int main(int argc, char** argv) {
     fprintf(stderr, "%s\n", crs_error_text());
     return 3;
   }
+  crs_layer* layer = NULL;
+  if (getenv("ENDS_SLOWLY") != NULL && crs_register("slow", end_slowly, NULL, &layer) != CRS_OK) return 9;
   /* What a restart runs, and where, if not this program in its directory. */
   const char* const command[] = {getenv("COMMAND"), NULL};
   if (command[0] != NULL) crs_self_set_restart_command(command, getenv("DIRECTORY"));

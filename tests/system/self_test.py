@@ -168,6 +168,21 @@ def with_options(workspace, options, kind):
         workspace.kill(pid)
 
 
+def slow_end(workspace, options, kind):
+    """A layer that takes longer with the end than the asker allows is cut off, and the program ends with all of its processes."""
+    if kind == "static":
+        return  # it is the asker's
+    program = Program(workspace, options, f"self_protected_{kind}")
+    workspace.environment["ENDS_SLOWLY"] = "1"
+    process = program.start(["sh", "-c", 'sleep 1000 & exec "$0" "$@"'])
+    program.wait_at(lambda words: int(words[0]) > 5)
+    child = workspace.tree_of(process.pid)[1]
+    result = workspace.checkpoint_result(process.pid, "--kill", "--timeout", "0.5", expect=1)
+    check("at the program's end: the program's layers have not gone on within the time limit" in result.stderr, f"{result}")
+    check(workspace.wait_exit(process) == -signal.SIGKILL, "it was ended")
+    wait_until(lambda: not is_alive(child), "its child was ended, too")
+
+
 def commands(workspace, options, kind):
     """What a restart runs: looked for in $PATH, by no shell, in its directory, with signals as of a new program."""
     program = Program(workspace, options, f"self_protected_{kind}")
@@ -225,7 +240,7 @@ def main():
                 test(workspace, options, kind)
         return f"{test.__name__} {kind} as {user}", run
 
-    run_cases([case(test, kind, user) for test in (old_style, protected, with_options, commands) for kind in ("shared", "static") for user in users_to_test()
+    run_cases([case(test, kind, user) for test in (old_style, protected, with_options, slow_end, commands) for kind in ("shared", "static") for user in users_to_test()
                if options.only in (None, test.__name__)])
 
 
