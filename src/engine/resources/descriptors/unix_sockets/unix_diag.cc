@@ -4,9 +4,11 @@
 #include <linux/unix_diag.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "engine/resources/descriptors/sockets/diag_query.h"
 
@@ -73,8 +75,12 @@ UnixDiags look_at_unix_sockets() {
 }
 
 bool is_bound_by_somebody(const std::string& path) {
+  struct stat there{};
+  if (::lstat(path.c_str(), &there) != 0) return false;
+  const auto inode = static_cast<std::uint32_t>(there.st_ino);
   return std::ranges::any_of(look_at_unix_sockets(), [&](const auto& entry) {
-    return entry.second.node && stands_at(*entry.second.node, path);
+    const std::optional<UnixNode>& node = entry.second.node;
+    return node && node->inode == inode && stands_at(*node, path);
   });
 }
 

@@ -296,7 +296,7 @@ void UnixSocketKind::check(TableCheck& table, const Description& description) {
       socket.state() >= image::UnixSocket::UNCONNECTED && socket.state() <= image::UnixSocket::PENDING &&
       socket.shut_down() <= 3;
   if (!possible) fail(ErrorKind::Damaged, "the snapshot has a unix socket that cannot be");
-  if (socket.has_name()) check_name(socket.name());
+  if (socket.has_name() && checked_names_.insert(socket.name().SerializeAsString()).second) check_name(socket.name());
   if (socket.has_peer_name()) check_address(socket.peer_name());
   check_settings(socket.settings());
   check_messages(table, socket);

@@ -35,6 +35,7 @@ class UnixSocketKind : public Kind {
   std::set<std::pair<std::string, std::string>> looked_at_;  // names, and where their nodes have been moved
   std::set<std::pair<std::string, Reachable>> warned_of_;
   NodeSearch node_search_;
+  std::set<std::string> checked_names_;  // however many sockets were accepted by one that has such a name
   bool checked_ = false;
   std::unique_ptr<UnixAssembly> assembly_;
 };
