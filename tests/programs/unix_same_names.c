@@ -1,6 +1,6 @@
 // Unix sockets that were bound to one path one after the other: those whose path was unlinked go on with the
 // connections they have, also with one that waits, while the last one listens there (as servers do that read their
-// configuration again). And receivers of datagrams, and clients that have names.
+// configuration again). And receivers of datagrams, clients that have names, and an abstract name of two types.
 #include "sockets.h"
 
 enum { kListeners = 3, kLast = kListeners - 1 };
@@ -11,7 +11,24 @@ static int named_client_of(const char* listener, const char* name) {
   return made;
 }
 
+static int abstract_socket(int type, const char* name, socklen_t size) {
+  const int made = unix_socket(type, NULL);
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  memcpy(address.sun_path, name, size);
+  SUBJECT_NEED(bind(made, (struct sockaddr*)&address, offsetof(struct sockaddr_un, sun_path) + size) == 0);
+  return made;
+}
+
 int main(void) {
+  char both[32] = "";
+  const socklen_t size = 1 + (socklen_t)snprintf(both + 1, sizeof both - 1, "both-%d", (int)getpid());
+  const int stream = abstract_socket(SOCK_STREAM, both, size);
+  SUBJECT_NEED(listen(stream, 5) == 0);
+  const int letters = abstract_socket(SOCK_DGRAM, both, size);
+  const int receiver = unix_socket(SOCK_DGRAM, "receiver");
+  connect_unix(letters, "receiver");
+  send_text(letters, "from an abstract name");
+
   int listeners[kListeners], clients[kListeners], servers[kListeners], waiting[kListeners];
   int receivers[kListeners], senders[kListeners], named[kListeners], served[kListeners];
   for (int i = 0; i < kListeners; i++) {
@@ -48,6 +65,9 @@ int main(void) {
     send_text(senders[i], "and after");
     expect_message(receivers[i], "and after");
   }
+  expect_message(receiver, "from an abstract name");
+  send_text(letters, "and once more");
+  expect_message(receiver, "and once more");
   expect_connected(former, accept_one(listeners[kLast]));
   expect_name(getsockname, former, "second");
   expect_connected(waiting_there, accept_one(second));

@@ -1,5 +1,6 @@
 #include "engine/resources/descriptors/unix_sockets/assembly.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -20,9 +21,19 @@ void listen_at(int socket, int backlog) {
   if (::listen(socket, backlog) != 0) fail_errno(errno, "cannot let a unix socket listen");
 }
 
+// What has been connected is there: nothing is waited for.
+bool has_connection(int listener) {
+  pollfd entry{listener, POLLIN, 0};
+  return ::poll(&entry, 1, 0) == 1;
+}
+
 // Others may have found the name already, and are sent away.
 FileDescriptor accept_own(int listener) {
   while (true) {
+    if (!has_connection(listener)) {
+      throw Error(ErrorKind::Failed, "a connection to a unix socket of the program went to another program's")
+          .advise("See that no other program makes sockets with the program's names, and restart it again");
+    }
     FileDescriptor accepted(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
     if (!accepted) fail_errno(errno, "cannot accept a connection between unix sockets");
     ucred peer{};
@@ -40,7 +51,8 @@ void UnixAssembly::list_sockets() {
     const image::UnixSocket& socket = description.unix_socket();
     Made& made = sockets_[socket.id()];
     made.image = &socket;
-    if (socket.has_name() && !socket.shares_name()) by_name_.emplace(socket.name().address(), &made);
+    if (socket.has_name() && !socket.shares_name())
+      by_name_.try_emplace({socket.type(), socket.name().address()}, &made);
   }
 }
 
@@ -96,9 +108,8 @@ bool UnixAssembly::needs_listener_of_image(const Made& made) {
 
 // Of a client whose accepted end is closed.
 const UnixAssembly::Made* UnixAssembly::listener_of_client(const image::UnixSocket& client) const {
-  const Made* const listener = client.has_peer_name() ? named(client.peer_name().address()) : nullptr;
-  const bool listens = listener != nullptr && listener->image->state() == image::UnixSocket::LISTENING &&
-                       listener->image->type() == client.type();
+  const Made* const listener = client.has_peer_name() ? named(client.type(), client.peer_name().address()) : nullptr;
+  const bool listens = listener != nullptr && listener->image->state() == image::UnixSocket::LISTENING;
   return listens ? listener : nullptr;
 }
 
@@ -190,8 +201,8 @@ UnixAssembly::Door UnixAssembly::listener_for(const image::UnixSocket& accepted)
   return {listener.socket.get(), *listener.name, listener.node.get()};
 }
 
-const UnixAssembly::Made* UnixAssembly::named(const std::string& sun_path) const {
-  const auto found = by_name_.find(sun_path);
+const UnixAssembly::Made* UnixAssembly::named(std::uint32_t type, const std::string& sun_path) const {
+  const auto found = by_name_.find({type, sun_path});
   return found == by_name_.end() ? nullptr : found->second;
 }
 
@@ -227,7 +238,7 @@ void UnixAssembly::fill(Made& receiver) {
     if (!receiver.image->has_name())
       fail(ErrorKind::Damaged, "the snapshot has unread data in a unix socket that nobody can have sent");
     const PathTo path(receiver.image->name(), receiver.node.get());
-    const Made* const known = named(message.sender());
+    const Made* const known = named(receiver.image->type(), message.sender());
     if (known == nullptr) {
       fill_from_stranger(receiver, message, path.address());
     } else {

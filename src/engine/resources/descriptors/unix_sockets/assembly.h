@@ -6,7 +6,6 @@
 #include <map>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -65,7 +64,7 @@ class UnixAssembly {
                   Made* named);
   void let_wait(Made& client);
   Door listener_for(const image::UnixSocket& accepted);
-  const Made* named(const std::string& sun_path) const;
+  const Made* named(std::uint32_t type, const std::string& sun_path) const;
   Made* peer_of(const Made& made);
 
   void fill(Made& receiver);
@@ -75,7 +74,7 @@ class UnixAssembly {
 
   TableRestore& table_;
   std::map<std::uint64_t, Made> sockets_;
-  std::unordered_map<std::string, const Made*> by_name_;
+  std::map<std::pair<std::uint32_t, std::string>, const Made*> by_name_;  // with the type, which has names of its own
   // By type, and the name as the image has it: an address can have been unlinked and bound again.
   std::map<std::pair<std::uint32_t, std::string>, TemporaryListener> temporary_listeners_;
   bool credentials_lost_ = false;
