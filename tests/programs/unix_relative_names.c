@@ -1,7 +1,9 @@
 // Unix sockets that were bound to relative names by a program that has gone to another file system since, as daemons
 // do: listening, with connections; one that is unlinked; names that lead up and down. Who may not see where a node is
-// (CAP_NET_ADMIN) has it no more at its place, and is told.
+// (CAP_NET_ADMIN) has it no more at its place, and is told; but not of one that a child has, too, which stays there.
+#include <signal.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 
 #include "sockets.h"
 
@@ -20,6 +22,12 @@ int main(void) {
     servers[i] = accept_one(listeners[i]);
     waiting[i] = unix_client_of(kNames[i]);
   }
+  const int shared = unix_socket(SOCK_STREAM, "shared");
+  SUBJECT_NEED(listen(shared, 5) == 0);
+  const pid_t child = fork();
+  SUBJECT_NEED(child >= 0);
+  for (int i = 3; child == 0 && i < shared; i++) close(i);
+  while (child == 0) pause();
   SUBJECT_NEED(unlink(kNames[0]) == 0 && chdir("/dev") == 0);
 
   subject_ready();
@@ -30,8 +38,11 @@ int main(void) {
     expect_connected(clients[i], servers[i]);
     expect_connected(waiting[i], accept_one(listeners[i]));
   }
-  SUBJECT_CHECK(access("gate", F_OK) != 0, "it stands in the working directory");
+  SUBJECT_CHECK(kill(child, SIGKILL) == 0 && waitpid(child, NULL, 0) == child);
+  SUBJECT_CHECK(access("gate", F_OK) != 0 && access("shared", F_OK) != 0, "it stands in the working directory");
   SUBJECT_CHECK(chdir(before) == 0 && chdir("run") == 0 && access(kNames[0], F_OK) != 0);
+  const int to_shared = unix_client_of("shared");
+  expect_connected(to_shared, accept_one(shared));
   for (int i = kFound; i < kListeners && geteuid() == 0 && prctl(PR_CAPBSET_READ, 12) == 1; i++) {
     const int client = unix_client_of(kNames[i]);
     expect_connected(client, accept_one(listeners[i]));

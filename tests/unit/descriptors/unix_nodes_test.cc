@@ -2,6 +2,7 @@
 // again if a restart fails.
 #include <fcntl.h>
 #include <gmock/gmock.h>
+#include <sched.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -12,6 +13,7 @@
 #include <filesystem>
 
 #include "base/file_descriptor.h"
+#include "base/io.h"
 #include "descriptors/round_trip.h"
 #include "engine/resources/descriptors/unix_sockets/private_node.h"
 #include "engine/resources/descriptors/unix_sockets/queue.h"
@@ -60,6 +62,7 @@ TEST(UnixNodes, AreToldByTheirFileSystemToo) {
 TEST(UnixNodes, ARelativePathIsBoundInAFolderOfItsOwn) {
   for (const std::string name : {"plain", "deep/er/name", "../../up/name", "deep/../../x", "./here"}) {
     const TestFolder folder;
+    ASSERT_EQ(::chmod(folder.path().c_str(), S_ISGID | 0755), 0);  // which new folders in it get from it
     const FileDescriptor socket = new_socket();
     {
       const PrivateNode node(socket.get(), name, folder.path());
@@ -124,6 +127,31 @@ TEST(UnixNodes, OfARestartThatFailsAreTakenAway) {
   bind_to(other.get(), taken);
   trip.check();
   EXPECT_THAT(trip.restore([] {}), HasSubstr("of the program's unix socket is in use"));
+  EXPECT_TRUE(is_empty(nodes.path()));
+}
+
+// A machine where fewer may wait than did.
+TEST(UnixNodes, AConnectionForWhichThereIsNoRoomIsAnError) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root may say how many may wait";
+  RoundTrip trip;
+  const TestFolder nodes;
+  trip.capture([&] {
+    require(::socket(AF_UNIX, SOCK_STREAM, 0) == 0, "socket");
+    bind_to(0, nodes / "listening");
+    require(::listen(0, 20) == 0, "listen");
+    const UnixAddress address(nodes / "listening");
+    for (int i = 1; i <= 20; ++i) {
+      require(::socket(AF_UNIX, SOCK_STREAM, 0) == i, "socket");
+      require(::connect(i, address.get(), address.size) == 0, "connect");
+    }
+  });
+  trip.check();
+  const auto let_fewer_wait = [] {
+    require(::unshare(CLONE_NEWNET) == 0, "unshare");
+    const FileDescriptor most = open_file("/proc/sys/net/core/somaxconn", O_WRONLY);
+    write_all(most.get(), "somaxconn", as_byte_span("5"));
+  };
+  EXPECT_THAT(trip.restore([] {}, let_fewer_wait), HasSubstr("has no room for another waiting connection"));
   EXPECT_TRUE(is_empty(nodes.path()));
 }
 

@@ -10,10 +10,12 @@
 #include <cerrno>
 #include <filesystem>
 #include <optional>
+#include <utility>
 
 #include "base/error.h"
 #include "base/io.h"
 #include "engine/resources/descriptors/unix_sockets/names.h"
+#include "engine/resources/descriptors/unix_sockets/node.h"
 #include "engine/resources/descriptors/unix_sockets/private_node.h"
 #include "engine/resources/descriptors/unix_sockets/queue.h"
 
@@ -34,10 +36,16 @@ void bind_to_address(int socket, const image::UnixName& name) {
   fail_errno(errno, "cannot give a unix socket its name {}", words);
 }
 
+// Of a socket that was just bound to `path`: somebody else may have put another one there since.
+FileDescriptor open_bound_node(int socket, const std::string& path) {
+  FileDescriptor node = open_node_of(socket);
+  return node ? std::move(node) : open_file(path, O_PATH | O_NOFOLLOW);
+}
+
 // Returns the node of a socket that was bound to `path`, and that stands at `destination` now; if that is empty,
 // nowhere.
-FileDescriptor take_away(const std::string& path, const std::string& destination) {
-  FileDescriptor node = open_file(path, O_PATH | O_NOFOLLOW);
+FileDescriptor take_away(int socket, const std::string& path, const std::string& destination) {
+  FileDescriptor node = open_bound_node(socket, path);
   if (!destination.empty() && ::rename(path.c_str(), destination.c_str()) == 0) return node;
   const int problem = errno;
   ::unlink(path.c_str());
@@ -97,7 +105,7 @@ void NameBinder::bind_to_path(int socket, const image::UnixName& name) {
   check_node(name.address());
   ::unlink(name.address().c_str());
   bind_to_address(socket, name);
-  set_up(open_file(name.address(), O_PATH | O_NOFOLLOW).get(), full_path(name), name);
+  set_up(open_bound_node(socket, name.address()).get(), full_path(name), name);
 }
 
 // A node that stands where it goes was looked at before it is replaced.
@@ -133,7 +141,7 @@ FileDescriptor NameBinder::bind_at_path_meanwhile(int socket, const image::UnixN
     if (!name.moved_to().empty()) check_node(name.moved_to());
     const PutAside before(name.address());
     bind_to_address(socket, name);
-    return take_away(name.address(), name.moved_to());
+    return take_away(socket, name.address(), name.moved_to());
   } catch (Error& error) {
     error.advise(
         "Restart as root, or where this user may make user namespaces (user_namespaces(7)): then the path need not be "

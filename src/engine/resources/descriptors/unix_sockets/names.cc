@@ -28,6 +28,26 @@ Reachable capture_node(const struct stat& node, image::UnixName& name) {
   return node.st_nlink > 1 ? Reachable::Less : Reachable::Same;
 }
 
+bool may_be_node(const UnixDiag* diag, const std::string& path, struct stat& node) {
+  return ::lstat(path.c_str(), &node) == 0 && S_ISSOCK(node.st_mode) &&
+         (diag == nullptr || !diag->node || stands_at(*diag->node, path));
+}
+
+// From where a relative name leads to its node. Where it was bound is not known: a process may have gone elsewhere
+// since (chdir(2)), but perhaps not all that have the socket have.
+std::string directory_of(const TableCapture& table, const Seen& seen, const std::string& sun_path,
+                         const UnixDiag* diag) {
+  const auto directory_in = [&](std::uint32_t process) {
+    return read_link(fmt::format("/proc/{}/cwd", table.processes[process].pid));
+  };
+  struct stat node{};
+  for (const SeenNumber& number : seen.numbers) {
+    std::string directory = directory_in(number.process);
+    if (may_be_node(diag, std::filesystem::path(directory) / sun_path, node)) return directory;
+  }
+  return directory_in(seen.first_process());
+}
+
 // Of a node that is not where the socket was bound.
 Reachable capture_other_place(const Seen& seen, const UnixDiag* diag, NodeSearch& search, const std::string& bound_path,
                               image::UnixName& name) {
@@ -60,6 +80,14 @@ std::optional<std::string> obstacle_to_path(const std::string& path) {
   if (is_sticky && node.st_uid != user && around.st_uid != user)
     return fmt::format("what stands there belongs to user {}, and this one may not remove it", node.st_uid);
   return std::nullopt;
+}
+
+// Returns an errno. Waiting for room in a queue, which nobody empties here, would last for ever.
+int connect_without_waiting(int socket, const UnixAddress& address) {
+  const int flags = ::fcntl(socket, F_GETFL);
+  if (flags < 0 || ::fcntl(socket, F_SETFL, flags | O_NONBLOCK) != 0) return errno;
+  const int problem = ::connect(socket, address.get(), address.size) == 0 ? 0 : errno;
+  return ::fcntl(socket, F_SETFL, flags) == 0 ? problem : errno;
 }
 
 void check_path(const std::string& path) {
@@ -107,13 +135,10 @@ Reachable capture_name(TableCapture& table, const Seen& seen, const std::string&
     table.refuse(seen, fmt::format("a unix socket {} below another root directory", sun_path));
     return Reachable::Same;
   }
-  // Where it was bound is not known: the program may have gone elsewhere since (chdir(2)).
-  const std::string directory = is_relative(name) ? read_link(fmt::format("/proc/{}/cwd", pid)) : std::string();
+  const std::string directory = is_relative(name) ? directory_of(table, seen, sun_path, diag) : std::string();
   const std::string path = std::filesystem::path(directory) / sun_path;
   struct stat node{};
-  const bool is_there = ::lstat(path.c_str(), &node) == 0 && S_ISSOCK(node.st_mode) &&
-                        (diag == nullptr || !diag->node || stands_at(*diag->node, path));
-  if (!is_there) return capture_other_place(seen, diag, search, path, name);
+  if (!may_be_node(diag, path, node)) return capture_other_place(seen, diag, search, path, name);
   name.set_directory(directory);
   return capture_node(node, name);
 }
@@ -127,7 +152,8 @@ void check_address(const image::UnixName& name) {
   constexpr std::size_t kLongest = sizeof(sockaddr_un::sun_path);
   const bool possible = !name.address().empty() && name.address().size() <= kLongest && (name.mode() & ~07777U) == 0 &&
                         (is_abstract(name) || name.address().find('\0') == std::string::npos) &&
-                        (name.moved_to().empty() || name.unlinked()) && !(name.unlinked() && is_abstract(name));
+                        name.moved_to() != name.address() && (name.moved_to().empty() || name.unlinked()) &&
+                        !(name.unlinked() && is_abstract(name));
   if (!possible) fail(ErrorKind::Damaged, "the snapshot has a unix socket with a name that cannot be");
 }
 
@@ -159,9 +185,14 @@ PathTo::PathTo(const image::UnixName& name, int unlinked_node) : there_(name), a
 
 void connect_to_name(int socket, const image::UnixName& name, int unlinked_node) {
   const PathTo path(name, unlinked_node);
-  const UnixAddress address(path.address());
-  if (::connect(socket, address.get(), address.size) != 0)
-    fail_errno(errno, "cannot connect a unix socket to {}", is_abstract(name) ? "its peer" : name.address());
+  const int problem = connect_without_waiting(socket, UnixAddress(path.address()));
+  if (problem == 0) return;
+  const std::string words = is_abstract(name) ? "its peer" : name.address();
+  if (problem == EAGAIN) {
+    throw Error(ErrorKind::Failed, fmt::format("{}, a unix socket, has no room for another waiting connection", words))
+        .advise("Let more of them wait (sysctl net.core.somaxconn), and see that no other program connects to it");
+  }
+  fail_errno(problem, "cannot connect a unix socket to {}", words);
 }
 
 }  // namespace crs::engine

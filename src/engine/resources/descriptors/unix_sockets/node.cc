@@ -1,6 +1,8 @@
 #include "engine/resources/descriptors/unix_sockets/node.h"
 
 #include <fcntl.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -40,6 +42,11 @@ std::optional<std::uint32_t> mounted_device(const std::string& path) {
 }
 
 }  // namespace
+
+FileDescriptor open_node_of(int socket) {
+  constexpr unsigned long kOpenNode = SIOCPROTOPRIVATE;  // SIOCUNIXFILE of linux/un.h, which contradicts sys/un.h
+  return FileDescriptor(::ioctl(socket, kOpenNode));
+}
 
 bool stands_at(const UnixNode& node, const std::string& path) {
   struct stat there{};

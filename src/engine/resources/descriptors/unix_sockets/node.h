@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <string>
 
+#include "base/file_descriptor.h"
+
 namespace crs::engine {
 
 struct UnixNode {
@@ -13,6 +15,10 @@ struct UnixNode {
 
   auto operator<=>(const UnixNode&) const = default;
 };
+
+// O_PATH: the node that a socket is bound to, wherever it is. Nothing for who may not ask that (CAP_NET_ADMIN), or if
+// it is bound to none.
+FileDescriptor open_node_of(int socket);
 
 // Whether that node is the socket that stands at this path, as far as can be told.
 bool stands_at(const UnixNode& node, const std::string& path);

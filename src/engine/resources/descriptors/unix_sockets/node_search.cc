@@ -1,7 +1,5 @@
 #include "engine/resources/descriptors/unix_sockets/node_search.h"
 
-#include <linux/sockios.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 
 #include "base/error.h"
@@ -9,11 +7,6 @@
 #include "base/io.h"
 
 namespace crs::engine {
-namespace {
-
-constexpr unsigned long kOpenNode = SIOCPROTOPRIVATE;  // SIOCUNIXFILE of linux/un.h, which contradicts sys/un.h
-
-}  // namespace
 
 const SearchedNode& NodeSearch::find(int socket, const std::string& bound_path, const UnixNode& node) {
   const auto [place, is_new] = known_.try_emplace({bound_path, node});
@@ -23,7 +16,7 @@ const SearchedNode& NodeSearch::find(int socket, const std::string& bound_path, 
 
 SearchedNode NodeSearch::search(int socket, const std::string& bound_path, const UnixNode& node) {
   const auto leads_there = [&](const std::string& path) { return stands_at(node, path); };
-  const FileDescriptor opened(::ioctl(socket, kOpenNode));
+  const FileDescriptor opened = open_node_of(socket);
   struct stat status{};
   if (opened && ::fstat(opened.get(), &status) == 0) {
     if (status.st_nlink == 0) return {std::nullopt, true};

@@ -78,7 +78,8 @@ PrivateNode::Layout PrivateNode::lay_out(const std::string& sun_path) {
   return layout;
 }
 
-// Nobody else may have put something into its place: what is removed in the end must be what was made here.
+// Nobody else may have put something into its place: what is removed in the end must be what was made here. A folder
+// may have its set-group-ID bit from the one around it (inode(7)).
 bool PrivateNode::make_folder(const std::string& around) {
   std::string path = around + "/.crs-XXXXXX";
   if (::mkdtemp(path.data()) == nullptr) return false;
@@ -86,7 +87,7 @@ bool PrivateNode::make_folder(const std::string& around) {
   FileDescriptor folder(::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   struct stat status{};
   if (!folder || ::fstat(folder.get(), &status) != 0) return false;
-  if (status.st_uid != ::geteuid() || (status.st_mode & 07777) != kOwnerOnly) {
+  if (status.st_uid != ::geteuid() || (status.st_mode & 0777) != kOwnerOnly) {
     errno = EPERM;
     return false;
   }
