@@ -168,8 +168,11 @@ std::string describe_refused(const Seen& seen) {
   if (seen.link.starts_with("pidfd:")) return "a pidfd of another process";
   if (S_ISSOCK(seen.status.st_mode)) return describe_socket(seen.copy.get());
   if (S_ISFIFO(seen.status.st_mode)) {
-    return fmt::format("the {} end of {} {}, whose other end is in another process",
-                       seen.reads() ? "reading" : "writing", seen.link.starts_with('/') ? "FIFO" : "pipe", seen.link);
+    const bool is_fifo = seen.link.starts_with('/');
+    const bool may_await = is_fifo && seen.reads() && seen.status.st_nlink == 0;
+    return fmt::format("the {} end of {} {}, whose other end is in another process{}",
+                       seen.reads() ? "reading" : "writing", is_fifo ? "FIFO" : "pipe", seen.link,
+                       may_await ? ", or which is unlinked and waits for its first writer still" : "");
   }
   if (S_ISCHR(seen.status.st_mode) || S_ISBLK(seen.status.st_mode)) return describe_device(seen);
   if (seen.link.find(":[") != std::string::npos && !seen.link.starts_with('/'))
