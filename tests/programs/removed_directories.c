@@ -1,7 +1,8 @@
 // Directories that were removed while the program worked in them or had them open: a child works in the same one. They
-// are still removed afterwards, and nothing appears in the file system.
+// are still removed afterwards, with their extended attributes, and nothing appears in the file system.
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 
 #include "descriptors.h"
 
@@ -44,6 +45,8 @@ int main(void) {
   const int before = names_here(above);
   SUBJECT_NEED(mkdir("work", MODE) == 0 && mkdir("open", MODE) == 0 && mkdir("place", MODE) == 0);
   const int open_one = open("open", O_RDONLY | O_DIRECTORY);
+  const int has_attribute = fsetxattr(open_one, "user.kept", "value", 5, 0) == 0;
+  SUBJECT_NEED(has_attribute || errno == ENOTSUP, "%s", strerror(errno));
   const int place = open("place", O_PATH | O_DIRECTORY);
   SUBJECT_NEED(open_one >= 0 && place >= 0 && chdir("work") == 0);
   const int same = open(".", O_RDONLY | O_DIRECTORY);
@@ -72,6 +75,9 @@ int main(void) {
   const struct stat opened = status_of(same);
   SUBJECT_CHECK(mine.st_dev == opened.st_dev && mine.st_ino == opened.st_ino, "another working directory");
   SUBJECT_CHECK(status_of(open_one).st_ino != mine.st_ino);
+  char value[6] = "";
+  SUBJECT_CHECK(!has_attribute || (fgetxattr(open_one, "user.kept", value, 5) == 5 && strcmp(value, "value") == 0),
+                "the attribute is '%s'", value);
   struct stat theirs;
   SUBJECT_CHECK(write(go[1], "x", 1) == 1 && read(answer[0], &theirs, sizeof theirs) == sizeof theirs);
   SUBJECT_CHECK(mine.st_dev == theirs.st_dev && mine.st_ino == theirs.st_ino, "the child works elsewhere");

@@ -120,7 +120,7 @@ bool capture_removed_directory(CaptureContext& context, image::Attributes& attri
   if (::stat(link.c_str(), &status) != 0) fail_errno(errno, "cannot look at {}", link);
   if (!is_removed_directory(status, shown)) return false;
   attributes.set_working_directory(shown);
-  attributes.set_removed_working_directory(context.objects.keep_directory(status, shown));
+  attributes.set_removed_working_directory(context.objects.keep_directory(context, link, status, shown));
   return true;
 }
 

@@ -6,11 +6,13 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <vector>
 
@@ -183,12 +185,21 @@ std::optional<std::uint32_t> ContentObjects::keep_whole(CaptureContext& context,
   return keep_opened(context, file, device, inode);
 }
 
-std::uint32_t ContentObjects::keep_directory(const struct stat& status, std::string_view shown_path) {
+std::uint32_t ContentObjects::keep_directory(CaptureContext& context, const std::string& link,
+                                             const struct stat& status, std::string_view shown_path) {
   if (const auto known = find(status.st_dev, status.st_ino)) return *known;
   const std::uint32_t index = add(status, shown_path);
   image::ContentObject& object = *image_.mutable_objects(static_cast<int>(index));
   object.set_origin(image::ContentObject::DIRECTORY);
   object.set_size(0);
+  if (::listxattr(link.c_str(), nullptr, 0) <= 0) return index;  // none, as nearly always
+  const FileDescriptor directory(::open(link.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (directory) {
+    capture_extended_attributes(directory.get(), shown_path, object, context.warnings);
+  } else {
+    context.warnings.push_back(fmt::format("the extended attributes of {} cannot be read ({}) and are not kept",
+                                           shown_path, ::strerrordesc_np(errno)));
+  }
   return index;
 }
 

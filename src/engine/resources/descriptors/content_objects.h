@@ -71,8 +71,9 @@ class ContentObjects {
   std::optional<std::uint32_t> keep_whole(CaptureContext& context, dev_t device, ino_t inode,
                                           std::string_view shown_path, std::span<const MappedPiece> pieces);
 
-  // Keeps a directory that was removed.
-  std::uint32_t keep_directory(const struct stat& status, std::string_view shown_path);
+  // Keeps a directory that was removed. `link`, in /proc, leads to it.
+  std::uint32_t keep_directory(CaptureContext& context, const std::string& link, const struct stat& status,
+                               std::string_view shown_path);
 
   // Keeps the file that the process executes, which no path leads to. Nothing where this user may not read it.
   std::optional<std::uint32_t> keep_executable(CaptureContext& context);

@@ -74,10 +74,9 @@ FileDescriptor make_directory(const image::ContentObject& object) {
       if (::mkdtemp(path.data()) == nullptr) continue;
     }
     FileDescriptor made(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-    const int problem = errno;
-    ::rmdir(path.c_str());
-    if (!made) fail_errno(problem, "cannot open the directory {} that was just made", path);
-    return made;
+    const int problem = made ? 0 : errno;
+    if (const bool is_gone = ::rmdir(path.c_str()) == 0; is_gone && made) return made;
+    fail_errno(problem != 0 ? problem : errno, "cannot open and remove the directory {} that was just made", path);
   }
   fail_errno(errno, "cannot make a directory like the removed {}, neither in its place nor in /var/tmp or /tmp",
              object.name());
@@ -136,18 +135,24 @@ void check_name(const image::ContentObject& object) {
   }
 }
 
-// Still readable for its owner where the program's memory is to map it: seal_content_objects() sets what is then
-// missing.
+// What its owner may still do: the program's memory is to map it, or the program is to enter it.
+std::uint32_t mode_needed(const image::ContentObject& object) {
+  return object.origin() == image::ContentObject::DIRECTORY ? S_IRUSR | S_IXUSR : S_IRUSR;
+}
+
+// seal_content_objects() takes away what is not the program's.
 void set_mode(int descriptor, std::uint32_t present, const image::ContentObject& object) {
   if (present != object.mode()) set_mode_of(descriptor, object, object.mode());
+  const std::uint32_t needed = mode_needed(object);
   const std::string place = fmt::format("/proc/self/fd/{}", descriptor);
-  if (::faccessat(AT_FDCWD, place.c_str(), R_OK, AT_EACCESS) != 0)
-    set_mode_of(descriptor, object, object.mode() | S_IRUSR);
+  if (::faccessat(AT_FDCWD, place.c_str(), (needed & S_IXUSR) != 0 ? R_OK | X_OK : R_OK, AT_EACCESS) != 0)
+    set_mode_of(descriptor, object, object.mode() | needed);
 }
 
 // What set_mode() left.
 void finish_mode(RestoreContext& context, int number, const image::ContentObject& object) {
-  if ((object.mode() & S_IRUSR) != 0) return;
+  const std::uint32_t needed = mode_needed(object);
+  if ((object.mode() & needed) == needed) return;
   struct stat status{};
   if (::stat(fmt::format("/proc/{}/fd/{}", context.pid, number).c_str(), &status) != 0)
     fail_errno(errno, "cannot look at an unlinked file");

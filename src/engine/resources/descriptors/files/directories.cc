@@ -34,7 +34,8 @@ bool DirectoryKind::recognises(const TableCapture& /*table*/, const Seen& seen) 
 void DirectoryKind::capture(TableCapture& table, const Seen& seen, Description& description) {
   image::Directory& directory = *description.mutable_directory();
   if (is_removed_directory(seen.status, seen.link))
-    return directory.set_object(table.context.objects.keep_directory(seen.status, seen.link));
+    return directory.set_object(table.context.objects.keep_directory(
+        table.context, fmt::format("/proc/self/fd/{}", seen.copy.get()), seen.status, seen.link));
   if (!look_at_permissions(table, seen)) {
     table.refuse(seen, fmt::format("directory {}, whose permissions would not let a restart open it again (chmod u+r, "
                                    "if it is yours)",

@@ -45,7 +45,8 @@ void PathOnlyKind::capture(TableCapture& table, const Seen& seen, Description& d
   place.set_type(seen.status.st_mode & S_IFMT);
   if (reach_of(seen) == Reach::ByPath) return identify(table, seen, *place.mutable_file());
   if (is_removed_directory(seen.status, seen.link))
-    return place.set_object(table.context.objects.keep_directory(seen.status, seen.link));
+    return place.set_object(table.context.objects.keep_directory(
+        table.context, fmt::format("/proc/self/fd/{}", seen.copy.get()), seen.status, seen.link));
   if (seen.status.st_nlink > 0) {
     table.context.warnings.push_back(fmt::format(
         "{} is the place {} (O_PATH): the file has another name still, but comes back as a file of its own without it",
