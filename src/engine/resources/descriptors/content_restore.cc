@@ -86,11 +86,17 @@ void set_mode_of(int descriptor, const image::ContentObject& object, std::uint32
   if (::fchmod(descriptor, mode) != 0) fail_errno(errno, "cannot give the unlinked file {} its mode", object.name());
 }
 
+// What its owner may still do: the program's memory is to map it, or the program is to enter or execute it.
+std::uint32_t mode_needed(const image::ContentObject& object) {
+  const bool is_used_so = object.executed() || object.origin() == image::ContentObject::DIRECTORY;
+  return is_used_so ? S_IRUSR | S_IXUSR : S_IRUSR;
+}
+
 // Nobody may have the file of a running program open for writing (ETXTBSY, open(2)), so what only a writer can do is
 // done now.
 FileDescriptor without_writer(const FileDescriptor& made, const image::ContentObject& object) {
   FileDescriptor reader = reopen(made.get(), O_RDONLY | O_CLOEXEC);
-  set_mode_of(made.get(), object, object.mode());
+  set_mode_of(made.get(), object, object.mode() | mode_needed(object));
   if (object.seals() != 0 && ::fcntl(made.get(), F_ADD_SEALS, object.seals()) != 0)
     fail_errno(errno, "cannot seal the memory file '{}'", object.name());
   return reader;
@@ -135,11 +141,6 @@ void check_name(const image::ContentObject& object) {
   }
 }
 
-// What its owner may still do: the program's memory is to map it, or the program is to enter it.
-std::uint32_t mode_needed(const image::ContentObject& object) {
-  return object.origin() == image::ContentObject::DIRECTORY ? S_IRUSR | S_IXUSR : S_IRUSR;
-}
-
 // seal_content_objects() takes away what is not the program's.
 void set_mode(int descriptor, std::uint32_t present, const image::ContentObject& object) {
   if (present != object.mode()) set_mode_of(descriptor, object, object.mode());
@@ -153,10 +154,12 @@ void set_mode(int descriptor, std::uint32_t present, const image::ContentObject&
 void finish_mode(RestoreContext& context, int number, const image::ContentObject& object) {
   const std::uint32_t needed = mode_needed(object);
   if ((object.mode() & needed) == needed) return;
+  const std::string place = fmt::format("/proc/{}/fd/{}", context.pid, number);
   struct stat status{};
-  if (::stat(fmt::format("/proc/{}/fd/{}", context.pid, number).c_str(), &status) != 0)
-    fail_errno(errno, "cannot look at an unlinked file");
-  if ((status.st_mode & 07777) != object.mode()) context.remote.call("fchmod", SYS_fchmod, number, object.mode());
+  if (::stat(place.c_str(), &status) != 0) fail_errno(errno, "cannot look at an unlinked file");
+  // The process itself may have given up the right to it.
+  const bool is_so = (status.st_mode & 07777) == object.mode() || ::chmod(place.c_str(), object.mode()) == 0;
+  if (!is_so) context.remote.call("fchmod", SYS_fchmod, number, object.mode());
 }
 
 void keep_at(int number, const FileDescriptor& made) {

@@ -381,6 +381,7 @@ class MemoryCapture {
       file_index(path);
     } else if (const auto object = context_.objects.keep_executable(context_)) {
       image_.mutable_layout()->set_executable_object(*object);
+      if (is_memfd_path(path)) return;  // which keeps its name
       context_.warnings.push_back(
           fmt::format("the executable {} is gone; the program keeps it, but /proc/PID/exe will "
                       "have another name after a restart",
