@@ -17,7 +17,7 @@ namespace {
 constexpr std::uint64_t kPage = 4096;
 // What is smaller takes little of the page cache, and may be read again soon.
 constexpr std::uint64_t kLarge = std::uint64_t{64} << 20;
-constexpr int kFlags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK;
+constexpr int kReadFlags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK;
 
 // cachestat(2), Linux 6.5, which the headers at hand may not have yet. False where it cannot be asked.
 bool is_mostly_not_cached(int file, std::uint64_t size) {
@@ -38,7 +38,7 @@ bool is_same(int one, int other) {
 
 FileDescriptor open_stored(const std::string& path) {
   try {
-    return open_file(path, kFlags);
+    return open_file(path, kReadFlags);
   } catch (const Error& error) {
     if (error.error_number() == ENOENT) fail(ErrorKind::Damaged, "{} is missing", path);
     if (error.error_number() == ELOOP) fail(ErrorKind::Damaged, "{} is a symbolic link", path);
@@ -59,7 +59,7 @@ DataFile::DataFile(const std::string& path) : DataFile(open_stored(path), path) 
     ::posix_fadvise(file_.get(), 0, 0, POSIX_FADV_WILLNEED);  // it comes while other things are done
     return;
   }
-  FileDescriptor direct(::open(path.c_str(), kFlags | O_CLOEXEC | O_DIRECT));
+  FileDescriptor direct(::open(path.c_str(), kReadFlags | O_CLOEXEC | O_DIRECT));
   if (direct && is_same(direct.get(), file_.get())) direct_ = std::move(direct);
 }
 

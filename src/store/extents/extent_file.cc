@@ -90,13 +90,13 @@ struct Decompressor {
 // For direct I/O where the file system has it: what is written once and not read soon need not go through the page
 // cache, which would have to copy it, to push out what others use, and to be waited for at the end.
 FileDescriptor create(const std::string& path) {
-  constexpr int kFlags = O_RDWR | O_CREAT | O_EXCL;
+  constexpr int kNewFile = O_RDWR | O_CREAT | O_EXCL;
   try {
-    return open_file(path, kFlags | O_DIRECT);
+    return open_file(path, kNewFile | O_DIRECT);
   } catch (const Error& error) {
     if (error.error_number() != EINVAL) throw;
     ::unlink(path.c_str());  // some file systems have made it by then (open(2))
-    return open_file(path, kFlags);
+    return open_file(path, kNewFile);
   }
 }
 
