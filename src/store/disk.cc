@@ -5,11 +5,14 @@
 #include <stdio.h>  // renameat2
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "base/error.h"
 #include "base/file_descriptor.h"
 #include "base/io.h"
+#include "base/parallel.h"
 
 namespace crs {
 namespace {
@@ -48,6 +51,12 @@ void Disk::sync(int descriptor, const std::string& path) {
   if (::fsync(descriptor) != 0 && errno != EINVAL) throw disk_error(fmt::format("cannot sync {}", path), errno);
 }
 
+void Disk::sync_all(std::span<const Unsynced> files) {
+  for_each_in_parallel(
+      files.size(), [&](std::size_t number) { sync(files[number].descriptor, files[number].path); },
+      static_cast<unsigned>(std::max<std::size_t>(files.size(), 1)));
+}
+
 void Disk::write(int descriptor, const std::string& path, std::string_view bytes) {
   try {
     write_all(descriptor, path, as_byte_span(bytes));
@@ -69,21 +78,46 @@ void Disk::rename_over(int directory, const std::string& from, const std::string
   }
 }
 
-void replace_file(Disk& disk, int directory, const std::string& name, std::string_view content, const std::string& path,
-                  Durability durability) {
-  const std::string fresh = name + ".new";
-  const std::string fresh_path = path + "/" + fresh;
-  FileDescriptor file(::openat(directory, fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));
-  if (!file) throw disk_error(fmt::format("cannot create {}", fresh_path), errno);
+void PendingSyncs::add(FileDescriptor file, std::string path) {
+  unsynced_.push_back({file.get(), std::move(path)});
+  files_.push_back(std::move(file));
+  if (files_.size() == kMost) finish();
+}
+
+void PendingSyncs::finish() {
+  disk_.sync_all(unsynced_);
+  unsynced_.clear();
+  files_.clear();
+}
+
+Replacement::Replacement(Disk& disk, int directory, std::string name, std::string_view content, std::string path)
+    : disk_(disk), directory_(directory), name_(std::move(name)), path_(std::move(path)) {
+  file_ = FileDescriptor(
+      ::openat(directory_, fresh().c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (!file_) throw disk_error(fmt::format("cannot create {}/{}", path_, fresh()), errno);
   try {
-    disk.write(file.get(), fresh_path, content);
-    if (durability == Durability::Durable) disk.sync(file.get(), fresh_path);
-    file.reset();  // a network file system shows others what was written when it is closed
-    disk.rename_over(directory, fresh, name, path);
+    disk_.write(file_.get(), unsynced().path, content);
   } catch (const Error&) {
-    ::unlinkat(directory, fresh.c_str(), 0);
+    ::unlinkat(directory_, fresh().c_str(), 0);
     throw;
   }
+}
+
+Replacement::~Replacement() {
+  if (!is_put_) ::unlinkat(directory_, fresh().c_str(), 0);
+}
+
+void Replacement::put() {
+  file_.reset();  // a network file system shows others what was written when it is closed
+  disk_.rename_over(directory_, fresh(), name_, path_);
+  is_put_ = true;
+}
+
+void replace_file(Disk& disk, int directory, const std::string& name, std::string_view content, const std::string& path,
+                  Durability durability) {
+  Replacement replacement(disk, directory, name, content, path);
+  if (durability == Durability::Durable) disk.sync(replacement.unsynced().descriptor, replacement.unsynced().path);
+  replacement.put();
   if (durability == Durability::Durable) disk.sync(directory, path);
 }
 

@@ -101,9 +101,13 @@ std::uint64_t JobDirectory::next_sequence() const {
   return highest + 1;
 }
 
-void JobDirectory::record_sequence(Disk& disk, std::uint64_t sequence) const {
-  replace_file(disk, descriptor(), kSequenceName, fmt::format("{}\n", sequence), path_);
+Replacement JobDirectory::record_of(Disk& disk, std::uint64_t sequence) const {
+  return {disk, descriptor(), kSequenceName, fmt::format("{}\n", sequence), path_};
 }
+
+bool JobDirectory::has_record() const { return ::faccessat(descriptor(), kSequenceName, F_OK, 0) == 0; }
+
+void JobDirectory::remove_record() const noexcept { ::unlinkat(descriptor(), kSequenceName, 0); }
 
 void JobDirectory::clean_leftovers() const {
   for (const std::string& name : names_in(descriptor(), path_)) {

@@ -43,8 +43,11 @@ class JobDirectory {
   bool has(std::uint64_t sequence) const;
   // Higher than that of any snapshot this job has or had. The caller holds the lock.
   std::uint64_t next_sequence() const;
-  // Makes `sequence` one that is never given again.
-  void record_sequence(Disk& disk, std::uint64_t sequence) const;
+  // Makes `sequence`, once it is put and durable, one that is never given again.
+  Replacement record_of(Disk& disk, std::uint64_t sequence) const;
+  bool has_record() const;
+  // Of a first snapshot that failed.
+  void remove_record() const noexcept;
 
   // Removes what interrupted checkpoints and removals left. The caller holds the lock.
   void clean_leftovers() const;

@@ -5,6 +5,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <set>
 #include <utility>
@@ -152,20 +153,30 @@ void SnapshotWriter::commit(const SnapshotContents& contents) {
   lock_.reset();
 }
 
+// Everything is on disk when this returns, and the number is spent, so that it will be even if the snapshot is removed
+// as soon as it can be seen. Waiting for the disk takes longer than all else of a small snapshot: it is done twice,
+// each time for all that may be written in any order.
 void SnapshotWriter::write_snapshot(const SnapshotContents& contents) {
   const auto begin = std::chrono::steady_clock::now();
   const FileDescriptor directory = open_directory_if_present(directory_.descriptor(), partial_name_, location_);
   if (!directory) fail(ErrorKind::Failed, "{} was removed while the snapshot was being made", location_);
   describe_contents(manifest_, contents);
-  collect_files(directory.get());
-  sync_directories(directory.get());
+  Replacement record = directory_.record_of(*disk_, *reference_.sequence);
+  PendingSyncs syncs(*disk_);
+  collect_files(directory.get(), syncs);
+  collect_directories(directory.get(), syncs);
+  syncs.add(FileDescriptor(::fcntl(record.unsynced().descriptor, F_DUPFD_CLOEXEC, 0)), record.unsynced().path);
+  syncs.finish();
   add_pass(manifest_, {.name = "sync", .nanoseconds = nanoseconds_since(begin), .bytes = manifest_.stored_bytes()});
   manifest_.set_total_nanoseconds(nanoseconds_since(begun_));
-  write_manifest(directory.get());
-  disk_->sync(directory.get(), location_);
+  const FileDescriptor manifest = write_manifest(directory.get());
+  is_first_record_ = !directory_.has_record();
+  record.put();
+  disk_->sync_all(std::array<Disk::Unsynced, 3>{
+      {{manifest.get(), manifest_path()}, {directory.get(), location_}, {directory_.descriptor(), directory_.path()}}});
 }
 
-void SnapshotWriter::collect_files(int directory) {
+void SnapshotWriter::collect_files(int directory, PendingSyncs& syncs) {
   std::set<std::string> names;
   for (const TreeEntry& entry : list_tree(directory, location_)) {
     if (!S_ISREG(entry.status.st_mode)) fail(ErrorKind::Failed, "{}/{} is not a regular file", location_, entry.name);
@@ -175,13 +186,14 @@ void SnapshotWriter::collect_files(int directory) {
   }
   for (const std::string& name : names) {
     const std::string index = base_of_earlier_data(name).value_or(name) + std::string(kIndexSuffix);
-    finish_file(directory, name, names.contains(index) ? index : "");
+    finish_file(directory, name, names.contains(index) ? index : "", syncs);
   }
 }
 
-void SnapshotWriter::finish_file(int directory, const std::string& name, const std::string& index) {
+void SnapshotWriter::finish_file(int directory, const std::string& name, const std::string& index,
+                                 PendingSyncs& syncs) {
   const std::string path = location_ + "/" + name;
-  const FileDescriptor file = open_file_beneath(directory, name, location_);
+  FileDescriptor file = open_file_beneath(directory, name, location_);
   struct stat status{};
   if (::fstat(file.get(), &status) != 0) fail_errno(errno, "cannot look at {}", path);
   store::FileRecord& record = *manifest_.add_files();
@@ -196,31 +208,27 @@ void SnapshotWriter::finish_file(int directory, const std::string& name, const s
   if (status.st_nlink > 1) manifest_.set_shared_bytes(manifest_.shared_bytes() + record.size());
   if (::fchmod(file.get(), kCommittedMode) != 0)
     throw disk_error(fmt::format("cannot change the mode of {}", path), errno);
-  disk_->sync(file.get(), path);
+  syncs.add(std::move(file), path);
 }
 
-void SnapshotWriter::sync_directories(int directory) const {
-  for (const std::string& name : list_directories(directory, location_)) {
-    const FileDescriptor inner = open_directory_beneath(directory, name, location_);
-    disk_->sync(inner.get(), location_ + "/" + name);
-  }
+void SnapshotWriter::collect_directories(int directory, PendingSyncs& syncs) const {
+  for (const std::string& name : list_directories(directory, location_))
+    syncs.add(open_directory_beneath(directory, name, location_), location_ + "/" + name);
 }
 
-void SnapshotWriter::write_manifest(int directory) const {
-  const std::string name(kManifestName);
-  const std::string path = location_ + "/" + name;
+std::string SnapshotWriter::manifest_path() const { return fmt::format("{}/{}", location_, kManifestName); }
+
+FileDescriptor SnapshotWriter::write_manifest(int directory) const {
   const std::string bytes = encode_manifest(manifest_);
-  const FileDescriptor file(
-      ::openat(directory, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, kCommittedMode));
-  if (!file) throw disk_error(fmt::format("cannot create {}", path), errno);
-  disk_->write(file.get(), path, bytes);
-  disk_->sync(file.get(), path);
+  FileDescriptor file(::openat(directory, std::string(kManifestName).c_str(),
+                               O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, kCommittedMode));
+  if (!file) throw disk_error(fmt::format("cannot create {}", manifest_path()), errno);
+  disk_->write(file.get(), manifest_path(), bytes);
+  return file;
 }
 
 void SnapshotWriter::make_visible() {
   const std::string name = std::to_string(*reference_.sequence);
-  // Before the snapshot can be seen, so that its number is spent even if it is removed at once.
-  directory_.record_sequence(*disk_, *reference_.sequence);
   disk_->rename_new(directory_.descriptor(), partial_name_, name, directory_.path());
   try {
     disk_->sync(directory_.descriptor(), directory_.path());
@@ -237,6 +245,7 @@ void SnapshotWriter::remove_partial() noexcept {
   if (!lock) return;
   try {
     remove_tree(directory_.descriptor(), partial_name_, directory_.path());
+    if (is_first_record_) directory_.remove_record();
     directory_.remove_if_unused();
   } catch (const std::exception&) {
     // What stays is a leftover, which the next checkpoint or listing cleans.

@@ -60,10 +60,11 @@ class SnapshotWriter : public SnapshotSink {
 
  private:
   void write_snapshot(const SnapshotContents& contents);
-  void collect_files(int directory);
-  void finish_file(int directory, const std::string& name, const std::string& index);
-  void sync_directories(int directory) const;
-  void write_manifest(int directory) const;
+  void collect_files(int directory, PendingSyncs& syncs);
+  void finish_file(int directory, const std::string& name, const std::string& index, PendingSyncs& syncs);
+  void collect_directories(int directory, PendingSyncs& syncs) const;
+  FileDescriptor write_manifest(int directory) const;
+  std::string manifest_path() const;
   void make_visible();
   // And gives the lock back.
   void remove_partial() noexcept;
@@ -79,6 +80,7 @@ class SnapshotWriter : public SnapshotSink {
   pid_t owner_;
   bool committed_ = false;
   bool spent_ = false;
+  bool is_first_record_ = false;  // of a sequence number of this job
 };
 
 }  // namespace crs

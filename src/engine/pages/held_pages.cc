@@ -33,8 +33,10 @@ std::vector<Group> grouped(std::span<HeldPages::Held> batches) {
 SavedPages append(Group group, ExtentWriter& writer, std::uint32_t process) {
   SavedPages saved;
   PageRuns runs;
-  const PageBuffer together(group.size() == 1 ? 0 : kPagePayload);
-  const std::span<std::byte> place = group.size() == 1 ? group.front().bytes : together.first(kPagePayload);
+  std::size_t bytes = 0;
+  for (const HeldPages::Held& held : group) bytes += held.bytes.size();
+  const PageBuffer together(group.size() == 1 ? 0 : bytes);  // not larger: the kernel clears it
+  const std::span<std::byte> place = group.size() == 1 ? group.front().bytes : together.first(bytes);
   std::size_t used = 0;
   for (const HeldPages::Held& held : group) {
     const PageRuns kept = drop_needless(held.batch.like, held.batch.runs, held.bytes);

@@ -260,10 +260,12 @@ TEST_F(Sockets, OtherExpendableKindsAreKeptOrComeBackDead) {
         require(::pipe(ends.data()) == 0 && ::write(1, "data", 4) == 4, "0, 1: a pipe inside");
         // Another process has the other end of this one.
         require(::dup(0) == 2 && ::pipe(ends.data()) == 0, "3, 4: a pipe to the outside");
+        const pid_t parent = ::getpid();
         if (::fork() == 0) {
           for (const int number : {0, 1, 2, 3}) ::close(number);
           ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-          while (true) ::pause();
+          while (::getppid() == parent) ::pause();  // it may have died before the call
+          ::_exit(0);
         }
         ::close(4);
       },

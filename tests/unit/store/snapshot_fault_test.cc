@@ -10,6 +10,7 @@
 
 #include <filesystem>
 #include <set>
+#include <span>
 
 #include "base/error.h"
 #include "child_process.h"
@@ -47,6 +48,9 @@ class HookedDisk : public Disk {
   void sync(int descriptor, const std::string& path) override {
     hook_(operations_++);
     Disk::sync(descriptor, path);
+  }
+  void sync_all(std::span<const Unsynced> files) override {
+    for (const Unsynced& file : files) sync(file.descriptor, file.path);
   }
   void write(int descriptor, const std::string& path, std::string_view bytes) override {
     hook_(operations_++);
