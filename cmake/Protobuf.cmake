@@ -1,9 +1,11 @@
 # What generated code is linked with. It is made for protobuf's smaller runtime, which knows nothing of the schemas while the program runs
 # and takes no time for that at every start of crs; from the archive, so that the loader has no names of it to find. Tests that look at
 # messages through their schema take the whole library instead (the property CRS_WHOLE_PROTOBUF of the program), which has the smaller in it.
-find_library(CRS_PROTOBUF_LITE_ARCHIVE libprotobuf-lite.a)
 set(crs_protobuf_lite protobuf::libprotobuf-lite)
-if(CRS_PROTOBUF_LITE_ARCHIVE)
+cmake_path(GET Protobuf_LITE_LIBRARY PARENT_PATH protobuf_directory)
+find_library(CRS_PROTOBUF_LITE_ARCHIVE libprotobuf-lite.a PATHS ${protobuf_directory} NO_DEFAULT_PATH)
+# From version 22 (4.22) on, the archive needs others as well.
+if(CRS_PROTOBUF_LITE_ARCHIVE AND Protobuf_VERSION VERSION_LESS 4)
   set(crs_protobuf_lite ${CRS_PROTOBUF_LITE_ARCHIVE})
 endif()
 add_library(crs_protobuf INTERFACE)

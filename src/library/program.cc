@@ -179,7 +179,8 @@ void init(const InitOptions& options) {
     report_self_restart(&problem);
     throw;
   } catch (...) {
-    const Error ended(ErrorKind::Failed, "the program's restart function ended its thread");
+    const Error ended(ErrorKind::Failed, is_thread_ending() ? "the program's restart function ended its thread"
+                                                            : words_of_current_exception());
     report_self_restart(&ended);
     throw;
   }

@@ -45,6 +45,12 @@ ClosedAfterFork::ClosedAfterFork(int descriptor) : descriptor_(descriptor), gene
 
 ClosedAfterFork::~ClosedAfterFork() {
   const std::lock_guard lock(process().mutex);
+  forget();
+}
+
+std::mutex& ClosedAfterFork::fork_mutex() { return process().mutex; }
+
+void ClosedAfterFork::forget() noexcept {
   if (generation_ != process().generation) return;
   auto& numbers = process().descriptors;
   const auto found = std::find(numbers.begin(), numbers.end(), descriptor_);

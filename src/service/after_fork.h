@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <mutex>
 
 namespace crs {
 
@@ -17,10 +18,20 @@ class ClosedAfterFork {
   explicit ClosedAfterFork(int descriptor);
   // The number is not this object's to close.
   ~ClosedAfterFork();
+  // Calls `close`, which is to close it, while nobody forks: from then on the number may be another's.
+  template <typename Close>
+  void end_with(const Close& close) {
+    const std::lock_guard lock(fork_mutex());
+    close();
+    forget();
+  }
   ClosedAfterFork(const ClosedAfterFork&) = delete;
   ClosedAfterFork& operator=(const ClosedAfterFork&) = delete;
 
  private:
+  static std::mutex& fork_mutex();
+  void forget() noexcept;
+
   int descriptor_;
   std::uint64_t generation_;
 };

@@ -28,11 +28,14 @@ class Claimed {
       : ledger_(ledger), claim_(ledger.claim(number, "crs requests")), guard_(std::in_place, number) {}
   // Closes the number if it is still what was claimed.
   void close() noexcept {
-    guard_.reset();  // first: what has the number next stays in a forked process
-    try {
-      static_cast<void>(ledger_.close(claim_));
-    } catch (const Error&) {  // somebody has taken the number over: it is theirs
-    }
+    if (!guard_) return;
+    guard_->end_with([this] {
+      try {
+        static_cast<void>(ledger_.close(claim_));
+      } catch (const Error&) {  // somebody has taken the number over: it is theirs
+      }
+    });
+    guard_.reset();
   }
 
  private:

@@ -105,7 +105,9 @@ Replacement JobDirectory::record_of(Disk& disk, std::uint64_t sequence) const {
   return {disk, descriptor(), kSequenceName, fmt::format("{}\n", sequence), path_};
 }
 
-bool JobDirectory::has_record() const { return ::faccessat(descriptor(), kSequenceName, F_OK, 0) == 0; }
+bool JobDirectory::has_record() const {
+  return ::faccessat(descriptor(), kSequenceName, F_OK, AT_EACCESS) == 0 || errno != ENOENT;
+}
 
 void JobDirectory::remove_record() const noexcept { ::unlinkat(descriptor(), kSequenceName, 0); }
 

@@ -45,7 +45,7 @@ class JobDirectory {
   std::uint64_t next_sequence() const;
   // Makes `sequence`, once it is put and durable, one that is never given again.
   Replacement record_of(Disk& disk, std::uint64_t sequence) const;
-  bool has_record() const;
+  bool has_record() const;  // or may have
   // Of a first snapshot that failed.
   void remove_record() const noexcept;
 

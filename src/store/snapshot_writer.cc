@@ -165,7 +165,9 @@ void SnapshotWriter::write_snapshot(const SnapshotContents& contents) {
   PendingSyncs syncs(*disk_);
   collect_files(directory.get(), syncs);
   collect_directories(directory.get(), syncs);
-  syncs.add(FileDescriptor(::fcntl(record.unsynced().descriptor, F_DUPFD_CLOEXEC, 0)), record.unsynced().path);
+  FileDescriptor record_file(::fcntl(record.unsynced().descriptor, F_DUPFD_CLOEXEC, 0));
+  if (!record_file) fail_errno(errno, "cannot open {} once more", record.unsynced().path);
+  syncs.add(std::move(record_file), record.unsynced().path);
   syncs.finish();
   add_pass(manifest_, {.name = "sync", .nanoseconds = nanoseconds_since(begin), .bytes = manifest_.stored_bytes()});
   manifest_.set_total_nanoseconds(nanoseconds_since(begun_));
@@ -230,6 +232,7 @@ FileDescriptor SnapshotWriter::write_manifest(int directory) const {
 void SnapshotWriter::make_visible() {
   const std::string name = std::to_string(*reference_.sequence);
   disk_->rename_new(directory_.descriptor(), partial_name_, name, directory_.path());
+  is_first_record_ = false;  // it can be seen: its number is spent, whatever comes
   try {
     disk_->sync(directory_.descriptor(), directory_.path());
   } catch (const Error&) {

@@ -7,7 +7,9 @@
 #include <sys/wait.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <string_view>
+#include <system_error>
 
 #include "base/error.h"
 #include "base/io.h"
@@ -36,6 +38,17 @@ bool is_blank(const RemoteMemory& memory, RemoteRange range) {
   std::vector<std::byte> bytes(range.size());
   memory.read(range.start, bytes);
   return std::ranges::all_of(bytes, [](std::byte byte) { return byte == std::byte{0}; });
+}
+
+// With the end of the first process of a namespace there can be no more in it (pid_namespaces(7)): a child of crs's
+// must not be that for the program's.
+void refuse_to_make_init(pid_t tid) {
+  const auto space = [&](const char* kind) {
+    std::error_code none;  // the children's has no link as long as there is no init
+    return std::filesystem::read_symlink(fmt::format("/proc/{}/ns/{}", tid, kind), none);
+  };
+  if (space("pid") != space("pid_for_children"))
+    fail(ErrorKind::Failed, "children of thread {} are born into another process id namespace", tid);
 }
 
 }  // namespace
@@ -235,6 +248,7 @@ user_regs_struct BorrowedThread::sharer_registers() const {
 // that frame before the child first runs (CLONE_PARENT_SETTID), and from there through the frame that this object made.
 // The child's own stack is a frame that leads into _exit(2).
 pid_t BorrowedThread::make_sharer() {
+  refuse_to_make_init(tid());
   constexpr std::uint64_t kNobody = 0x7fffffff;  // above any process id: wait4(2) says ECHILD
   user_regs_struct waiting = thread_.registers;
   waiting.rax = SYS_wait4;
@@ -253,12 +267,13 @@ pid_t BorrowedThread::make_sharer() {
       call_on(reaping_frame(), SYS_clone,
               {CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_PARENT_SETTID, ending_frame().value, child_id, 0, 0, 0});
   ptrace::set_options(tid(), call_options_);
+  if (made.created_thread <= 0) call_on(frame_, SYS_getpid, {});  // there is nobody to wait for on the way home
   return ptrace::created_by(made, tid());
 }
 
 void BorrowedThread::reap_sharer() {
   const auto id = memory_.read_value<std::uint64_t>(reaping_frame() + first_argument_in_signal_frame());
-  call_on(reaping_frame(), SYS_wait4, {id, 0, __WALL, 0, 0, 0});
+  call_on(frame_, SYS_wait4, {id, 0, __WALL, 0, 0, 0});  // from here on there is nobody to wait for on the way home
 }
 
 }  // namespace crs::engine

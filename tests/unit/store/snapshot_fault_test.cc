@@ -98,6 +98,32 @@ TEST(StoreOnAFailingDisk, EachFailureLeavesNoSnapshotAndNoTrace) {
   expect_all_sound(sound);
 }
 
+// Only what fails when the snapshot can be seen already leaves something: that its number is spent.
+TEST(StoreOnAFailingDisk, AFirstCheckpointThatFailsLeavesNoJob) {
+  int left = 0;
+  int step = 0;
+  for (bool failed = true; failed; ++step) {
+    ASSERT_LT(step, kMoreSteps);
+    failed = false;
+    const TemporaryDirectory directory;
+    Store store(directory.path(), std::make_shared<HookedDisk>([&](int operation) {
+                  if (operation == step) throw disk_error("cannot sync a file", EIO);
+                }));
+    try {
+      make_snapshot(store, "sim");
+    } catch (const Error&) {
+      failed = true;
+      const bool is_left = fs::exists(directory.path() + "/sim");
+      left += is_left ? 1 : 0;
+      Store sound(directory.path());
+      EXPECT_TRUE(names_in_store(sound).empty()) << "step " << step;
+      EXPECT_EQ(make_snapshot(sound, "sim").to_string(), is_left ? "sim@2" : "sim@1") << "step " << step;
+    }
+  }
+  EXPECT_GT(step, 8);
+  EXPECT_EQ(left, 1);
+}
+
 // A disk that keeps, at the crash, only what was synced: the content of files, the entries of directories, and renames.
 class ForgetfulDisk : public HookedDisk {
  public:

@@ -55,9 +55,13 @@ void check_threads(CaptureContext& context, std::string_view file) {
 void check_namespaces(CaptureContext& context, const std::function<bool(std::string_view kind)>& made_by_restart) {
   const pid_t own = ::getpid();
   for (const Kind& kind : kKinds) {
-    if (namespace_of(context.pid, kind.file) == namespace_of(own, kind.file)) continue;
     const std::string_view base = kind.file.substr(0, kind.file.find('_'));
-    if (made_by_restart && made_by_restart(base)) continue;
+    if (base != kind.file) {
+      if (namespace_of(context.pid, kind.file) == namespace_of(context.pid, base)) continue;
+    } else if (namespace_of(context.pid, kind.file) == namespace_of(own, kind.file) ||
+               (made_by_restart && made_by_restart(base))) {
+      continue;
+    }
     context.refusals.add(fmt::format("process {} is in another {} namespace than crs", context.own_pid, kind.name),
                          "run crs inside the same container");
   }

@@ -88,7 +88,10 @@ void set_mode_of(int descriptor, const image::ContentObject& object, std::uint32
 
 // What its owner may still do: the program's memory is to map it, or the program is to enter or execute it.
 std::uint32_t mode_needed(const image::ContentObject& object) {
-  const bool is_used_so = object.executed() || object.origin() == image::ContentObject::DIRECTORY;
+  constexpr std::uint32_t kSealExecute = 0x20;  // F_SEAL_EXEC of linux/fcntl.h, Linux 6.3
+  // That seal forbids to take the right to execute away again.
+  const bool is_executed = object.executed() && (object.seals() & kSealExecute) == 0;
+  const bool is_used_so = is_executed || object.origin() == image::ContentObject::DIRECTORY;
   return is_used_so ? S_IRUSR | S_IXUSR : S_IRUSR;
 }
 
