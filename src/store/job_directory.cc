@@ -54,7 +54,12 @@ std::optional<JobDirectory> JobDirectory::open(int store, const std::string& sto
 
 JobDirectory JobDirectory::create(Disk& disk, int store, const std::string& store_path, const std::string& job) {
   if (::mkdirat(store, job.c_str(), 0700) == 0) {
-    disk.sync(store, store_path);
+    try {
+      disk.sync(store, store_path);
+    } catch (const Error&) {
+      ::unlinkat(store, job.c_str(), AT_REMOVEDIR);  // fails where somebody else has begun to use it
+      throw;
+    }
   } else if (errno != EEXIST) {
     throw disk_error(fmt::format("cannot create {}/{}", store_path, job), errno);
   }
