@@ -52,17 +52,9 @@ std::optional<JobDirectory> JobDirectory::open(int store, const std::string& sto
   return JobDirectory(std::move(directory), job, std::move(path));
 }
 
-JobDirectory JobDirectory::create(Disk& disk, int store, const std::string& store_path, const std::string& job) {
-  if (::mkdirat(store, job.c_str(), 0700) == 0) {
-    try {
-      disk.sync(store, store_path);
-    } catch (const Error&) {
-      ::unlinkat(store, job.c_str(), AT_REMOVEDIR);  // fails where somebody else has begun to use it
-      throw;
-    }
-  } else if (errno != EEXIST) {
+JobDirectory JobDirectory::create(int store, const std::string& store_path, const std::string& job) {
+  if (::mkdirat(store, job.c_str(), 0700) != 0 && errno != EEXIST)
     throw disk_error(fmt::format("cannot create {}/{}", store_path, job), errno);
-  }
   std::optional<JobDirectory> directory = open(store, store_path, job);
   if (!directory)
     throw Error::from_errno(fmt::format("{}/{} vanished as soon as it was created", store_path, job), ENOENT);
@@ -116,6 +108,12 @@ bool JobDirectory::has_record() const {
 
 void JobDirectory::remove_record() const noexcept { ::unlinkat(descriptor(), kSequenceName, 0); }
 
+FileDescriptor JobDirectory::open_store() const {
+  FileDescriptor store(::openat(descriptor(), "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!store) fail_errno(errno, "cannot open the directory around {}", path_);
+  return store;
+}
+
 void JobDirectory::clean_leftovers() const {
   for (const std::string& name : names_in(descriptor(), path_)) {
     if (is_leftover(name)) remove_tree(descriptor(), name, path_);
@@ -143,8 +141,7 @@ void JobDirectory::remove_if_unused() const noexcept {
     const std::optional<FileLock> running = FileLock::try_acquire(descriptor(), kRunningLockName, path_);
     if (!running || !std::ranges::all_of(names_in(descriptor(), path_), is_of_no_snapshot)) return;
     for (const char* const name : {kRememberedName, kRunningLockName, kJobLockName}) ::unlinkat(descriptor(), name, 0);
-    const FileDescriptor store(::openat(descriptor(), "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (store) ::unlinkat(store.get(), job_.c_str(), AT_REMOVEDIR);  // fails where somebody else has begun to use it
+    ::unlinkat(open_store().get(), job_.c_str(), AT_REMOVEDIR);  // fails where somebody else has begun to use it
   } catch (const std::exception&) {
     // It is in nobody's way.
     return;

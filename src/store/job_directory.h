@@ -31,8 +31,11 @@ class JobDirectory {
  public:
   // Null if the job has no directory.
   static std::optional<JobDirectory> open(int store, const std::string& store_path, const std::string& job);
-  // Creates it, durably, if it is not there.
-  static JobDirectory create(Disk& disk, int store, const std::string& store_path, const std::string& job);
+  // Creates it if it is not there: durable when the store's directory has been synced. As long as it is empty anybody
+  // may remove it, so that comes later.
+  static JobDirectory create(int store, const std::string& store_path, const std::string& job);
+  // The store's directory, which it stands in.
+  FileDescriptor open_store() const;
 
   int descriptor() const { return directory_.get(); }
   const std::string& job() const { return job_; }

@@ -174,8 +174,11 @@ void SnapshotWriter::write_snapshot(const SnapshotContents& contents) {
   const FileDescriptor manifest = write_manifest(directory.get());
   is_first_record_ = !directory_.has_record();
   record.put();
-  disk_->sync_all(std::array<Disk::Unsynced, 3>{
-      {{manifest.get(), manifest_path()}, {directory.get(), location_}, {directory_.descriptor(), directory_.path()}}});
+  const FileDescriptor store = directory_.open_store();
+  disk_->sync_all(std::array<Disk::Unsynced, 4>{{{manifest.get(), manifest_path()},
+                                                 {directory.get(), location_},
+                                                 {directory_.descriptor(), directory_.path()},
+                                                 {store.get(), directory_.path() + "/.."}}});
 }
 
 void SnapshotWriter::collect_files(int directory, PendingSyncs& syncs) {

@@ -179,7 +179,7 @@ std::optional<JobDirectory> Store::open_job(const std::string& job) const {
 
 JobDirectory Store::create_job(const std::string& job) {
   check_job_name(job);
-  return JobDirectory::create(*disk_, create_root().get(), location_, job);
+  return JobDirectory::create(create_root().get(), location_, job);
 }
 
 Store::LockedJob Store::lock_job(const SnapshotRequest& request) {
@@ -323,7 +323,9 @@ std::string Store::path_if_remembered(const std::string& job) const {
 }
 
 SetAside Store::make_set_aside(const Reference& reference) {
-  return {create_job(reference.job), reference.sequence.value_or(0)};
+  JobDirectory directory = create_job(reference.job);
+  disk_->sync(directory.open_store().get(), location_);
+  return {std::move(directory), reference.sequence.value_or(0)};
 }
 
 }  // namespace crs
