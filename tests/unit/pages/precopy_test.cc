@@ -44,6 +44,7 @@ class Churn {
       map(slot, MAP_ANONYMOUS, -1);
       for (std::size_t page = 0; page < kPagesInSlot; ++page) write(slot, page);
     }
+    leave_alone();
   }
 
   [[noreturn]] void run() {
@@ -56,6 +57,14 @@ class Churn {
     bool writable = false;
   };
 
+  // What a snapshot can have from the one before in any case.
+  void leave_alone() {
+    constexpr std::size_t kBytes = std::size_t{16} << 20;
+    void* const memory = ::mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) throw std::runtime_error("no memory to be left alone");
+    const std::span<std::uint64_t> numbers(static_cast<std::uint64_t*>(memory), kBytes / sizeof(std::uint64_t));
+    std::ranges::generate(numbers, [&] { return random_(); });
+  }
   std::size_t below(std::size_t limit) { return random_() % limit; }
   static std::byte* at(std::size_t slot, std::size_t page = 0) {
     return reinterpret_cast<std::byte*>(kFirstSlot + slot * 2 * kSlotBytes + page * kPageSize);
