@@ -37,7 +37,7 @@ bool goes_on_with_rest_of_time(const user_regs_struct& registers) {
 bool is_blank(const RemoteMemory& memory, RemoteRange range) {
   std::vector<std::byte> bytes(range.size());
   memory.read(range.start, bytes);
-  return std::ranges::all_of(bytes, [](std::byte byte) { return byte == std::byte{0}; });
+  return is_zero(bytes);
 }
 
 // With the end of the first process of a namespace there can be no more in it (pid_namespaces(7)): a child of crs's

@@ -56,12 +56,15 @@ void check_namespaces(CaptureContext& context, const std::function<bool(std::str
   const pid_t own = ::getpid();
   for (const Kind& kind : kKinds) {
     const std::string_view base = kind.file.substr(0, kind.file.find('_'));
-    if (base != kind.file) {
-      if (namespace_of(context.pid, kind.file) == namespace_of(context.pid, base)) continue;
-    } else if (namespace_of(context.pid, kind.file) == namespace_of(own, kind.file) ||
-               (made_by_restart && made_by_restart(base))) {
+    const std::string found = namespace_of(context.pid, kind.file);
+    if (base != kind.file) {  // the children's: a restart makes it the process's own
+      if (found == namespace_of(context.pid, base)) continue;
+      context.refusals.add(
+          fmt::format("process {} is in another {} namespace than it is itself", context.own_pid, kind.name),
+          "it cannot be kept");
       continue;
     }
+    if (found == namespace_of(own, kind.file) || (made_by_restart && made_by_restart(base))) continue;
     context.refusals.add(fmt::format("process {} is in another {} namespace than crs", context.own_pid, kind.name),
                          "run crs inside the same container");
   }
