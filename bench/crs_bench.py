@@ -11,7 +11,9 @@ import json
 import os
 import pathlib
 import platform
+import select
 import shutil
+import signal
 import statistics
 import struct
 import subprocess
@@ -121,6 +123,16 @@ def ignore_missing(_function, _path, problem):
         raise problem[1]
 
 
+def kill_and_wait(pid):
+    """A process that need not be a child: its pidfd is readable as soon as it has ended (pidfd_open(2))."""
+    process = os.pidfd_open(pid)
+    try:
+        signal.pidfd_send_signal(process, signal.SIGKILL)
+        select.select([process], [], [])
+    finally:
+        os.close(process)
+
+
 class Bench:
     def __init__(self, options):
         self.options = options
@@ -216,9 +228,7 @@ class Bench:
                 break
             time.sleep(0.002)
         self.note(name, figure, (end - begin) / 1e6)
-        os.kill(subject.pid, 9)
-        while os.path.exists(f"/proc/{subject.pid}") and open(f"/proc/{subject.pid}/stat").read().rsplit(")")[1][1] != "Z":
-            time.sleep(0.002)
+        kill_and_wait(subject.pid)
 
     def has_lazy(self):
         return "--lazy" in subprocess.run([self.crs, "restart", "--help"], capture_output=True, text=True).stdout
