@@ -66,8 +66,11 @@ class CompactVerb : public Verb {
   std::unique_ptr<SnapshotWriter> write(Context& context, const SnapshotInfo& snapshot) const {
     const store::ComponentRecord& component = snapshot.manifest.component();
     const Selection selection = context.components().select(component.name());
-    if (selection.status().interface_version.minor < kFirstMinor)
-      fail(ErrorKind::Failed, "component {} writes complete snapshots only", selection.name());
+    if (selection.status().interface_version.minor < kFirstMinor) {
+      throw Error(ErrorKind::Failed, fmt::format("component {} cannot make a row into one snapshot", selection.name()))
+          .advise(
+              "Restart the program from it and take a snapshot that is not incremental, or install a newer component");
+    }
     SnapshotRequest request;
     request.job = snapshot.reference.job;
     request.component = component.name();

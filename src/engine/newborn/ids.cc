@@ -96,7 +96,8 @@ IdPlan plan_ids(Ids wanted, const std::vector<pid_t>& ids, bool is_tree) {
 namespace {
 
 [[noreturn]] void refuse_caller(std::string_view why) {
-  fail(ErrorKind::Failed, "process {} cannot become the program of a snapshot: {}", ::getpid(), why);
+  throw Error(ErrorKind::Failed, fmt::format("process {} cannot become the program of a snapshot: {}", ::getpid(), why))
+      .advise("Let the program be restarted as a process of its own");
 }
 
 void check_caller() {
@@ -113,11 +114,11 @@ void check_caller() {
 
 IdPlan plan_ids_of_caller(Ids wanted, const std::vector<pid_t>& ids, bool is_tree) {
   check_caller();
-  if (is_tree)
-    fail(ErrorKind::Failed, "process {} cannot become a program of several processes: restart it with crs restart",
-         ::getpid());
-  if (wanted == Ids::Namespace)
-    fail(ErrorKind::Usage, "a process that becomes the program cannot do so in a private namespace");
+  if (is_tree) refuse_caller("the program has several processes");
+  if (wanted == Ids::Namespace) {
+    throw Error(ErrorKind::Usage, "a process that becomes the program cannot do so in a private namespace")
+        .advise("Use --ids keep or --ids new");
+  }
   IdPlan plan{IdPlan::Way::Caller, {}, IdPlan::ThreadIds::New};
   if (wanted == Ids::New) return plan;
   const std::vector<pid_t> others(ids.begin() + 1, ids.end());
@@ -128,7 +129,9 @@ IdPlan plan_ids_of_caller(Ids wanted, const std::vector<pid_t>& ids, bool is_tre
   } else if (!may_keep) {
     plan.note = "the program's threads have new ids: this user may not choose them, or they are in use";
   }
-  if (wanted == Ids::Keep && !plan.note.empty()) fail(ErrorKind::Failed, "the old ids cannot be kept: {}", plan.note);
+  if (wanted == Ids::Keep && !plan.note.empty()) {
+    throw Error(ErrorKind::Failed, fmt::format("the old ids cannot be kept: {}", plan.note)).advise("Use --ids new");
+  }
   return plan;
 }
 
