@@ -2,6 +2,7 @@
 """Puts a subject program (tests/programs) through rounds of checkpoint, SIGKILL and restart, as root and as an ordinary user."""
 
 import argparse
+import contextlib
 import errno
 import fcntl
 import os
@@ -223,6 +224,20 @@ def cannot_be_executed(program):
     return False
 
 
+@contextlib.contextmanager
+def huge_pages(wanted):
+    """Sets so many aside (of 2 MiB) beside those that are there already, as root, as long as this lasts."""
+    pool = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
+    before = int(read_text(pool) or 0)
+    if wanted and os.access(pool, os.W_OK):
+        pool.write_text(str(before + wanted))
+    try:
+        yield
+    finally:
+        if wanted and os.access(pool, os.W_OK):
+            pool.write_text(str(before))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--crs", required=True)
@@ -241,7 +256,8 @@ def main():
     if cannot_be_executed(options.program):
         print("skipped: this kernel runs no 32-bit programs")
         sys.exit(SKIPPED)
-    run_cases([(case.name, case.run) for case in cases])
+    with huge_pages(int(directives.text("huge-pages") or 0)):
+        run_cases([(case.name, case.run) for case in cases])
 
 
 if __name__ == "__main__":

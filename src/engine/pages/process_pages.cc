@@ -35,6 +35,7 @@ void ProcessPages::catch_up(const Precopy::StopBriefly& stop_briefly) {
 // By what there is to be read: the areas of which all pages exist are known by their sizes, the others by what was
 // there when the program still ran.
 bool ProcessPages::twin_is_cheaper(std::span<const PageArea> rest) const {
+  if (std::ranges::none_of(rest, &PageArea::in_fork)) return false;
   std::uint64_t bytes = precopy_->expected_outside();
   for (const PageArea& area : rest)
     bytes += area.choice == PageChoice::Existing && area.in_fork ? area.range.size() : 0;

@@ -78,6 +78,59 @@ TEST(Validate, AcceptsASoundImage) {
   EXPECT_EQ(occupied_ranges(sound()).size(), 5U);
 }
 
+// The same with huge pages, private and shared.
+image::Memory sound_with_huge_pages() {
+  image::Memory memory = sound();
+  memory.mutable_shared(0)->set_huge_page_bytes(2 * kMiB);
+  memory.mutable_shared(0)->set_size(4 * kMiB);
+  const auto place = [&](int index, std::uint64_t start, std::uint64_t end) {
+    Area& area = *memory.mutable_areas(index);
+    area.set_start(start);
+    area.set_end(end);
+    area.set_huge_page_bytes(2 * kMiB);
+  };
+  memory.mutable_areas()->DeleteSubrange(3, 1);
+  memory.mutable_areas()->DeleteSubrange(1, 1);
+  place(0, 2 * kMiB, 4 * kMiB);
+  place(1, 4 * kMiB, 8 * kMiB);
+  return memory;
+}
+
+TEST(Validate, RefusesHugePagesThatCannotBe) {
+  EXPECT_FALSE(is_damaged(sound_with_huge_pages()));
+  const std::vector<std::function<void(image::Memory&)>> spoilers{
+      [](image::Memory& memory) { memory.mutable_areas(0)->set_start(2 * kMiB + kPageSize); },
+      [](image::Memory& memory) { memory.mutable_areas(0)->set_end(4 * kMiB - kPageSize); },
+      [](image::Memory& memory) { memory.mutable_areas(0)->set_huge_page_bytes(kPageSize); },
+      [](image::Memory& memory) { memory.mutable_areas(0)->set_huge_page_bytes(2 * kMiB + kPageSize); },
+      [](image::Memory& memory) { memory.mutable_areas(0)->set_huge_page_bytes(std::uint64_t{1} << 63); },
+      [](image::Memory& memory) { memory.mutable_areas(0)->set_kind(Area::PRIVATE_FILE); },
+      [](image::Memory& memory) { memory.mutable_areas(0)->add_properties(Area::GROWS_DOWN); },
+      [](image::Memory& memory) { memory.mutable_areas(1)->add_properties(Area::NOT_MAPPED); },
+      [](image::Memory& memory) { memory.mutable_areas(1)->set_huge_page_bytes(0); },
+      [](image::Memory& memory) { memory.mutable_areas(1)->set_end(6 * kMiB); },
+      [](image::Memory& memory) { memory.mutable_shared(0)->set_huge_page_bytes(0); },
+      [](image::Memory& memory) { memory.mutable_shared(0)->set_size(8 * kMiB); },
+      [](image::Memory& memory) { memory.mutable_shared(0)->set_segment(1); },
+      [](image::Memory& memory) {
+        Area& second = *memory.add_areas() = memory.areas(1);
+        second.set_start(8 * kMiB);
+        second.set_end(12 * kMiB);
+      },
+      [](image::Memory& memory) { memory.mutable_areas()->RemoveLast(); },
+      [](image::Memory& memory) {
+        image::AddressRange& guard = *memory.add_guards();
+        guard.set_start(2 * kMiB);
+        guard.set_end(2 * kMiB + kPageSize);
+      },
+  };
+  for (std::size_t i = 0; i < spoilers.size(); ++i) {
+    image::Memory memory = sound_with_huge_pages();
+    spoilers[i](memory);
+    EXPECT_TRUE(is_damaged(memory)) << "spoiler " << i;
+  }
+}
+
 TEST(Validate, RefusesEverythingThatCannotBe) {
   const std::vector<std::function<void(image::Memory&)>> spoilers{
       [](image::Memory& memory) { memory.mutable_areas(0)->set_start(0x10001); },

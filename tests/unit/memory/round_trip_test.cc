@@ -388,9 +388,8 @@ TEST_F(RoundTripTest, AForeignVdsoIsLedToThisKernels) {
 
 TEST_F(RoundTripTest, RefusesWhatCannotBeKept) {
   const Child child([] {
-    const int ring = static_cast<int>(::syscall(SYS_memfd_create, "huge", 4));
-    if (ring >= 0 && ::ftruncate(ring, 2 << 20) == 0 && map(512, 512, PROT_READ, MAP_SHARED, ring)) return true;
-    return map(512, 512, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_NORESERVE);
+    const int file = static_cast<int>(::syscall(SYS_memfd_create, "huge", 4));
+    return file >= 0 && ::ftruncate(file, 2 << 20) == 0 && map(512, 512, PROT_READ, MAP_SHARED | MAP_NORESERVE, file);
   });
   try {
     capture(child.pid());

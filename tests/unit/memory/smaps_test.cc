@@ -43,7 +43,8 @@ TEST(Maps, RefusesOtherText) {
 TEST(Maps, GiveFlagsKeysAndSwap) {
   const std::vector<MappedArea> areas = parse_smaps(
       "7fd04aae3000-7fd04aaf0000 rw-p 00000000 00:00 0 \n"
-      "Size:                 52 kB\nSwap:                 12 kB\nSwapPss:   8 kB\nTHPeligible:    0\nProtectionKey:    "
+      "Size:                 52 kB\nKernelPageSize:     2048 kB\nMMUPageSize:           4 kB\nSwap:                 12 "
+      "kB\nSwapPss:   8 kB\nTHPeligible:    0\nProtectionKey:    "
       "     3\n"
       "VmFlags: rd wr mr mw me lo dc \n"
       "abc000-abd000 rw-p 00000000 00:00 0 \nVmFlags: rd \n");
@@ -55,6 +56,8 @@ TEST(Maps, GiveFlagsKeysAndSwap) {
   EXPECT_FALSE(areas[0].has("o d"));
   EXPECT_EQ(areas[0].protection_key, 3U);
   EXPECT_EQ(areas[0].swapped_bytes, 12U * 1024);
+  EXPECT_EQ(areas[0].page_bytes, 2U << 20);
+  EXPECT_EQ(areas[1].page_bytes, kPageSize);
   EXPECT_EQ(areas[1].range.start.value, 0xabc000U);
   EXPECT_FALSE(areas[1].has("lo"));
 }

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "engine/resources/memory/area_properties.h"
+#include "engine/resources/memory/huge_pages.h"
 #include "engine/resources/memory/memory.h"
 
 namespace crs::engine {
@@ -177,6 +178,7 @@ void validate(const image::Memory& memory, std::uint32_t content_objects) {
       fail(ErrorKind::Damaged, "the image holds shared memory of {} bytes", shared.size());
     }
   }
+  validate_huge_pages(memory);
   const std::vector<RemoteRange> ranges = occupied_ranges(memory);
   for (std::size_t i = 1; i < ranges.size(); ++i) {
     if (ranges[i - 1].overlaps(ranges[i]))

@@ -15,6 +15,7 @@
 #include "engine/resources/memory/file_identity.h"
 #include "engine/resources/memory/future_locks.h"
 #include "engine/resources/memory/guard_pages.h"
+#include "engine/resources/memory/huge_pages.h"
 #include "engine/resources/memory/layout.h"
 #include "engine/resources/memory/memory.h"
 #include "engine/resources/memory/restart_needs.h"
@@ -27,6 +28,8 @@ namespace crs::engine {
 namespace {
 
 using image::Area;
+
+constexpr std::string_view kHuge = "ht";  // in VmFlags
 
 bool is_kernel_part(const MappedArea& area) { return area.name == "[vdso]" || area.name.starts_with("[vvar"); }
 
@@ -85,7 +88,7 @@ std::vector<MappedArea> current_areas(pid_t pid, const MemorySurvey& survey) {
 // What an area is that cannot be kept, by its flags alone; or nothing.
 std::optional<std::pair<std::string_view, std::string_view>> refused_by_flags(const MappedArea& area) {
   constexpr std::array<std::array<std::string_view, 3>, 8> kRefused{{
-      {"ht", "memory of huge pages (hugetlbfs)", "Let the program use transparent huge pages instead"},
+      {kHuge, "a mapping of a file of huge pages (hugetlbfs)", "Let the program use memory of no file (MAP_ANONYMOUS)"},
       {"ss", "a shadow stack", "Start the program without GLIBC_TUNABLES=glibc.cpu.x86_shstk=on"},
       {"um", "registered with a userfaultfd", "Only the program itself knows what belongs there"},
       {"uw", "registered with a userfaultfd", "Only the program itself knows what belongs there"},
@@ -95,6 +98,7 @@ std::optional<std::pair<std::string_view, std::string_view>> refused_by_flags(co
       {"mm", "memory of a device", "Let the program release the device first"},
   }};
   for (const auto& [flag, what, advice] : kRefused) {
+    if (flag == kHuge && is_anonymous_huge(area)) continue;
     if (area.has(flag)) return std::pair(what, advice);
   }
   return std::nullopt;
@@ -113,6 +117,8 @@ class MemoryCapture {
     check_excluded();
     capture_executable();  // before its areas, whose content it may be
     for (const MappedArea& area : areas_) capture(area);
+    if (std::ranges::any_of(areas_, [](const MappedArea& area) { return area.has(kHuge) && !area.shared; }))
+      forbid_fork();
     read_below_guards();
     complete_shared();
     std::ranges::sort(pages_, {}, [](const PageArea& pages) { return pages.range.start; });
@@ -141,6 +147,7 @@ class MemoryCapture {
   std::string obstacle_to_exclusion(const MappedArea& area) {
     if (area.name == "[stack]" || area.has("gd")) return "a stack";
     if (is_kernel_part(area) || area.name == "[vsyscall]") return "the kernel's: " + area.name;
+    if (area.has(kHuge)) return "memory of huge pages";
     if (refused_by_flags(area)) return std::string(refused_by_flags(area)->first);
     if (!is_backed(area))
       return area.name.starts_with("anon_inode:") || area.name.starts_with("socket:") ? area.name : "";
@@ -281,6 +288,7 @@ class MemoryCapture {
     entry.set_offset(area.offset);
     memory.set_size(std::max(memory.size(), area.offset + area.range.size()));
     if (!area.has("nr")) memory.set_reserves(true);
+    if (area.has(kHuge)) return capture_shared_huge(area, object, memory);
     const PageRuns guards = record_guards(area);
     const bool readable = (area.protection & PROT_READ) != 0;
     for (const RemoteRange& run :
@@ -292,6 +300,30 @@ class MemoryCapture {
       }
       for (const RemoteRange& part : common_parts(run, guards)) covered_.push_back({&area, part});
     }
+  }
+
+  // Of huge pages mincore(2) tells only those that this process has touched, and those that are not there read as
+  // zeros.
+  void capture_shared_huge(const MappedArea& area, SharedObjects::Object& object, image::SharedMemory& memory) {
+    memory.set_huge_page_bytes(area.page_bytes);
+    object.size = area.range.size();  // what nobody maps of it nobody can map again
+    const auto is_alike = [&](const SharedObjects::View& view) {
+      const bool is_same = view.pid == context_.pid && view.area.range.start == area.range.start;
+      return view.area.offset == 0 && view.area.range.size() == area.range.size() &&
+             (is_same || view.pid != context_.pid);
+    };
+    if (!std::ranges::all_of(object.views, is_alike)) {
+      return refuse(area, "shared memory of huge pages of which processes map different parts, or one more than once",
+                    "Let each map all of it, once");
+    }
+    const bool readable = (area.protection & PROT_READ) != 0;
+    for (const RemoteRange& part : object.take_unsaved(area.range, area))
+      pages_.push_back({.range = part, .choice = PageChoice::All, .readable = readable, .content = {}});
+  }
+
+  // A page that a child has as well is copied when the program writes to it, and there may be no other huge page.
+  void forbid_fork() {
+    for (PageArea& area : pages_) area.in_fork = false;
   }
 
   // What is left out counts as saved, through whichever area of that memory it is seen.
@@ -321,7 +353,7 @@ class MemoryCapture {
     SharedSizes sizes(context_);
     for (const auto& [key, index] : shared_) {
       image::SharedMemory& memory = *image_.mutable_shared(static_cast<int>(index));
-      if (memory.has_segment()) continue;
+      if (memory.has_segment() || memory.huge_page_bytes() != 0) continue;
       memory.set_size(std::max(memory.size(), sizes.of(objects().of(key))));
     }
   }
@@ -344,6 +376,7 @@ class MemoryCapture {
     entry.set_kind(kind);
     entry.set_protection(static_cast<std::uint32_t>(area.protection));
     entry.set_protection_key(area.protection_key);
+    if (area.has(kHuge)) entry.set_huge_page_bytes(area.page_bytes);
     capture_properties(area, entry);
     for (const std::string_view prefix : {"[anon:", "[anon_shmem:"}) {
       if (area.name.starts_with(prefix) && area.name.ends_with(']')) {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <set>
 
 #include "base/error.h"
 #include "base/io.h"
@@ -12,6 +13,7 @@
 #include "engine/resources/memory/area_properties.h"
 #include "engine/resources/memory/file_identity.h"
 #include "engine/resources/memory/guard_pages.h"
+#include "engine/resources/memory/huge_pages.h"
 #include "engine/resources/memory/memory.h"
 #include "engine/resources/memory/memory_supply.h"
 #include "engine/resources/memory/page_data.h"
@@ -55,18 +57,24 @@ void check_files(CheckContext& context, const image::Memory& image) {
       .advise("Put them back as they were at the checkpoint");
 }
 
-MemoryDemand demand_of(const image::Memory& image, std::uint64_t page_data) {
-  MemoryDemand demand{.content = page_data};
+// `counted`: the shared memory that the processes before have counted, by its number.
+MemoryDemand demand_of(const image::Memory& image, std::set<std::uint32_t>& counted) {
+  MemoryDemand demand{.content = image.page_bytes()};
+  std::uint64_t huge = 0;
   for (const Area& area : image.areas()) {
     const std::uint64_t bytes = area.end() - area.start();
     demand.address_space += bytes;
+    if (area.huge_page_bytes() != 0) huge += bytes;
     if (!is_private(area) || (area.protection() & PROT_WRITE) == 0) continue;
-    if (!has_property(area, Area::NO_RESERVE)) demand.committed += bytes;
+    const bool is_committed = !has_property(area, Area::NO_RESERVE) && area.huge_page_bytes() == 0;
+    if (is_committed) demand.committed += bytes;
     if (!has_property(area, Area::GROWS_DOWN)) demand.data += bytes;
   }
   for (const image::SharedMemory& shared : image.shared()) {
-    if (shared.reserves()) demand.committed += shared.size();
+    if (!shared.reserves() || shared.huge_page_bytes() != 0) continue;
+    if (counted.insert(shared.object()).second) demand.committed += shared.size();
   }
+  demand.content -= std::min(demand.content, huge);  // which were set aside
   demand.areas = static_cast<std::uint64_t>(image.areas_size());
   return demand;
 }
@@ -108,8 +116,12 @@ void check_memory(CheckContext& context, const image::Memory& image, std::uint32
 
 void check_memory_supply(std::span<const image::Memory* const> memories) {
   MemoryDemand all;
+  std::set<std::uint32_t> counted;
+  std::set<std::uint32_t> counted_huge;
+  HugeMemory huge;
   for (const image::Memory* const memory : memories) {
-    const MemoryDemand demand = demand_of(*memory, memory->page_bytes());
+    const MemoryDemand demand = demand_of(*memory, counted);
+    add_huge_pages(*memory, counted_huge, huge);
     all.content += demand.content;
     all.committed += std::min(demand.committed, kMostMemory + 1);
     all.address_space = std::max(all.address_space, demand.address_space);
@@ -119,6 +131,7 @@ void check_memory_supply(std::span<const image::Memory* const> memories) {
       fail(ErrorKind::Damaged, "the image holds {} bytes of memory, which no machine has", all.committed);
   }
   check_supply(all, memory_supply());
+  check_huge_supply(huge);
 }
 
 }  // namespace crs::engine

@@ -45,7 +45,7 @@ bool begin_userfaults(int descriptor) {
 // stack that grows does so at its own first touch.
 bool may_be_lazy(const Area& area) {
   constexpr std::array kNever = {Area::LOCKED, Area::LOCK_ON_FAULT, Area::GROWS_DOWN, Area::DROPPABLE};
-  return area.kind() == Area::ANONYMOUS &&
+  return area.kind() == Area::ANONYMOUS && area.huge_page_bytes() == 0 &&
          std::ranges::none_of(kNever, [&](Area::Property property) { return has_property(area, property); });
 }
 

@@ -15,6 +15,7 @@
 #include "engine/resources/memory/area_properties.h"
 #include "engine/resources/memory/area_settings.h"
 #include "engine/resources/memory/future_locks.h"
+#include "engine/resources/memory/huge_pages.h"
 #include "engine/resources/memory/kernel_areas.h"
 #include "engine/resources/memory/layout.h"
 #include "engine/resources/memory/lazy_pages.h"
@@ -116,7 +117,7 @@ class AreaMapper {
   void map_anonymous(const Area& area, int protection) {
     const bool droppable = has_property(area, Area::DROPPABLE);
     if (droppable && try_map(area, protection, kMapDroppable | MAP_ANONYMOUS, -1) == 0) return;
-    map_at(area, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+    map_at(area, protection, MAP_PRIVATE | MAP_ANONYMOUS | huge_page_flags(area.huge_page_bytes()), -1);
   }
 
   void map_at(const Area& area, int protection, int flags, int descriptor) {
@@ -160,7 +161,7 @@ class AreaMapper {
     for (std::size_t i = 0; i < views.size(); ++i) {
       const image::SharedMemory& memory = image_.shared(static_cast<int>(i));
       if (const auto inherited = shared_.find(memory)) {
-        for (const Area* const view : views[i]) map_view(*inherited, *view);
+        for (const Area* const view : views[i]) map_inherited(*inherited, *view);
       } else {
         map_views(memory, views[i], spare);
       }
@@ -190,10 +191,19 @@ class AreaMapper {
                  MREMAP_MAYMOVE | MREMAP_FIXED, view.start());
   }
 
+  // There can be no second mapping of huge pages. Each process has an inherited one of its own, and one view.
+  void map_inherited(RemoteAddress memory, const Area& view) {
+    if (view.huge_page_bytes() == 0) return map_view(memory, view);
+    const std::uint64_t bytes = range_of(view).size();
+    remote_.call("mremap of shared huge pages", SYS_mremap, memory, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED,
+                 view.start());
+  }
+
   void map_views(const image::SharedMemory& memory, const std::vector<const Area*>& views, RemoteAddress spare) {
     const Area* const whole = whole_view(memory, views);
     const RemoteAddress made = whole != nullptr ? RemoteAddress{whole->start()} : spare;
-    const int flags = MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | (memory.reserves() ? 0 : MAP_NORESERVE);
+    const int flags = MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | (memory.reserves() ? 0 : MAP_NORESERVE) |
+                      huge_page_flags(memory.huge_page_bytes());
     remote_.call("mmap of shared memory", SYS_mmap, made, memory.size(), PROT_READ | PROT_WRITE, flags, -1, 0);
     for (const Area* view : views) {
       if (view != whole) map_view(made, *view);
@@ -256,7 +266,7 @@ std::unique_ptr<WriteTracker> MemoryRestore::track_writes() {
     for (std::size_t i = 0; i < filled_.size(); ++i) {
       const Area& area = image_.areas(static_cast<int>(i));
       const bool is_large = range_of(area).size() >= kSmallestTracked;
-      if (area.kind() != Area::ANONYMOUS || !filled_[i] || !is_large) continue;
+      if (area.kind() != Area::ANONYMOUS || area.huge_page_bytes() != 0 || !filled_[i] || !is_large) continue;
       if (tracker->track(range_of(area))) tracker->arm(range_of(area));
     }
     return tracker;

@@ -99,7 +99,10 @@ class SharedPlaces {
     RemoteAddress address;
     std::uint64_t size = 0;
     bool reserves = false;
+    std::uint64_t huge_page_bytes = 0;
     std::optional<int> segment;
+
+    std::uint64_t alignment() const { return huge_page_bytes != 0 ? huge_page_bytes : kPageSize; }
   };
   // What is to be made, without its place.
   void collect(std::span<const image::Memory* const> memories, const image::SystemV& system_v);

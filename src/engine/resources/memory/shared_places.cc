@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "engine/procfs/maps.h"
 #include "engine/resources/memory/address_space.h"
+#include "engine/resources/memory/huge_pages.h"
 #include "engine/resources/memory/memory.h"
 #include "engine/resources/memory/shared_objects.h"
 
@@ -42,6 +43,7 @@ void SharedPlaces::collect(std::span<const image::Memory* const> memories, const
       Place& place = places_[shared.object()];
       place.size = std::max(place.size, shared.size());
       place.reserves = place.reserves || shared.reserves();
+      place.huge_page_bytes = shared.huge_page_bytes();
       if (!shared.has_segment()) continue;
       place.segment = shared.segment();
       place.size = whole_pages(size_of_segment(system_v, shared.segment()));
@@ -58,7 +60,7 @@ SharedPlaces::SharedPlaces(std::span<const image::Memory* const> memories, const
 
   std::uint64_t bytes = 0;
   for (const auto& [object, place] : places_) {
-    bytes += place.size;
+    bytes += place.size + (place.alignment() - kPageSize);
     if (bytes > kAddressLimit.value)
       fail(ErrorKind::Damaged, "the processes share more memory than there are addresses");
   }
@@ -73,8 +75,8 @@ SharedPlaces::SharedPlaces(std::span<const image::Memory* const> memories, const
   range_ = {*start, *start + bytes};
   RemoteAddress next = *start;
   for (auto& [object, place] : places_) {
-    place.address = next;
-    next = next + place.size;
+    place.address = {(next.value + place.alignment() - 1) / place.alignment() * place.alignment()};
+    next = place.address + place.size;
   }
 }
 
@@ -90,7 +92,8 @@ void SharedPlaces::make_inside() const {
       attach_segment(*place.segment, place.address);
       continue;
     }
-    const int flags = MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | (place.reserves ? 0 : MAP_NORESERVE);
+    const int flags = MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | (place.reserves ? 0 : MAP_NORESERVE) |
+                      huge_page_flags(place.huge_page_bytes);
     // NOLINTNEXTLINE(performance-no-int-to-ptr): chosen among free addresses
     void* const wanted = reinterpret_cast<void*>(place.address.value);
     if (::mmap(wanted, place.size, PROT_READ | PROT_WRITE, flags, -1, 0) != wanted)

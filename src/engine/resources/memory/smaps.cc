@@ -33,6 +33,8 @@ void add_detail(MappedArea& area, std::string_view line) {
     area.flags = fmt::format(" {} ", *flags);
   } else if (const auto key = value_of(line, "ProtectionKey")) {
     area.protection_key = static_cast<unsigned>(leading_number(*key));
+  } else if (const auto page = value_of(line, "KernelPageSize")) {
+    area.page_bytes = leading_number(*page) * 1024;
   } else if (const auto swapped = value_of(line, "Swap")) {
     area.swapped_bytes = leading_number(*swapped) * 1024;
   }

@@ -16,6 +16,7 @@ namespace crs::engine {
 struct MappedArea : MapsLine {
   std::string flags;  // VmFlags with a space before and behind each code: " rd wr mr mw me "
   unsigned protection_key = 0;
+  std::uint64_t page_bytes = kPageSize;  // larger for pages that were set aside (MAP_HUGETLB)
   std::uint64_t swapped_bytes =
       0;  // of shared memory: those of the whole range, also where this process has not touched it
 

@@ -1,0 +1,120 @@
+#include "engine/resources/memory/huge_pages.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <charconv>
+#include <optional>
+#include <string>
+
+#include "base/error.h"
+#include "base/io.h"
+#include "engine/resources/memory/address_space.h"
+#include "engine/resources/memory/area_properties.h"
+
+namespace crs::engine {
+namespace {
+
+using image::Area;
+
+constexpr int kMapHugetlb = 0x40000;
+constexpr int kSizeShift = 26;  // MAP_HUGE_SHIFT: above it stands the logarithm of the size
+constexpr std::uint64_t kSmallest = std::uint64_t{64} << 10;
+constexpr std::uint64_t kLargest = std::uint64_t{16} << 30;
+
+bool can_be(const Area& area) {
+  const std::uint64_t page_bytes = area.huge_page_bytes();
+  return std::has_single_bit(page_bytes) && page_bytes >= kSmallest && page_bytes <= kLargest &&
+         area.start() % page_bytes == 0 && area.end() % page_bytes == 0 && !has_property(area, Area::GROWS_DOWN) &&
+         !has_property(area, Area::NOT_MAPPED);
+}
+
+const image::SharedMemory& shared_by(const image::Memory& memory, const Area& area) {
+  return memory.shared(static_cast<int>(area.backing()));
+}
+
+bool shows_all(const image::Memory& memory, const Area& area) {
+  const image::SharedMemory& shared = shared_by(memory, area);
+  return !shared.has_segment() && area.offset() == 0 && range_of(area).size() == shared.size();
+}
+
+// MADV_GUARD_INSTALL knows no huge pages.
+bool is_guarded(const image::Memory& memory, const Area& area) {
+  return std::ranges::any_of(
+      memory.guards(), [&](const image::AddressRange& guard) { return range_of(guard).overlaps(range_of(area)); });
+}
+
+// Documentation/admin-guide/mm/hugetlbpage.rst.
+std::optional<std::uint64_t> pool_number(std::uint64_t page_bytes, std::string_view name) {
+  try {
+    const std::string text =
+        read_file(fmt::format("/sys/kernel/mm/hugepages/hugepages-{}kB/{}", page_bytes / 1024, name));
+    std::uint64_t number = 0;
+    if (std::from_chars(text.data(), text.data() + text.size(), number).ec != std::errc{}) return std::nullopt;
+    return number;
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
+// Free and promised to nobody, or to be made when they are wanted; nothing where that cannot be seen.
+std::optional<std::uint64_t> free_huge_pages(std::uint64_t page_bytes) {
+  const auto free = pool_number(page_bytes, "free_hugepages");
+  const auto reserved = pool_number(page_bytes, "resv_hugepages");
+  const auto most_surplus = pool_number(page_bytes, "nr_overcommit_hugepages");
+  const auto surplus = pool_number(page_bytes, "surplus_hugepages");
+  if (!free || !reserved || !most_surplus || !surplus) return std::nullopt;
+  return *free - std::min(*free, *reserved) + *most_surplus - std::min(*most_surplus, *surplus);
+}
+
+}  // namespace
+
+bool is_anonymous_huge(const MapsLine& line) { return line.name == "/anon_hugepage (deleted)"; }
+
+int huge_page_flags(std::uint64_t page_bytes) {
+  if (page_bytes == 0) return 0;
+  return kMapHugetlb | (std::countr_zero(page_bytes) << kSizeShift);
+}
+
+void validate_huge_pages(const image::Memory& memory) {
+  std::set<std::uint32_t> shown;
+  for (const Area& area : memory.areas()) {
+    const bool is_shared = area.kind() == Area::SHARED_MEMORY;
+    const bool agrees = !is_shared || shared_by(memory, area).huge_page_bytes() == area.huge_page_bytes();
+    if (agrees && area.huge_page_bytes() == 0) continue;
+    const bool is_view_of_all = is_shared && shows_all(memory, area) && shown.insert(area.backing()).second;
+    const bool can_have = is_view_of_all || area.kind() == Area::ANONYMOUS;
+    if (!agrees || !can_have || !can_be(area) || is_guarded(memory, area))
+      fail(ErrorKind::Damaged, "the image's area at {:#x} has huge pages that cannot be", area.start());
+  }
+  for (int i = 0; i < memory.shared_size(); ++i) {
+    const bool is_huge = memory.shared(i).huge_page_bytes() != 0;
+    if (is_huge && !shown.contains(static_cast<std::uint32_t>(i)))
+      fail(ErrorKind::Damaged, "the image has shared memory of huge pages that no area shows");
+  }
+}
+
+void add_huge_pages(const image::Memory& memory, std::set<std::uint32_t>& seen, HugeMemory& demand) {
+  for (const Area& area : memory.areas()) {
+    if (area.huge_page_bytes() == 0 || has_property(area, Area::NO_RESERVE)) continue;
+    if (area.kind() == Area::SHARED_MEMORY && !seen.insert(shared_by(memory, area).object()).second) continue;
+    demand[area.huge_page_bytes()] += area.end() - area.start();
+  }
+}
+
+void check_huge_supply(const HugeMemory& demand) {
+  for (const auto& [page_bytes, bytes] : demand) {
+    const std::uint64_t wanted = bytes / page_bytes;
+    const std::optional<std::uint64_t> free = free_huge_pages(page_bytes);
+    if (!free || wanted <= *free) continue;
+    throw Error(
+        ErrorKind::Failed,
+        fmt::format("no space for the restarted program's memory: {} huge pages of {} KiB are needed, {} are free",
+                    wanted, page_bytes / 1024, *free))
+        .advise(fmt::format("Set more of them aside (/sys/kernel/mm/hugepages/hugepages-{}kB/nr_hugepages)",
+                            page_bytes / 1024));
+  }
+}
+
+}  // namespace crs::engine
