@@ -1,5 +1,5 @@
 // A mapping of a file of hugetlbfs, of which no page need be there.
-// subject: refused a mapping of a file of huge pages (hugetlbfs)
+// subject: refused a file or System V segment of huge pages (hugetlbfs)
 #include "memory.h"
 
 int main(void) {

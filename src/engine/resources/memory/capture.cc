@@ -88,7 +88,8 @@ std::vector<MappedArea> current_areas(pid_t pid, const MemorySurvey& survey) {
 // What an area is that cannot be kept, by its flags alone; or nothing.
 std::optional<std::pair<std::string_view, std::string_view>> refused_by_flags(const MappedArea& area) {
   constexpr std::array<std::array<std::string_view, 3>, 8> kRefused{{
-      {kHuge, "a mapping of a file of huge pages (hugetlbfs)", "Let the program use memory of no file (MAP_ANONYMOUS)"},
+      {kHuge, "a file or System V segment of huge pages (hugetlbfs)",
+       "Let the program use memory of no file (MAP_ANONYMOUS)"},
       {"ss", "a shadow stack", "Start the program without GLIBC_TUNABLES=glibc.cpu.x86_shstk=on"},
       {"um", "registered with a userfaultfd", "Only the program itself knows what belongs there"},
       {"uw", "registered with a userfaultfd", "Only the program itself knows what belongs there"},
