@@ -34,6 +34,14 @@ bool goes_on_with_rest_of_time(const user_regs_struct& registers) {
   return static_cast<long>(registers.rax) == -kRestartBlock;
 }
 
+// A program that steps itself (the trap flag; popf) would get SIGTRAP for every instruction of ours, and, since all
+// signals are blocked meanwhile, die of it (force_sig_info in kernel/signal.c).
+user_regs_struct without_single_stepping(user_regs_struct registers) {
+  constexpr std::uint64_t kTrapFlag = 0x100;
+  registers.eflags &= ~kTrapFlag;
+  return registers;
+}
+
 bool is_blank(const RemoteMemory& memory, RemoteRange range) {
   std::vector<std::byte> bytes(range.size());
   memory.read(range.start, bytes);
@@ -123,6 +131,7 @@ BorrowedThread::BorrowedThread(const StoppedProcess& process, const StoppedThrea
       memory_(process.memory()),
       gadgets_(gadgets),
       call_options_(process.call_options()),
+      registers_(without_single_stepping(thread.registers)),
       frame_(place) {
   const std::vector<std::byte> frame =
       make_signal_frame(frame_, gadgets.signal_return, with_call_restarted(thread.registers, thread.wait),
@@ -139,7 +148,7 @@ BorrowedThread::BorrowedThread(const StoppedProcess& process, const StoppedThrea
   // From here on the thread heals itself if this process dies: first the registers, whose way leads through the frame,
   // and only then the mask, which the frame restores.
   try {
-    user_regs_struct registers = thread.registers;
+    user_regs_struct registers = registers_;
     registers.rip = gadgets.syscall_return.value;
     registers.rsp = frame_.value;
     registers.rax = SYS_getpid;
@@ -163,7 +172,7 @@ BorrowedThread::~BorrowedThread() {
 
 ptrace::SystemCallResult BorrowedThread::call_on(RemoteAddress frame, long number,
                                                  const std::array<std::uint64_t, 6>& arguments) {
-  user_regs_struct at = thread_.registers;
+  user_regs_struct at = registers_;
   at.rip = gadgets_.syscall_return.value;
   at.rsp = frame.value;
   return ptrace::make_system_call(tid(), at, number, arguments);
@@ -192,7 +201,7 @@ std::vector<RemoteCaller::StoredResult> BorrowedThread::call_all(std::string_vie
 BorrowedThread::StoredResults BorrowedThread::call_in_chains(std::span<const StoringCall> calls) const {
   const auto end = end_with_signal(tid(), kAllSignals, thread_.signal_mask, frame_);
   if (!end) return std::nullopt;
-  const ChainFrames frames{gadgets_, thread_.registers, extended_state_, kAllSignals};
+  const ChainFrames frames{gadgets_, registers_, extended_state_, kAllSignals};
   return call_chained({tid(), frames, *end}, calls);
 }
 
@@ -238,7 +247,7 @@ void BorrowedThread::write_frame(RemoteAddress place, user_regs_struct registers
 }
 
 user_regs_struct BorrowedThread::sharer_registers() const {
-  user_regs_struct registers = thread_.registers;
+  user_regs_struct registers = registers_;
   registers.rip = gadgets_.syscall_return.value;
   registers.rsp = ending_frame().value;
   return registers;
@@ -250,7 +259,7 @@ user_regs_struct BorrowedThread::sharer_registers() const {
 pid_t BorrowedThread::make_sharer() {
   refuse_to_make_init(tid());
   constexpr std::uint64_t kNobody = 0x7fffffff;  // above any process id: wait4(2) says ECHILD
-  user_regs_struct waiting = thread_.registers;
+  user_regs_struct waiting = registers_;
   waiting.rax = SYS_wait4;
   waiting.rdi = kNobody;
   waiting.rsi = waiting.r10 = 0;
