@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "base/file_descriptor.h"
+#include "base/no_process.h"
 
 namespace crs::cli {
 namespace {
@@ -127,7 +128,7 @@ pid_t launch(const Launch& launch, const SignalState& signals, const std::functi
   Pipe report = make_pipe();
   Starter starter(launch, signals);
   const pid_t child = ::fork();
-  if (child < 0) fail_errno(errno, "no new process can be made");
+  if (child < 0) throw no_process("no new process can be made", errno);
   if (child == 0) {
     permission.write_end.reset();
     starter.become_program(permission.read_end.get(), report.write_end.get());

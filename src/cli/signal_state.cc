@@ -31,10 +31,11 @@ void SignalState::block_all() {
   ::sigprocmask(SIG_SETMASK, &all, nullptr);
 }
 
+// The mask first: a blocked SIGXFSZ waits although it is ignored, and would be this process's end once it is neither.
 void SignalState::restore() const noexcept {
+  ::sigprocmask(SIG_SETMASK, &mask_, nullptr);
   ::sigaction(SIGCHLD, &child_action_, nullptr);
   ::sigaction(SIGXFSZ, &file_size_action_, nullptr);
-  ::sigprocmask(SIG_SETMASK, &mask_, nullptr);
 }
 
 }  // namespace crs::cli

@@ -34,11 +34,11 @@ exec "$@"
 
 
 class Holder(Subject):
-    def __init__(self, workspace, bytes_held, **options):
+    def __init__(self, workspace, bytes_held, before="", **options):
         self.workspace = workspace
         self.status_file, self.go_file = workspace.work / "holder.status", workspace.work / "holder.go"
         variables = {"SUBJECT_STATUS": str(self.status_file), "SUBJECT_GO": str(self.go_file)}
-        self.runner = workspace.start([PYTHON, "-c", HOLDER, str(bytes_held)], env={**workspace.environment, **variables}, **options)
+        self.runner = workspace.start([PYTHON, "-c", before + HOLDER, str(bytes_held)], env={**workspace.environment, **variables}, **options)
         self.pid = self.runner.pid
         wait_until(lambda: self.status(), "the program says ready")
 
@@ -58,6 +58,15 @@ def full_disk(workspace, options):
     check(result.status == 0, f"{result}")
 
 
+def no_file_may_grow(workspace, command):
+    """Where the record of the running job cannot be written; with pipes, into which crs can say so."""
+    limited = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    result = subprocess.run([workspace.crs_path, *command], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+                            env=workspace.environment, cwd=workspace.work, preexec_fn=limited, **workspace.identity())
+    wanted = result.returncode == 1 and "File too large" in result.stderr and "file size limit" in result.stderr
+    check(wanted, f"{command} with RLIMIT_FSIZE 0 ends with {result.returncode} and says {result.stderr}")
+
+
 def file_size_limit(workspace, options):
     """RLIMIT_FSIZE and its SIGXFSZ: an error, not a death; and the signal's treatment is not handed on."""
     holder = Holder(workspace, 8 << 20)
@@ -69,6 +78,8 @@ def file_size_limit(workspace, options):
     holder.check_untouched()
     reference = workspace.checkpoint(str(holder.pid))
     workspace.kill(holder.pid)
+    for command in (["restart", "--detach", reference], ["run", "--name", "limited", "true"]):
+        no_file_may_grow(workspace, command)
     holder.finish(workspace.restart(reference))
     portrait = "import re; print(re.search('SigIgn:.*', open('/proc/self/status').read())[0])"
     plain, below = workspace.run([PYTHON, "-c", portrait]), workspace.crs("run", "--", PYTHON, "-c", portrait)
@@ -136,6 +147,20 @@ def ordinary_too_few_descriptors_for_the_restart(workspace, options):
     holder.finish(workspace.restart(reference))
 
 
+def ordinary_too_few_processes_for_the_restart(workspace, options):
+    """RLIMIT_NPROC, for the first process and for a thread of it."""
+    threads = "import threading, time\nfor _ in range(20): threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()\n"
+    holder = Holder(workspace, 1 << 20, before=threads)
+    reference = workspace.checkpoint(str(holder.pid))
+    workspace.kill(holder.pid)
+    for limit, what in (0, "cannot make a process"), (10, "cannot make a thread"):
+        refused(workspace, "restart", "--detach", reference, expect=1, names=[what, "ulimit -u"],
+                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NPROC, (limit, limit)))
+    refused(workspace, "run", "--name", "limited", "true", expect=1, names=["ulimit -u"], json=False,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NPROC, (0, 0)))
+    holder.finish(workspace.restart(reference))
+
+
 def memory_group(limit):
     """A new control group with a limit of memory, of whichever version this system has; None if there is none."""
     for folder, file in (("/sys/fs/cgroup", "memory.max"), ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")):
@@ -174,5 +199,5 @@ def root_no_memory_for_the_restart(workspace, options):
 
 
 if __name__ == "__main__":
-    main([full_disk, file_size_limit, ordinary_unwritable_store, other_unsuitable_stores, no_room_for_the_restart, ordinary_too_few_descriptors_for_the_restart,
+    main([full_disk, file_size_limit, ordinary_unwritable_store, other_unsuitable_stores, no_room_for_the_restart, ordinary_too_few_descriptors_for_the_restart, ordinary_too_few_processes_for_the_restart,
           root_no_memory_for_the_restart])

@@ -49,9 +49,7 @@ pid_t clone_process(std::uint64_t flags, pid_t wanted, int exit_signal) {
   }
   const long pid = ::syscall(SYS_clone3, &arguments, sizeof arguments);
   if (pid >= 0) return static_cast<pid_t>(pid);
-  const int problem = errno;
-  fail_if_taken(problem, wanted);
-  fail_errno(problem, "cannot make a process{}", wanted != 0 ? fmt::format(" with id {}", wanted) : "");
+  fail_to_make("process", errno, wanted);
 }
 
 void block_all_signals() {

@@ -5,7 +5,10 @@
 #include <sys/types.h>
 
 #include <cerrno>
+#include <string>
+#include <string_view>
 
+#include "base/no_process.h"
 #include "crs/error.hpp"
 
 namespace crs::engine {
@@ -22,9 +25,14 @@ class IdTaken : public Error {
   pid_t id_;
 };
 
-// What clone3(2) says of an id that somebody has.
-inline void fail_if_taken(int error_number, pid_t wanted) {
+// What clone3(2) says of a process or thread (`what`) that it cannot make, with this id if one was wanted.
+[[noreturn]] inline void fail_to_make(std::string_view what, int error_number, pid_t wanted) {
   if (error_number == EEXIST) throw IdTaken(wanted);
+  const std::string with_id = wanted != 0 ? fmt::format(" with id {}", wanted) : "";
+  Error error = no_process(fmt::format("cannot make a {}{}", what, with_id), error_number);
+  if (error_number == EINVAL && wanted != 0)
+    error.advise("The ids of this machine may end below that (kernel.pid_max): raise it, or use --ids new");
+  throw error;
 }
 
 }  // namespace crs::engine

@@ -45,8 +45,8 @@ pid_t NewbornThread::clone(pid_t wanted, RemoteAddress cleared_at) {
   try {
     call("clone3", SYS_clone3, put(arguments), sizeof arguments);
   } catch (const Error& error) {
-    fail_if_taken(error.error_number(), wanted);
-    throw;
+    if (error.error_number() == 0) throw;
+    fail_to_make("thread", error.error_number(), wanted);
   }
   ptrace::wait_for_stop(created_);
   return created_;

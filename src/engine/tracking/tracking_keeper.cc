@@ -16,6 +16,7 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "base/no_process.h"
 #include "engine/procfs/tree.h"
 #include "engine/resources/threads/remembered_waits.h"
 #include "engine/tracking/tracking.pb.h"
@@ -97,7 +98,7 @@ pid_t start_keeper(const std::vector<int>& descriptors) {
   const FileDescriptor mine(ends[0]);
   FileDescriptor theirs(ends[1]);
   const pid_t between = ::fork();
-  if (between < 0) fail_errno(errno, "starting a process that keeps track of what the program writes");
+  if (between < 0) throw no_process("cannot make a process that keeps track of what the program writes", errno);
   if (between == 0) {
     if (::fork() == 0) live(theirs.get(), descriptors);
     ::_exit(0);

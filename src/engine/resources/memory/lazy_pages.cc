@@ -18,6 +18,7 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "base/no_process.h"
 #include "engine/newborn/maker.h"
 #include "engine/pages/pager.h"
 #include "engine/procfs/tree.h"
@@ -195,7 +196,7 @@ void start_pager(RestoreContext& context, const LazyPages& lazy, const PageLoade
   const pid_t program = context.pid;
   const std::vector<FileDescriptor> processes = open_processes(program, members);
   const pid_t between = ::fork();
-  if (between < 0) fail_errno(errno, "cannot make a process that brings the memory");
+  if (between < 0) throw no_process("cannot make a process that brings the memory", errno);
   if (between == 0) {
     // An orphan: neither the program's child nor one that this process would have to wait for.
     if (const pid_t orphan = ::fork(); orphan != 0) ::_exit(orphan > 0 ? 0 : errno);
@@ -218,7 +219,7 @@ void start_pager(RestoreContext& context, const LazyPages& lazy, const PageLoade
   while (::waitpid(between, &status, 0) < 0 && errno == EINTR) {
   }
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-    fail_errno(WIFEXITED(status) ? WEXITSTATUS(status) : EINTR, "cannot make a process that brings the memory");
+    throw no_process("cannot make a process that brings the memory", WIFEXITED(status) ? WEXITSTATUS(status) : EINTR);
 }
 
 void wait_for_memory(pid_t pid, const std::string& remembered_path) {

@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "base/no_process.h"
 #include "engine/tracee/remote_address.h"
 
 namespace crs::engine {
@@ -195,7 +196,7 @@ std::string in_ipc_namespace_of(pid_t pid, int pidfd, const std::function<std::s
   const FileDescriptor read_end(ends[0]);
   FileDescriptor write_end(ends[1]);
   const pid_t visitor = ::fork();
-  if (visitor < 0) fail_errno(errno, "cannot make a process");
+  if (visitor < 0) throw no_process("cannot make a process", errno);
   if (visitor == 0) visit(pid, pidfd, write_end.get(), action);
   write_end.reset();
   const std::string report = read_file(read_end.get(), "a pipe");

@@ -13,6 +13,7 @@
 #include <cerrno>
 
 #include "base/error.h"
+#include "base/no_process.h"
 #include "engine/procfs/tree.h"
 #include "engine/resources/descriptors/inet_sockets/tcp_repair.h"
 
@@ -74,7 +75,7 @@ void HeldConnections::watch(std::span<const int> sockets) {
   holder_channel_ = FileDescriptor(ends[1]);
   holder_ = ::fork();
   if (holder_ == 0) hold(theirs.get());
-  if (holder_ < 0) fail_errno(errno, "starting a process that holds TCP connections");
+  if (holder_ < 0) throw no_process("cannot make a process that holds TCP connections", errno);
   theirs.reset();
   if (read_word(holder_channel_.get()) != kReady)
     fail(ErrorKind::Failed, "the process that is to hold TCP connections did not start");
