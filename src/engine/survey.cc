@@ -49,7 +49,7 @@ void Surveys::add(pid_t pid, bool is_stopped) {
   refusals.throw_if_any();
   if (!is_stopped) wait_for_memory(pid, options_.remembered_path);
   Survey& survey = surveys_.try_emplace(pid, pid, is_stopped).first->second;
-  incremental_.hide_tracking(pid, survey.memory.areas);
+  survey.memory.writes_tracked = incremental_.hide_tracking(pid, survey.memory.areas);
   survey.pages = std::make_unique<ProcessPages>(writer_, PauseBudget{}, &held_memory_);
   survey.stops = std::make_unique<ShortStops>(pid, root_, options_.remembered_path, remembered_, survey.gadgets);
 }
@@ -86,7 +86,7 @@ void Surveys::copy_ahead(pid_t pid, Survey& survey, std::uint64_t least) {
   survey.pages->copy_ahead(
       pid, areas_to_copy_ahead(survey.memory, pid == root_ ? options_.exclude : std::vector<MemoryRange>{}),
       [&](const auto& action) { survey.stops->stop(action); }, least);
-  survey.memory.writes_tracked = survey.pages->tracks();
+  survey.memory.writes_tracked |= survey.pages->tracks();
 }
 
 void Surveys::copy_ahead(CopyAhead what) {

@@ -56,6 +56,18 @@ while True:
 """
 
 
+# It maps and unmaps memory all the time.
+RESTLESS = """
+import itertools, mmap, os, sys
+held = bytearray(os.urandom(8 << 20))
+for turn in itertools.count():
+    areas = [mmap.mmap(-1, (1 + turn % 7) << 16, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=protection)
+             for protection in (mmap.PROT_READ, mmap.PROT_READ | mmap.PROT_WRITE, mmap.PROT_READ)]
+    if turn == 10:
+        open(sys.argv[1], "w").close()
+"""
+
+
 def content_after(rounds, number=0):
     """What the memory of the program, or of one of its children, is after so many changes."""
     memory = bytearray(random.Random(number << 32).randbytes(MEBIBYTES << 20))
@@ -196,6 +208,21 @@ def unknown_is_written(workspace):
         program.restart_and_check(sequence, rounds)
 
 
+def areas_that_come_and_go(workspace):
+    """Tracking leaves its marks on the program's areas; they are CRS's own also where the areas are looked at again."""
+    ready = workspace.work / "ready"
+    pid = workspace.start(["/usr/bin/python3", "-c", RESTLESS, ready]).pid
+    wait_until(ready.exists, "the program maps and unmaps")
+    for _ in range(3):
+        workspace.crs("checkpoint", "--name", "row", "--incremental", str(pid))
+        workspace.crs("check", str(pid))
+        workspace.crs("checkpoint", "--name", "row", "--dry-run", str(pid))
+    workspace.kill(pid)
+    workspace.restart("row")
+    for options in (["--incremental"], ["--incremental"], []):
+        workspace.crs("checkpoint", *options, "row")
+
+
 def under_another_name(workspace):
     """A checkpoint under another name is exact, and ends the row: the next one of that is a full one."""
     program = Program(workspace)
@@ -313,4 +340,4 @@ def goes_on_after_a_restart(workspace):
 
 
 if __name__ == "__main__":
-    run_tests([goes_on_after_a_restart, made_into_one, damage_is_not_compacted, of_a_tree, small_and_exact, earlier_ones_may_go, damage_is_named, unknown_is_written, under_another_name, ended_by_the_last])
+    run_tests([goes_on_after_a_restart, areas_that_come_and_go, made_into_one, damage_is_not_compacted, of_a_tree, small_and_exact, earlier_ones_may_go, damage_is_named, unknown_is_written, under_another_name, ended_by_the_last])

@@ -90,21 +90,23 @@ Incremental::Incremental(pid_t pid, const CheckpointOptions& options)
 Incremental::Incremental(const CheckpointOptions& options, OnlyLooks)
     : options_(options), path_(path_of_tracking(options.remembered_path)), only_looks_(true) {}
 
-void Incremental::hide_tracking(pid_t pid, std::vector<MappedArea>& areas) const {
+bool Incremental::hide_tracking(pid_t pid, std::vector<MappedArea>& areas) const {
   if (only_looks_) return hide_all_tracking(pid, areas);
-  if (!before_) return;
+  if (!before_) return false;
   const auto tracked = std::ranges::find(before_->processes, pid, &TrackedProcess::pid);
-  if (tracked == before_->processes.end()) return;
+  if (tracked == before_->processes.end()) return false;
   for (MappedArea& area : areas) {
     if (!common_parts(area.range, tracked->areas).empty()) hide_mark(area);
   }
+  return false;
 }
 
-void Incremental::hide_all_tracking(pid_t pid, std::vector<MappedArea>& areas) const {
+bool Incremental::hide_all_tracking(pid_t pid, std::vector<MappedArea>& areas) const {
   const std::vector<std::string> others = trackings_of_other_jobs(path_);
   const bool tracked = is_tracked(path_, pid) ||
                        std::ranges::any_of(others, [&](const std::string& other) { return is_tracked(other, pid); });
   if (tracked) std::ranges::for_each(areas, hide_mark);
+  return tracked;
 }
 
 EarlierPages Incremental::open_earlier() const {

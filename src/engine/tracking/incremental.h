@@ -34,8 +34,8 @@ class Incremental {
   Incremental(const CheckpointOptions& options, OnlyLooks);
 
   // Takes the marks off that this tracking leaves in what smaps says of process `pid`: to others it would look like a
-  // userfaultfd of the program's.
-  void hide_tracking(pid_t pid, std::vector<MappedArea>& areas) const;
+  // userfaultfd of the program's. Whether tracking goes on that nobody takes over: then the marks will be there again.
+  bool hide_tracking(pid_t pid, std::vector<MappedArea>& areas) const;
   // Lets `pages` go on from the earlier snapshot, where what process `pid` has written since is known. What stands in
   // the way is added to `warnings`: then everything is written.
   bool continue_from_earlier(pid_t pid, ProcessPages& pages, std::vector<std::string>& warnings);
@@ -48,7 +48,7 @@ class Incremental {
   void keep() noexcept;
 
  private:
-  void hide_all_tracking(pid_t pid, std::vector<MappedArea>& areas) const;
+  bool hide_all_tracking(pid_t pid, std::vector<MappedArea>& areas) const;
   EarlierPages open_earlier() const;
 
   const CheckpointOptions& options_;
