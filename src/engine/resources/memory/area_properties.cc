@@ -38,6 +38,7 @@ void capture_properties(const MappedArea& area, image::Area& image) {
     if (area.has(property.flag)) image.add_properties(property.property);
   }
   if (area.shared && !area.has("mw")) image.add_properties(Area::NEVER_WRITABLE);
+  if (!area.shared && !area.permits(PROT_WRITE) && area.has("ac")) image.add_properties(Area::RESERVED);
 }
 
 bool has_property(const Area& area, Area::Property property) {

@@ -65,10 +65,11 @@ MemoryDemand demand_of(const image::Memory& image, std::set<std::uint32_t>& coun
     const std::uint64_t bytes = area.end() - area.start();
     demand.address_space += bytes;
     if (area.huge_page_bytes() != 0) huge += bytes;
-    if (!is_private(area) || (area.protection() & PROT_WRITE) == 0) continue;
-    const bool is_committed = !has_property(area, Area::NO_RESERVE) && area.huge_page_bytes() == 0;
-    if (is_committed) demand.committed += bytes;
-    if (!has_property(area, Area::GROWS_DOWN)) demand.data += bytes;
+    if (!is_private(area)) continue;
+    const bool writable = (area.protection() & PROT_WRITE) != 0;
+    const bool reserved = writable ? !has_property(area, Area::NO_RESERVE) : has_property(area, Area::RESERVED);
+    if (reserved && area.huge_page_bytes() == 0) demand.committed += bytes;
+    if (writable && !has_property(area, Area::GROWS_DOWN)) demand.data += bytes;
   }
   for (const image::SharedMemory& shared : image.shared()) {
     if (!shared.reserves() || shared.huge_page_bytes() != 0) continue;

@@ -58,9 +58,13 @@ void unmap_everything(RestoreContext& context, const std::vector<MapsLine>& kept
   }
 }
 
-// Whatever is filled must be writable until it is.
+// mprotect(2) has divided it from its neighbours. The kernel joins them again, once they have the same protection, only
+// if they were one when their first page came (anon_vma in mm/vma.c), and mremap(2), say, takes one area alone.
+bool was_divided(const Area& area) { return area.kind() == Area::ANONYMOUS && has_property(area, Area::RESERVED); }
+
+// Whatever is filled must be writable until it is; what was one area is mapped as one.
 int first_protection(const Area& area, bool filled) {
-  if (area.kind() == Area::SHARED_MEMORY) return PROT_READ | PROT_WRITE;
+  if (area.kind() == Area::SHARED_MEMORY || was_divided(area)) return PROT_READ | PROT_WRITE;
   return static_cast<int>(area.protection()) | (filled ? PROT_READ | PROT_WRITE : 0);
 }
 
@@ -117,7 +121,12 @@ class AreaMapper {
   void map_anonymous(const Area& area, int protection) {
     const bool droppable = has_property(area, Area::DROPPABLE);
     if (droppable && try_map(area, protection, kMapDroppable | MAP_ANONYMOUS, -1) == 0) return;
-    map_at(area, protection, MAP_PRIVATE | MAP_ANONYMOUS | huge_page_flags(area.huge_page_bytes()), -1);
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | huge_page_flags(area.huge_page_bytes());
+    const int problem = try_map(area, protection, flags, -1);
+    if (problem == 0) return;
+    // Writable memory counts against RLIMIT_DATA.
+    const int own = static_cast<int>(area.protection());
+    if (!was_divided(area) || try_map(area, own, flags, -1) != 0) fail_errno(problem, "mmap");
   }
 
   void map_at(const Area& area, int protection, int flags, int descriptor) {
