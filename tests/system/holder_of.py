@@ -10,6 +10,7 @@ import socket
 import struct
 import sys
 import tempfile
+import termios
 import time
 
 NUMBER = 40
@@ -95,6 +96,7 @@ def terminal_master():
 def terminal_output():
     master, terminal = os.openpty()
     os.write(terminal, b"not read")
+    termios.tcflow(terminal, termios.TCOOFF)
     os.close(terminal)
     return master
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """A program survives its checkpointer: SIGKILL to `crs checkpoint`, with --long 1000 times in all, and as often where the program is a
-tree: every other time at a random moment of its whole duration, and every other time, since the program is held for a small part of
-that, at a random moment of being held.
+tree of ten processes, and where it talks through pseudo-terminals, whose unread data is taken out and put back: every other time at a
+random moment of its whole duration, and every other time, since the program is held for a small part of that, at a random moment of
+being held.
 
 After each kill every thread of the self-checking program gets on, none is stopped or traced, and nothing else runs. Half of the kills of
 a program meet its restarted copy. At the end the program ends by itself with everything right, and so does its last snapshot."""
@@ -15,7 +16,7 @@ import subprocess
 import time
 
 from harness import Workspace, check, run_cases, users_to_test
-from onlooker import RING, SELFCHECK, SelfCheck
+from onlooker import RING, SELFCHECK, TERMINALS, SelfCheck
 
 JOB = "sim"
 MEASURED = 7  # undisturbed checkpoints, whose median duration the moments are spread over
@@ -27,7 +28,7 @@ ENOUGH = 100  # ... and of so many at least, for that to be no chance
 # Threads in groups of 11, and one: the kills for each, and how many MiB of memory the program has: so much that it is copied while the
 # program runs, or so little that it is not.
 KILLS = {1: (400, 40), 3: (100, 0)}
-TREE_KILLS = 500  # of a tree of ten processes
+TREE_KILLS = {RING: (500, "a tree of ten processes"), TERMINALS: (500, "processes at pseudo-terminals")}
 SHORT = 0.1  # of them, without --long
 
 
@@ -171,13 +172,14 @@ def main():
     cases = []
     for user in users:
         if not options.groups:
-            kills = options.kills or int(TREE_KILLS * share)
-            cases.append(
-                (
-                    f"{kills} kills as {user}, a tree of ten processes",
-                    lambda user=user, kills=kills: survive(options, user, 1, kills, 0, options.seed, RING),
+            for program, (kills, words) in TREE_KILLS.items():
+                kills = options.kills or int(kills * share)
+                cases.append(
+                    (
+                        f"{kills} kills as {user}, {words}",
+                        lambda user=user, kills=kills, program=program: survive(options, user, 1, kills, 0, options.seed, program),
+                    )
                 )
-            )
         for groups, (kills, memory) in all_groups.items():
             kills = options.kills or int(kills * share)
             name = f"{kills} kills as {user}, {11 * groups + 1} threads, {memory} MiB"

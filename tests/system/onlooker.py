@@ -1,4 +1,4 @@
-"""Looks at tests/programs/selfcheck.c or tree_ring.c from outside, at no cost to it: its progress is read from its memory."""
+"""Looks at tests/programs/selfcheck.c, tree_ring.c or tree_terminals.c from outside, at no cost to it: its progress is read from its memory."""
 
 import os
 import re
@@ -8,6 +8,7 @@ from harness import STEP_LIMIT, Failure, check, descendants_of, describe_process
 
 SELFCHECK = "selfcheck"
 RING = "tree_ring"
+TERMINALS = "tree_terminals"
 
 
 def threads_of(pid):

@@ -11,11 +11,14 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <span>
 
 #include "base/error.h"
 #include "engine/procfs/status.h"
 #include "engine/procfs/tree.h"
+#include "engine/resources/descriptors/pseudo_terminals/queues.h"
 #include "engine/resources/descriptors/terminals/terminals.h"
+#include "engine/tracee/done_to_the_end.h"
 
 namespace crs::engine {
 namespace {
@@ -73,6 +76,26 @@ bool has_unread(int descriptor) {
 
 bool is_closed(const Seen& master) { return (events_of(master.copy.get()) & POLLHUP) != 0; }
 bool is_locked(const Seen& master) { return asked<int>(master.copy.get(), TIOCGPTLCK).value_or(0) != 0; }
+
+// A description of this process's own for the terminal, or none.
+FileDescriptor open_terminal_of(int master) {
+  return FileDescriptor(::ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC));
+}
+
+// Why nothing may be taken from it and put back, as far as its descriptions tell, or "".
+std::string obstacle_of(const TableCapture& table, unsigned number, const Seen& master) {
+  if (!master.reads() || !master.writes()) return "its master is not open for both";
+  const bool tells_owner = std::ranges::any_of(
+      table.seen, [&](const Seen& seen) { return (seen.flags & O_ASYNC) != 0 && number_of(seen) == number; });
+  return tells_owner ? "somebody would get a signal for it (O_ASYNC)" : "";
+}
+
+// In the terminals of an image::Descriptors.
+std::string copy_all_queues(std::span<const TerminalEnds> ends) {
+  image::Descriptors copies;
+  for (const TerminalEnds& one : ends) *copies.add_terminals()->mutable_queues() = copy_queues(one);
+  return copies.SerializeAsString();
+}
 
 void capture_node(unsigned number, image::PseudoTerminal& terminal) {
   struct stat node{};
@@ -178,11 +201,62 @@ void PseudoTerminalKind::capture(TableCapture& table, const Seen& seen, Descript
   terminal.set_closed(ends.terminal == nullptr && is_closed(*ends.master));
   capture_node(number, terminal);
   capture_session_of(table, *ends.master, terminal);
-  if (has_unread(master))
-    table.refuse(*ends.master,
-                 "the master of a pseudo-terminal with output that has not been read, which only reading shows");
-  if (ends.terminal != nullptr && has_unread(ends.terminal->copy.get()))
-    table.refuse(*ends.terminal, "a terminal with input that has not been read, which only reading shows");
+  capture_unread(table, terminal);
+}
+
+// Of all of them at once. A line that has been begun shows only when it is taken, and only where it can be.
+void PseudoTerminalKind::copy_unread(const TableCapture& table) {
+  unread_.emplace();
+  std::vector<TerminalEnds> copied;
+  std::vector<Unread*> places;
+  std::vector<FileDescriptor> opened;  // for no longer than this: a terminal that is closed counts as such
+  for (const auto& [number, ends] : *ends_) {
+    if (ends.master == nullptr) continue;
+    const int master = ends.master->copy.get();
+    const int own = opened.emplace_back(open_terminal_of(master)).get();
+    const int shown = ends.terminal != nullptr ? ends.terminal->copy.get() : own;
+    Unread unread;
+    unread.output = has_unread(master);
+    unread.input = shown >= 0 && has_unread(shown);
+    if (!unread.output && !unread.input && (shown < 0 || !may_have_begun_line(shown))) continue;
+    const TerminalEnds both{master, own};
+    unread.obstacle = obstacle_of(table, number, *ends.master);
+    if (unread.obstacle.empty()) unread.obstacle = obstacle_to_copying(both, unread.output);
+    Unread& kept = unread_->emplace(number, std::move(unread)).first->second;
+    if (!kept.obstacle.empty()) continue;
+    copied.push_back(both);
+    places.push_back(&kept);
+  }
+  if (copied.empty()) return;
+  try {
+    image::Descriptors copies;
+    const std::string bytes = done_to_the_end([&] { return copy_all_queues(copied); });
+    if (!copies.ParseFromString(bytes) || copies.terminals_size() != static_cast<int>(places.size()))
+      fail(ErrorKind::Failed, "what waits at pseudo-terminals cannot be understood");
+    for (int i = 0; i < copies.terminals_size(); ++i)
+      places[static_cast<std::size_t>(i)]->queues = copies.terminals(i).queues();
+  } catch (const Error& error) {
+    for (Unread* const place : places) place->obstacle = error.chain().front();
+  }
+}
+
+void PseudoTerminalKind::capture_unread(TableCapture& table, image::PseudoTerminal& terminal) {
+  if (!unread_) copy_unread(table);
+  const auto found = unread_->find(terminal.number());
+  if (found == unread_->end()) return;
+  const Unread& unread = found->second;
+  if (unread.obstacle.empty()) {
+    *terminal.mutable_queues() = unread.queues;
+    return;
+  }
+  const Ends& ends = ends_->at(terminal.number());
+  const auto refuse = [&](const Seen& end, std::string_view what) {
+    table.refuse(end, fmt::format("{} that has not been read, which only taking it shows; it cannot be put back: {}",
+                                  what, unread.obstacle));
+  };
+  if (unread.output) refuse(*ends.master, "the master of a pseudo-terminal with output");
+  if (unread.input)
+    refuse(ends.terminal != nullptr ? *ends.terminal : *ends.master, "an end of a pseudo-terminal with input");
 }
 
 void PseudoTerminalKind::check(TableCheck& table, const Description& description) {
@@ -199,6 +273,7 @@ void PseudoTerminalKind::check(TableCheck& table, const Description& description
   for (int i = 0; i < table.image.terminals_size(); ++i) {
     const image::PseudoTerminal& terminal = table.image.terminals(i);
     check_terminal(terminal.state());
+    check_queues(terminal.queues(), terminal.state().settings());
     const bool possible = terminal.number() < kMostTerminals && (terminal.mode() & ~07777U) == 0 &&
                           terminal.foreground_group() >= 0 && masters[static_cast<std::size_t>(i)] == 1;
     if (!possible) fail(ErrorKind::Damaged, "the snapshot has a pseudo-terminal that cannot be");
@@ -224,11 +299,16 @@ FileDescriptor PseudoTerminalKind::open(TableRestore& table, const Description& 
                       : open_again(new_path(master.get()), description.status_flags());
 }
 
-// What would stand in the way of opening the terminal.
+// What would stand in the way of opening the terminal, or of putting its data there.
 void PseudoTerminalKind::complete(TableRestore& table) {
   constexpr int kYes = 1;
   for (const auto& [index, master] : masters_) {
     const image::PseudoTerminal& terminal = table.image.terminals(static_cast<int>(index));
+    if (terminal.has_queues()) {
+      const FileDescriptor own = open_terminal_of(master.get());
+      if (!own) fail_errno(errno, "cannot open a pseudo-terminal");
+      fill_queues({master.get(), own.get()}, terminal.queues());
+    }
     const bool done = (!terminal.packet_mode() || ::ioctl(master.get(), TIOCPKT, &kYes) == 0) &&
                       (!terminal.locked() || ::ioctl(master.get(), TIOCSPTLCK, &kYes) == 0);
     if (!done) fail_errno(errno, "cannot set up a pseudo-terminal");

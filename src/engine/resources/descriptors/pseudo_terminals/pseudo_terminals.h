@@ -4,8 +4,10 @@
 
 #include <map>
 #include <optional>
+#include <string>
 
 #include "engine/resources/descriptors/kind.h"
+#include "engine/resources/descriptors/pseudo_terminals/pseudo_terminals.pb.h"
 
 namespace crs::engine {
 
@@ -23,11 +25,21 @@ class PseudoTerminalKind : public Kind {
     const Seen* master = nullptr;
     const Seen* terminal = nullptr;  // one of them
   };
+  // What waits to be read at the ends of one.
+  struct Unread {
+    bool output = false;
+    bool input = false;
+    std::string obstacle;  // why it cannot be copied
+    image::TerminalQueues queues;
+  };
   void survey(const TableCapture& table);
+  void copy_unread(const TableCapture& table);
+  void capture_unread(TableCapture& table, image::PseudoTerminal& terminal);
   FileDescriptor& make(TableRestore& table, std::uint32_t index);
 
-  std::optional<std::map<unsigned, Ends>> ends_;  // by number
-  std::map<unsigned, std::uint32_t> captured_;    // by number: index in the image
+  std::optional<std::map<unsigned, Ends>> ends_;      // by number
+  std::optional<std::map<unsigned, Unread>> unread_;  // by number; those that have, or may have, something
+  std::map<unsigned, std::uint32_t> captured_;        // by number: index in the image
   bool checked_ = false;
   std::map<std::uint32_t, FileDescriptor> masters_;  // by index in the image; they lie aside
 };

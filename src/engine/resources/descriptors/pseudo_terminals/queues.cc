@@ -1,0 +1,359 @@
+#include "engine/resources/descriptors/pseudo_terminals/queues.h"
+
+#include <asm/termbits.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <exception>
+#include <string_view>
+#include <utility>
+
+#include "base/error.h"
+
+namespace crs::engine {
+namespace {
+
+// n_tty.c keeps so many bytes of input, and a pseudo-terminal's buffer before that (pty.c, tty_buffer.c) some more:
+// both together are the most of output.
+constexpr std::size_t kInputRoom = 4096;
+constexpr std::size_t kMostOutput = std::size_t{4} * kInputRoom;
+// With more than this, some of the input may still be in that buffer, not yet interpreted.
+constexpr int kMostInput = 4000;
+// A write of so much goes into one buffer, which the line discipline receives without anything in between.
+constexpr std::size_t kPiece = 1024;
+constexpr std::chrono::seconds kPatience{5};  // what is waited for takes microseconds
+
+termios2 settings_of(int master) {
+  termios2 settings{};
+  if (::ioctl(master, TCGETS2, &settings) != 0) fail_errno(errno, "cannot read the settings of a pseudo-terminal");
+  return settings;
+}
+
+void set(int master, const termios2& settings) {
+  if (::ioctl(master, TCSETS2, &settings) != 0) fail_errno(errno, "cannot set up a pseudo-terminal");
+}
+
+bool is_canonical(const termios2& settings) { return (settings.c_lflag & ICANON) != 0; }
+
+int waiting_bytes(int descriptor) {
+  int bytes = 0;
+  return ::ioctl(descriptor, FIONREAD, &bytes) == 0 ? bytes : 0;
+}
+
+// Where there is nothing to read, it waits until the line discipline has received all that has been written.
+short queue_events(int descriptor, short wanted) {
+  pollfd entry{descriptor, wanted, 0};
+  return ::poll(&entry, 1, 0) == 1 ? entry.revents : short{0};
+}
+
+// What the kernel does by itself, on another processor.
+template <typename Condition>
+void await_kernel(const char* what, Condition condition) {
+  const auto end = std::chrono::steady_clock::now() + kPatience;
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > end) fail(ErrorKind::Failed, "a pseudo-terminal does not {}", what);
+    ::sched_yield();
+  }
+}
+
+void write_to(int descriptor, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(descriptor, bytes.data(), std::min(bytes.size(), kPiece));
+    if (written > 0) {
+      bytes.remove_prefix(static_cast<std::size_t>(written));
+    } else if (errno == EAGAIN) {
+      await_kernel("take what has been in it", [&] { return (queue_events(descriptor, POLLOUT) & POLLOUT) != 0; });
+    } else {
+      fail_errno(errno, "cannot write to a pseudo-terminal");
+    }
+  }
+}
+
+// Settings under which input and output stay as they are. In canonical mode `end` ends a line with no character, and
+// `quote` quotes the next; complete lines may end with the program's own VEOL characters, too.
+struct Quiet {
+  termios2 settings{};
+  char end = 0;
+  char quote = 0;
+};
+
+char special(const termios2& settings, std::size_t which) { return static_cast<char>(settings.c_cc[which]); }
+
+Quiet quiet_settings(const termios2& own) {
+  Quiet quiet{.settings = own};
+  termios2& settings = quiet.settings;
+  settings.c_iflag &= ~static_cast<tcflag_t>(ISTRIP | INLCR | IGNCR | ICRNL | IUCLC | PARMRK | IXANY);
+  settings.c_oflag &= ~static_cast<tcflag_t>(OPOST);
+  settings.c_lflag &= ~static_cast<tcflag_t>(ECHO | ECHONL | ISIG);
+  settings.c_lflag |= IEXTEN;
+  for (const int which : {VINTR, VQUIT, VERASE, VKILL, VSUSP, VREPRINT, VDISCARD, VWERASE, VSWTC})
+    settings.c_cc[which] = 0;  // _POSIX_VDISABLE
+  std::string candidates("\x04\x16\x01\x02\x03\x05\x06");
+  std::erase_if(candidates, [&](char one) {
+    return std::ranges::any_of(std::array{VSTART, VSTOP, VEOL, VEOL2},
+                               [&](int which) { return special(own, static_cast<std::size_t>(which)) == one; });
+  });
+  quiet.end = candidates.at(0);
+  quiet.quote = candidates.at(1);
+  settings.c_cc[VEOF] = static_cast<cc_t>(quiet.end);
+  settings.c_cc[VLNEXT] = static_cast<cc_t>(quiet.quote);
+  return quiet;
+}
+
+bool contains(const image::TerminalQueues& queues, char byte) {
+  const auto has = [&](const std::string& text) { return text.find(byte) != std::string::npos; };
+  return has(queues.begun()) || std::ranges::any_of(queues.lines(), has);
+}
+
+// The characters that stop and start output count before anything else (n_tty_receive_char_special()), and IXON itself
+// must stay: without it, output that is stopped would start. A master in packet mode is told when they change.
+void let_through_flow_characters(Quiet& quiet, const image::TerminalQueues& queues) {
+  const bool matters =
+      contains(queues, special(quiet.settings, VSTART)) || contains(queues, special(quiet.settings, VSTOP));
+  if (matters) quiet.settings.c_cc[VSTART] = quiet.settings.c_cc[VSTOP] = 0;
+}
+
+bool ends_line(const Quiet& quiet, char byte) {
+  return byte == '\n' ||
+         (byte != 0 && (byte == special(quiet.settings, VEOL) || byte == special(quiet.settings, VEOL2)));
+}
+
+bool is_special(const Quiet& quiet, char byte) {
+  return ends_line(quiet, byte) || byte == quiet.end || byte == quiet.quote;
+}
+
+std::string quoted(const Quiet& quiet, std::string_view text) {
+  std::string result;
+  for (const char byte : text) {
+    if (is_special(quiet, byte)) result += quiet.quote;
+    result += byte;
+  }
+  return result;
+}
+
+// A line as it is written to the master, up to what ends it, and that.
+std::pair<std::string, char> split_line(const Quiet& quiet, std::string_view line) {
+  const bool has_own_end = !line.empty() && ends_line(quiet, line.back());
+  return {quoted(quiet, has_own_end ? line.substr(0, line.size() - 1) : line), has_own_end ? line.back() : quiet.end};
+}
+
+std::string read_queue(int descriptor, std::size_t prefix = 0) {
+  std::string bytes(kInputRoom + 1, '\0');
+  const ssize_t got = ::read(descriptor, bytes.data(), bytes.size());
+  bytes.resize(static_cast<std::size_t>(std::max(got, ssize_t{0})));
+  return bytes.substr(std::min(prefix, bytes.size()));
+}
+
+bool is_in_packet_mode(int master) {
+  int mode = 0;
+  return ::ioctl(master, TIOCGPKT, &mode) == 0 && mode != 0;
+}
+
+// In packet mode every read begins with a byte that says what follows (ioctl_tty(2)).
+std::string take_output(int master) {
+  const std::size_t prefix = is_in_packet_mode(master) ? 1 : 0;
+  std::string output;
+  while (output.size() < kMostOutput && (queue_events(master, POLLIN) & POLLIN) != 0) {
+    const std::string bytes = read_queue(master, prefix);
+    if (bytes.empty()) break;
+    output += bytes;
+  }
+  return output;
+}
+
+// A read gives one line, or nothing for an end of file.
+void take_lines(int terminal, image::TerminalQueues& queues) {
+  std::string line(kInputRoom + 1, '\0');
+  for (ssize_t got = 0; static_cast<std::size_t>(queues.lines_size()) <= kInputRoom;) {
+    got = ::read(terminal, line.data(), line.size());
+    if (got < 0) return;
+    queues.add_lines(line.data(), static_cast<std::size_t>(got));
+  }
+}
+
+// The line that has been begun is ended, and read. If that does not end it, the character has been quoted.
+void take_begun_line(const TerminalEnds& ends, const Quiet& quiet, image::TerminalQueues& queues) {
+  write_to(ends.master, std::string_view(&quiet.end, 1));
+  if ((queue_events(ends.terminal, POLLIN) & POLLIN) == 0) {
+    queues.set_quotes_next(true);
+    write_to(ends.master, std::string_view(&quiet.end, 1));
+    queue_events(ends.terminal, POLLIN);
+  }
+  std::string line = read_queue(ends.terminal);
+  if (queues.quotes_next() && !line.empty()) line.pop_back();
+  queues.set_begun(std::move(line));
+}
+
+void take_characters(int terminal, image::TerminalQueues& queues) {
+  std::string bytes = read_queue(terminal);
+  for (; !bytes.empty(); bytes = read_queue(terminal)) queues.mutable_begun()->append(bytes);
+}
+
+// Lines under the program's settings: what is received meanwhile is received as ever.
+void take_out(const TerminalEnds& ends, const Quiet& quiet, image::TerminalQueues& queues) {
+  if (is_canonical(quiet.settings)) {
+    take_lines(ends.terminal, queues);
+    set(ends.master, quiet.settings);
+    take_begun_line(ends, quiet, queues);
+  } else {
+    take_characters(ends.terminal, queues);
+  }
+  queues.set_output(take_output(ends.master));
+}
+
+// Nothing else shows that the rest of a long line has been received behind complete lines: it is echoed, and the echo
+// taken away. Its column is that of the line's first character, which has been received before.
+void put_echoed(const TerminalEnds& ends, const Quiet& quiet, std::string_view text) {
+  termios2 settings = quiet.settings;
+  settings.c_lflag |= ECHO;
+  settings.c_lflag &= ~static_cast<tcflag_t>(ECHOCTL | ECHOPRT);
+  set(ends.master, settings);
+  write_to(ends.master, quoted(quiet, text));
+  std::size_t echoed = 0;
+  await_kernel("echo its input", [&] {
+    echoed += take_output(ends.master).size();
+    return echoed >= text.size();
+  });
+  set(ends.master, quiet.settings);
+}
+
+// The line that has been begun, behind the end of the last complete line: both are received together, which the end
+// shows (FIONREAD waits until the line discipline has received all of the piece).
+void put_begun_line(const TerminalEnds& ends, const Quiet& quiet, const image::TerminalQueues& queues, std::string end,
+                    int expected) {
+  const std::string_view begun = queues.begun();
+  const bool is_alone = queues.lines().empty();
+  const std::size_t at_once =
+      is_alone ? begun.size() : std::min(begun.size(), (kPiece - std::min(kPiece, end.size())) / 2);
+  const bool is_all = at_once == begun.size();
+  end += quoted(quiet, begun.substr(0, at_once));
+  if (is_all && queues.quotes_next()) end += quiet.quote;
+  write_to(ends.master, end);
+  if (is_alone || expected == 0) {
+    queue_events(ends.terminal, POLLIN);
+    waiting_bytes(ends.terminal);
+  }
+  await_kernel("take its input", [&] { return waiting_bytes(ends.terminal) == expected; });
+  if (is_all) return;
+  put_echoed(ends, quiet, begun.substr(at_once));
+  if (queues.quotes_next()) write_to(ends.master, std::string_view(&quiet.quote, 1));
+}
+
+void put_lines(const TerminalEnds& ends, const Quiet& quiet, const image::TerminalQueues& queues) {
+  std::string stream;
+  std::size_t end_of_last = 0;  // of the last line that FIONREAD counts
+  int counted = 0;
+  for (const std::string& line : queues.lines()) {
+    const auto [text, end] = split_line(quiet, line);
+    stream += text;
+    if (!line.empty()) end_of_last = stream.size();
+    stream += end;
+    counted += static_cast<int>(line.size());
+  }
+  write_to(ends.master, std::string_view(stream).substr(0, end_of_last));
+  put_begun_line(ends, quiet, queues, stream.substr(end_of_last), counted);
+}
+
+void put_characters(const TerminalEnds& ends, const std::string& bytes) {
+  write_to(ends.master, bytes);
+  await_kernel("take its input", [&] { return waiting_bytes(ends.terminal) == static_cast<int>(bytes.size()); });
+}
+
+bool has_input(const image::TerminalQueues& queues) {
+  return !queues.lines().empty() || !queues.begun().empty() || queues.quotes_next();
+}
+
+// Input goes first: it may need the output's queue for an echo.
+void put_back(const TerminalEnds& ends, Quiet quiet, const image::TerminalQueues& queues) {
+  let_through_flow_characters(quiet, queues);
+  set(ends.master, quiet.settings);
+  if (is_canonical(quiet.settings)) {
+    if (has_input(queues)) put_lines(ends, quiet, queues);
+  } else if (has_input(queues)) {
+    put_characters(ends, queues.begun());
+  }
+  write_to(ends.terminal, queues.output());
+}
+
+// The change of settings, which the program did not make (TIOCPKT of ioctl_tty(2)).
+void forget_changes_of_state(int master) {
+  char state = 0;
+  if ((queue_events(master, POLLPRI) & POLLPRI) != 0) static_cast<void>(!::read(master, &state, 1));
+}
+
+// TIOCSLCKTRMIOS of ioctl_tty(2).
+bool has_locked_settings(int terminal) {
+  termios locked{};
+  if (::ioctl(terminal, TIOCGLCKTRMIOS, &locked) != 0) return true;
+  return (locked.c_iflag | locked.c_oflag | locked.c_lflag) != 0 ||
+         std::ranges::any_of(locked.c_cc, [](cc_t one) { return one != 0; });
+}
+
+}  // namespace
+
+bool may_have_begun_line(int terminal) {
+  const termios2 settings = settings_of(terminal);
+  return is_canonical(settings) && (settings.c_lflag & EXTPROC) == 0;
+}
+
+std::string obstacle_to_copying(const TerminalEnds& ends, bool has_output) {
+  int discipline = 0;
+  if (ends.terminal < 0) return "the terminal cannot be opened";
+  if (::ioctl(ends.terminal, TIOCGETD, &discipline) != 0 || discipline != 0)
+    return "its line discipline is another one";
+  if ((settings_of(ends.master).c_lflag & EXTPROC) != 0) return "its lines are edited elsewhere (EXTPROC)";
+  if (has_locked_settings(ends.terminal)) return "its settings are locked";
+  if ((queue_events(ends.master, POLLPRI) & POLLPRI) != 0)
+    return "there are changes of its state that have not been read (packet mode)";
+  if (has_output && (queue_events(ends.terminal, POLLOUT) & POLLOUT) == 0)
+    return "it is stopped or there is no room for more";
+  if (waiting_bytes(ends.terminal) > kMostInput) return "there is no room for more";
+  return {};
+}
+
+image::TerminalQueues copy_queues(const TerminalEnds& ends) {
+  const termios2 own = settings_of(ends.master);
+  const Quiet quiet = quiet_settings(own);
+  image::TerminalQueues queues;
+  std::exception_ptr problem;
+  const auto attempt = [&](auto&& action) {
+    try {
+      action();
+    } catch (const std::exception&) {
+      if (!problem) problem = std::current_exception();
+    }
+  };
+  attempt([&] { take_out(ends, quiet, queues); });
+  attempt([&] { put_back(ends, quiet, queues); });
+  attempt([&] { set(ends.master, own); });
+  forget_changes_of_state(ends.master);
+  if (problem) std::rethrow_exception(problem);
+  return queues;
+}
+
+void check_queues(const image::TerminalQueues& queues, const std::string& settings) {
+  termios2 own{};
+  std::memcpy(&own, settings.data(), std::min(sizeof own, settings.size()));
+  std::size_t bytes = queues.begun().size();
+  for (const std::string& line : queues.lines()) bytes += std::max(line.size(), std::size_t{1});
+  const bool is_line_by_line = !queues.lines().empty() || queues.quotes_next();
+  const bool possible = bytes <= kInputRoom && queues.output().size() <= kMostOutput &&
+                        (!is_line_by_line || is_canonical(own)) && (!has_input(queues) || (own.c_lflag & EXTPROC) == 0);
+  if (!possible) fail(ErrorKind::Damaged, "the snapshot has a pseudo-terminal with data that cannot be");
+}
+
+void fill_queues(const TerminalEnds& ends, const image::TerminalQueues& queues) {
+  const termios2 own = settings_of(ends.master);
+  put_back(ends, quiet_settings(own), queues);
+  set(ends.master, own);
+}
+
+}  // namespace crs::engine
