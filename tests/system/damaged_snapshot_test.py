@@ -2,7 +2,7 @@
 """Bytes flipped, files cut, lengthened, missing, exchanged: `crs verify` and `crs restart` end with 4, name the file, and start nothing.
 
 Every byte of every file is flipped in the unit tests (tests/unit/store/snapshot_damage_test.cc); here a sample goes through the finished command.
-CRS_TEST_FLIPS=N: how many positions beside those at the ends of the files (default 60).
+CRS_TEST_FLIPS=N: how many positions beside those at the ends of the files (default 60; of those at the ends fewer, too, if it is less).
 """
 
 import os
@@ -12,6 +12,7 @@ from bad_input import Subject, check_message, copy_tree, main, tree_of
 from harness import check
 
 EDGE = 64
+FLIPS = int(os.environ.get("CRS_TEST_FLIPS", "60"))
 
 
 def snapshot_of(workspace, options):
@@ -43,7 +44,8 @@ def flip(path, position):
 
 def positions(path, count, chance):
     size = path.stat().st_size
-    ends = [*range(min(EDGE, size)), *range(max(EDGE, size - EDGE), size)]
+    edge = EDGE * min(FLIPS, 60) // 60
+    ends = [*range(min(edge, size)), *range(max(edge, size - edge), size)]
     return sorted({*ends, *(chance.randrange(size) for _ in range(count))})
 
 
@@ -52,9 +54,8 @@ def flipped_bytes(workspace, options):
     chance = random.Random(1)
     files = sorted(path for path in snapshot.rglob("*") if path.is_file())
     total = sum(path.stat().st_size for path in files)
-    count = int(os.environ.get("CRS_TEST_FLIPS", "60"))
     for path in files:
-        chosen = positions(path, max(5, count * path.stat().st_size // total), chance)
+        chosen = positions(path, max(5, FLIPS * path.stat().st_size // total), chance)
         if workspace.user == "root":  # it is the same code; the ordinary user has them all
             chosen = chosen[:: max(1, len(chosen) // 10)]
         os.chmod(path, 0o600)
