@@ -385,6 +385,39 @@ std::uint64_t nanoseconds_since(Clock::time_point start) {
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start).count());
 }
 
+// OneAtATime is the caller's.
+Examination examine_alone(pid_t root, const CheckpointOptions& options) {
+  const ChildSignalBlocked child_signal;
+  raise_descriptor_limit();
+  Passes passes;
+  Refusals refusals;
+  Examination found;
+  image::Tree image;
+  ContentStore nowhere;
+  check_is_program(root);
+  const pid_t pid = living_thread_of(root);
+  if (options.single) refuse_children(pid, refusals);
+  refusals.throw_if_any();
+  RememberedWaits remembered(options.remembered_path, pid);
+  Incremental incremental(options, Incremental::OnlyLooks{});
+  ExtentWriter nothing({}, kPagesName);
+  Surveys surveys(pid, options, incremental, remembered, nothing, found.warnings);
+  surveys.look();
+  surveys.copy_ahead(Surveys::CopyAhead::OnlyContinued);  // of nothing, since no tracking is taken over: it looks once
+                                                          // more, as late as possible
+
+  Frozen frozen(pid, options, surveys);
+  frozen.refuse(pid, options, refusals);
+  TreeCapture(frozen.tree(), surveys, options, refusals, found.warnings, nowhere, image).run(passes);
+  refusals.throw_if_any();
+  frozen.let_go_on();
+  found.pause_nanoseconds = nanoseconds_since(frozen.tree().since());
+  found.processes = static_cast<std::uint32_t>(image.processes_size());
+  for (const image::Process& process : image.processes())
+    found.threads += static_cast<std::uint32_t>(process.threads().threads_size());
+  return found;
+}
+
 }  // namespace
 
 // NOLINTNEXTLINE(readability-function-size): a story is a list of steps
@@ -407,7 +440,7 @@ CheckpointOutcome checkpoint(pid_t root, SnapshotSink& sink, const CheckpointOpt
   const bool goes_on = options.after == AfterCheckpoint::Continue;
   const bool is_much = goes_on && (options.incremental || has_much_memory(pid));
   std::uint64_t paused_before = 0;
-  if (is_much || is_worth_examining(pid)) paused_before = examine(root, options).pause_nanoseconds;
+  if (is_much || is_worth_examining(pid)) paused_before = examine_alone(root, options).pause_nanoseconds;
   const auto ahead = !goes_on  ? Surveys::CopyAhead::OnlyContinued
                      : is_much ? Surveys::CopyAhead::Everything
                                : Surveys::CopyAhead::ReadAtOnce;
@@ -468,35 +501,9 @@ CheckpointOutcome checkpoint(pid_t root, SnapshotSink& sink, const CheckpointOpt
 }
 
 Examination examine(pid_t root, const CheckpointOptions& options) {
-  const ChildSignalBlocked child_signal;
-  raise_descriptor_limit();
-  Passes passes;
-  Refusals refusals;
-  Examination found;
-  image::Tree image;
-  ContentStore nowhere;
   check_is_program(root);
-  const pid_t pid = living_thread_of(root);
-  if (options.single) refuse_children(pid, refusals);
-  refusals.throw_if_any();
-  RememberedWaits remembered(options.remembered_path, pid);
-  Incremental incremental(options, Incremental::OnlyLooks{});
-  ExtentWriter nothing({}, kPagesName);
-  Surveys surveys(pid, options, incremental, remembered, nothing, found.warnings);
-  surveys.look();
-  surveys.copy_ahead(Surveys::CopyAhead::OnlyContinued);  // of nothing, since no tracking is taken over: it looks once
-                                                          // more, as late as possible
-
-  Frozen frozen(pid, options, surveys);
-  frozen.refuse(pid, options, refusals);
-  TreeCapture(frozen.tree(), surveys, options, refusals, found.warnings, nowhere, image).run(passes);
-  refusals.throw_if_any();
-  frozen.let_go_on();
-  found.pause_nanoseconds = nanoseconds_since(frozen.tree().since());
-  found.processes = static_cast<std::uint32_t>(image.processes_size());
-  for (const image::Process& process : image.processes())
-    found.threads += static_cast<std::uint32_t>(process.threads().threads_size());
-  return found;
+  const OneAtATime alone(root);
+  return examine_alone(root, options);
 }
 
 }  // namespace crs::engine

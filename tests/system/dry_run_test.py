@@ -4,7 +4,10 @@ checkpoint that has to refuse writes nothing either, however much memory the pro
 
 import json
 import os
+import subprocess
 import sys
+import threading
+import time
 
 from harness import check, descendants_of, is_alive, read_text, run_tests, wait_until
 
@@ -93,5 +96,32 @@ def whom_it_cannot_look_at(workspace):
         check("--dry-run" in workspace.crs("checkpoint", "--dry-run", other, os.getpid(), expect=2).stderr, other)
 
 
+def while_others_take_it(workspace):
+    """Looks at a program and checkpoints of it under two names, all at once: they wait for each other, or say that one is going on, and take
+    nothing of the others for the program's own."""
+    process = start(workspace)
+    pid, ends = str(process.pid), time.monotonic() + 3
+    answers = []
+
+    def repeat(*arguments):
+        while time.monotonic() < ends:
+            result = subprocess.run([workspace.crs_path, *arguments], env=workspace.environment, cwd=workspace.work, capture_output=True, text=True,
+                                    stdin=subprocess.DEVNULL, check=False, **workspace.identity())
+            answers.append((arguments, result.returncode, result.stderr))
+
+    commands = [("check", pid), ("checkpoint", "--dry-run", pid), ("checkpoint", "--name", "one", "--keep", "1", pid),
+                ("checkpoint", "--name", "two", "--keep", "1", "--incremental", pid)]
+    threads = [threading.Thread(target=repeat, args=command) for command in commands]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    wrong = [answer for answer in answers if answer[1] != 0 and "still going on" not in answer[2]]
+    check(not wrong, f"{len(wrong)} of {len(answers)} failed: {wrong[:3]}")
+    check(any(answer[0] == commands[2] and answer[1] == 0 for answer in answers), "no checkpoint succeeded")
+    goes_on(workspace)
+    end(workspace, process)
+
+
 if __name__ == "__main__":
-    sys.exit(run_tests([what_can_be_kept, what_cannot, whom_it_cannot_look_at]))
+    sys.exit(run_tests([what_can_be_kept, what_cannot, whom_it_cannot_look_at, while_others_take_it]))

@@ -13,7 +13,8 @@ namespace crs::engine {
 
 namespace {
 
-// One that has committed its snapshot lets the next one of the same job begin, and has only little left to do.
+// One that has committed its snapshot lets the next one of the same job begin, and has only little left to do; and who
+// only looks at a program does not take long.
 constexpr std::chrono::milliseconds kLastSteps{2000};
 constexpr std::chrono::milliseconds kPause{2};
 
@@ -35,8 +36,7 @@ bool lock_soon(int file) {
 // soon enough why.
 OneAtATime::OneAtATime(pid_t pid) : memory_(::open(fmt::format("/proc/{}/mem", pid).c_str(), O_RDONLY | O_CLOEXEC)) {
   if (!memory_ || lock_soon(memory_.get())) return;
-  throw Error(ErrorKind::Failed,
-              fmt::format("another checkpoint of process {} is still going on, for another job", pid))
+  throw Error(ErrorKind::Failed, fmt::format("another checkpoint of process {} is still going on", pid))
       .advise("Try again when it is done");
 }
 

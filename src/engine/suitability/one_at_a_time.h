@@ -1,5 +1,5 @@
-// No two checkpoints of one process at once, whatever jobs they are for: each would take the other's tracking of the
-// program's memory, and its stops, for the program's own.
+// No two checkpoints of one process at once, whatever jobs they are for, nor one and a look at whether there can be
+// one: each would take the other's tracking of the program's memory, and its stops, for the program's own.
 #pragma once
 
 #include <sys/types.h>
