@@ -136,9 +136,8 @@ struct PrivateDescriptors {
     memory = all.first + for_descriptors;
   }
 
-  // Whether a process like this one may have them.
+  // Throws unless a process like this one, whose limit has been raised, may have them.
   void check() const {
-    raise_descriptor_limit();
     if (static_cast<std::size_t>(all.first) + static_cast<std::size_t>(needed) <= descriptor_limit()) return;
     throw Error(ErrorKind::Failed,
                 fmt::format("the restart needs descriptors up to {} for a while, and no more than {} "
@@ -331,10 +330,8 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
   SystemVPlaces system_v(tree.system_v());
   if (!plan.ipc_namespace) system_v.check();
   const PrivateDescriptors numbers(tree);
-  if (options.check_only) {
-    numbers.check();
-    return program;
-  }
+  numbers.check();
+  if (options.check_only) return program;
   if (!plan.note.empty()) program.notes.push_back(plan.note);
   passes.run("files", [&] { kept_files.stage(program.notes); });
   KeptConnections connections(tree.descriptors());

@@ -76,6 +76,10 @@ def file_size_limit(workspace, options):
 
     refused(workspace, "checkpoint", str(holder.pid), expect=1, names=["File too large", "file size limit"], preexec_fn=limited)
     holder.check_untouched()
+    for preexec, limit in ((limited, "1 MiB"), (None, "none")):
+        facts = workspace.crs("check", "--json", expect=None, preexec_fn=preexec).json()["facts"]
+        [fact] = [fact for fact in facts if fact["name"] == "file size limit"]
+        check((fact["detail"], fact["available"]) == (limit, preexec is None), f"crs check says {fact}")
     reference = workspace.checkpoint(str(holder.pid))
     workspace.kill(holder.pid)
     for command in (["restart", "--detach", reference], ["run", "--name", "limited", "true"]):

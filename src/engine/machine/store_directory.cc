@@ -1,5 +1,6 @@
 // The place where snapshots are kept.
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -43,6 +44,16 @@ MachineFact free_space(const std::filesystem::path& directory) {
               "$CRS_STORE"};
 }
 
+MachineFact size_of_files() {
+  rlimit limit{};
+  const bool is_limited = ::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+  return {.name = "file size limit",
+          .available = !is_limited,
+          .essential = false,
+          .detail = is_limited ? fmt::format("{} MiB", limit.rlim_cur >> 20) : "none",
+          .consequence = "no file of a snapshot can be larger; raise it with ulimit -f"};
+}
+
 MachineFact unnamed_files(const std::filesystem::path& directory) {
   const FileDescriptor file(::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
   return {.name = "O_TMPFILE in the store",
@@ -63,6 +74,7 @@ std::vector<MachineFact> examine_store_directory(const std::filesystem::path& di
            .detail = directory.native() + (result == 0 ? "" : ": " + words_of_trial(result)),
            .consequence = "snapshots cannot be written there; choose another place with --store or $CRS_STORE"},
           free_space(existing),
+          size_of_files(),
           unnamed_files(existing)};
 }
 

@@ -9,11 +9,26 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "engine/procfs/maps.h"
+#include "engine/procfs/status.h"
 
 namespace crs::engine {
 
+namespace {
+
+void seize_newborn(pid_t pid) {
+  try {
+    ptrace::seize(pid, kNewbornOptions);
+  } catch (Error& error) {
+    const bool has_tracer = ProcessStatus::of(pid).number("TracerPid") != 0;
+    if (has_tracer) error.advise("Somebody traces crs and its children: run it without 'strace -f' or a debugger");
+    throw;
+  }
+}
+
+}  // namespace
+
 void Newborn::take_over() {
-  if (!is_traced_) ptrace::seize(pid_, kNewbornOptions);
+  if (!is_traced_) seize_newborn(pid_);
   ptrace::interrupt(pid_);
   while (!ptrace::wait_for_stop(pid_).event_stop()) ptrace::resume(PTRACE_CONT, pid_);
   ptrace::set_options(pid_, kNewbornOptions);
