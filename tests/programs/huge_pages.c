@@ -5,7 +5,7 @@
 
 #include "memory.h"
 
-enum { kPrivate = 4, kShared = 2 };
+enum { kPrivate = 4, kShared = 4 };
 static const size_t kHuge = (size_t)2 << 20;
 
 static void* map(size_t pages, int flags) {
@@ -32,6 +32,16 @@ static pid_t start_child(char* shared) {
   _exit(0);
 }
 
+static void fill_and_end(char* place) {
+  const pid_t child = fork();
+  SUBJECT_NEED(child >= 0);
+  if (child == 0) {
+    memory_fill(place, kHuge, 5);
+    _exit(0);
+  }
+  SUBJECT_NEED(waitpid(child, NULL, 0) == child);
+}
+
 static void check_child(pid_t child) {
   int status = 0;
   SUBJECT_CHECK(waitpid(child, &status, 0) == child && status == 0, "status %#x", status);
@@ -47,6 +57,7 @@ int main(void) {
   SUBJECT_NEED(mprotect(own + 3 * kHuge, kHuge, PROT_READ) == 0);
   memory_fill(unreserved, kHuge, 4);
   memory_fill(shared, kHuge, 6);
+  fill_and_end(shared + 2 * kHuge);
   const pid_t child = start_child(shared);
   subject_ready();
   MEMORY_CHECK(own, kHuge, 1);
@@ -58,6 +69,9 @@ int main(void) {
   MEMORY_CHECK(unreserved, kHuge, 4);
   check_child(child);
   MEMORY_CHECK(shared, kHuge, 8);
+  MEMORY_CHECK(shared + kHuge, kHuge, 7);
+  MEMORY_CHECK(shared + 2 * kHuge, kHuge, 5);
+  SUBJECT_CHECK(memory_is_zero(shared + 3 * kHuge, kHuge));
   for (char* const* place = (char*[]){own, own + 3 * kHuge, unreserved, shared, NULL}; *place != NULL; ++place)
     SUBJECT_CHECK(memory_has_flag(*place, "ht"), "no huge pages at %p", (void*)*place);
   SUBJECT_CHECK(memory_has_flag(unreserved, "nr") && !memory_has_flag(own, "nr"));

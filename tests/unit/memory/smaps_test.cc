@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "engine/resources/memory/huge_pages.h"
 
 namespace crs::engine {
 namespace {
@@ -60,6 +61,15 @@ TEST(Maps, GiveFlagsKeysAndSwap) {
   EXPECT_EQ(areas[1].page_bytes, kPageSize);
   EXPECT_EQ(areas[1].range.start.value, 0xabc000U);
   EXPECT_FALSE(areas[1].has("lo"));
+}
+
+TEST(HugePages, AreNotToldByAName) {
+  const std::vector<MappedArea> areas = parse_smaps(
+      "7f0000000000-7f0000200000 rw-p 00000000 00:10 5 /anon_hugepage (deleted)\nVmFlags: rd wr mr mw me de ht \n"
+      "7f0000200000-7f0000400000 rw-p 00000000 08:01 6 /anon_hugepage (deleted)\nVmFlags: rd wr mr mw me \n");
+  ASSERT_EQ(areas.size(), 2U);
+  EXPECT_TRUE(is_anonymous_huge(areas[0]));
+  EXPECT_FALSE(is_anonymous_huge(areas[1]));
 }
 
 TEST(Maps, OfThisProcessAgreeWithItsSmaps) {

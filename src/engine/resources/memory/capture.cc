@@ -166,6 +166,8 @@ class MemoryCapture {
       part.set_end(area.range.end.value);
     } else if (const auto refused = refused_by_flags(area)) {
       refuse(area, refused->first, refused->second);
+    } else if (is_anonymous_huge(area)) {
+      area.shared ? capture_shared_memory(area) : save_own_pages(area, add(area, Area::ANONYMOUS));
     } else if (is_backed(area)) {
       capture_backed(area);
     } else if (area.name.starts_with("anon_inode:") || area.name.starts_with("socket:")) {
@@ -303,11 +305,12 @@ class MemoryCapture {
     }
   }
 
-  // Of huge pages mincore(2) tells only those that this process has touched, and those that are not there read as
-  // zeros.
+  // Each process tells of those that it has touched; of others, capture_unmapped().
   void capture_shared_huge(const MappedArea& area, SharedObjects::Object& object, image::SharedMemory& memory) {
     memory.set_huge_page_bytes(area.page_bytes);
     object.size = area.range.size();  // what nobody maps of it nobody can map again
+    if (!object.huge)
+      object.huge = {.reserved = !area.has("nr"), .existing = existing_huge_bytes(context_.pid, area.range)};
     const auto is_alike = [&](const SharedObjects::View& view) {
       const bool is_same = view.pid == context_.pid && view.area.range.start == area.range.start;
       return view.area.offset == 0 && view.area.range.size() == area.range.size() &&
@@ -318,8 +321,10 @@ class MemoryCapture {
                     "Let each map all of it, once");
     }
     const bool readable = (area.protection & PROT_READ) != 0;
-    for (const RemoteRange& part : object.take_unsaved(area.range, area))
-      pages_.push_back({.range = part, .choice = PageChoice::All, .readable = readable, .content = {}});
+    for (const RemoteRange& run : touched_huge_pages(context_.pid, area)) {
+      for (const RemoteRange& part : object.take_unsaved(run, area))
+        pages_.push_back({.range = part, .choice = PageChoice::Existing, .readable = readable, .content = {}});
+    }
   }
 
   // A page that a child has as well is copied when the program writes to it, and there may be no other huge page.

@@ -12,7 +12,6 @@
 
 #include "base/file_birth.h"
 #include "base/file_descriptor.h"
-#include "engine/resources/memory/huge_pages.h"
 
 namespace crs::engine {
 namespace {
@@ -70,7 +69,6 @@ std::optional<Backing> special(const MapsLine& line) {
   if (name == "/dev/zero (deleted)" || name.starts_with("[anon_shmem:")) {
     return Backing{line.shared ? BackingKind::SharedZero : BackingKind::Gone, name};
   }
-  if (is_anonymous_huge(line)) return Backing{line.shared ? BackingKind::SharedZero : BackingKind::ZeroDevice, name};
   if (is_segment(line)) return Backing{BackingKind::SystemV, name};
   if (name.starts_with("/[aio]"))
     return Backing{BackingKind::Unsupported, "the ring of an asynchronous I/O context (io_setup)"};

@@ -1,14 +1,19 @@
 #include "engine/resources/memory/huge_pages.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
+#include <cerrno>
 #include <charconv>
 #include <optional>
 #include <string>
 
 #include "base/error.h"
+#include "base/file_descriptor.h"
 #include "base/io.h"
 #include "engine/resources/memory/address_space.h"
 #include "engine/resources/memory/area_properties.h"
@@ -60,6 +65,9 @@ std::optional<std::uint64_t> pool_number(std::uint64_t page_bytes, std::string_v
 
 // Free and promised to nobody, or to be made when they are wanted; nothing where that cannot be seen.
 std::optional<std::uint64_t> free_huge_pages(std::uint64_t page_bytes) {
+  constexpr const char* kPools = "/sys/kernel/mm/hugepages";
+  const std::string pool = fmt::format("{}/hugepages-{}kB", kPools, page_bytes / 1024);
+  if (::access(pool.c_str(), F_OK) != 0 && ::access(kPools, F_OK) == 0) return 0;
   const auto free = pool_number(page_bytes, "free_hugepages");
   const auto reserved = pool_number(page_bytes, "resv_hugepages");
   const auto most_surplus = pool_number(page_bytes, "nr_overcommit_hugepages");
@@ -70,7 +78,31 @@ std::optional<std::uint64_t> free_huge_pages(std::uint64_t page_bytes) {
 
 }  // namespace
 
-bool is_anonymous_huge(const MapsLine& line) { return line.name == "/anon_hugepage (deleted)"; }
+// How the kernel names the file behind it. Any file may be called so, but has no such pages.
+bool is_anonymous_huge(const MappedArea& area) { return area.name == "/anon_hugepage (deleted)" && area.has("ht"); }
+
+PageRuns touched_huge_pages(pid_t pid, const MappedArea& area) {
+  // An entry of /proc/PID/pagemap: present, or under way to another place (shown as swapped).
+  constexpr std::uint64_t kIsThere = (std::uint64_t{1} << 63) | (std::uint64_t{1} << 62);
+  const std::string path = fmt::format("/proc/{}/pagemap", pid);
+  const FileDescriptor pagemap = open_file(path, O_RDONLY);
+  PageRuns runs;
+  for (RemoteAddress page = area.range.start; page < area.range.end; page = page + area.page_bytes) {
+    std::uint64_t entry = 0;
+    const auto place = static_cast<off_t>(page.value / kPageSize * sizeof entry);
+    if (::pread(pagemap.get(), &entry, sizeof entry, place) != sizeof entry) fail_errno(errno, "cannot read {}", path);
+    if ((entry & kIsThere) != 0) append_run(runs, {page, page + area.page_bytes});
+  }
+  return runs;
+}
+
+std::optional<std::uint64_t> existing_huge_bytes(pid_t pid, RemoteRange area) {
+  constexpr std::uint64_t kBlock = 512;  // of stat(2)
+  const std::string path = fmt::format("/proc/{}/map_files/{:x}-{:x}", pid, area.start.value, area.end.value);
+  struct stat status{};
+  if (::stat(path.c_str(), &status) != 0) return std::nullopt;
+  return static_cast<std::uint64_t>(status.st_blocks) * kBlock;
+}
 
 int huge_page_flags(std::uint64_t page_bytes) {
   if (page_bytes == 0) return 0;

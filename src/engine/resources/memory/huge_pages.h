@@ -2,18 +2,29 @@
 // (madvise(2), MADV_HUGEPAGE), which are pages like all others here.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 
-#include "engine/procfs/maps.h"
+#include "engine/pages/page_runs.h"
 #include "engine/resources/memory/memory.pb.h"
 #include "engine/resources/memory/smaps.h"
 
 namespace crs::engine {
 
-// How the kernel names the file behind MAP_ANONYMOUS | MAP_HUGETLB, private or shared.
-bool is_anonymous_huge(const MapsLine& line);
+// MAP_ANONYMOUS | MAP_HUGETLB, private or shared.
+bool is_anonymous_huge(const MappedArea& area);
+
+// Those pages of `area` that process `pid` has touched, by its page tables. Looks at them without bringing any in, as
+// reading would.
+PageRuns touched_huge_pages(pid_t pid, const MappedArea& area);
+
+// How many bytes there are in all of shared memory, whoever has touched them; nothing where this may not be asked
+// (proc_pid_map_files(5)).
+std::optional<std::uint64_t> existing_huge_bytes(pid_t pid, RemoteRange area);
 
 // What mmap(2) takes beside MAP_ANONYMOUS for pages of so many bytes; 0 for 0.
 int huge_page_flags(std::uint64_t page_bytes);
@@ -24,8 +35,8 @@ void validate_huge_pages(const image::Memory& memory);
 // Bytes of huge pages by their size.
 using HugeMemory = std::map<std::uint64_t, std::uint64_t>;
 
-// Adds what the memory of one process takes as soon as it is mapped. What several show counts for the one that shows it
-// first: `seen` has the numbers of the objects that have been counted.
+// Adds what the memory of one process takes as soon as it is mapped (not that without reservation). What several show
+// counts for the one that shows it first: `seen` has the numbers of the objects that have been counted.
 void add_huge_pages(const image::Memory& memory, std::set<std::uint32_t>& seen, HugeMemory& demand);
 
 // Throws unless so many are free here.

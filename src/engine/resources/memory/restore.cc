@@ -87,18 +87,18 @@ class AreaMapper {
       if (area.kind() == Area::SHARED_MEMORY) {
         views[area.backing()].push_back(&area);
       } else {
-        in_context(fmt::format("the memory at {:#x}", area.start()),
-                   [&] { map(area, first_protection(area, filled_[i])); });
+        in_context(fmt::format("the memory at {:#x}", area.start()), [&] { map(area, filled_[i]); });
       }
     }
     map_shared_memory(views);
   }
 
  private:
-  void map(const Area& area, int protection) {
+  void map(const Area& area, bool filled) {
+    const int protection = first_protection(area, filled);
     switch (area.kind()) {
       case Area::ANONYMOUS:
-        map_anonymous(area, protection);
+        map_anonymous(area, filled);
         break;
       case Area::PRIVATE_FILE:
         map_at(area, protection, MAP_PRIVATE, readable_file_number(first_number_, area.backing()));
@@ -118,7 +118,8 @@ class AreaMapper {
     }
   }
 
-  void map_anonymous(const Area& area, int protection) {
+  void map_anonymous(const Area& area, bool filled) {
+    const int protection = first_protection(area, filled);
     const bool droppable = has_property(area, Area::DROPPABLE);
     if (droppable && try_map(area, protection, kMapDroppable | MAP_ANONYMOUS, -1) == 0) return;
     const int flags = MAP_PRIVATE | MAP_ANONYMOUS | huge_page_flags(area.huge_page_bytes());
@@ -126,7 +127,10 @@ class AreaMapper {
     if (problem == 0) return;
     // Writable memory counts against RLIMIT_DATA.
     const int own = static_cast<int>(area.protection());
-    if (!was_divided(area) || try_map(area, own, flags, -1) != 0) fail_errno(problem, "mmap");
+    if (was_divided(area) && !filled && try_map(area, own, flags, -1) == 0) return;
+    Error error = Error::from_errno("mmap", problem);
+    if (problem == ENOMEM) error.advise("Raise the limits of memory (ulimit -d, ulimit -v)");
+    throw error;
   }
 
   void map_at(const Area& area, int protection, int flags, int descriptor) {
@@ -253,7 +257,16 @@ void MemoryRestore::map_areas() {
   for (const Area& area : image_.areas()) settings_->advise(area);
 }
 
-void MemoryRestore::load_pages() { loader_.load(context_.memory); }
+void MemoryRestore::load_pages() {
+  try {
+    loader_.load(context_.memory);
+  } catch (Error& error) {
+    const bool is_huge = std::ranges::any_of(image_.areas(), &Area::huge_page_bytes);
+    if (is_huge && error.error_number() == EFAULT)
+      error.advise("There may be too few free huge pages: see /proc/meminfo");
+    throw;
+  }
+}
 
 void MemoryRestore::load_pages_lazily(std::span<const pid_t> members) {
   const std::string obstacle = obstacle_to_lazy_pages();

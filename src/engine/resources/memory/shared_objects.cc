@@ -42,10 +42,17 @@ std::vector<SharedObjects::Offsets> SharedObjects::Object::unmapped() const {
   return found;
 }
 
+bool SharedObjects::Object::may_have_more() const {
+  std::uint64_t saved = 0;
+  for (const auto& [start, end] : saved_parts) saved += end - start;
+  return saved < *size && (!huge->existing || saved < *huge->existing);
+}
+
 std::map<pid_t, std::vector<SharedObjects::Object*>> SharedObjects::partly_unmapped() {
   std::map<pid_t, std::vector<Object*>> found;
   for (auto& [key, object] : objects_) {
-    if (object.size && !object.unmapped().empty()) found[object.lowest().pid].push_back(&object);
+    const bool is_partly = object.huge ? object.may_have_more() : object.size && !object.unmapped().empty();
+    if (is_partly) found[object.lowest().pid].push_back(&object);
   }
   return found;
 }

@@ -47,6 +47,11 @@ class SharedObjects {
     std::map<std::uint64_t, std::uint64_t> saved_parts;  // offsets: start -> end
     std::vector<View> views;
     std::optional<std::uint64_t> size;  // bytes, of all of it; not of segments
+    struct HugePages {
+      bool reserved = false;                  // reading a page that is not there brings it, and there is one
+      std::optional<std::uint64_t> existing;  // bytes
+    };
+    std::optional<HugePages> huge;  // each view shows all of it
 
     // The parts of `run`, which lies in `area`, that nobody has saved; now they are.
     PageRuns take_unsaved(RemoteRange run, const MapsLine& area);
@@ -54,6 +59,8 @@ class SharedObjects {
     const View& lowest() const;
     // Those that no view shows, from the lowest one on to the end. `size` must be known.
     std::vector<Offsets> unmapped() const;
+    // Of huge pages: whether there may be some that nobody has saved.
+    bool may_have_more() const;
   };
   // Device and inode as /proc/PID/maps has them; the inode of a segment is its id, which may be another's inode.
   using Key = std::tuple<dev_t, ino_t, bool>;
@@ -65,7 +72,8 @@ class SharedObjects {
     return object;
   }
 
-  // Those of which views do not show everything, by the process that has the lowest view.
+  // Those of which views do not show everything, or of which processes have not touched every huge page that is there,
+  // by the process that has the lowest view.
   std::map<pid_t, std::vector<Object*>> partly_unmapped();
 
   // A file that is mapped shared is kept by its path or as content of the snapshot: false if another area of it is kept

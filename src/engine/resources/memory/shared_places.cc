@@ -43,6 +43,8 @@ void SharedPlaces::collect(std::span<const image::Memory* const> memories, const
       Place& place = places_[shared.object()];
       place.size = std::max(place.size, shared.size());
       place.reserves = place.reserves || shared.reserves();
+      if (users[shared.object()] > 1 && place.huge_page_bytes != shared.huge_page_bytes())
+        fail(ErrorKind::Damaged, "processes of the image share memory of different huge pages");
       place.huge_page_bytes = shared.huge_page_bytes();
       if (!shared.has_segment()) continue;
       place.segment = shared.segment();

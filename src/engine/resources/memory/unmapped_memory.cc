@@ -53,6 +53,7 @@ class UnmappedCapture {
   UnmappedCapture(CaptureContext& context, image::Memory& image) : context_(context), image_(image) {}
 
   void add(SharedObjects::Object& object) {
+    if (object.huge) return add_huge(object);
     const View& lowest = object.lowest();
     const SharedView* const view = view_of(lowest, *object.size - lowest.area.offset);
     if (view == nullptr) return;
@@ -69,6 +70,23 @@ class UnmappedCapture {
   std::vector<PageArea> pages() { return std::move(pages_); }
 
  private:
+  // What a process that has ended has touched, say. Where no page is reserved, reading one that is not there might take
+  // the last that is free from the program.
+  void add_huge(SharedObjects::Object& object) {
+    const View& view = object.lowest();
+    if (!object.huge->reserved) {
+      context_.refusals.add(
+          fmt::format("which huge pages there are of the memory at {:#x}, which process {} shares without reserving "
+                      "them, cannot be seen",
+                      view.area.range.start.value, context_.own_pid),
+          "Take the snapshot with CAP_CHECKPOINT_RESTORE, or let the program map it without MAP_NORESERVE");
+      return;
+    }
+    const bool readable = view.area.permits(PROT_READ);
+    for (const RemoteRange& part : object.take_unsaved(view.area.range, view.area))
+      pages_.push_back({.range = part, .choice = PageChoice::All, .readable = readable, .content = {}});
+  }
+
   // Null, and refused, where the program could not have one either.
   const SharedView* view_of(const View& lowest, std::uint64_t bytes) {
     auto view = shared_view_or_null(context_.remote, {lowest.area.range.start, lowest.area.range.start + bytes});

@@ -1,5 +1,5 @@
 // What shared anonymous memory holds where no process maps it any more: mremap(2) shows it again, from the lowest part
-// that is mapped to the end of the memory.
+// that is mapped to the end of the memory. And what it holds in huge pages that no process has touched.
 #pragma once
 
 #include <span>
