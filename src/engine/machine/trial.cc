@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/no_process.h"
 
 namespace crs::engine {
 namespace {
@@ -17,7 +18,7 @@ namespace {
 pid_t fork_bound() {
   const pid_t parent = ::getpid();
   const pid_t child = ::fork();
-  if (child < 0) fail_errno(errno, "no child process for a trial can be made");
+  if (child < 0) throw no_process("cannot make a child process for a trial", errno);
   if (child == 0) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (::getppid() != parent) ::_exit(0);

@@ -11,6 +11,7 @@
 #include <csignal>
 
 #include "base/error.h"
+#include "base/no_process.h"
 #include "engine/newborn/maker.h"
 #include "engine/tracee/ptrace.h"
 
@@ -84,7 +85,7 @@ class MakerOfCaller final : public Maker {
     while (::waitpid(between, &status, __WCLONE) < 0 && errno == EINTR) {
     }
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-      fail_errno(WIFEXITED(status) ? WEXITSTATUS(status) : EINTR, "cannot make a helper process");
+      throw no_process("cannot make a helper process", WIFEXITED(status) ? WEXITSTATUS(status) : EINTR);
     return false;
   }
 

@@ -98,15 +98,17 @@ pid_t start_keeper(const std::vector<int>& descriptors) {
   const FileDescriptor mine(ends[0]);
   FileDescriptor theirs(ends[1]);
   const pid_t between = ::fork();
-  if (between < 0) throw no_process("cannot make a process that keeps track of what the program writes", errno);
+  constexpr std::string_view kProblem = "cannot make a process that keeps track of what the program writes";
+  if (between < 0) throw no_process(kProblem, errno);
   if (between == 0) {
-    if (::fork() == 0) live(theirs.get(), descriptors);
-    ::_exit(0);
+    if (const pid_t keeper = ::fork(); keeper != 0) ::_exit(keeper > 0 ? 0 : errno);
+    live(theirs.get(), descriptors);
   }
   theirs.reset();
   int status = 0;
   while (::waitpid(between, &status, 0) < 0 && errno == EINTR) {
   }
+  if (WIFEXITED(status) && WEXITSTATUS(status) != 0) throw no_process(kProblem, WEXITSTATUS(status));
   pid_t keeper = 0;
   if (::read(mine.get(), &keeper, sizeof keeper) != sizeof keeper)
     fail(ErrorKind::Failed, "the process that keeps track of what the program writes did not start");

@@ -133,6 +133,8 @@ std::vector<FileDescriptor> open_processes(pid_t first, std::span<const pid_t> m
 // `members` are pidfds of the program's whole tree. Returns an exit status.
 int watch(pid_t program, const std::vector<FileDescriptor>& members, const std::function<void()>& work) {
   const pid_t worker = ::fork();
+  if (worker < 0)
+    say(fmt::format("process {} is ended: {}", program, no_process("cannot make a process", errno).what()));
   if (worker == 0) {
     try {
       work();
@@ -146,7 +148,7 @@ int watch(pid_t program, const std::vector<FileDescriptor>& members, const std::
   while (worker > 0 && ::waitpid(worker, &status, 0) < 0 && errno == EINTR) {
   }
   if (worker > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0) return 0;
-  if (worker < 0 || WIFSIGNALED(status))
+  if (worker > 0 && WIFSIGNALED(status))
     say(fmt::format("process {} is ended: the process that brought its memory was killed", program));
   // The id may be another's by now.
   if (::syscall(SYS_pidfd_send_signal, members.front().get(), 0, nullptr, 0) == 0) kill_tree(program);
