@@ -1,8 +1,10 @@
 #include "engine/tracee/done_to_the_end.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -11,6 +13,7 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <cstring>
 #include <exception>
 #include <string_view>
 #include <utility>
@@ -25,12 +28,18 @@ namespace {
 // The first byte of an answer: what the rest of it is.
 constexpr char kResultFollows = 'r';
 constexpr char kProblemFollows = 'p';
-constexpr int kAnswerRoom = 1 << 18;
 
-std::pair<FileDescriptor, FileDescriptor> make_answer_pipe() {
+std::pair<FileDescriptor, FileDescriptor> make_start_pipe() {
   std::array<int, 2> ends{};
   if (::pipe2(ends.data(), O_CLOEXEC) != 0) fail_errno(errno, "cannot make a pipe");
   return {FileDescriptor(ends[0]), FileDescriptor(ends[1])};
+}
+
+// Made before anything is done, with room for any answer.
+FileDescriptor make_answer_file() {
+  FileDescriptor made(::memfd_create("crs-answer", MFD_CLOEXEC));
+  if (!made) fail_errno(errno, "cannot make a file in memory");
+  return made;
 }
 
 std::string answer_of(const std::function<std::string()>& action) {
@@ -50,7 +59,8 @@ void hold(pid_t caller) {
   // NOLINTNEXTLINE(performance-no-int-to-ptr): the interface of ptrace(2)
   const bool is_traced = ::ptrace(PTRACE_SEIZE, caller, nullptr, reinterpret_cast<void*>(kOptions)) == 0 &&
                          ::ptrace(PTRACE_INTERRUPT, caller, nullptr, nullptr) == 0;
-  if (!is_traced) fail_errno(errno, "a process of crs cannot trace crs");
+  if (!is_traced)
+    throw Error(ErrorKind::Refused, fmt::format("a process of crs cannot trace crs: {}", std::strerror(errno)));
   int status = 0;
   while (::waitpid(caller, &status, __WALL) == caller && WIFSTOPPED(status)) {
     const int event = status >> 16;
@@ -77,9 +87,27 @@ void limit_waits() {
   ::sigprocmask(SIG_UNBLOCK, &alarm, nullptr);
 }
 
-// In the process apart, all other signals blocked. As soon as the caller is held, this waits for nobody: the pipe has
-// room for the answer, or nobody gets one. Its end lets its tracee go on, or exit.
-[[noreturn]] void run_apart(pid_t caller, int start, int answer_end, const std::function<std::string()>& action) {
+// A file in memory counts as one for RLIMIT_FSIZE, too (setrlimit(2)).
+void raise_file_size_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_FSIZE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_FSIZE, &limit);
+}
+
+// 0, or the errno.
+int give(int answer_file, const std::string& answer) {
+  try {
+    write_all(answer_file, "the answer of a process of crs", as_byte_span(answer));
+    return 0;
+  } catch (const Error& error) {
+    return error.error_number() != 0 ? error.error_number() : EIO;
+  }
+}
+
+// In the process apart, all other signals blocked. As soon as the caller is held, this waits for nobody: the answer
+// goes into memory. Its end lets its tracee go on, or exit.
+[[noreturn]] void run_apart(pid_t caller, int start, int answer_file, const std::function<std::string()>& action) {
   char byte = 0;
   ::setsid();
   if (::read(start, &byte, 1) != 1) ::_exit(1);
@@ -88,8 +116,22 @@ void limit_waits() {
     hold(caller);
     return action();
   });
-  const ssize_t written = ::write(answer_end, answer.data(), answer.size());
-  ::_exit(written == static_cast<ssize_t>(answer.size()) ? 0 : 1);
+  raise_file_size_limit();
+  ::_exit(give(answer_file, answer));
+}
+
+// The answer is there when the process has ended, with 0 or an errno.
+std::string await_answer(pid_t process, int answer_file) {
+  constexpr const char* kWhat = "the answer of a process of crs";
+  int status = 0;
+  while (::waitpid(process, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (!WIFEXITED(status)) fail(ErrorKind::Failed, "a process of crs has ended too early");
+  if (WEXITSTATUS(status) != 0) fail_errno(WEXITSTATUS(status), "cannot keep {}", kWhat);
+  if (::lseek(answer_file, 0, SEEK_SET) != 0) fail_errno(errno, "cannot read {}", kWhat);
+  std::string answer = read_file(answer_file, kWhat);
+  if (answer.empty()) fail(ErrorKind::Failed, "a process of crs has ended too early");
+  return answer;
 }
 
 // In the caller: names that process as one that may trace it, where only named ones may (Yama: PR_SET_PTRACER of
@@ -102,11 +144,8 @@ void let_begin(pid_t process, int start) {
 }  // namespace
 
 std::string done_to_the_end(const std::function<std::string()>& action) {
-  auto [start_read, start_write] = make_answer_pipe();
-  auto [answer_read, answer_write] = make_answer_pipe();
-  const bool has_room = ::fcntl(answer_write.get(), F_SETPIPE_SZ, kAnswerRoom) >= 0 &&
-                        ::fcntl(answer_write.get(), F_SETFL, O_NONBLOCK) == 0;
-  if (!has_room) fail_errno(errno, "cannot make a pipe of {} bytes", kAnswerRoom);
+  auto [start_read, start_write] = make_start_pipe();
+  const FileDescriptor answer_file = make_answer_file();
   const auto caller = static_cast<pid_t>(::syscall(SYS_gettid));
   pid_t process = -1;
   {
@@ -114,17 +153,13 @@ std::string done_to_the_end(const std::function<std::string()>& action) {
     process = ::fork();
     if (process == 0) {
       start_write.reset();
-      run_apart(caller, start_read.get(), answer_write.get(), action);
+      run_apart(caller, start_read.get(), answer_file.get(), action);
     }
   }
   if (process < 0) fail_errno(errno, "cannot start a process");
-  answer_write.reset();
   let_begin(process, start_write.get());
-  const std::string answer = read_file(answer_read.get(), "the answer of a process of crs");
-  while (::waitpid(process, nullptr, 0) < 0 && errno == EINTR) {
-  }
+  const std::string answer = await_answer(process, answer_file.get());
   ::prctl(PR_SET_PTRACER, 0, 0, 0, 0);
-  if (answer.empty()) fail(ErrorKind::Failed, "a process of crs has ended too early");
   if (answer.front() != kResultFollows) throw Error::decode(std::string_view(answer).substr(1));
   return answer.substr(1);
 }

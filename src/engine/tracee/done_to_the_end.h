@@ -7,11 +7,11 @@
 namespace crs::engine {
 
 // Runs `action` in a process of its own, which no signal of a terminal or of a process group reaches, and returns what
-// it returns: at most some 200 KiB. Meanwhile whatever the calling thread traces stays as it is, even if this process
+// it returns. Meanwhile whatever the calling thread traces stays as it is, even if this process
 // is killed: that process is its tracer with PTRACE_O_TRACEEXIT (ptrace(2)), so that the thread stops before it exits,
 // and with that before it lets its tracees go, until the other has ended. A call in it that waits for many seconds ends
-// with EINTR. Throws what `action` throws; and, without running it, if the calling thread cannot be traced, as where a
-// debugger traces it.
+// with EINTR. Throws what `action` throws; and Refused, without running it, if the calling thread cannot be traced, as
+// where a debugger traces it.
 std::string done_to_the_end(const std::function<std::string()>& action);
 
 }  // namespace crs::engine

@@ -21,7 +21,7 @@ namespace crs::engine {
 namespace {
 
 TEST(DoneToTheEnd, GivesWhatTheActionGives) {
-  const std::string much(100'000, 'x');
+  const std::string much(10'000'000, 'x');
   EXPECT_EQ(done_to_the_end([&] { return much; }), much);
   EXPECT_EQ(done_to_the_end([] { return std::string(); }), "");
 }
