@@ -39,16 +39,6 @@ pid_t adopter_of(pid_t root) {
   return name == kInitName || name == kRunnerName ? parent : 0;
 }
 
-// What crs starts beside a program is not of the program: it runs crs under a name of its own.
-bool is_helper_of_crs(pid_t pid) {
-  const std::string name = name_of_process(pid);
-  if (name != kKeeperName && name != kPagerName && name != kHolderName && name != kCheckpointName) return false;
-  struct stat own{};
-  struct stat its{};
-  return ::stat("/proc/self/exe", &own) == 0 && ::stat(fmt::format("/proc/{}/exe", pid).c_str(), &its) == 0 &&
-         own.st_dev == its.st_dev && own.st_ino == its.st_ino;
-}
-
 // proc_pid_exe(5): there is none without memory, which threads that have ended have not.
 bool has_no_memory(pid_t pid) {
   char ignored = 0;
@@ -96,6 +86,15 @@ std::vector<pid_t> children_of(pid_t pid) {
     }
   }
   return children;
+}
+
+bool is_helper_of_crs(pid_t pid) {
+  const std::string name = name_of_process(pid);
+  if (name != kKeeperName && name != kPagerName && name != kHolderName && name != kCheckpointName) return false;
+  struct stat own{};
+  struct stat its{};
+  return ::stat("/proc/self/exe", &own) == 0 && ::stat(fmt::format("/proc/{}/exe", pid).c_str(), &its) == 0 &&
+         own.st_dev == its.st_dev && own.st_ino == its.st_ino;
 }
 
 std::vector<TreeProcess> tree_of(pid_t root) {

@@ -43,6 +43,9 @@ FileDescriptor open_process(pid_t pid);
 // The children of all threads of `pid`, without the calling process; none if it is gone.
 std::vector<pid_t> children_of(pid_t pid);
 
+// What crs starts beside a program is not of the program: it runs crs under a name of its own.
+bool is_helper_of_crs(pid_t pid);
+
 // `root` first, each behind its parent. Where the parent of `root` is there only to adopt the orphans of its program,
 // they belong to the tree. Whoever is made or ends meanwhile may be missing.
 std::vector<TreeProcess> tree_of(pid_t root);

@@ -11,11 +11,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <span>
+#include <set>
 
 #include "base/error.h"
 #include "engine/procfs/status.h"
 #include "engine/procfs/tree.h"
+#include "engine/resources/descriptors/pseudo_terminals/outsiders.h"
 #include "engine/resources/descriptors/pseudo_terminals/queues.h"
 #include "engine/resources/descriptors/terminals/terminals.h"
 #include "engine/tracee/done_to_the_end.h"
@@ -90,11 +91,23 @@ std::string obstacle_of(const TableCapture& table, unsigned number, const Seen& 
   return tells_owner ? "somebody would get a signal for it (O_ASYNC)" : "";
 }
 
-// In the terminals of an image::Descriptors.
+// The first byte of what is said of one: its queues follow, or why they cannot be had.
+constexpr char kQueuesFollow = 'q';
+constexpr char kObstacleFollows = 'o';
+
+std::string copy_or_obstacle(const TerminalEnds& ends) {
+  try {
+    return kQueuesFollow + copy_queues(ends).SerializeAsString();
+  } catch (const std::exception& problem) {
+    return kObstacleFollows + std::string(problem.what());
+  }
+}
+
+// What is said of each is a line of the whole.
 std::string copy_all_queues(std::span<const TerminalEnds> ends) {
-  image::Descriptors copies;
-  for (const TerminalEnds& one : ends) *copies.add_terminals()->mutable_queues() = copy_queues(one);
-  return copies.SerializeAsString();
+  image::TerminalQueues all;
+  for (const TerminalEnds& one : ends) all.add_lines(copy_or_obstacle(one));
+  return all.SerializeAsString();
 }
 
 void capture_node(unsigned number, image::PseudoTerminal& terminal) {
@@ -163,6 +176,7 @@ void set_up(int master, const image::PseudoTerminal& terminal) {
 
 }  // namespace
 
+// Before any of them is opened: a terminal that is closed afterwards counts as one that has been open.
 void PseudoTerminalKind::survey(const TableCapture& table) {
   if (ends_) return;
   ends_.emplace();
@@ -172,6 +186,11 @@ void PseudoTerminalKind::survey(const TableCapture& table) {
     Ends& ends = (*ends_)[*number];
     (is_master(seen) ? ends.master : ends.terminal) = &seen;
   }
+  for (auto& [number, ends] : *ends_) {
+    if (ends.master == nullptr) continue;
+    ends.closed = is_closed(*ends.master);
+    ends.locked = is_locked(*ends.master);
+  }
 }
 
 // Of a master alone: nobody can have the terminal where that has been closed or could not be opened yet.
@@ -179,9 +198,7 @@ bool PseudoTerminalKind::recognises(const TableCapture& table, const Seen& seen)
   const std::optional<unsigned> number = number_of(seen);
   if (!number) return false;
   survey(table);
-  const Ends& ends = (*ends_)[*number];
-  if (ends.master == nullptr) return false;
-  return ends.terminal != nullptr || is_closed(*ends.master) || is_locked(*ends.master);
+  return (*ends_)[*number].is_inside();
 }
 
 void PseudoTerminalKind::capture(TableCapture& table, const Seen& seen, Description& description) {
@@ -195,49 +212,81 @@ void PseudoTerminalKind::capture(TableCapture& table, const Seen& seen, Descript
   image::PseudoTerminal& terminal = *table.image.add_terminals();
   terminal.set_number(number);
   *terminal.mutable_state() = look_at_terminal(master, table.name_of(*ends.master));
-  terminal.set_locked(is_locked(*ends.master));
+  terminal.set_locked(ends.locked);
   terminal.set_packet_mode(asked<int>(master, TIOCGPKT).value_or(0) != 0);
   terminal.set_exclusive(asked<int>(master, TIOCGEXCL).value_or(0) != 0);
-  terminal.set_closed(ends.terminal == nullptr && is_closed(*ends.master));
+  terminal.set_closed(ends.terminal == nullptr && ends.closed);
   capture_node(number, terminal);
   capture_session_of(table, *ends.master, terminal);
   capture_unread(table, terminal);
 }
 
+// Without opening any.
+void PseudoTerminalKind::look_for_unread(const TableCapture& table) {
+  for (const auto& [number, ends] : *ends_) {
+    if (!ends.is_inside()) continue;
+    Unread unread;
+    unread.output = has_unread(ends.master->copy.get());
+    unread.input = ends.terminal != nullptr && has_unread(ends.terminal->copy.get());
+    const bool may_be_begun = ends.terminal != nullptr && may_have_begun_line(ends.master->copy.get());
+    if (!unread.output && !unread.input && !may_be_begun) continue;
+    unread.obstacle = obstacle_of(table, number, *ends.master);
+    const bool has_been_open = ends.terminal != nullptr || ends.closed;
+    if (unread.obstacle.empty() && !has_been_open) unread.obstacle = "nobody has opened the terminal yet";
+    unread_->emplace(number, std::move(unread));
+  }
+}
+
+// Who waits for a line there would see an end of file where a line that has been begun is taken out.
+void PseudoTerminalKind::spare_outsiders(const TableCapture& table) {
+  std::set<unsigned> numbers;
+  for (const auto& [number, unread] : *unread_) {
+    if (unread.obstacle.empty()) numbers.insert(number);
+  }
+  if (numbers.empty()) return;
+  for (const auto& [number, pid] : find_outsiders(table.processes, numbers))
+    unread_->at(number).obstacle = fmt::format("process {}, which is not in the snapshot, has it open, too", pid);
+}
+
 // Of all of them at once. A line that has been begun shows only when it is taken, and only where it can be.
 void PseudoTerminalKind::copy_unread(const TableCapture& table) {
   unread_.emplace();
+  look_for_unread(table);
+  spare_outsiders(table);
   std::vector<TerminalEnds> copied;
   std::vector<Unread*> places;
   std::vector<FileDescriptor> opened;  // for no longer than this: a terminal that is closed counts as such
-  for (const auto& [number, ends] : *ends_) {
-    if (ends.master == nullptr) continue;
-    const int master = ends.master->copy.get();
-    const int own = opened.emplace_back(open_terminal_of(master)).get();
-    const int shown = ends.terminal != nullptr ? ends.terminal->copy.get() : own;
-    Unread unread;
-    unread.output = has_unread(master);
-    unread.input = shown >= 0 && has_unread(shown);
-    if (!unread.output && !unread.input && (shown < 0 || !may_have_begun_line(shown))) continue;
-    const TerminalEnds both{master, own};
-    unread.obstacle = obstacle_of(table, number, *ends.master);
-    if (unread.obstacle.empty()) unread.obstacle = obstacle_to_copying(both, unread.output);
-    Unread& kept = unread_->emplace(number, std::move(unread)).first->second;
-    if (!kept.obstacle.empty()) continue;
+  for (auto& [number, unread] : *unread_) {
+    if (!unread.obstacle.empty()) continue;
+    const int master = ends_->at(number).master->copy.get();
+    const TerminalEnds both{master, opened.emplace_back(open_terminal_of(master)).get()};
+    unread.obstacle = obstacle_to_copying(both);
+    if (!unread.obstacle.empty()) continue;
     copied.push_back(both);
-    places.push_back(&kept);
+    places.push_back(&unread);
   }
-  if (copied.empty()) return;
+  if (!copied.empty()) copy_from(copied, places);
+}
+
+void PseudoTerminalKind::copy_from(std::span<const TerminalEnds> ends, std::span<Unread* const> places) {
   try {
-    image::Descriptors copies;
-    const std::string bytes = done_to_the_end([&] { return copy_all_queues(copied); });
-    if (!copies.ParseFromString(bytes) || copies.terminals_size() != static_cast<int>(places.size()))
+    image::TerminalQueues all;
+    const std::string bytes = done_to_the_end([&] { return copy_all_queues(ends); });
+    if (!all.ParseFromString(bytes) || all.lines_size() != static_cast<int>(places.size()))
       fail(ErrorKind::Failed, "what waits at pseudo-terminals cannot be understood");
-    for (int i = 0; i < copies.terminals_size(); ++i)
-      places[static_cast<std::size_t>(i)]->queues = copies.terminals(i).queues();
+    for (int i = 0; i < all.lines_size(); ++i) places[static_cast<std::size_t>(i)]->take(all.lines(i));
   } catch (const Error& error) {
-    for (Unread* const place : places) place->obstacle = error.chain().front();
+    for (Unread* const place : places) {
+      place->obstacle = error.what();
+      place->disturbed = error.kind() != ErrorKind::Refused;
+    }
   }
+}
+
+void PseudoTerminalKind::Unread::take(const std::string& said) {
+  if (said.starts_with(kQueuesFollow) && queues.ParseFromString(said.substr(1))) return;
+  obstacle = said.starts_with(kObstacleFollows) ? said.substr(1) : "what waits there cannot be understood";
+  disturbed = true;
 }
 
 void PseudoTerminalKind::capture_unread(TableCapture& table, image::PseudoTerminal& terminal) {
@@ -254,9 +303,13 @@ void PseudoTerminalKind::capture_unread(TableCapture& table, image::PseudoTermin
     table.refuse(end, fmt::format("{} that has not been read, which only taking it shows; it cannot be put back: {}",
                                   what, unread.obstacle));
   };
+  const Seen& reading = ends.terminal != nullptr ? *ends.terminal : *ends.master;
   if (unread.output) refuse(*ends.master, "the master of a pseudo-terminal with output");
-  if (unread.input)
-    refuse(ends.terminal != nullptr ? *ends.terminal : *ends.master, "an end of a pseudo-terminal with input");
+  if (unread.input || (unread.disturbed && !unread.output)) refuse(reading, "an end of a pseudo-terminal with input");
+  if (unread.output || unread.input || unread.disturbed) return;
+  table.context.warnings.push_back(fmt::format(
+      "{} is an end of {}: what may have been typed there of a line that is not complete is lost at a restart: {}",
+      table.name_of(reading), path_of(terminal.number()), unread.obstacle));
 }
 
 void PseudoTerminalKind::check(TableCheck& table, const Description& description) {

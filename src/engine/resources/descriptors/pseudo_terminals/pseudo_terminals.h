@@ -4,10 +4,12 @@
 
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "engine/resources/descriptors/kind.h"
 #include "engine/resources/descriptors/pseudo_terminals/pseudo_terminals.pb.h"
+#include "engine/resources/descriptors/pseudo_terminals/queues.h"
 
 namespace crs::engine {
 
@@ -24,16 +26,25 @@ class PseudoTerminalKind : public Kind {
   struct Ends {
     const Seen* master = nullptr;
     const Seen* terminal = nullptr;  // one of them
+    bool closed = false;             // it has been open, and nobody has it open any more
+    bool locked = false;             // nobody can have opened it since
+    bool is_inside() const { return master != nullptr && (terminal != nullptr || closed || locked); }
   };
   // What waits to be read at the ends of one.
   struct Unread {
     bool output = false;
     bool input = false;
-    std::string obstacle;  // why it cannot be copied
+    std::string obstacle;    // why it cannot be copied
+    bool disturbed = false;  // that was tried
     image::TerminalQueues queues;
+    // What copy_or_obstacle() says.
+    void take(const std::string& said);
   };
   void survey(const TableCapture& table);
+  void look_for_unread(const TableCapture& table);
+  void spare_outsiders(const TableCapture& table);
   void copy_unread(const TableCapture& table);
+  static void copy_from(std::span<const TerminalEnds> ends, std::span<Unread* const> places);
   void capture_unread(TableCapture& table, image::PseudoTerminal& terminal);
   FileDescriptor& make(TableRestore& table, std::uint32_t index);
 

@@ -27,9 +27,15 @@ constexpr std::size_t kInputRoom = 4096;
 constexpr std::size_t kMostOutput = std::size_t{4} * kInputRoom;
 // With more than this, some of the input may still be in that buffer, not yet interpreted.
 constexpr int kMostInput = 4000;
+constexpr const char* kTooMuchInput = "there are more than 4000 bytes of input";
+// Ends what would go on for ever, where somebody else writes all the time.
+constexpr std::size_t kMostTaken = std::size_t{64} * kInputRoom;
 // A write of so much goes into one buffer, which the line discipline receives without anything in between.
 constexpr std::size_t kPiece = 1024;
-constexpr std::chrono::seconds kPatience{5};  // what is waited for takes microseconds
+// What is waited for takes microseconds, unless somebody else stops the terminal meanwhile.
+constexpr std::chrono::milliseconds kPatience{5'000};
+constexpr std::chrono::milliseconds kPatienceTaking{100};
+constexpr std::chrono::milliseconds kPatienceWritingBack{60'000};
 
 termios2 settings_of(int master) {
   termios2 settings{};
@@ -56,22 +62,27 @@ short queue_events(int descriptor, short wanted) {
 
 // What the kernel does by itself, on another processor.
 template <typename Condition>
-void await_kernel(const char* what, Condition condition) {
-  const auto end = std::chrono::steady_clock::now() + kPatience;
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > end) fail(ErrorKind::Failed, "a pseudo-terminal does not {}", what);
+void await_kernel(const char* what, Condition condition, std::chrono::milliseconds patience = kPatience) {
+  const auto end = std::chrono::steady_clock::now() + patience;
+  while (true) {
+    const bool is_late = std::chrono::steady_clock::now() > end;
+    if (condition()) return;
+    if (is_late) fail(ErrorKind::Failed, "a pseudo-terminal does not {}", what);
     ::sched_yield();
   }
 }
 
-void write_to(int descriptor, std::string_view bytes) {
+bool takes_more(int descriptor) { return (queue_events(descriptor, POLLOUT) & POLLOUT) != 0; }
+
+// A master cannot be opened a second time, and may be one that waits: but where there is room at all (POLLOUT), there
+// is for a whole piece (tty_buffer_alloc() in tty_buffer.c).
+void write_to(int descriptor, std::string_view bytes, std::chrono::milliseconds patience = kPatienceWritingBack) {
   while (!bytes.empty()) {
+    await_kernel("take what is written to it", [&] { return takes_more(descriptor); }, patience);
     const ssize_t written = ::write(descriptor, bytes.data(), std::min(bytes.size(), kPiece));
     if (written > 0) {
       bytes.remove_prefix(static_cast<std::size_t>(written));
-    } else if (errno == EAGAIN) {
-      await_kernel("take what has been in it", [&] { return (queue_events(descriptor, POLLOUT) & POLLOUT) != 0; });
-    } else {
+    } else if (written < 0 && errno != EAGAIN && errno != EINTR) {
       fail_errno(errno, "cannot write to a pseudo-terminal");
     }
   }
@@ -141,13 +152,20 @@ std::string quoted(const Quiet& quiet, std::string_view text) {
 
 // A line as it is written to the master, up to what ends it, and that.
 std::pair<std::string, char> split_line(const Quiet& quiet, std::string_view line) {
-  const bool has_own_end = !line.empty() && ends_line(quiet, line.back());
-  return {quoted(quiet, has_own_end ? line.substr(0, line.size() - 1) : line), has_own_end ? line.back() : quiet.end};
+  const bool has_end = !line.empty() && ends_line(quiet, line.back());
+  return {quoted(quiet, has_end ? line.substr(0, line.size() - 1) : line), has_end ? line.back() : quiet.end};
+}
+
+ssize_t read_again(int descriptor, std::string& bytes) {
+  while (true) {
+    const ssize_t got = ::read(descriptor, bytes.data(), bytes.size());
+    if (got >= 0 || errno != EINTR) return got;
+  }
 }
 
 std::string read_queue(int descriptor, std::size_t prefix = 0) {
   std::string bytes(kInputRoom + 1, '\0');
-  const ssize_t got = ::read(descriptor, bytes.data(), bytes.size());
+  const ssize_t got = read_again(descriptor, bytes);
   bytes.resize(static_cast<std::size_t>(std::max(got, ssize_t{0})));
   return bytes.substr(std::min(prefix, bytes.size()));
 }
@@ -169,22 +187,24 @@ std::string take_output(int master) {
   return output;
 }
 
-// A read gives one line, or nothing for an end of file.
+// A read gives one line, or nothing for an end of file. One that finds nothing has waited until the line discipline
+// had received all that it has room for.
 void take_lines(int terminal, image::TerminalQueues& queues) {
   std::string line(kInputRoom + 1, '\0');
-  for (ssize_t got = 0; static_cast<std::size_t>(queues.lines_size()) <= kInputRoom;) {
-    got = ::read(terminal, line.data(), line.size());
+  for (std::size_t taken = 0; taken < kMostTaken;) {
+    const ssize_t got = read_again(terminal, line);
     if (got < 0) return;
     queues.add_lines(line.data(), static_cast<std::size_t>(got));
+    taken += static_cast<std::size_t>(std::max(got, ssize_t{1}));
   }
 }
 
 // The line that has been begun is ended, and read. If that does not end it, the character has been quoted.
 void take_begun_line(const TerminalEnds& ends, const Quiet& quiet, image::TerminalQueues& queues) {
-  write_to(ends.master, std::string_view(&quiet.end, 1));
+  write_to(ends.master, std::string_view(&quiet.end, 1), kPatienceTaking);
   if ((queue_events(ends.terminal, POLLIN) & POLLIN) == 0) {
     queues.set_quotes_next(true);
-    write_to(ends.master, std::string_view(&quiet.end, 1));
+    write_to(ends.master, std::string_view(&quiet.end, 1), kPatienceTaking);
     queue_events(ends.terminal, POLLIN);
   }
   std::string line = read_queue(ends.terminal);
@@ -194,19 +214,80 @@ void take_begun_line(const TerminalEnds& ends, const Quiet& quiet, image::Termin
 
 void take_characters(int terminal, image::TerminalQueues& queues) {
   std::string bytes = read_queue(terminal);
-  for (; !bytes.empty(); bytes = read_queue(terminal)) queues.mutable_begun()->append(bytes);
+  for (; !bytes.empty() && queues.begun().size() < kMostTaken; bytes = read_queue(terminal))
+    queues.mutable_begun()->append(bytes);
 }
 
-// Lines under the program's settings: what is received meanwhile is received as ever.
+bool has_own_end(const Quiet& quiet, const std::string& line) { return !line.empty() && ends_line(quiet, line.back()); }
+
+// In the line discipline: an end that is no character takes a place, too.
+std::size_t room_for(const Quiet& quiet, const std::string& line) {
+  return line.size() + (has_own_end(quiet, line) ? 0 : 1);
+}
+
+std::size_t bytes_of_input(const image::TerminalQueues& queues) {
+  std::size_t bytes = queues.begun().size();
+  for (const std::string& line : queues.lines()) bytes += line.size();
+  return bytes;
+}
+
+// Whether the line discipline had room for all of it: else the rest waited before it, and was received only when lines
+// were taken.
+bool has_fitted(const Quiet& quiet, const image::TerminalQueues& queues) {
+  std::size_t room = queues.begun().size();
+  for (const std::string& line : queues.lines()) room += room_for(quiet, line);
+  return room < kInputRoom;
+}
+
+// Lines under the program's settings: what is received meanwhile is received as ever. What was not yet is to be
+// received again, and is echoed then.
 void take_out(const TerminalEnds& ends, const Quiet& quiet, image::TerminalQueues& queues) {
   if (is_canonical(quiet.settings)) {
+    queues.set_output(take_output(ends.master));
     take_lines(ends.terminal, queues);
     set(ends.master, quiet.settings);
     take_begun_line(ends, quiet, queues);
+    const std::string echo = take_output(ends.master);
+    if (has_fitted(quiet, queues)) queues.mutable_output()->append(echo);
   } else {
     take_characters(ends.terminal, queues);
+    queues.set_output(take_output(ends.master));
   }
-  queues.set_output(take_output(ends.master));
+}
+
+// As the program's own settings have it, where they can quote at all.
+std::string quoted_for(const termios2& own, std::string_view text) {
+  const char quote = (own.c_lflag & IEXTEN) != 0 ? special(own, VLNEXT) : char{0};
+  std::string result;
+  for (const char byte : text) {
+    const bool is_special = byte == '\n' || byte == '\r' ||
+                            (byte != 0 && std::ranges::find(own.c_cc, static_cast<cc_t>(byte)) != std::end(own.c_cc));
+    if (is_special && quote != 0) result += quote;
+    result += byte;
+  }
+  return result;
+}
+
+// What had not been received leaves `queues`, the part that had been and more, and is returned as the program's own
+// settings will have it received.
+std::string split_off_rest(const termios2& own, const Quiet& quiet, image::TerminalQueues& queues) {
+  std::size_t room = 0;
+  int kept = 0;
+  while (kept < queues.lines_size() && room + room_for(quiet, queues.lines(kept)) <= kMostInput)
+    room += room_for(quiet, queues.lines(kept++));
+  std::string rest;
+  for (int i = kept; i < queues.lines_size(); ++i) {
+    const std::string& line = queues.lines(i);
+    const bool has_end = has_own_end(quiet, line);
+    rest += quoted_for(own, std::string_view(line).substr(0, line.size() - (has_end ? 1 : 0)));
+    rest += has_end ? line.back() : special(own, VEOF);
+  }
+  rest += quoted_for(own, queues.begun());
+  if (queues.quotes_next()) rest += special(own, VLNEXT);
+  queues.mutable_lines()->DeleteSubrange(kept, queues.lines_size() - kept);
+  queues.clear_begun();
+  queues.clear_quotes_next();
+  return rest;
 }
 
 // Nothing else shows that the rest of a long line has been received behind complete lines: it is echoed, and the echo
@@ -264,7 +345,8 @@ void put_lines(const TerminalEnds& ends, const Quiet& quiet, const image::Termin
 
 void put_characters(const TerminalEnds& ends, const std::string& bytes) {
   write_to(ends.master, bytes);
-  await_kernel("take its input", [&] { return waiting_bytes(ends.terminal) == static_cast<int>(bytes.size()); });
+  const std::size_t received = std::min(bytes.size(), kInputRoom - 1);
+  await_kernel("take its input", [&] { return waiting_bytes(ends.terminal) == static_cast<int>(received); });
 }
 
 bool has_input(const image::TerminalQueues& queues) {
@@ -272,15 +354,15 @@ bool has_input(const image::TerminalQueues& queues) {
 }
 
 // Input goes first: it may need the output's queue for an echo.
-void put_back(const TerminalEnds& ends, Quiet quiet, const image::TerminalQueues& queues) {
+void put_input_back(const TerminalEnds& ends, Quiet quiet, const image::TerminalQueues& queues) {
   let_through_flow_characters(quiet, queues);
   set(ends.master, quiet.settings);
+  if (!has_input(queues)) return;
   if (is_canonical(quiet.settings)) {
-    if (has_input(queues)) put_lines(ends, quiet, queues);
-  } else if (has_input(queues)) {
+    put_lines(ends, quiet, queues);
+  } else {
     put_characters(ends, queues.begun());
   }
-  write_to(ends.terminal, queues.output());
 }
 
 // The change of settings, which the program did not make (TIOCPKT of ioctl_tty(2)).
@@ -299,12 +381,12 @@ bool has_locked_settings(int terminal) {
 
 }  // namespace
 
-bool may_have_begun_line(int terminal) {
-  const termios2 settings = settings_of(terminal);
+bool may_have_begun_line(int master) {
+  const termios2 settings = settings_of(master);
   return is_canonical(settings) && (settings.c_lflag & EXTPROC) == 0;
 }
 
-std::string obstacle_to_copying(const TerminalEnds& ends, bool has_output) {
+std::string obstacle_to_copying(const TerminalEnds& ends) {
   int discipline = 0;
   if (ends.terminal < 0) return "the terminal cannot be opened";
   if (::ioctl(ends.terminal, TIOCGETD, &discipline) != 0 || discipline != 0)
@@ -313,9 +395,9 @@ std::string obstacle_to_copying(const TerminalEnds& ends, bool has_output) {
   if (has_locked_settings(ends.terminal)) return "its settings are locked";
   if ((queue_events(ends.master, POLLPRI) & POLLPRI) != 0)
     return "there are changes of its state that have not been read (packet mode)";
-  if (has_output && (queue_events(ends.terminal, POLLOUT) & POLLOUT) == 0)
-    return "it is stopped or there is no room for more";
-  if (waiting_bytes(ends.terminal) > kMostInput) return "there is no room for more";
+  if (waiting_bytes(ends.terminal) > kMostInput) return kTooMuchInput;
+  if (!takes_more(ends.master)) return "its master takes no input (tcflow(3)), or there is no room for more";
+  if (!takes_more(ends.terminal)) return "its output is stopped, or there is no room for more";
   return {};
 }
 
@@ -332,10 +414,16 @@ image::TerminalQueues copy_queues(const TerminalEnds& ends) {
     }
   };
   attempt([&] { take_out(ends, quiet, queues); });
-  attempt([&] { put_back(ends, quiet, queues); });
+  const bool is_too_much = bytes_of_input(queues) > kMostInput;
+  const bool has_rest = is_canonical(own) && !has_fitted(quiet, queues);
+  const std::string rest = has_rest ? split_off_rest(own, quiet, queues) : std::string();
+  attempt([&] { put_input_back(ends, quiet, queues); });
+  attempt([&] { write_to(ends.terminal, queues.output()); });
   attempt([&] { set(ends.master, own); });
+  attempt([&] { write_to(ends.master, rest); });
   forget_changes_of_state(ends.master);
   if (problem) std::rethrow_exception(problem);
+  if (is_too_much) fail(ErrorKind::Failed, "{}", kTooMuchInput);
   return queues;
 }
 
@@ -352,7 +440,8 @@ void check_queues(const image::TerminalQueues& queues, const std::string& settin
 
 void fill_queues(const TerminalEnds& ends, const image::TerminalQueues& queues) {
   const termios2 own = settings_of(ends.master);
-  put_back(ends, quiet_settings(own), queues);
+  put_input_back(ends, quiet_settings(own), queues);
+  write_to(ends.terminal, queues.output());
   set(ends.master, own);
 }
 

@@ -19,13 +19,14 @@ struct TerminalEnds {
 };
 
 // Whether there may be something at the terminal that neither poll(2) nor FIONREAD shows: a line that has been begun.
-bool may_have_begun_line(int terminal);
+bool may_have_begun_line(int master);
 
 // Why what waits at a pseudo-terminal cannot be copied exactly, in words, or "".
-std::string obstacle_to_copying(const TerminalEnds& ends, bool has_output);
+std::string obstacle_to_copying(const TerminalEnds& ends);
 
 // Copies the queues: takes everything out and puts it back. Whoever has the ends open must stand still meanwhile, and
-// this must not be interrupted (done_to_the_end()).
+// this must not be interrupted (done_to_the_end()). Throws where something has been in the way, or where there is more
+// input than it can copy: it has put back what it has taken then, too.
 image::TerminalQueues copy_queues(const TerminalEnds& ends);
 
 // Throws Damaged for what cannot be at a terminal of these settings (struct termios2).
