@@ -1,6 +1,7 @@
 // More input than can be put back as it was, which shows only when it has been taken: lines and one that has been
 // begun, at one terminal just as much as there is room for, at the other so much that the rest has not been received.
 // subject: refused more than 4000 bytes of input
+// subject: lock terminals
 #include <poll.h>
 #include <pty.h>
 #include <sys/ioctl.h>

@@ -2,6 +2,7 @@
 // that line is left alone: the wait must not see an end of file. Where one has a complete line, it is refused.
 // subject: rounds 1
 // subject: refused which is not in the snapshot, has it open, too
+// subject: lock terminals
 #include <poll.h>
 #include <pty.h>
 #include <sys/wait.h>

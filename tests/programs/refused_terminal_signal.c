@@ -1,5 +1,6 @@
 // Input at a terminal whose owner is told of more (O_ASYNC): it would get a signal if it were taken out and put back.
 // subject: refused somebody would get a signal for it (O_ASYNC)
+// subject: lock terminals
 #include <poll.h>
 #include <pty.h>
 #include <signal.h>

@@ -1,6 +1,7 @@
 // Changes of a terminal's state that its master, in packet mode, has not been told of, and output: reading the output
 // would tell of them, and nothing could make them untold.
 // subject: refused changes of its state that have not been read (packet mode)
+// subject: lock terminals
 #include <pty.h>
 #include <sys/ioctl.h>
 #include <termios.h>

@@ -1,5 +1,6 @@
 // Input at a terminal whose master is stopped (tcflow(3)): nothing could be put back, so nothing may be taken.
 // subject: refused its master takes no input
+// subject: lock terminals
 #include <poll.h>
 #include <pty.h>
 #include <termios.h>

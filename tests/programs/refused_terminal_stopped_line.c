@@ -1,6 +1,7 @@
 // A long line that has been begun behind a complete one, at a terminal whose output is stopped: no echo would show that
 // it has been put back.
 // subject: refused its output is stopped
+// subject: lock terminals
 #include <poll.h>
 #include <pty.h>
 #include <termios.h>

@@ -1,6 +1,7 @@
 // Terminals that nobody has opened, beside one with input: to look at them must not open them. What has been opened and
 // closed gives its master POLLHUP and EIO from then on.
 // subject: refused is the master of a pseudo-terminal (
+// subject: lock terminals
 #include <poll.h>
 #include <pty.h>
 #include <stdlib.h>

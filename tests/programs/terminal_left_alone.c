@@ -2,6 +2,7 @@
 // without being in the way, so it is left alone, and the checkpoint says so.
 // subject: rounds 0
 // subject: checkpoint-says what may have been typed there of a line that is not complete is lost at a restart
+// subject: lock terminals
 #include <poll.h>
 #include <pty.h>
 #include <termios.h>

@@ -1,5 +1,6 @@
 // So much output that has not been read, at many terminals, that no pipe has room for it all.
 // subject: rounds 0 1
+// subject: lock terminals
 #include <poll.h>
 #include <pty.h>
 #include <termios.h>

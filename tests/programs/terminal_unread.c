@@ -1,5 +1,6 @@
 // Pseudo-terminals with both ends here and data that nobody has read: output at masters; at terminals lines that are
 // complete, each with what ended it, lines that have been begun, and input that is not in lines.
+// subject: lock terminals
 #include <poll.h>
 #include <pty.h>
 #include <signal.h>

@@ -5,6 +5,7 @@
 // subject: rounds 1 3
 //
 // SUBJECT_PROGRESS=FILE: as with selfcheck.c; one count for each process.
+// subject: lock terminals
 #include <pty.h>
 #include <stdatomic.h>
 #include <sys/ioctl.h>

@@ -126,7 +126,8 @@ def case_single(arguments, user):
         program.family()
         result = workspace.crs("checkpoint", "--single", str(program.pid), expect=1)
         check("leave --single away" in result.stderr and workspace.snapshots() == [], f"{result}")
-        check(program.told() == [*PREPARED, "lower error", "upper error"], f"{program.told()}")
+        # The asker has its answer first.
+        wait_until(lambda: program.told() == [*PREPARED, "lower error", "upper error"], "both layers have been told of the error")
 
 
 def case_layer_cannot_go_on(arguments, user):

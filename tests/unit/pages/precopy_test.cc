@@ -242,10 +242,13 @@ bool is_reserved([[maybe_unused]] const MapsLine& line) {
 
 std::vector<PageArea> private_areas(pid_t pid) {
   std::vector<PageArea> areas;
-  for (const MapsLine& line : read_maps(pid)) {
-    if (is_private_memory(line))
-      areas.push_back(
-          {.range = line.range, .readable = line.permits(PROT_READ), .starts_zero = line.inode == 0, .content = {}});
+  for (const MappedArea& area : read_smaps(pid)) {
+    if (!is_private_memory(area)) continue;
+    areas.push_back({.range = area.range,
+                     .readable = area.permits(PROT_READ),
+                     .starts_zero = area.inode == 0,
+                     .in_fork = !area.has("dc") && !area.has("wf"),
+                     .content = {}});
   }
   return areas;
 }
