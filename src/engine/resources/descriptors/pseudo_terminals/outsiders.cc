@@ -9,53 +9,21 @@
 #include <charconv>
 #include <filesystem>
 #include <optional>
-#include <sstream>
 #include <string>
 #include <string_view>
 
 #include "base/error.h"
-#include "base/io.h"
 #include "engine/procfs/tree.h"
+#include "engine/resources/descriptors/pseudo_terminals/terminal_device.h"
 
 namespace crs::engine {
 namespace {
-
-constexpr unsigned kPseudoTerminalMajor = 136;  // the kernel's admin-guide/devices.txt
 
 std::optional<int> number_in(std::string_view text) {
   int number = 0;
   const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), number);
   if (problem != std::errc() || end != text.data() + text.size() || number < 0) return std::nullopt;
   return number;
-}
-
-struct Outsider {
-  char state = 'X';
-  pid_t parent = 0;
-  unsigned terminal = 0;  // tty_nr of proc_pid_stat(5)
-};
-
-// Counted from behind the name, which may have blanks. One that has ended counts as ended.
-Outsider outsider_of(pid_t pid) {
-  Outsider outsider;
-  try {
-    const std::string text = read_file(fmt::format("/proc/{}/stat", pid));
-    std::istringstream fields(text.substr(std::min(text.size(), text.rfind(')') + 2)));
-    long group = 0;
-    long session = 0;
-    long terminal = 0;
-    fields >> outsider.state >> outsider.parent >> group >> session >> terminal;
-    outsider.terminal = static_cast<unsigned>(terminal);
-  } catch (const Error&) {
-    outsider.state = 'X';
-  }
-  return outsider;
-}
-
-// As /proc/PID/stat encodes it.
-std::optional<unsigned> number_of_device(unsigned encoded) {
-  if (((encoded >> 8U) & 0xfffU) != kPseudoTerminalMajor) return std::nullopt;
-  return (encoded & 0xffU) | ((encoded >> 12U) & 0xfff00U);
 }
 
 // Links to a terminal end with its number, wherever its file system is mounted.
@@ -79,10 +47,10 @@ bool is_member(std::span<const CapturedProcess> members, pid_t pid) {
   });
 }
 
-std::set<unsigned> terminals_of(pid_t pid, unsigned controlling_device, const std::set<unsigned>& terminals) {
+std::set<unsigned> terminals_of(pid_t pid, const std::set<unsigned>& terminals) {
   std::set<unsigned> found;
-  const std::optional<unsigned> controlling = number_of_device(controlling_device);
-  if (controlling && terminals.contains(*controlling)) found.insert(*controlling);
+  const dev_t controlling = decoded_device(static_cast<unsigned>(stat_number(pid, kTerminalField)));
+  if (major(controlling) == kTerminalMajor && terminals.contains(minor(controlling))) found.insert(minor(controlling));
   std::error_code unseen;
   std::filesystem::directory_iterator links(fmt::format("/proc/{}/fd", pid), unseen);
   for (; !unseen && links != std::filesystem::directory_iterator(); links.increment(unseen)) {
@@ -95,11 +63,14 @@ std::set<unsigned> terminals_of(pid_t pid, unsigned controlling_device, const st
 // (tracee/memory_sharer.h).
 void look_at_process(std::span<const CapturedProcess> members, pid_t pid, const std::set<unsigned>& terminals,
                      std::map<unsigned, pid_t>& found) {
-  const Outsider outsider = outsider_of(pid);
-  if (outsider.state == 'Z' || outsider.state == 'X' || is_member(members, outsider.parent)) return;
-  const std::set<unsigned> its = terminals_of(pid, outsider.terminal, terminals);
-  if (its.empty() || is_helper_of_crs(pid)) return;
-  for (const unsigned number : its) found.emplace(number, pid);
+  constexpr int kParentField = 4;  // of /proc/PID/stat
+  try {
+    const std::set<unsigned> its = terminals_of(pid, terminals);
+    if (its.empty() || is_zombie(pid) || is_helper_of_crs(pid)) return;
+    if (is_member(members, static_cast<pid_t>(stat_number(pid, kParentField)))) return;
+    for (const unsigned number : its) found.emplace(number, pid);
+  } catch (const Error&) {  // it has ended, or may not be looked at
+  }
 }
 
 }  // namespace

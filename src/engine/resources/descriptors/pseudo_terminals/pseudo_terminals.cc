@@ -18,6 +18,7 @@
 #include "engine/procfs/tree.h"
 #include "engine/resources/descriptors/pseudo_terminals/outsiders.h"
 #include "engine/resources/descriptors/pseudo_terminals/queues.h"
+#include "engine/resources/descriptors/pseudo_terminals/terminal_device.h"
 #include "engine/resources/descriptors/terminals/terminals.h"
 #include "engine/tracee/done_to_the_end.h"
 
@@ -27,7 +28,6 @@ namespace {
 // The kernel's admin-guide/devices.txt.
 const dev_t kMasterDevice = makedev(5, 2);
 const dev_t kControllingTerminal = makedev(5, 0);
-constexpr unsigned kTerminalMajor = 136;
 constexpr unsigned kMostTerminals = 1U << 20U;
 
 std::string path_of(unsigned number) { return fmt::format("/dev/pts/{}", number); }
@@ -43,11 +43,6 @@ bool is_master(const Seen& seen) {
   return S_ISCHR(seen.status.st_mode) && !seen.is_path_only() && seen.status.st_rdev == kMasterDevice;
 }
 
-// The device that /dev/tty stands for (TIOCGDEV of ioctl_tty(2)), encoded as /proc/PID/stat does.
-dev_t decoded(unsigned encoded) {
-  return makedev((encoded >> 8U) & 0xfffU, (encoded & 0xffU) | ((encoded >> 12U) & 0xfff00U));
-}
-
 // The number of the pseudo-terminal of which `seen` is an end.
 std::optional<unsigned> number_of(const Seen& seen) {
   if (!S_ISCHR(seen.status.st_mode) || seen.is_path_only()) return std::nullopt;
@@ -56,7 +51,7 @@ std::optional<unsigned> number_of(const Seen& seen) {
   if (device == kControllingTerminal) {
     const auto encoded = asked<unsigned>(seen.copy.get(), TIOCGDEV);
     if (!encoded) return std::nullopt;
-    device = decoded(*encoded);
+    device = decoded_device(*encoded);  // what /dev/tty stands for
   } else {
     // There may be several file systems with a terminal of that number.
     struct stat node{};
@@ -120,12 +115,11 @@ void capture_node(unsigned number, image::PseudoTerminal& terminal) {
 
 // The session that it controls; its leader is one of the tree, or somebody outside has it.
 void capture_session_of(const TableCapture& table, const Seen& master, image::PseudoTerminal& terminal) {
-  constexpr int kTerminalField = 7;  // of /proc/PID/stat
   const dev_t own = makedev(kTerminalMajor, terminal.number());
   const pid_t foreground = asked<pid_t>(master.copy.get(), TIOCGPGRP).value_or(0);
   for (std::uint32_t index = 0; index < table.processes.size(); ++index) {
     const CapturedProcess& process = table.processes[index];
-    if (decoded(static_cast<unsigned>(stat_number(process.pid, kTerminalField))) != own) continue;
+    if (decoded_device(static_cast<unsigned>(stat_number(process.pid, kTerminalField))) != own) continue;
     const ProcessStatus status = ProcessStatus::of(process.pid);
     if (static_cast<pid_t>(status.numbers("NSsid").back()) == process.own_pid) {
       terminal.set_is_controlling(true);
