@@ -1,6 +1,6 @@
 // A pseudo-terminal with both ends in the tree: the parent has the master, in packet mode; the terminal, with settings
 // of its own, controls the session of a child, whose own child's group is in the foreground.
-// subject: lock terminals
+// subject: alone
 #include <pty.h>
 #include <signal.h>
 #include <sys/ioctl.h>
