@@ -2,6 +2,7 @@
 // the end.
 // subject: also-static
 // subject: keeps-running 0.1
+// subject: never-rests
 // subject: ids namespace new
 #include <pthread.h>
 #include <stdint.h>

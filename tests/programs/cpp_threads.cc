@@ -2,6 +2,7 @@
 // time.
 // subject: also-static
 // subject: keeps-running 0.1
+// subject: never-rests
 // subject: ids new
 #include <atomic>
 #include <condition_variable>

@@ -1,5 +1,6 @@
 // A Go program: goroutines on several threads, channels, timers, garbage collection, hashes. No C library.
 // subject: keeps-running 0.1
+// subject: never-rests
 package main
 
 import (

@@ -17,6 +17,7 @@
 // subject: also-static
 //
 // subject: keeps-running 0.2
+// subject: never-rests
 //
 // subject: ids namespace
 #include <linux/futex.h>

@@ -1,5 +1,6 @@
 // Threads that begin and end all the time, as a pool's do: whenever the program is looked at, one has just gone.
 // subject: keeps-running 0.1
+// subject: never-rests
 // subject: rounds 10
 #include <pthread.h>
 

@@ -2,6 +2,7 @@
 // memory but a flag.
 // subject: also-static
 // subject: keeps-running 0.05
+// subject: never-rests
 // subject: needs avx2
 #include <pthread.h>
 #include <stdint.h>

@@ -29,7 +29,7 @@ ENOUGH = 100  # ... and of so many at least, for that to be no chance
 # program runs, or so little that it is not.
 KILLS = {1: (400, 40), 3: (100, 0)}
 TREE_KILLS = {RING: (500, "a tree of ten processes"), TERMINALS: (500, "processes at pseudo-terminals")}
-SHORT = 0.1  # of them, without --long
+SHORT = 0.06  # of them, without --long
 
 
 class Kills:

@@ -9,6 +9,7 @@ from harness import STEP_LIMIT, Failure, check, descendants_of, describe_process
 SELFCHECK = "selfcheck"
 RING = "tree_ring"
 TERMINALS = "tree_terminals"
+LEISURE = 10  # nice(2)
 
 
 def threads_of(pid):
@@ -35,7 +36,8 @@ class SelfCheck:
         }
         if interruptions:
             workspace.environment["SUBJECT_INTERRUPTIONS"] = str(interruptions)
-        runner, pid = workspace.start_by_crs(job, [workspace.reachable(f"{subjects}/{program}")])
+        # Its threads never rest: they would take the processors from the tests beside this one.
+        runner, pid = workspace.start_by_crs(job, [workspace.reachable(f"{subjects}/{program}")], preexec_fn=lambda: os.nice(LEISURE))
         wait_until(lambda: self.status() or runner.poll() is not None, "the program says ready")
         self.address, self.count = map(int, read_text(progress_file).split())
         self.watch(pid)

@@ -18,6 +18,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from harness import SKIPPED, Failure, Workspace, check, is_alive, link_target, living_thread_of, read_text, run_cases, users_to_test, wait_until
 
 
+LEISURE = 10  # nice(2)
+
+
 class Directives:
     """The `subject:` comments of a source file."""
 
@@ -119,9 +122,12 @@ class Case:
     def start_program(self):
         arguments = [self.program, *self.directives.words("args")]
         self.job = f"subject{self.rounds}" if self.rounds != 1 else None
+        options = dict(self.streams)
+        if self.directives.has("never-rests"):
+            options["preexec_fn"] = lambda: os.nice(LEISURE)
         if self.job:
-            return self.workspace.start_by_crs(self.job, arguments, **self.streams)
-        process = self.workspace.start(arguments, **self.streams)
+            return self.workspace.start_by_crs(self.job, arguments, **options)
+        process = self.workspace.start(arguments, **options)
         return process, process.pid
 
     def check_untouched(self, when):
