@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cerrno>
+#include <ranges>
 #include <set>
 #include <utility>
 
@@ -92,14 +93,15 @@ void describe_contents(store::Manifest& manifest, const SnapshotContents& conten
 }  // namespace
 
 SnapshotWriter::SnapshotWriter(std::shared_ptr<Disk> disk, JobDirectory directory, FileLock lock,
-                               const SnapshotRequest& request)
+                               const SnapshotRequest& request, std::vector<std::string> made_around)
     : disk_(std::move(disk)),
       directory_(std::move(directory)),
       lock_(std::move(lock)),
       reference_{request.job, directory_.next_sequence()},
       begun_(std::chrono::steady_clock::now()),
       manifest_(describe_request(request, *reference_.sequence)),
-      owner_(::getpid()) {
+      owner_(::getpid()),
+      made_around_(std::move(made_around)) {
   partial_name_ = make_unique_directory(directory_.path(), fmt::format("{}{}-", kPartialPrefix, *reference_.sequence));
   location_ = directory_.path() + "/" + partial_name_;
 }
@@ -253,6 +255,8 @@ void SnapshotWriter::remove_partial() noexcept {
     remove_tree(directory_.descriptor(), partial_name_, directory_.path());
     if (is_first_record_) directory_.remove_record();
     directory_.remove_if_unused();
+    // Those that others have put something into stay.
+    for (const std::string& directory : std::views::reverse(made_around_)) ::rmdir(directory.c_str());
   } catch (const std::exception&) {
     // What stays is a leftover, which the next checkpoint or listing cleans.
     return;

@@ -33,8 +33,9 @@ struct SnapshotRequest {
 // listed, cleaned later.
 class SnapshotWriter : public SnapshotSink {
  public:
-  // Store::begin() makes them.
-  SnapshotWriter(std::shared_ptr<Disk> disk, JobDirectory directory, FileLock lock, const SnapshotRequest& request);
+  // Store::begin() makes them. `made_around`: the directories that did not exist before, uppermost first.
+  SnapshotWriter(std::shared_ptr<Disk> disk, JobDirectory directory, FileLock lock, const SnapshotRequest& request,
+                 std::vector<std::string> made_around);
   // Removes the directory unless it was committed.
   ~SnapshotWriter() override;
   SnapshotWriter(const SnapshotWriter&) = delete;
@@ -78,6 +79,7 @@ class SnapshotWriter : public SnapshotSink {
   std::chrono::steady_clock::time_point begun_;
   store::Manifest manifest_;
   pid_t owner_;
+  std::vector<std::string> made_around_;
   bool committed_ = false;
   bool spent_ = false;
   bool is_first_record_ = false;  // of a sequence number of this job

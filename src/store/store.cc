@@ -43,16 +43,17 @@ Error place_error(std::string_view what, int error_number) {
   return error;
 }
 
-// Creates `path` and what is missing above it, each mode 0700 and durably.
-void create_directories(Disk& disk, const std::filesystem::path& path) {
+// Creates `path` and what is missing above it, each mode 0700 and durably, and adds what it made to `made`.
+void create_directories(Disk& disk, const std::filesystem::path& path, std::vector<std::string>& made) {
   if (path.empty() || path == path.root_path()) return;
   struct stat status{};
   if (::stat(path.c_str(), &status) == 0) return;
-  create_directories(disk, path.parent_path());
+  create_directories(disk, path.parent_path(), made);
   if (::mkdir(path.c_str(), 0700) != 0) {
     if (errno == EEXIST) return;
     throw place_error(fmt::format("cannot create the store's directory {}", path.native()), errno);
   }
+  made.push_back(path.native());
   const FileDescriptor parent(::open(path.parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   // A parent that may be written but not read cannot be opened to sync it (open(2)): the directory is there all the
   // same.
@@ -152,7 +153,7 @@ FileDescriptor Store::open_root() const {
 }
 
 FileDescriptor Store::create_root() {
-  create_directories(*disk_, location_);
+  create_directories(*disk_, location_, made_);
   FileDescriptor root = open_root();
   if (!root) fail(ErrorKind::Failed, "the store {} vanished as soon as it was created", location_);
   return root;
@@ -208,7 +209,7 @@ std::unique_ptr<SnapshotWriter> Store::begin(const SnapshotRequest& request) {
     if (request.progress)
       request.progress(fmt::format("leftovers of an interrupted checkpoint stay: {}", error.what()));
   }
-  return std::make_unique<SnapshotWriter>(disk_, std::move(directory), std::move(*lock), request);
+  return std::make_unique<SnapshotWriter>(disk_, std::move(directory), std::move(*lock), request, made_);
 }
 
 SnapshotInfo Store::inspect(const JobDirectory& directory, std::uint64_t sequence) const {

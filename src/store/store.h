@@ -120,6 +120,7 @@ class Store {
 
   std::string location_;
   std::shared_ptr<Disk> disk_;
+  std::vector<std::string> made_;  // the store's directory and those above it that were missing, uppermost first
 };
 
 }  // namespace crs

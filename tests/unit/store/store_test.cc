@@ -181,6 +181,18 @@ TEST_F(StoreTest, WriterThatIsGivenUpLeavesNothing) {
   EXPECT_EQ(make_snapshot(store_, "sim").to_string(), "sim@2");
 }
 
+TEST_F(StoreTest, WriterThatIsGivenUpTakesAStoreOfItsOwnAlong) {
+  const std::string above = directory_.path() + "/new";
+  Store store(above + "/store");
+  store.begin(request_of("sim")).reset();
+  EXPECT_FALSE(fs::exists(above));
+  std::unique_ptr<SnapshotWriter> writer = store.begin(request_of("sim"));
+  store.create_job("other");
+  writer.reset();
+  EXPECT_TRUE(fs::exists(store.location() + "/other")) << "others use it by now";
+  EXPECT_FALSE(fs::exists(store.location() + "/sim"));
+}
+
 TEST_F(StoreTest, SecondCheckpointSaysThatItWaitsAndGivesUpInTime) {
   const std::unique_ptr<SnapshotWriter> first = store_.begin(request_of("sim"));
   SnapshotRequest request = request_of("sim");

@@ -24,7 +24,9 @@ PageRuns whole_pages_of(const std::vector<MemoryRange>& wished) {
   std::vector<RemoteRange> ranges;
   for (const MemoryRange& range : wished) {
     if (range.start >= range.end || range.end > kAddressLimit.value) {
-      fail(ErrorKind::Usage, "{:#x}-{:#x} is no range of a program's addresses", range.start, range.end);
+      throw Error(ErrorKind::Usage,
+                  fmt::format("{:#x}-{:#x} is no range of a program's addresses", range.start, range.end))
+          .advise("/proc/PID/maps lists those that there are");
     }
     const RemoteRange pages{{(range.start + kPageSize - 1) / kPageSize * kPageSize},
                             {range.end / kPageSize * kPageSize}};
