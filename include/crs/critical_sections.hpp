@@ -39,8 +39,11 @@ class CriticalSections {
   void register_thread(const std::string& name);
 
   // Enters a section; sections nest. While a checkpoint is under way, a thread that is in none waits here until it is
-  // over, save for the thread that carries the checkpoint out.
+  // over, save for the thread that carries the checkpoint out. Throws an Error, and has entered none, if that takes
+  // longer than limit_waits() says, or what a hook throws.
   void enter();
+  // For enter(), from now on; without it there is no limit.
+  void limit_waits(std::chrono::nanoseconds limit);
   // Leaves the innermost. Throws an Error if the calling thread is in none, and what a hook throws.
   void leave();
   // How many the calling thread is in.

@@ -67,8 +67,9 @@ struct crs_init_options {
 };
 
 int crs_init(const struct crs_init_options* options); /* a null pointer: the defaults */
-/* Waits for a checkpoint that another thread carries out; fails in a layer, a progress function, of one. To be called
- * when no other thread uses the service otherwise. It need not be called. */
+/* Waits for a checkpoint that another thread carries out, up to the parameter crs_wait_limit: then it fails, and the
+ * service goes on. It fails in a layer, a progress function, of one. To be called when no other thread uses the service
+ * otherwise. It need not be called. */
 int crs_finalize(void);
 int crs_is_initialized(void); /* 1 or 0 */
 /* The selected component's name, in memory that crs_free() releases. */
@@ -105,7 +106,8 @@ typedef int crs_layer_function(void* context, enum crs_state state);
  * is unloaded, at the latest in a destructor (__attribute__((destructor))). If it does not, the next checkpoint fails
  * with an error that names the layer and the object, and later ones go on without the layer. */
 int crs_register(const char* name, crs_layer_function* notify, void* context, crs_layer** layer);
-/* Waits while another thread is telling the layer something. A null pointer: nothing. Also after crs_finalize(). */
+/* Waits while another thread is telling the layer something, up to the parameter crs_wait_limit: then it fails, and the
+ * layer is registered as before. A null pointer: nothing. Also after crs_finalize(). */
 int crs_unregister(crs_layer* layer);
 /* Notes why a layer fails; returns CRS_ANSWER_FAILED. */
 int crs_layer_failed(const char* why);
@@ -188,6 +190,7 @@ int crs_register_thread(const char* name);
 int crs_enter_critical_section(void);
 int crs_leave_critical_section(void);
 
+/* Waits while another thread carries a checkpoint out, up to the parameter crs_wait_limit: then it fails. */
 /* --- Memory that need not be saved --- */
 
 /* The whole pages in the area count. CRS_USAGE if it is not all anonymous memory, private or shared: the calling

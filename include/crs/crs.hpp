@@ -52,9 +52,10 @@ struct InitOptions {
 void init(const InitOptions& options = {});
 
 // Ends the service and the component. Layers that are still registered are not told anything any more; their
-// registrations may end later. Waits for a checkpoint that another thread carries out; throws where the calling thread
-// does, a layer that is being told something, say. To be called when no other thread uses the service otherwise. It
-// need not be called.
+// registrations may end later. Waits for a checkpoint that another thread carries out, up to the parameter
+// crs_wait_limit (two hours): then it throws, and the service goes on. Throws where the calling thread carries it out,
+// a layer that is being told something, say. To be called when no other thread uses the service otherwise. It need not
+// be called.
 void finalize();
 
 // Whether this process has a service.
@@ -106,6 +107,7 @@ void register_thread(const std::string& name);
 void enter_critical_section();
 void leave_critical_section();
 
+// Waits while another thread carries a checkpoint out, up to the parameter crs_wait_limit: then it throws.
 // A critical section as a scope, which the service outlives.
 class CriticalScope {
  public:

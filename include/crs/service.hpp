@@ -126,7 +126,8 @@ class [[gnu::visibility("hidden")]] Round;
 class [[gnu::visibility("hidden")]] RequestListener;
 
 // A layer's membership, ended by its destructor: that waits while the layer is being told something by another thread,
-// so that the layer (and the library that its code lies in) may go away afterwards. It may end after the service.
+// however long, so that the layer (and the library that its code lies in) may go away afterwards. It may end after the
+// service.
 class LayerRegistration {
  public:
   LayerRegistration() = default;
@@ -134,6 +135,10 @@ class LayerRegistration {
   LayerRegistration(LayerRegistration&& other) noexcept;
   LayerRegistration& operator=(LayerRegistration&& other) noexcept;
   ~LayerRegistration();
+
+  // The same, but throws an Error where it would have to wait longer than Service::limit_waits() says; the layer is
+  // registered as before then. Afterwards this is no registration.
+  void unregister();
 
  private:
   void end() noexcept;
@@ -168,9 +173,14 @@ class Service {
   Checkpointed checkpoint(const ServiceCheckpointOptions& options = {});
 
   // To be called before the destructor where other threads may use the service: waits until no thread is in
-  // checkpoint() any more; those that wait for their turn there, and any that come later, get an Error. Throws, and
-  // changes nothing, if the calling thread is in it itself: a layer that is being told something, say.
+  // checkpoint() any more; those that wait for their turn there, any that come later, and of those that somebody may
+  // give up (ServiceCheckpointOptions::given_up) all that wait for something, get an Error. Throws, and
+  // changes nothing, if the calling thread is in it itself: a layer that is being told something, say. If it takes
+  // longer than limit_waits() says, it throws, too, and the service goes on.
   void end();
+  // How long other threads wait at most for a checkpoint to be over: to enter a critical section, to unregister a layer
+  // (LayerRegistration::unregister), to end the service. Without it there is no limit.
+  void limit_waits(std::chrono::nanoseconds limit);
   // Whether the calling thread is in checkpoint(), of whichever service.
   static bool is_calling_thread_inside() noexcept;
 
@@ -210,6 +220,7 @@ class Service {
   void require_own_process() const;
   void set_state(State state);
   bool has_turn() const;
+  void require_wanted(const ServiceCheckpointOptions& options) const;
   void pause_until(std::chrono::steady_clock::time_point until, const ServiceCheckpointOptions& options);
   Checkpointed checkpoint_in_turn(const ServiceCheckpointOptions& options);
   CheckpointOutcome take_snapshot(SnapshotPlace& place, const ServiceCheckpointOptions& options);
@@ -232,7 +243,7 @@ class Service {
   std::deque<std::uint64_t> queue_;  // the first one has its turn
   std::thread::id at_turn_;          // whose turn that is
   std::size_t inside_ = 0;           // threads in checkpoint()
-  bool ends_ = false;
+  std::atomic<bool> ends_ = false;
   State state_ = State::Running;
   std::condition_variable asked_again_;
   std::uint64_t ask_again_count_ = 0;

@@ -30,6 +30,7 @@ class Program {
         fork_generation_(fork_generation()),
         service_(selected_.module(), selected_.status().capabilities,
                  make_helper_places(selected_.taken_by(), selected_.helper(), [this] { return &service_; })) {
+    service_.limit_waits(selected_.wait_limit());
     if (options.listen) listen();
     if (!selected_.signal().empty()) wait_for_signal(parse_signal(selected_.signal()));
   }
@@ -37,11 +38,12 @@ class Program {
   bool is_of_this_process() const { return fork_generation_ == fork_generation(); }
   const Selected& selected() const noexcept { return selected_; }
   Service& service() noexcept { return service_; }
-  // Waits for checkpoints that are under way. The service is there for their layers until then.
+  // Waits for checkpoints that are under way. The service is there for their layers until then; what asks for more is
+  // ended when none can begin. Where they take too long it throws, and everything goes on.
   void end() {
+    service_.end();
     signal_.reset();
     requests_.reset();
-    service_.end();
   }
   void end_with_process() noexcept {
     if (requests_) requests_->leave_no_file();

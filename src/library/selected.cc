@@ -61,7 +61,9 @@ Selected::Selected(const InitOptions& options) : output_(options.output ? option
   if (!options.job.empty()) check_chosen_job_name(options.job);
   helper_.job = options.job;
   helper_.restart_limit = seconds("crs_restart_limit");
-  static_cast<void>(seconds("crs_snapshot_limit"));  // what is wrong is told now, not at the first checkpoint
+  // What is wrong is told now, not at the first checkpoint.
+  static_cast<void>(seconds("crs_snapshot_limit"));
+  static_cast<void>(seconds("crs_wait_limit"));
   if (!options.store.empty()) helper_.arguments = {"--store", absolute_path(options.store)};
   registry_->add(make_none_component());
   registry_->add(make_native_in_program(helper_.program));

@@ -21,6 +21,8 @@ class Selected {
   const ComponentStatus& status() const noexcept { return selection_->status(); }
   const HelperOptions& helper() const noexcept { return helper_; }
   TakenBy taken_by() const;
+  // For those who wait until a checkpoint is over.
+  std::chrono::seconds wait_limit() const { return seconds("crs_wait_limit"); }
   // At which the program wants a checkpoint; or "".
   const std::string& signal() const { return parameters_.string("crs_signal"); }
   // A line for the person in charge.

@@ -14,7 +14,7 @@
 namespace crs {
 
 struct SelectedModule::Parts {
-  explicit Parts(const InitOptions& options) : selected(options) {}
+  explicit Parts(const InitOptions& options) : selected(options) { sections.limit_waits(selected.wait_limit()); }
   Selected selected;
   CriticalSections sections{
       {[this] { selected.module().disable_checkpoint(); }, [this] { selected.module().enable_checkpoint(); }}};

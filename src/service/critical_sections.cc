@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "base/longest_limit.h"
 #include "service/after_fork.h"
+#include "service/limited_wait.h"
 
 namespace crs {
 
@@ -37,6 +38,7 @@ struct CriticalSections::Shared {
   std::condition_variable changed;
   std::map<std::thread::id, Thread> threads;
   std::optional<std::thread::id> closer;  // whose checkpoint is waiting or under way
+  std::chrono::nanoseconds enter_limit = std::chrono::nanoseconds::max();
 
   bool closed_to(std::thread::id thread) const { return closer && *closer != thread; }
   const Thread* in_the_way() const {
@@ -128,6 +130,17 @@ Shared::Thread& thread_entry(const std::shared_ptr<Shared>& state) {
   return entry->second;
 }
 
+// Waits until the calling thread may enter its first section.
+void wait_until_open(Shared& state, std::unique_lock<std::mutex>& lock) {
+  const auto limit = state.enter_limit;
+  if (wait_limited(state.changed, lock, limit, [&] { return !state.closed_to(std::this_thread::get_id()); })) return;
+  throw Error(
+      ErrorKind::Failed,
+      fmt::format("{} cannot enter a critical section: a checkpoint is under way, and is not over after {} s",
+                  state.threads.at(std::this_thread::get_id()).name, std::chrono::duration<double>(limit).count()))
+      .advise("See which layer does not return; the parameter crs_wait_limit sets the time limit");
+}
+
 // Waits until no thread is in a section; `state` is closed to new ones.
 void wait_until_left(Shared& state, std::chrono::nanoseconds limit, const std::function<void(const Delay&)>& delayed,
                      const std::function<bool()>& given_up) {
@@ -178,9 +191,7 @@ void CriticalSections::register_thread(const std::string& name) {
 void CriticalSections::enter() {
   std::unique_lock lock(state_->mutex);
   // A nested section must not wait for a checkpoint that waits for the outer one.
-  if (thread_entry(state_).depth == 0) {
-    state_->changed.wait(lock, [&] { return !state_->closed_to(std::this_thread::get_id()); });
-  }
+  if (thread_entry(state_).depth == 0) wait_until_open(*state_, lock);
   ++thread_entry(state_).depth;
   lock.unlock();
   if (!state_->hooks.entered) return;
@@ -218,6 +229,11 @@ int CriticalSections::depth() const {
   return found == state_->threads.end() ? 0 : found->second.depth;
 }
 
+void CriticalSections::limit_waits(std::chrono::nanoseconds limit) {
+  const std::lock_guard lock(state_->mutex);
+  state_->enter_limit = limit;
+}
+
 void CriticalSections::look_again() {
   const std::lock_guard lock(state_->mutex);
   state_->changed.notify_all();
@@ -236,7 +252,8 @@ CriticalSections::Closed::Closed(CriticalSections& sections, std::chrono::nanose
   Shared& state = *sections_.state_;
   {
     const std::lock_guard lock(state.mutex);
-    if (state.closer) fail(ErrorKind::Failed, "critical sections are closed already");
+    if (state.closer)
+      fail(ErrorKind::Failed, "a checkpoint, or a restart in place, of this program is under way already");
     if (thread_entry(sections_.state_).depth > 0) {
       fail(ErrorKind::Failed, "the thread that asks for a checkpoint is in a critical section itself");
     }

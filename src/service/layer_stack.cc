@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "service/limited_wait.h"
 
 namespace crs {
 namespace {
@@ -25,17 +26,24 @@ std::uint64_t LayerStack::add(std::string name, Layer& layer, bool internal) {
   return last_id_;
 }
 
-void LayerStack::remove(std::uint64_t id) {
-  if (generation_ != fork_generation()) return;
+bool LayerStack::remove(std::uint64_t id, std::chrono::nanoseconds limit) {
+  if (generation_ != fork_generation()) return true;
   std::unique_lock lock(mutex_);
   const auto found =
       std::find_if(members_.begin(), members_.end(), [&](const auto& member) { return member->id == id; });
-  if (found == members_.end()) return;
+  if (found == members_.end()) return true;
   const MemberPointer member = *found;
   members_.erase(found);
   // A layer may take itself out while it is being told something.
-  told_.wait(lock, [&] { return !member->told_by || *member->told_by == std::this_thread::get_id(); });
-  member->layer = nullptr;
+  const auto is_free = [&] { return !member->told_by || *member->told_by == std::this_thread::get_id(); };
+  if (wait_limited(told_, lock, limit, is_free)) {
+    member->layer = nullptr;
+    return true;
+  }
+  // Where it was: they are in the order of their ids.
+  const auto place = std::ranges::upper_bound(members_, id, {}, [](const auto& other) { return other->id; });
+  members_.insert(place, member);
+  return false;
 }
 
 std::vector<LayerStack::MemberPointer> LayerStack::members() const {

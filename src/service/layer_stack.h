@@ -2,6 +2,8 @@
 // lock is held while a layer is being told.
 #pragma once
 
+#include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <memory>
@@ -30,9 +32,13 @@ class LayerStack {
   using MemberPointer = std::shared_ptr<Member>;
 
   std::uint64_t add(std::string name, Layer& layer, bool internal = false);
-  // Waits while another thread is telling the layer something. In a process that was forked since, where no such thread
-  // is and the lock may be held for ever, it does nothing.
-  void remove(std::uint64_t id);
+  // Waits while another thread is telling the layer something. False: that took longer than `limit`, and the layer is
+  // registered as before. In a process that was forked since, where no such thread is and the lock may be held for
+  // ever, it does nothing.
+  bool remove(std::uint64_t id, std::chrono::nanoseconds limit = std::chrono::nanoseconds::max());
+  // How long whoever can be told so waits for a layer that is being told something.
+  void limit_waits(std::chrono::nanoseconds limit) noexcept { wait_limit_ = limit; }
+  std::chrono::nanoseconds wait_limit() const noexcept { return wait_limit_; }
   // Lowest first; stays as it is while layers come and go.
   std::vector<MemberPointer> members() const;
 
@@ -45,6 +51,7 @@ class LayerStack {
   std::condition_variable told_;
   std::uint64_t last_id_ = 0;
   std::vector<MemberPointer> members_;
+  std::atomic<std::chrono::nanoseconds> wait_limit_ = std::chrono::nanoseconds::max();
 };
 
 }  // namespace crs

@@ -14,6 +14,7 @@
 #include "base/thrown.h"
 #include "service/after_fork.h"
 #include "service/layer_stack.h"
+#include "service/limited_wait.h"
 #include "service/own_memory.h"
 #include "service/round.h"
 
@@ -102,6 +103,18 @@ LayerRegistration& LayerRegistration::operator=(LayerRegistration&& other) noexc
 
 LayerRegistration::~LayerRegistration() { end(); }
 
+void LayerRegistration::unregister() {
+  const CancellationDeferred deferred;
+  const auto stack = stack_.lock();
+  if (stack && !stack->remove(id_, stack->wait_limit())) {
+    const std::chrono::duration<double> limit = stack->wait_limit();
+    throw Error(ErrorKind::Failed,
+                fmt::format("the layer is being told something, and has not returned within {} s", limit.count()))
+        .advise("The parameter crs_wait_limit sets the time limit");
+  }
+  stack_.reset();
+}
+
 void LayerRegistration::end() noexcept {
   const CancellationDeferred deferred;
   if (const auto stack = stack_.lock()) stack->remove(id_);
@@ -161,7 +174,19 @@ void Service::end() {
   }
   look_again();
   std::unique_lock lock(mutex_);
-  turn_over_.wait(lock, [&] { return inside_ == 0; });
+  const auto limit = stack_->wait_limit();
+  if (wait_limited(turn_over_, lock, limit, [&] { return inside_ == 0; })) return;
+  ends_ = false;
+  throw Error(ErrorKind::Failed,
+              fmt::format("the service cannot be ended: a checkpoint is under way (state {}), and is "
+                          "not over after {} s",
+                          name_of(state_), std::chrono::duration<double>(limit).count()))
+      .advise("See which layer does not return; the parameter crs_wait_limit sets the time limit");
+}
+
+void Service::limit_waits(std::chrono::nanoseconds limit) {
+  stack_->limit_waits(limit);
+  sections_.limit_waits(limit);
 }
 
 // One caller at a time, in the order in which they came.
@@ -194,7 +219,7 @@ class Service::Turn {
     const CancellationAllowed allowed;
     while (service_.queue_.front() != ticket_) {
       if (service_.ends_) fail_ending();
-      if (options.given_up && options.given_up()) fail_given_up();
+      service_.require_wanted(options);
       if (Clock::now() >= end) {
         throw Error(ErrorKind::Failed, "another checkpoint of this program is still going on")
             .advise("Try again later");
@@ -247,6 +272,13 @@ State Service::state() const {
   require_own_process();
   const std::lock_guard lock(mutex_);
   return state_;
+}
+
+// A checkpoint that somebody outside has asked for is not waited for by a service that ends.
+void Service::require_wanted(const ServiceCheckpointOptions& options) const {
+  if (!options.given_up) return;
+  if (ends_) fail_ending();
+  if (options.given_up()) fail_given_up();
 }
 
 bool Service::has_turn() const {
@@ -325,7 +357,7 @@ std::optional<std::string> Service::environment(const std::string& name) const {
 }
 
 void Service::pause_until(Clock::time_point until, const ServiceCheckpointOptions& options) {
-  if (options.given_up && options.given_up()) fail_given_up();
+  require_wanted(options);
   std::unique_lock lock(mutex_);
   const CancellationAllowed allowed;
   asked_again_.wait_until(lock, until, [&, seen = ask_again_seen_] { return ask_again_count_ != seen; });
@@ -432,7 +464,11 @@ Checkpointed Service::checkpoint_in_turn(const ServiceCheckpointOptions& options
   const auto begin = Clock::now();
   const CriticalSections::Closed closed(
       sections_, options.time_limit,
-      [&](const Delay& delay) { report(options, Progress::Stage::Delayed, delay.text()); }, options.given_up);
+      [&](const Delay& delay) { report(options, Progress::Stage::Delayed, delay.text()); },
+      [&] {
+        require_wanted(options);
+        return false;
+      });
   const auto end = std::max(begin + bounded(options.time_limit), Clock::now());
   Round round(*stack_, [this](State state) { set_state(state); });
   set_state(State::Checkpoint);

@@ -1,6 +1,7 @@
 /* Everything of crs/crs.h with component none; prints "sound". Compiled as C99 and as C++ (system.libcrs). */
 #include <crs/crs.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -128,6 +129,49 @@ static void no_end_inside(void) {
   CHECK(crs_checkpoint(&options, NULL) == CRS_OK && in_layer == CRS_FAILED && in_progress == CRS_FAILED);
   CHECK(strstr(crs_error_text(), "a checkpoint is under way") != NULL);
   CHECK(crs_checkpoint(NULL, NULL) == CRS_OK && crs_unregister(layer) == CRS_OK);
+}
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static int hangs = 0;
+static int may_go_on = 0;
+
+static int hang(void* unused, enum crs_state state) {
+  (void)unused;
+  if (state != CRS_STATE_CHECKPOINT) return CRS_ANSWER_DONE;
+  pthread_mutex_lock(&mutex);
+  hangs = 1;
+  pthread_cond_broadcast(&changed);
+  while (!may_go_on) pthread_cond_wait(&changed, &mutex);
+  pthread_mutex_unlock(&mutex);
+  return CRS_ANSWER_DONE;
+}
+
+static void* checkpoint_that_hangs(void* unused) {
+  CHECK(crs_checkpoint(NULL, NULL) == CRS_OK);
+  return unused;
+}
+
+/* Nobody waits for ever for a layer that does not return (crs_wait_limit=1). */
+static void layer_that_hangs(void) {
+  crs_layer* layer = NULL;
+  pthread_t thread;
+  CHECK(crs_register("hanging", hang, NULL, &layer) == CRS_OK);
+  CHECK(pthread_create(&thread, NULL, checkpoint_that_hangs, NULL) == 0);
+  pthread_mutex_lock(&mutex);
+  while (!hangs) pthread_cond_wait(&changed, &mutex);
+  pthread_mutex_unlock(&mutex);
+  CHECK(crs_enter_critical_section() == CRS_FAILED && strstr(crs_error_text(), "crs_wait_limit") != NULL);
+  CHECK(crs_unregister(layer) == CRS_FAILED && strstr(crs_error_text(), "has not returned within 1 s") != NULL);
+  CHECK(crs_finalize() == CRS_FAILED && strstr(crs_error_text(), "(state checkpoint)") != NULL);
+  CHECK(crs_is_initialized() == 1 && crs_leave_critical_section() == CRS_FAILED);
+  pthread_mutex_lock(&mutex);
+  may_go_on = 1;
+  pthread_cond_broadcast(&changed);
+  pthread_mutex_unlock(&mutex);
+  CHECK(pthread_join(thread, NULL) == 0 && crs_checkpoint(NULL, NULL) == CRS_OK);
+  CHECK(crs_enter_critical_section() == CRS_OK && crs_leave_critical_section() == CRS_OK);
+  CHECK(crs_unregister(layer) == CRS_OK);
 }
 
 static void sections(void) {
@@ -266,7 +310,7 @@ static void says_nothing(void* context, const char* line) {
 }
 
 int main(void) {
-  static const char* const parameters[] = {"crs_base_verbose=1", NULL};
+  static const char* const parameters[] = {"crs_base_verbose=1", "crs_wait_limit=1", NULL};
   static const char* const negative[] = {"crs_snapshot_limit=-5", NULL};
   static const char* const wrong[] = {"crs_base_verbos=1", NULL};
   struct layer outliving = {"outliving", CRS_ANSWER_DONE};
@@ -303,6 +347,7 @@ int main(void) {
   layers();
   no_end_inside();
   sections();
+  layer_that_hangs();
   memory();
   surroundings();
   ledger();

@@ -257,7 +257,11 @@ int crs_register(const char* name, crs_layer_function* notify, void* context, cr
 }
 
 int crs_unregister(crs_layer* layer) {
-  return guard([&] { delete layer; });
+  return guard([&] {
+    if (layer == nullptr) return;
+    layer->registration.unregister();
+    delete layer;
+  });
 }
 
 int crs_layer_failed(const char* why) {

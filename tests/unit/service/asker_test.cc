@@ -9,7 +9,9 @@
 #include <atomic>
 #include <cstdlib>
 #include <future>
+#include <optional>
 #include <thread>
+#include <utility>
 
 #include "base/excluded_areas.h"
 #include "base/file_descriptor.h"
@@ -297,6 +299,23 @@ TEST_F(AskerTest, AServiceThatEndsWaitsForCheckpoints) {
   ending.join();
   asker.join();
   EXPECT_THAT([&] { service_.checkpoint(); }, ThrowsMessage<Error>(HasSubstr("ends its service")));
+}
+
+// The thread that ends the service may be the very one whose section is waited for.
+TEST_F(AskerTest, AServiceThatEndsDoesNotWaitForWhatSomebodyOutsideWaitsFor) {
+  std::promise<void> delayed;
+  ServiceCheckpointOptions options;
+  options.time_limit = 1h;
+  options.given_up = [] { return false; };
+  options.progress = [&, is_told = false](const Progress& progress) mutable {
+    if (progress.stage == Progress::Stage::Delayed && !std::exchange(is_told, true)) delayed.set_value();
+  };
+  std::optional<CriticalSection> section(service_.critical_sections());
+  std::thread asker(
+      [&] { EXPECT_THAT([&] { service_.checkpoint(options); }, ThrowsMessage<Error>(HasSubstr("ends its service"))); });
+  delayed.get_future().wait();
+  service_.end();
+  asker.join();
 }
 
 TEST_F(AskerTest, WithoutARestartTheEnvironmentIsTheProgramsOwn) {

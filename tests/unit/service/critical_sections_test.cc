@@ -9,6 +9,7 @@
 #include <atomic>
 #include <future>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -20,6 +21,7 @@ namespace crs {
 namespace {
 
 using namespace std::chrono_literals;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 using ::testing::ThrowsMessage;
@@ -107,6 +109,23 @@ TEST(CriticalSections, KeepThreadsOutWhileACheckpointIsTaken) {
   }
   thread.join();
   EXPECT_TRUE(entered);
+}
+
+TEST(CriticalSections, AreNotWaitedForLongerThanWasSaid) {
+  CriticalSections sections;
+  sections.limit_waits(50ms);
+  std::optional<CriticalSections::Closed> closed;
+  closed.emplace(sections, 0ms, nullptr);
+  std::thread([&] {
+    sections.register_thread("solver");
+    EXPECT_THAT([&] { sections.enter(); },
+                ThrowsMessage<Error>(AllOf(HasSubstr("thread 'solver' cannot enter a critical section"),
+                                           HasSubstr("not over after 0.05 s"), HasSubstr("crs_wait_limit"))));
+    EXPECT_EQ(sections.depth(), 0);
+    closed.reset();
+    sections.enter();
+    sections.leave();
+  }).join();
 }
 
 TEST(CriticalSections, GiveUpAfterTheTimeLimitAndOpenAgain) {

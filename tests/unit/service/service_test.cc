@@ -416,6 +416,36 @@ TEST_F(ServiceTest, WaitsWithTheEndOfALayerUntilItHasBeenTold) {
   asker.get();
 }
 
+// Whoever waits for a layer that does not return hears of that, and everything is as before.
+TEST_F(ServiceTest, WaitsForALayerThatDoesNotReturnNoLongerThanWasSaid) {
+  std::promise<void> telling;
+  std::promise<void> go_on;
+  middle_.answer = [&](State state) {
+    if (state == State::Checkpoint) {
+      telling.set_value();
+      go_on.get_future().wait();
+    }
+    return Answer::Done;
+  };
+  service_.limit_waits(50ms);
+  auto asker = std::async(std::launch::async, [&] { service_.checkpoint(); });
+  telling.get_future().wait();
+  EXPECT_THAT([&] { registrations_[1].unregister(); },
+              ThrowsMessage<Error>(AllOf(HasSubstr("has not returned within 0.05 s"), HasSubstr("crs_wait_limit"))));
+  EXPECT_THAT([&] { service_.end(); },
+              ThrowsMessage<Error>(AllOf(HasSubstr("a checkpoint is under way (state checkpoint)"),
+                                         HasSubstr("not over after 0.05 s"), HasSubstr("crs_wait_limit"))));
+  go_on.set_value();
+  asker.get();
+  EXPECT_EQ(service_.layers(), (std::vector<std::string>{"low", "middle", "high"}));
+  middle_.answer = nullptr;
+  service_.checkpoint();
+  registrations_[1].unregister();
+  EXPECT_EQ(service_.layers(), (std::vector<std::string>{"low", "high"}));
+  registrations_[1].unregister();  // nothing any more
+  service_.end();
+}
+
 // A child's ordinary end runs the destructors of static objects, registrations among them.
 TEST_F(ServiceTest, DoesNotWaitInAForkedChildForWhatTheParentsThreadTells) {
   std::promise<void> telling;
