@@ -81,7 +81,7 @@ class SnapshotPlace {
   virtual void end_when_finished() {}
   // After finished(), where this process is to end now that its snapshot is complete. Need not return.
   virtual void end_process() {}
-  // Before sink(): how long the layers may take with the end of a program that ends with its checkpoint.
+  // Before sink(), of a program that ends with its checkpoint: how long the layers may take with that.
   virtual void limit_end(std::chrono::nanoseconds /*limit*/) {}
 };
 using MakeSnapshotPlace = std::function<std::unique_ptr<SnapshotPlace>()>;

@@ -131,6 +131,14 @@ bool ProgramTree::find_others() {
   return true;
 }
 
+void ProgramTree::look() noexcept {
+  try {
+    raise_descriptor_limit();
+    find_others();
+  } catch (const std::exception&) {  // the end looks again, and says why
+  }
+}
+
 void ProgramTree::note_stopped() noexcept {
   try {
     raise_descriptor_limit();
@@ -141,11 +149,7 @@ void ProgramTree::note_stopped() noexcept {
 }
 
 void ProgramTree::go_on() noexcept {
-  try {
-    raise_descriptor_limit();
-    find_others();
-  } catch (const std::exception&) {  // the root goes on in any case; the end looks again, and says why
-  }
+  look();  // the root goes on in any case
   for (Member& member : members_ | std::views::reverse) {
     if (member.was_stopped) continue;
     member.told_to_stop = false;

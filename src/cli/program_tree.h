@@ -17,6 +17,8 @@ class ProgramTree {
   // Throws if there is no process `root`.
   explicit ProgramTree(pid_t root);
 
+  // Finds all that there are now: who loses his parent later on is known by then.
+  void look() noexcept;
   // Those that are stopped already, by the program itself say: go_on() leaves them so. To be called before it is
   // frozen.
   void note_stopped() noexcept;

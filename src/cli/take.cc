@@ -37,9 +37,13 @@ class TakeVerb : public Verb {
     if (program.pid == 0) fail(ErrorKind::Failed, "the program's process id cannot be seen");
     Taker taker(context, connection, {.pid = program.pid, .job = "", .progress = {}, .others = true});
     // Without a time limit, as long as the program is there: how long its component needs is the program's affair, and
-    // a program that gives up, or ends, closes the connection.
+    // a program that gives up, or ends, closes the connection. Only one that is to end must not go on for ever.
     while (!taker.layers()) {
-      const wire::Received received = connection.receive();
+      const wire::Received received = connection.receive(taker.end_by());
+      if (received.kind == wire::Received::Kind::TimedOut) {
+        taker.end_unheard("the layers had not ended within the time limit, and were cut off");
+        break;
+      }
       if (received.kind != wire::Received::Kind::Arrived) break;
       try {
         taker.handle(received.message);
@@ -47,7 +51,7 @@ class TakeVerb : public Verb {
         return kFailed;
       }
     }
-    return kDone;
+    return taker.layers() && taker.layers()->failures.empty() ? kDone : kFailed;
   }
 
  private:

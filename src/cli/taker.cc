@@ -87,6 +87,10 @@ SnapshotWriter& Taker::begun() {
 
 void Taker::commit(const wire::Commit& commit) {
   WhileWanted(begun(), connection_).commit(commit.contents);
+  if (commit.end_limit) {
+    end_by_ = std::chrono::steady_clock::now() + bounded(*commit.end_limit);
+    program_.look();
+  }
   connection_.send(wire::to_message(wire::Committed{}));
 }
 

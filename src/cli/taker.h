@@ -59,6 +59,8 @@ class Taker {
   // The picture is taken here, and so is what becomes of the program afterwards.
   bool pictures() const noexcept { return pictures_; }
   bool committed() const noexcept { return writer_ != nullptr && writer_->committed(); }
+  // Of a program that saved itself and is about to end: until when its layers may take with that, if it says so.
+  std::optional<std::chrono::steady_clock::time_point> end_by() const noexcept { return end_by_; }
 
  private:
   void begin(const wire::Begin& begin);
@@ -78,6 +80,7 @@ class Taker {
   std::unique_ptr<SnapshotWriter> writer_;
   bool ends_program_ = false;
   bool pictures_ = false;
+  std::optional<std::chrono::steady_clock::time_point> end_by_;
   bool is_other_ = false;  // the picture is not of the process at the other end
   std::optional<wire::Layers> layers_;
 };

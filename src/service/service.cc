@@ -482,7 +482,7 @@ Checkpointed Service::checkpoint_in_turn(const ServiceCheckpointOptions& options
   try {
     place = options.make_place ? options.make_place() : make_place_();
     place->prepared(round.times());
-    place->limit_end(options.time_limit);
+    if (options.after == AfterCheckpoint::Kill) place->limit_end(options.time_limit);
     outcome = take_snapshot(*place, options);
   } catch (...) {
     set_state(State::Error);

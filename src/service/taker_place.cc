@@ -56,7 +56,7 @@ class TakerPlace final : public SnapshotPlace, public PictureSink {
 
   void commit(const SnapshotContents& contents) override {
     begin();
-    connection_->send(wire::to_message(wire::Commit{contents}));
+    connection_->send(wire::to_message(wire::Commit{contents, end_limit_}));
     wire::expect<wire::Committed>(answer());
     complete_ = true;
   }

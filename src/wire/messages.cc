@@ -221,22 +221,25 @@ Message to_message(const Commit& value) {
   message["command_line"] = contents.command_line;
   message["working_directory"] = contents.working_directory;
   message["cpu_features"] = contents.cpu_features;
+  if (value.end_limit) message["end_limit"] = static_cast<std::uint64_t>(value.end_limit->count());
   return message;
 }
 
 template <>
 Commit from<Commit>(const Message& message) {
   const Fields fields = fields_of(message, Commit::kType);
-  return {.contents = {.passes = read_passes(fields, "passes"),
-                       .pause_nanoseconds = fields.number<std::uint64_t>("pause"),
-                       .memory_bytes = fields.number<std::uint64_t>("memory_bytes"),
-                       .warnings = fields.texts("warnings"),
-                       .pid = fields.number<pid_t>("pid"),
-                       .threads = fields.number<std::uint32_t>("threads"),
-                       .executable = fields.text("executable"),
-                       .command_line = fields.texts("command_line"),
-                       .working_directory = fields.text("working_directory"),
-                       .cpu_features = fields.texts("cpu_features")}};
+  Commit commit{.contents = {.passes = read_passes(fields, "passes"),
+                             .pause_nanoseconds = fields.number<std::uint64_t>("pause"),
+                             .memory_bytes = fields.number<std::uint64_t>("memory_bytes"),
+                             .warnings = fields.texts("warnings"),
+                             .pid = fields.number<pid_t>("pid"),
+                             .threads = fields.number<std::uint32_t>("threads"),
+                             .executable = fields.text("executable"),
+                             .command_line = fields.texts("command_line"),
+                             .working_directory = fields.text("working_directory"),
+                             .cpu_features = fields.texts("cpu_features")}};
+  if (fields.has("end_limit")) commit.end_limit = fields.time("end_limit");
+  return commit;
 }
 
 Message to_message(const Committed& /*value*/) { return start(Committed::kType); }

@@ -48,6 +48,8 @@ struct Location {
 struct Commit {
   static constexpr const char* kType = "commit";
   SnapshotContents contents;
+  // Of a program that ends with its checkpoint: how long its layers may take with that; an older libcrs does not say.
+  std::optional<std::chrono::nanoseconds> end_limit{};
 };
 
 struct Committed {

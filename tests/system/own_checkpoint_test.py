@@ -168,6 +168,22 @@ def case_layer_fails(arguments, user):
         check("it was told to fail" in result.json()["layer_failures"][0] and result.json()["pid"] > 0, f"{result}")
 
 
+def case_taker_says_how_it_went(arguments, user):
+    """The crs that takes the snapshot has an exit status, too."""
+    for failing, status in (("", 0), ("lower continue", 1), ("lower checkpoint", None)):
+        with Workspace(arguments.crs, user) as workspace:
+            script, said = workspace.work / "taker", workspace.work / "status"
+            script.write_text(f'#!/bin/sh\n"{workspace.crs_path}" "$@"\necho $? >"{said}.new" && mv "{said}.new" "{said}"\n')
+            script.chmod(0o755)
+            teller = Teller(workspace, arguments.teller, "checkpoint", "exit", "0", helper=script, environment={"TELLER_FAILS": failing})
+            check(workspace.wait_exit(teller.runner) == 0, "the program goes on")
+            if status is None:
+                check(not said.exists(), "a taker was started for a snapshot that was never to be")
+                continue
+            wait_until(said.exists, "the taker has ended")
+            check(said.read_text() == f"{status}\n", f"status {said.read_text()} with {failing!r}")
+
+
 def case_ends_at_a_restart(arguments, user):
     """A program that ends while its layers come back has not come back."""
     with Workspace(arguments.crs, user) as workspace:
@@ -191,7 +207,7 @@ def main():
         ways = ["auto", "namespace"] if user == "ordinary" else ["auto", "new"]
         for ids in ways:
             cases.append((f"returns twice ({user}, ids {ids})", lambda user=user, ids=ids: case_returns_twice(arguments, user, ids)))
-        for case in (case_again_and_again, case_helper_missing, case_helper_ends, case_refused, case_kill, case_kill_in_time, case_stop, case_layer_fails, case_ends_at_a_restart):
+        for case in (case_again_and_again, case_helper_missing, case_helper_ends, case_refused, case_kill, case_kill_in_time, case_stop, case_layer_fails, case_taker_says_how_it_went, case_ends_at_a_restart):
             cases.append((f"{case.__name__[5:]} ({user})", lambda user=user, case=case: case(arguments, user)))
     run_cases([case for case in cases if arguments.only in case[0]])
 

@@ -171,7 +171,7 @@ def with_options(workspace, options, kind):
 def slow_end(workspace, options, kind):
     """A layer that takes longer with the end than the asker allows is cut off, and the program ends with all of its processes."""
     if kind == "static":
-        return  # it is the asker's
+        return slow_end_of_its_own(workspace, options, kind)
     program = Program(workspace, options, f"self_protected_{kind}")
     workspace.environment["ENDS_SLOWLY"] = "1"
     process = program.start(["sh", "-c", 'sleep 1000 & exec "$0" "$@"'])
@@ -181,6 +181,23 @@ def slow_end(workspace, options, kind):
     check("at the program's end: the program's layers have not gone on within the time limit" in result.stderr, f"{result}")
     check(workspace.wait_exit(process) == -signal.SIGKILL, "it was ended")
     wait_until(lambda: not is_alive(child), "its child was ended, too")
+
+
+def slow_end_of_its_own(workspace, options, kind):
+    """The same where the program asks itself: the crs that takes its snapshot does it, to those, too, that lose their parents meanwhile."""
+    program = Program(workspace, options, f"self_protected_{kind}")
+    workspace.environment["ENDS_SLOWLY"] = "1"
+    process = program.start(["sh", "-c", 'sh -c "sleep 1000; exit 3" & exec "$0" "$@"'])
+    program.wait_at(lambda words: int(words[0]) > 5)
+    _, child, grandchild = wait_until(lambda: len(family := workspace.tree_of(process.pid)) == 3 and family, "all are there")
+    (program.directory / "ask.new").write_text("3000")
+    (program.directory / "ask.new").rename(program.directory / "ask")
+    wait_until((program.directory / "ending").exists, "the layer hears of the end")
+    os.kill(child, signal.SIGKILL)
+    check(workspace.wait_exit(process) == -signal.SIGKILL, "it was ended")
+    wait_until(lambda: not is_alive(grandchild), "its orphan was ended, too")
+    shown = workspace.crs("show", "--json", workspace.snapshots()[0]).json()
+    check("the layers had not ended within the time limit" in shown["layer_times"]["checkpoint"]["failures"][0], f"{shown}")
 
 
 def commands(workspace, options, kind):

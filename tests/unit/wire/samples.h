@@ -27,7 +27,7 @@ inline std::vector<Message> sample_messages() {
                        .layers = times}),
       to_message(
           Location{.location = "/store/sim/.partial-1-x", .reference = "sim@1", .final_location = "/store/sim/1"}),
-      to_message(Commit{.contents = contents}),
+      to_message(Commit{.contents = contents, .end_limit = std::chrono::seconds(6)}),
       to_message(Committed{}),
       to_message(Picture{.after = AfterCheckpoint::Kill,
                          .leave_out = {"fd=7"},
