@@ -12,7 +12,7 @@ namespace crs::cli {
 namespace {
 
 // Since when a component may be asked for it.
-constexpr int kFirstMinor = 3;
+constexpr int kFirstWithCompaction = 3;
 
 class CompactVerb : public Verb {
  public:
@@ -66,7 +66,7 @@ class CompactVerb : public Verb {
   std::unique_ptr<SnapshotWriter> write(Context& context, const SnapshotInfo& snapshot) const {
     const store::ComponentRecord& component = snapshot.manifest.component();
     const Selection selection = context.components().select(component.name());
-    if (selection.status().interface_version.minor < kFirstMinor) {
+    if (selection.status().interface_version.minor < kFirstWithCompaction) {
       throw Error(ErrorKind::Failed, fmt::format("component {} cannot make a row into one snapshot", selection.name()))
           .advise(
               "Restart the program from it and take a snapshot that is not incremental, or install a newer component");

@@ -15,6 +15,7 @@ Json capabilities_json(const Capabilities& capabilities) {
           {"files", capabilities.files},
           {"local_sockets", capabilities.local_sockets},
           {"outside_connections", capabilities.outside_connections},
+          {"dead_sockets", capabilities.dead_sockets},
           {"other_processes", capabilities.other_processes}};
 }
 

@@ -10,6 +10,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 #include <map>
@@ -22,6 +23,7 @@
 #include "base/file_descriptor.h"
 #include "base/io.h"
 #include "cli/declared.h"
+#include "cli/echo_server.h"
 #include "framework/installed_tree.h"
 
 namespace crs::cli {
@@ -31,7 +33,7 @@ namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::seconds kStepLimit{30};
-constexpr std::chrono::milliseconds kPause{5};
+constexpr std::chrono::milliseconds kPauseBetweenLooks{5};
 constexpr std::size_t kLargestAnswer = 65536;
 constexpr const char* kSubject = "crs-conformance-subject";
 
@@ -128,7 +130,7 @@ class Crs {
             -1, "",
             fmt::format("not done after {} s: {}", kStepLimit.count(), last_line(read_file(errors, kLargestAnswer)))};
       }
-      std::this_thread::sleep_for(kPause);
+      std::this_thread::sleep_for(kPauseBetweenLooks);
     }
     return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), read_file(output, kLargestAnswer),
             last_line(read_file(errors, kLargestAnswer))};
@@ -149,9 +151,11 @@ class Crs {
 // The program that is put through it, in a directory of its own.
 class Subject {
  public:
-  Subject(const Crs& crs, fs::path directory, const std::string& component, const std::string& job, bool idle)
+  Subject(const Crs& crs, fs::path directory, const std::string& component, const std::string& job, bool idle,
+          std::uint16_t port)
       : directory_(std::move(directory)) {
     fs::create_directory(directory_);
+    write_into("port", fmt::format("{}\n", port));
     runner_ = crs.start({"run", "--component", component, "--name", job, "--", find_subject().native(),
                          directory_.native(), idle ? "--idle" : component},
                         directory_ / "output", directory_ / "errors");
@@ -174,7 +178,7 @@ class Subject {
       if (Clock::now() > end_of_wait) fail(ErrorKind::Failed, "the program does not answer{}", words());
       if (runner_ > 0 && ::waitpid(runner_, nullptr, WNOHANG) == runner_) runner_ = 0;
       if (runner_ == 0 && !is_alive()) fail(ErrorKind::Failed, "the program has ended{}", words());
-      std::this_thread::sleep_for(kPause);
+      std::this_thread::sleep_for(kPauseBetweenLooks);
     }
     std::string text = read_file(file, kLargestAnswer);
     fs::remove(file);
@@ -189,10 +193,7 @@ class Subject {
   }
 
   void write(const std::string& command) {
-    {
-      const FileDescriptor file = open_file(directory_ / "command.new", O_WRONLY | O_CREAT | O_TRUNC);
-      write_all(file.get(), "command", as_byte_span(command));
-    }
+    write_into("command.new", command);
     fs::rename(directory_ / "command.new", directory_ / "command");
   }
 
@@ -219,7 +220,8 @@ class Subject {
 
   // Within the time for a step: what is killed ends soon.
   bool is_gone() const {
-    for (const auto end_of_wait = Clock::now() + kStepLimit; is_alive(); std::this_thread::sleep_for(kPause)) {
+    for (const auto end_of_wait = Clock::now() + kStepLimit; is_alive();
+         std::this_thread::sleep_for(kPauseBetweenLooks)) {
       if (Clock::now() > end_of_wait) return false;
     }
     return true;
@@ -238,6 +240,11 @@ class Subject {
   }
 
  private:
+  void write_into(const std::string& name, const std::string& text) const {
+    const FileDescriptor file = open_file(directory_ / name, O_WRONLY | O_CREAT | O_TRUNC);
+    write_all(file.get(), name, as_byte_span(text));
+  }
+
   std::string words() const {
     const std::string line = last_line(read_file(directory_ / "errors", kLargestAnswer));
     return line.empty() ? "" : fmt::format(": {}", line);
@@ -285,7 +292,7 @@ class Suite {
 
   std::vector<Finding> run() {
     another_process();
-    Subject subject(crs_, directory_.path() / "subject", component_, "conformance", false);
+    Subject subject(crs_, directory_.path() / "subject", component_, "conformance", false, outside_.port());
     if (!check("a program is started and has a service", [&] { return expect(subject.answer(), "ready"); }))
       return findings_;
     const bool goes = check("a checkpoint goes on, and layers are told in order", [&] { return goes_on(subject); });
@@ -305,6 +312,11 @@ class Suite {
     check("the restarted program takes a checkpoint", [&] { return again(subject, first); });
     check("the earlier snapshot is still there, and is restarted", [&] { return restart(subject, first); });
     check_brought_back(subject);
+    if (check("the running program becomes what it was, in place", [&] { return becomes(subject, first); })) {
+      check_brought_back(subject, true);
+    } else {
+      check("it is restarted once more", [&] { return restart(subject, first); });
+    }
     check("a program that is to end after its checkpoint does", [&] { return ends(subject); });
     return findings_;
   }
@@ -399,10 +411,19 @@ class Suite {
     const CommandResult result = crs_.run({"restart", "--detach", reference});
     if (result.status != 0) return result.errors;
     subject.adopt(std::atoi(result.output.c_str()));
-    restarted_ = subject.answer();
-    if (restarted_ == "anew\n") return "";
-    if (std::string problem = expect(restarted_, "restart"); !problem.empty()) return problem;
-    return expect_told(restarted_,
+    return expect_restarted(subject.answer());
+  }
+
+  // The same process, by its id: `answer` waits for nobody else.
+  std::string becomes(Subject& subject, const std::string& reference) const {
+    const std::string problem = expect_restarted(subject.ask("become " + reference));
+    return problem.empty() && !subject.is_alive() ? "another process has come in its place" : problem;
+  }
+
+  std::string expect_restarted(const std::string& answer) const {
+    if (answer == "anew\n") return "";
+    if (std::string problem = expect(answer, "restart"); !problem.empty()) return problem;
+    return expect_told(answer,
                        "high checkpoint, low checkpoint, high restart-pre, low restart-pre, low restart, high restart");
   }
 
@@ -420,7 +441,7 @@ class Suite {
   }
 
   // Declared: it must be back. Not declared: it may be, but must not be something else.
-  void check_brought_back(Subject& subject) {
+  void check_brought_back(Subject& subject, bool in_place = false) {
     std::map<std::string, Seen> seen;
     if (!check("the restarted program looks at what it holds", [&] {
           seen = parse_look(subject.ask("look"));
@@ -428,7 +449,11 @@ class Suite {
         })) {
       return;
     }
-    for (const auto& [name, is_declared] : kinds_of(selection_.status().capabilities)) {
+    const Capabilities& declared = selection_.status().capabilities;
+    auto kinds = kinds_of(declared);
+    // A process that becomes another one keeps its own id, but may not be one that may choose its threads'.
+    if (!in_place) kinds.emplace_back("thread_ids", declared.process_ids && declared.threads);
+    for (const auto& [name, is_declared] : kinds) {
       const Seen& found = seen[name];
       const bool good = is_declared ? found.kind == "back" : found.kind == "back" || found.kind == "gone";
       findings_.push_back(
@@ -446,7 +471,7 @@ class Suite {
   void another_process() {
     std::optional<Subject> subject;
     if (!check("a program without a service is started", [&] {
-          subject.emplace(crs_, directory_.path() / "idle", component_, "idle", true);
+          subject.emplace(crs_, directory_.path() / "idle", component_, "idle", true, outside_.port());
           return expect(subject->answer(), "ready");
         })) {
       return;
@@ -479,9 +504,9 @@ class Suite {
   std::string component_;
   TemporaryDirectory directory_;
   Crs crs_;
+  EchoServer outside_;
   Selection selection_;
   std::string reference_;  // of the first snapshot of the subject; empty: the component stores nothing
-  std::string restarted_;
   std::vector<Finding> findings_;
 };
 

@@ -14,7 +14,9 @@ inline std::vector<std::pair<const char*, bool>> kinds_of(const Capabilities& de
           {"threads", declared.threads},
           {"pipes", declared.pipes},
           {"files", declared.files},
-          {"local_sockets", declared.local_sockets}};
+          {"local_sockets", declared.local_sockets},
+          {"outside_connections", declared.outside_connections},
+          {"dead_sockets", declared.dead_sockets}};
 }
 
 // Of the first of them; empty: nothing is.

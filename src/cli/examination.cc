@@ -12,7 +12,7 @@ namespace crs::cli {
 namespace {
 
 // Since when a component may be asked for it.
-constexpr int kFirstMinor = 4;
+constexpr int kFirstWithExamination = 4;
 
 constexpr const char* kOfLayers =
     "the program has a service, whose layers were not asked: they may close and open again what stands in the way, or "
@@ -20,7 +20,7 @@ constexpr const char* kOfLayers =
 
 Selection select(Context& context) {
   Selection selection = select_for_others(context);
-  if (selection.status().interface_version.minor < kFirstMinor)
+  if (selection.status().interface_version.minor < kFirstWithExamination)
     fail(ErrorKind::Failed, "component {} cannot tell beforehand what it would refuse", selection.name());
   return selection;
 }

@@ -128,7 +128,7 @@ void check_is_program(pid_t pid) {
   }
 }
 
-std::string command_of(pid_t pid) {
+std::string command_of_process(pid_t pid) {
   const std::string line = process_file(pid, "cmdline").value_or("");
   const std::string first = line.substr(0, line.find('\0'));
   return first.empty() ? status_field(pid, "Name") : first;
@@ -150,7 +150,8 @@ Target find_process(const RunningJobs& jobs, pid_t pid) {
     if (running->restarting) fail_restarting(*running);
     return {.pid = pid, .job = running->job};
   }
-  if (!executes_crs(pid)) return {.pid = pid, .job = default_job_name(command_of(pid), pid), .has_made_up_job = true};
+  if (!executes_crs(pid))
+    return {.pid = pid, .job = default_job_name(command_of_process(pid), pid), .has_made_up_job = true};
   // `crs run prog & crs checkpoint $!` means prog.
   for (const RunningJob& running : jobs.list()) {
     if (is_below(running.pid, pid)) return {.pid = running.pid, .job = running.job};
@@ -275,7 +276,7 @@ Target find_target(Store& store, const std::string& text) {
 
 std::string job_of_process(Store& store, pid_t pid, const std::string& known) {
   if (const auto running = RunningJobs(store).find_process(pid)) return running->job;
-  return known.empty() ? default_job_name(command_of(pid), pid) : known;
+  return known.empty() ? default_job_name(command_of_process(pid), pid) : known;
 }
 
 std::string default_job_name(std::string_view command, pid_t pid) {

@@ -22,7 +22,7 @@ Json parameter_json(const Parameter& parameter) {
           {"description", parameter.declaration.description}};
 }
 
-std::string text_of(const Parameter& parameter) {
+std::string described(const Parameter& parameter) {
   const std::string origin = parameter.origin.empty() ? "" : fmt::format(" ({})", parameter.origin);
   const auto* string = std::get_if<std::string>(&parameter.value);
   const std::string value = string != nullptr ? fmt::format("\"{}\"", *string) : crs::to_text(parameter.value);
@@ -55,7 +55,7 @@ class ParamsVerb : public Verb {
     std::string text;
     Json list = Json::array();
     for (const Parameter& parameter : selected(all)) {
-      text += text_of(parameter);
+      text += described(parameter);
       list.push_back(parameter_json(parameter));
     }
     if (context.options.json) {

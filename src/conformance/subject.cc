@@ -6,8 +6,11 @@
 //
 // It is led through files in DIRECTORY: it writes its process id to `pid`, takes a command from the file `command`,
 // which it removes, and puts what it has to say into the file `answer`. A program that finds `numbers` there, which it
-// writes when it is set up, was begun anew by a restart.
+// writes when it is set up, was begun anew by a restart. At the TCP port of 127.0.0.1 that the file `port` names
+// somebody sends back whatever he is sent.
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -134,6 +137,58 @@ class Threads {
   std::array<pid_t, kThreads> seen_{};
 };
 
+// To whoever sends back what is sent, outside of the program.
+int connect_outside() {
+  const int number = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<std::uint16_t>(std::stoi(read_whole("port"))));
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  if (::connect(number, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) return number;
+  ::close(number);
+  return -1;
+}
+
+Verdict look_at_connection(int number) {
+  struct stat status{};
+  char text[4] = {};
+  if (::fstat(number, &status) != 0 || !S_ISSOCK(status.st_mode)) return gone_or_other(number, S_IFSOCK, "socket");
+  pollfd entry{number, POLLIN, 0};
+  const bool answered = ::send(number, "ping", sizeof text, MSG_NOSIGNAL | MSG_DONTWAIT) == sizeof text &&
+                        ::poll(&entry, 1, 10000) == 1 && ::recv(number, text, sizeof text, MSG_DONTWAIT) == sizeof text;
+  if (!answered) return gone_or_other(number, S_IFSOCK, "socket");
+  return back_if(std::string(text, sizeof text) == "ping", "other bytes over the connection");
+}
+
+// A connection that its owner makes anew, and of which a restart leaves at most a socket of the same family.
+class ClaimedConnection {
+ public:
+  bool open() {
+    const int number = connect_outside();
+    if (number < 0) return false;
+    claim_ = crs::service().ledger().claim(number, "low");
+    verdict_ = {Verdict::Kind::Back, ""};
+    return true;
+  }
+  // In a restarted program, before it is closed.
+  void release() {
+    int family = 0;
+    socklen_t length = sizeof family;
+    verdict_ = gone_or_other(claim_.number, S_IFSOCK, "socket");
+    const bool is_socket = ::getsockopt(claim_.number, SOL_SOCKET, SO_DOMAIN, &family, &length) == 0;
+    if (is_socket && family != AF_INET) verdict_ = {Verdict::Kind::Other, "a socket of another family"};
+    const bool is_mine = crs::service().ledger().is_mine(claim_);
+    if (is_socket && family == AF_INET && is_mine) verdict_ = {Verdict::Kind::Back, ""};
+    if (crs::service().ledger().close(claim_) != is_mine) verdict_ = {Verdict::Kind::Other, "the ledger is wrong"};
+  }
+  int number() const { return claim_.number; }
+  const Verdict& verdict() const { return verdict_; }
+
+ private:
+  crs::Claim claim_;
+  Verdict verdict_;
+};
+
 struct Holdings {
   pid_t pid = 0;
   Threads threads;
@@ -141,6 +196,8 @@ struct Holdings {
   int sockets[2] = {-1, -1};
   int file = -1;
   int log = -1;
+  int outside = -1;
+  ClaimedConnection claimed;
   std::vector<unsigned char> memory = std::vector<unsigned char>(kMemoryBytes);
   unsigned char* excluded = nullptr;
 
@@ -173,6 +230,8 @@ void Holdings::set_up() {
   need(file >= 0 && ::write(file, "0123456789", 10) == 10 && ::lseek(file, 4, SEEK_SET) == 4, "a file");
   log = ::open(path("log").c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
   need(log >= 0 && ::write(log, "before\n", 7) == 7, "a log");
+  outside = connect_outside();
+  need(outside >= 0 && claimed.open(), "connections to another process");
   void* const area = ::mmap(nullptr, kExcludedBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   need(area != MAP_FAILED, "memory");
   excluded = static_cast<unsigned char*>(area);
@@ -192,6 +251,10 @@ class Layer : public crs::Layer {
     told.push_back(name_ + " " + crs::name_of(state));
     if (state == crs::State::Checkpoint && name_ == "low" && fail_next) {
       throw crs::Error(crs::ErrorKind::Failed, "the low layer was told to fail");
+    }
+    if (state == crs::State::RestartPre && name_ == "low") holdings->claimed.release();
+    if (state == crs::State::Restart && name_ == "low" && !holdings->claimed.open()) {
+      throw crs::Error(crs::ErrorKind::Failed, "the low layer cannot connect again");
     }
     return crs::Answer::Done;
   }
@@ -251,6 +314,16 @@ std::string checkpoint_in_section(bool until_delay_is_told) {
   return answer + delay + "\n";
 }
 
+// This process is to be what it was at that snapshot, and returns only where it is not.
+std::string become(const std::string& reference) {
+  try {
+    crs::restart(reference, false);
+    return "error the restart returned\n";
+  } catch (const std::exception& problem) {
+    return std::string("error ") + problem.what() + "\n";
+  }
+}
+
 std::string line_of(const char* name, const Verdict& verdict) {
   const char* const kinds[] = {"back", "gone", "other"};
   return std::string(name) + "\t" + kinds[static_cast<int>(verdict.kind)] + "\t" + verdict.text + "\n";
@@ -306,13 +379,16 @@ std::string look() {
   Holdings& held = *holdings;
   std::string text;
   Verdict threads = held.threads.look();
-  const bool same_ids = ::getpid() == held.pid && (threads.kind != Verdict::Kind::Back || held.threads.have_ids());
-  text += line_of("process_ids", same_ids ? Verdict{Verdict::Kind::Back, ""} : Verdict{});
+  const bool same_threads = threads.kind == Verdict::Kind::Back && held.threads.have_ids();
+  text += line_of("process_ids", ::getpid() == held.pid ? Verdict{Verdict::Kind::Back, ""} : Verdict{});
   text += line_of("threads", threads);
+  text += line_of("thread_ids", same_threads ? Verdict{Verdict::Kind::Back, ""} : Verdict{});
   text += line_of("pipes", look_at_stream(held.pipe[0], held.pipe[1], "in the pipe", S_IFIFO, "pipe"));
   text += line_of("files", look_at_files());
   text +=
       line_of("local_sockets", look_at_stream(held.sockets[0], held.sockets[1], "in the socket", S_IFSOCK, "socket"));
+  text += line_of("outside_connections", look_at_connection(held.outside));
+  text += line_of("dead_sockets", held.claimed.verdict());
   text += line_of("memory", back_if(held.memory_is_right(), "other bytes"));
   text += line_of("excluded", look_at_excluded());
   return text;
@@ -325,12 +401,17 @@ std::string look_anew(bool has_memory) {
   int pipe = -1;
   int file = -1;
   int socket = -1;
-  numbers >> pid >> pipe >> file >> socket;
+  int outside = -1;
+  int claimed = -1;
+  numbers >> pid >> pipe >> file >> socket >> outside >> claimed;
   std::string text = line_of("process_ids", ::getpid() == pid ? Verdict{Verdict::Kind::Back, ""} : Verdict{});
   text += line_of("threads", {});
+  text += line_of("thread_ids", {});
   text += line_of("pipes", gone_or_other(pipe, S_IFIFO, "pipe"));
   text += line_of("files", gone_or_other(file, S_IFREG, "file"));
   text += line_of("local_sockets", gone_or_other(socket, S_IFSOCK, "socket"));
+  text += line_of("outside_connections", gone_or_other(outside, S_IFSOCK, "socket"));
+  text += line_of("dead_sockets", gone_or_other(claimed, S_IFSOCK, "socket"));
   const Verdict back = back_if(holdings->memory_is_right(), "other bytes");
   text += line_of("memory", has_memory ? back : Verdict{});
   return text;
@@ -363,6 +444,7 @@ std::string carry_out(const std::string& command, const std::string& anew, bool 
     options.after = crs::AfterCheckpoint::Kill;
     return take_checkpoint(options);
   }
+  if (command.rfind("become ", 0) == 0) return become(command.substr(7));
   return "broken\nunknown command " + command + "\n";
 }
 
@@ -382,9 +464,10 @@ int run(const std::string& component) {
   const crs::LayerRegistration low_registration = crs::register_layer("low", low);
   const crs::LayerRegistration high_registration = crs::register_layer("high", high);
   all.set_up();
-  // Nobody claims the sockets: of those that their owner makes anew nothing has to come back.
+  // Nobody claims the other sockets: of those that their owner makes anew nothing has to come back.
   std::ostringstream numbers;
-  numbers << all.pid << " " << all.pipe[0] << " " << all.file << " " << all.sockets[0] << "\n";
+  numbers << all.pid << " " << all.pipe[0] << " " << all.file << " " << all.sockets[0] << " " << all.outside << " "
+          << all.claimed.number() << "\n";
   write_whole("numbers", numbers.str());
   write_whole("pid", std::to_string(::getpid()) + "\n");
   write_whole("answer", is_anew ? "anew\n" : "ready\n");
