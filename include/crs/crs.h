@@ -177,6 +177,9 @@ struct crs_restart_options {
   enum crs_ids ids;         /* the program's process ids, as `crs restart --ids` */
   int accept_changed_files; /* 1: files of the program that have changed since are no reason to fail */
   double time_limit;        /* in seconds, for critical sections where this process is replaced; 0: the default, 60 */
+  /* The job that the program is from now on; a null pointer: that of the snapshot. Two programs cannot be one job at a
+   * time: one that starts another from a snapshot of itself may have to give it a name. */
+  const char* job;
 };
 
 /* Starts a snapshot's program again. spawn_child 1: as a new process, whose id goes to *child. 0: this process becomes

@@ -73,6 +73,9 @@ Checkpointed checkpoint(const ServiceCheckpointOptions& options = {});
 struct ProgramRestartOptions {
   Ids ids = Ids::Automatic;
   ChangedFiles changed_files = ChangedFiles::Refuse;
+  // The job that the program is from now on; empty: that of the snapshot. Two programs cannot be one job at a time: a
+  // program that starts another one from a snapshot of itself may have to give it a name.
+  std::string job{};
 };
 
 // Starts a snapshot's program. The snapshot ("sim@3") is checked first, and nothing happens if it is not sound. In
@@ -192,9 +195,9 @@ class SelectedModule {
   State checkpoint(pid_t pid, Snapshot& snapshot, const CheckpointOptions& options = {},
                    std::chrono::nanoseconds time_limit = std::chrono::seconds(60));
   // As crs::restart() does, critical sections included; of `options`, ids and changed_files count. `snapshot` is
-  // rebuilt from its location where that is all there is (cold_start).
+  // rebuilt from its location where that is all there is (cold_start). `job`: as in ProgramRestartOptions.
   pid_t restart(Snapshot& snapshot, bool spawn_child, const RestartOptions& options = {},
-                std::chrono::nanoseconds time_limit = std::chrono::seconds(60));
+                std::chrono::nanoseconds time_limit = std::chrono::seconds(60), const std::string& job = {});
   // Critical sections of the calling thread, which nest. Enabling what is not disabled is an Error.
   void disable_checkpoint();
   void enable_checkpoint();

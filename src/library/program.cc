@@ -219,7 +219,7 @@ Checkpointed checkpoint(const ServiceCheckpointOptions& options) { return servic
 pid_t restart(const std::string& reference, bool spawn_child, const ProgramRestartOptions& options,
               std::chrono::nanoseconds time_limit) {
   const CancellationDeferred deferred;
-  const RestartRequest request{reference, options.ids, options.changed_files};
+  const RestartRequest request{reference, options.ids, options.changed_files, options.job};
   const HelperOptions& helper = program().selected().helper();
   const std::optional<RestartNews> news = service().news();
   if (spawn_child) return restart_as_child(request, helper, news).pid;

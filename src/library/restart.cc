@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "base/job_name.h"
 #include "base/signals_blocked.h"
 #include "service/helper.h"
 #include "wire/messages.h"
@@ -41,6 +42,10 @@ std::vector<std::string> command(const RestartRequest& request, const HelperOpti
   std::vector<std::string> arguments = helper.arguments;
   arguments.insert(arguments.end(), {"restart", way, "--ids", name_of(request.ids)});
   if (request.changed_files == ChangedFiles::Accept) arguments.insert(arguments.end(), {"--files", "accept"});
+  if (!request.job.empty()) {
+    check_chosen_job_name(request.job);
+    arguments.insert(arguments.end(), {"--name", request.job});
+  }
   arguments.push_back(request.reference);
   return arguments;
 }

@@ -16,6 +16,7 @@ struct RestartRequest {
   std::string reference;  // or a snapshot's directory
   Ids ids = Ids::Automatic;
   ChangedFiles changed_files = ChangedFiles::Refuse;
+  std::string job{};  // as in ProgramRestartOptions
 };
 
 struct RestartedChild {

@@ -60,13 +60,13 @@ State SelectedModule::checkpoint(pid_t pid, Snapshot& snapshot, const Checkpoint
 }
 
 pid_t SelectedModule::restart(Snapshot& snapshot, bool spawn_child, const RestartOptions& options,
-                              std::chrono::nanoseconds time_limit) {
+                              std::chrono::nanoseconds time_limit, const std::string& job) {
   if (!snapshot.cold_start && snapshot.reference.empty()) {
     fail(ErrorKind::Usage, "there is no snapshot to restart: component {} stored none, or it is not named", name());
   }
   // Whoever has only the location says so, and crs reads the rest from the manifest.
   const RestartRequest request{snapshot.cold_start ? snapshot.location : snapshot.reference, options.ids,
-                               options.changed_files};
+                               options.changed_files, job};
   const HelperOptions& helper = parts_->selected.helper();
   if (spawn_child) {
     const RestartedChild child = restart_as_child(request, helper, std::nullopt);

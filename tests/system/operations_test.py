@@ -195,6 +195,23 @@ def choosing(workspace, options, language):
         check(shown["second"]["parent_sequence"] == shown["first"]["sequence"], f"incremental: {shown}")
 
 
+def beside_itself(workspace, options, language):
+    """A job that runs is no other program's: a restart beside it has a name of its own."""
+    program = workspace.reachable(options.build / "library" / "restarting")
+    environment = {**workspace.environment, "CRS_PARAM_crs_helper": str(workspace.crs_path)}
+    _, pid = workspace.start_by_crs("sleeper", ["sleep", "1000"])
+    reference = workspace.checkpoint("sleeper")
+    restart = lambda *words: workspace.run([program, reference, *words], env=environment)
+    result = restart("beside")
+    check(result.status == 3 and f"the job sleeper runs already, as process {pid}" in result.stdout, f"{result}")
+    for name in ("-h", "a/b"):
+        result = restart("beside", name)
+        check(result.status == 3 and f"'{name}' is not a job name" in result.stdout, f"{result}")
+    twin = int(restart("beside", "twin").stdout.split()[1])
+    running = {program["job"]: program["pid"] for program in workspace.crs("list", "--json").json()["running"]}
+    check(running == {"sleeper": pid, "twin": twin} and is_alive(pid) and is_alive(twin), f"{running}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--crs", required=True)
@@ -210,7 +227,7 @@ def main():
         return f"{test.__name__} in {language} as {user}", run
 
     alone = (stuck, rolling, rolling_to_damage, rolling_with_few_descriptors, rolling_with_many_areas_left_out,
-             many_areas_left_out_from_outside, named, choosing)
+             many_areas_left_out_from_outside, named, choosing, beside_itself)
     tests = [(test, language) for test in (native, self, none) for language in ("c", "cc")] + [(test, "c") for test in alone]
     run_cases([case(test, language, user) for test, language in tests for user in users_to_test()])
 

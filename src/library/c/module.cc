@@ -143,7 +143,7 @@ int crs_module_restart(crs_module* module, crs_snapshot* snapshot, int spawn_chi
     crs::RestartOptions chosen;
     chosen.ids = given.options.ids;
     chosen.changed_files = given.options.changed_files;
-    const pid_t pid = module_of(module).restart(wanted, spawn_child != 0, chosen, given.time_limit);
+    const pid_t pid = module_of(module).restart(wanted, spawn_child != 0, chosen, given.time_limit, given.options.job);
     give(wanted, *snapshot);
     if (child != nullptr) *child = pid;
   });

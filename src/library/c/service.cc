@@ -154,6 +154,7 @@ GivenRestartOptions restart_options(const crs_restart_options* given) {
   }
   if (member_or(*given, given->accept_changed_files, 0) != 0) options.options.changed_files = ChangedFiles::Accept;
   set_limit(options.time_limit, member_or(*given, given->time_limit, 0.0));
+  options.options.job = text_or_nothing(member_or(*given, given->job, static_cast<const char*>(nullptr)));
   return options;
 }
 
