@@ -190,10 +190,10 @@ int crs_restart(const char* reference, int spawn_child, const struct crs_restart
 /* --- Critical sections, of the calling thread; they nest --- */
 
 int crs_register_thread(const char* name);
+/* Waits while another thread carries a checkpoint out, up to the parameter crs_wait_limit: then it fails. */
 int crs_enter_critical_section(void);
 int crs_leave_critical_section(void);
 
-/* Waits while another thread carries a checkpoint out, up to the parameter crs_wait_limit: then it fails. */
 /* --- Memory that need not be saved --- */
 
 /* The whole pages in the area count. CRS_USAGE if it is not all anonymous memory, private or shared: the calling

@@ -107,10 +107,10 @@ std::optional<std::string> environment(const std::string& name);
 
 // Gives the calling thread a name for messages ("delayed 3.2 s by thread 'solver' in a critical section").
 void register_thread(const std::string& name);
+// Waits while another thread carries a checkpoint out, up to the parameter crs_wait_limit: then it throws.
 void enter_critical_section();
 void leave_critical_section();
 
-// Waits while another thread carries a checkpoint out, up to the parameter crs_wait_limit: then it throws.
 // A critical section as a scope, which the service outlives.
 class CriticalScope {
  public:
