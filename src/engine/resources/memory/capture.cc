@@ -78,7 +78,7 @@ std::vector<MappedArea> current_areas(pid_t pid, const MemorySurvey& survey) {
   // How much of shared memory is swapped changes without anyone's doing.
   struct sysinfo system{};
   const bool may_be_swapped = ::sysinfo(&system) != 0 || system.freeswap != system.totalswap;
-  const bool shares = std::ranges::any_of(now, [](const MapsLine& line) { return line.shared; });
+  const bool shares = std::ranges::any_of(now, is_shared_memory);
   if (!(may_be_swapped && shares)) {
     if (auto areas = by_survey(now, survey)) return *std::move(areas);
   }

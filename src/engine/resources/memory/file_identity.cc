@@ -61,14 +61,16 @@ Backing of_path(const std::string& path, const MapsLine& line, const struct stat
   return {BackingKind::Unsupported, fmt::format("the device {}", path)};
 }
 
+bool is_shared_zero_name(std::string_view name) {
+  return name == "/dev/zero (deleted)" || name.starts_with("[anon_shmem:");
+}
+
 bool is_memfd_name(std::string_view name) { return name.starts_with("/memfd:"); }
 
 // Kernel objects that have a name like a path's.
 std::optional<Backing> special(const MapsLine& line) {
   const std::string& name = line.name;
-  if (name == "/dev/zero (deleted)" || name.starts_with("[anon_shmem:")) {
-    return Backing{line.shared ? BackingKind::SharedZero : BackingKind::Gone, name};
-  }
+  if (is_shared_zero_name(name)) return Backing{line.shared ? BackingKind::SharedZero : BackingKind::Gone, name};
   if (is_segment(line)) return Backing{BackingKind::SystemV, name};
   if (name.starts_with("/[aio]"))
     return Backing{BackingKind::Unsupported, "the ring of an asynchronous I/O context (io_setup)"};
@@ -93,6 +95,10 @@ Backing backing_of(const MapsLine& line) {
 
 bool is_segment(const MapsLine& line) {
   return line.shared && line.name.starts_with("/SYSV") && line.name.ends_with(kDeleted);
+}
+
+bool is_shared_memory(const MapsLine& line) {
+  return line.shared && (is_shared_zero_name(line.name) || is_segment(line));
 }
 
 Backing Backings::look_for(const MapsLine& line) {

@@ -28,6 +28,8 @@ struct Backing {
 
 // Whether that is a System V segment, whose id is the inode.
 bool is_segment(const MapsLine& line);
+// Whether that is memory that processes share without a file: such a segment, or shared anonymous memory.
+bool is_shared_memory(const MapsLine& line);
 
 // What lies behind lines with an inode. Looks at the file system, once for each file.
 class Backings {
