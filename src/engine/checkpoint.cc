@@ -64,6 +64,25 @@ bool is_in_namespace_of(pid_t pid, pid_t root, std::string_view kind) {
   return read_link(fmt::format("/proc/{}/ns/{}", pid, kind)) == read_link(fmt::format("/proc/{}/ns/{}", root, kind));
 }
 
+// Of one that is only looked at, a thread like its main thread need not be asked.
+Securebits capture_threads(CaptureContext& context, BorrowedProcess& borrowed, image::Process& image) {
+  Securebits securebits;
+  for (const StoppedThread& thread : borrowed.threads()) {
+    image::Thread& kept = *image.mutable_threads()->add_threads();
+    const bool is_main = thread.tid == context.pid;
+    if (is_main) image.set_stopped(thread.group_stopped);
+    if (context.only_looks || (!is_main && !context.content.keeps())) {
+      look_at_thread_attributes(context, thread.tid);
+      continue;
+    }
+    borrowed.with_thread(thread, [&](RemoteCaller& remote) {
+      capture_thread(context, thread, remote, kept);
+      securebits[thread.tid] = securebits_of(remote);
+    });
+  }
+  return securebits;
+}
+
 // Every room's part of one process: timers before the signals that they may send meanwhile, then in the order of the
 // image. Returns which pages are to be saved.
 // NOLINTNEXTLINE(readability-function-size): a story is a list of steps
@@ -72,12 +91,7 @@ std::vector<PageArea> capture_process(CaptureContext& context, pid_t root, const
   const auto before_timers = Clock::now();
   capture_timers(context, *image.mutable_timers());
   capture_boot(*image.mutable_threads());
-  Securebits securebits;
-  borrowed.for_each_thread([&](const StoppedThread& thread, RemoteCaller& remote) {
-    capture_thread(context, thread, remote, *image.mutable_threads()->add_threads());
-    securebits[thread.tid] = securebits_of(remote);
-    if (thread.tid == context.pid) image.set_stopped(thread.group_stopped);
-  });
+  const Securebits securebits = capture_threads(context, borrowed, image);
   std::vector<PageArea> pages = capture_memory(context, survey, *image.mutable_memory());
   capture_signals(context, *image.mutable_signals());
   std::vector<const image::ThreadSignals*> of_threads;
@@ -197,7 +211,8 @@ class TreeCapture {
                            .objects = objects_,
                            .options = index == 0 ? options_ : options_of_descendants_,
                            .shared = &shared_,
-                           .connections = &connections_};
+                           .connections = &connections_,
+                           .only_looks = index != 0 && !content_.keeps()};
     action(context, borrowed);
   }
 

@@ -109,6 +109,9 @@ struct CaptureContext {
   SharedObjects* shared =
       nullptr;  // what several processes share (resources/memory/shared_objects.h); null: only one is captured
   HeldConnections* connections = nullptr;  // for --tcp keep (inet_sockets/held_connections.h); null: none can be kept
+  // It is only asked whether the process can be kept. What nothing can be refused for, and what cannot fail here where
+  // it has not failed for the first process of the program (on the same kernel), is not asked of its threads.
+  bool only_looks = false;
 };
 
 // What a restart by this user would fail at, though the program can be captured: `what` is in the way unless the user

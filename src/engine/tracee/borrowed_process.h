@@ -27,14 +27,17 @@ class BorrowedProcess {
   // Calls `action(thread, remote)` for every thread, main thread first, each borrowed meanwhile.
   template <typename Action>
   void for_each_thread(Action&& action) {
-    for (const StoppedThread& thread : process_.threads()) {
-      if (thread.tid == main_.tid()) {
-        action(thread, static_cast<RemoteCaller&>(main_));
-        continue;
-      }
-      BorrowedThread borrowed(process_, thread, gadgets_, places_.other());
-      action(thread, static_cast<RemoteCaller&>(borrowed));
-    }
+    for (const StoppedThread& thread : threads())
+      with_thread(thread, [&](RemoteCaller& remote) { action(thread, remote); });
+  }
+
+  const std::vector<StoppedThread>& threads() const noexcept { return process_.threads(); }
+  // Calls `action(remote)` with one of them borrowed.
+  template <typename Action>
+  void with_thread(const StoppedThread& thread, Action&& action) {
+    if (thread.tid == main_.tid()) return action(static_cast<RemoteCaller&>(main_));
+    BorrowedThread borrowed(process_, thread, gadgets_, places_.other());
+    action(static_cast<RemoteCaller&>(borrowed));
   }
 
  private:

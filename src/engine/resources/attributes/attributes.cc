@@ -242,6 +242,28 @@ void restore_core_dump_filter(RestoreContext& context, std::uint64_t wanted) {
 
 }  // namespace
 
+namespace {
+
+// What only the process itself can tell.
+void ask_for_attributes(RemoteCaller& remote, image::Attributes& attributes) {
+  attributes.set_dumpable(
+      static_cast<std::uint32_t>(remote.call("prctl(PR_GET_DUMPABLE)", SYS_prctl, PR_GET_DUMPABLE)));
+  remote.call("prctl(PR_GET_CHILD_SUBREAPER)", SYS_prctl, PR_GET_CHILD_SUBREAPER, remote.scratch());
+  attributes.set_child_subreaper(remote.get<int>() != 0);
+  attributes.set_huge_pages_disabled(query_or_none(remote, PR_GET_THP_DISABLE));
+  attributes.set_deny_write_execute(query_or_none(remote, kGetMdwe));
+  attributes.set_memory_merge(query_or_none(remote, kGetMemoryMerge) != 0);
+  attributes.set_state_components(requested_components(remote));
+  remote.call("prctl(PR_GET_TSC)", SYS_prctl, PR_GET_TSC, remote.scratch());
+  // Strict mode brings that along for its thread.
+  attributes.set_time_stamp_faults(remote.get<int>() == PR_TSC_SIGSEGV && !is_in_strict_mode(remote.tid()));
+  attributes.set_cpuid_faults(remote.raw_call(SYS_arch_prctl, {kGetCpuid, 0, 0, 0, 0, 0}) == 0);
+  attributes.set_chooses_timer_ids(query(remote, kTimerIds, kTimerIdsGet) == 1);
+  capture_barriers(remote, attributes);
+}
+
+}  // namespace
+
 void capture_attributes(CaptureContext& context, image::Attributes& attributes) {
   const ProcessStatus status = ProcessStatus::of(context.pid);
   refuse_processor_extensions(context, status);
@@ -262,21 +284,7 @@ void capture_attributes(CaptureContext& context, image::Attributes& attributes) 
   attributes.set_core_dump_filter(
       static_cast<std::uint64_t>(parse_integer(read_task_file(context.pid, "coredump_filter"), 16, "coredump_filter")));
 
-  RemoteCaller& remote = context.remote;
-  attributes.set_dumpable(
-      static_cast<std::uint32_t>(remote.call("prctl(PR_GET_DUMPABLE)", SYS_prctl, PR_GET_DUMPABLE)));
-  remote.call("prctl(PR_GET_CHILD_SUBREAPER)", SYS_prctl, PR_GET_CHILD_SUBREAPER, remote.scratch());
-  attributes.set_child_subreaper(remote.get<int>() != 0);
-  attributes.set_huge_pages_disabled(query_or_none(remote, PR_GET_THP_DISABLE));
-  attributes.set_deny_write_execute(query_or_none(remote, kGetMdwe));
-  attributes.set_memory_merge(query_or_none(remote, kGetMemoryMerge) != 0);
-  attributes.set_state_components(requested_components(remote));
-  remote.call("prctl(PR_GET_TSC)", SYS_prctl, PR_GET_TSC, remote.scratch());
-  // Strict mode brings that along for its thread.
-  attributes.set_time_stamp_faults(remote.get<int>() == PR_TSC_SIGSEGV && !is_in_strict_mode(remote.tid()));
-  attributes.set_cpuid_faults(remote.raw_call(SYS_arch_prctl, {kGetCpuid, 0, 0, 0, 0, 0}) == 0);
-  attributes.set_chooses_timer_ids(query(remote, kTimerIds, kTimerIdsGet) == 1);
-  capture_barriers(remote, attributes);
+  if (!context.only_looks) ask_for_attributes(context.remote, attributes);
   capture_local_descriptors(context, attributes);
 }
 

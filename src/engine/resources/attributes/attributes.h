@@ -26,6 +26,8 @@ namespace crs::engine {
 void capture_attributes(CaptureContext& context, image::Attributes& attributes);
 // `thread` is one of the frozen process's threads.
 void capture_thread_attributes(CaptureContext& context, RemoteCaller& thread, image::ThreadAttributes& attributes);
+// Only whether they can be kept (CaptureContext::only_looks).
+void look_at_thread_attributes(CaptureContext& context, pid_t tid);
 
 // Throw an Error of kind Damaged for what no kernel can have said, of kind Failed for directories that are gone.
 // `content_objects`: how many the image has.

@@ -144,6 +144,12 @@ void capture_thread_attributes(CaptureContext& context, RemoteCaller& thread, im
   capture_rare_settings(thread, attributes);
 }
 
+void look_at_thread_attributes(CaptureContext& context, pid_t tid) {
+  image::ThreadAttributes ignored;
+  refuse_user_dispatch(context, tid);
+  capture_scheduling(context, tid, ignored);
+}
+
 void check_thread_attributes(CheckContext&, const image::ThreadAttributes& attributes) {
   if (attributes.name().size() > kLongestName)
     fail(ErrorKind::Damaged, "a thread's name has {} bytes", attributes.name().size());

@@ -81,7 +81,11 @@ void check_thread(const ThreadCredentials& wanted, const ThreadCredentials& own)
 }  // namespace
 
 void capture_credentials(CaptureContext& context, const Securebits& securebits, image::Credentials& credentials) {
-  const ThreadCredentials main = credentials_of(context.remote);
+  ThreadCredentials main = credentials_in(ProcessStatus::of(context.pid));
+  const auto of_main = securebits.find(context.pid);
+  main.securebits = of_main != securebits.end() ? of_main->second
+                    : context.only_looks        ? 0
+                                                : securebits_of(context.remote);
   keep_credentials(main, *credentials.mutable_main());
   credentials.mutable_main()->set_tid(context.own_pid);
   SeccompCapture seccomp(context, *credentials.mutable_seccomp());

@@ -20,8 +20,8 @@ namespace crs::engine {
 using Securebits = std::map<pid_t, std::uint32_t>;
 std::uint32_t securebits_of(RemoteCaller& thread);
 
-// A thread that is not in `securebits` has those of the main thread. Warns of a security label that differs from that
-// of CRS.
+// A thread that is not in `securebits` has those of the main thread, which is asked if it is not there either. Warns of
+// a security label that differs from that of CRS.
 void capture_credentials(CaptureContext& context, const Securebits& securebits, image::Credentials& credentials);
 // Throws what this caller cannot give back, before anything is started.
 void check_credentials(CheckContext& context, const image::Credentials& credentials);

@@ -124,9 +124,9 @@ class MemoryCapture {
     complete_shared();
     std::ranges::sort(pages_, {}, [](const PageArea& pages) { return pages.range.start; });
     image_.mutable_kernel()->set_code(kernel_code());
-    capture_layout(context_.pid, context_.remote, *image_.mutable_layout());
+    if (!context_.only_looks) capture_layout(context_.pid, context_.remote, *image_.mutable_layout());
     const bool locks = std::ranges::any_of(areas_, [](const MappedArea& area) { return area.has("lo"); });
-    if (locks) image_.set_future_locks(future_locks(context_.pid, context_.remote));
+    if (locks && !context_.only_looks) image_.set_future_locks(future_locks(context_.pid, context_.remote));
     return std::move(pages_);
   }
 

@@ -191,7 +191,7 @@ void set_alternate_stack(RemoteCaller& thread, const image::ThreadSignals& signa
 
 void capture_signals(CaptureContext& context, image::Signals& signals) {
   const ProcessStatus status = ProcessStatus::of(context.pid);
-  capture_actions(context.remote, signals);
+  if (!context.only_looks) capture_actions(context.remote, signals);
   capture_pending(context.pid, PTRACE_PEEKSIGINFO_SHARED, status.hexadecimal("ShdPnd"), *signals.mutable_pending());
 }
 

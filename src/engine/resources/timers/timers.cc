@@ -304,7 +304,7 @@ int new_clock_of(const RestoreContext& context, const image::PosixTimer& timer) 
 }
 
 void capture_timers(CaptureContext& context, image::Timers& timers) {
-  capture_interval_timers(context.remote, timers);
+  if (!context.only_looks) capture_interval_timers(context.remote, timers);
   const std::vector<ListedTimer> listed = listed_timers(context);
   if (listed.empty()) return;
   const std::map<pid_t, pid_t> ids = program_ids(context);
