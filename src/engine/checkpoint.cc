@@ -110,8 +110,9 @@ std::vector<PageArea> capture_process(CaptureContext& context, pid_t root, const
 void capture_kinship(const StoppedTree::Member& member, image::Process& image) {
   constexpr int kExitSignal = 38;  // fields of /proc/PID/stat
   constexpr int kExitStatus = 52;
-  const pid_t pid = process_of(member.pid);
-  image.set_pid(innermost_id(pid));
+  const ProcessStatus status = ProcessStatus::of(member.pid);
+  const auto pid = static_cast<pid_t>(status.number("Tgid"));
+  image.set_pid(pid == member.pid ? innermost_id(status) : innermost_id(pid));
   if (pid != member.pid) capture_ended_thread(pid, *image.mutable_threads()->add_threads());
   image.set_parent(static_cast<std::uint32_t>(member.parent));
   image.set_adopted(member.adopted);
@@ -121,7 +122,7 @@ void capture_kinship(const StoppedTree::Member& member, image::Process& image) {
     image.set_exit_status(static_cast<std::uint32_t>(stat_number(member.pid, kExitStatus)));
     image.set_name(name_of_process(member.pid));
   }
-  capture_session(member.pid, image.pid(), *image.mutable_session());
+  capture_session(member.pid, status, image.pid(), *image.mutable_session());
 }
 
 // Asks every room for its part of every process.
@@ -212,7 +213,8 @@ class TreeCapture {
                            .options = index == 0 ? options_ : options_of_descendants_,
                            .shared = &shared_,
                            .connections = &connections_,
-                           .only_looks = index != 0 && !content_.keeps()};
+                           .only_looks = index != 0 && !content_.keeps(),
+                           .surroundings = surroundings_};
     action(context, borrowed);
   }
 
@@ -265,6 +267,7 @@ class TreeCapture {
   HeldConnections connections_;
   ContentObjects objects_;
   SharedObjects shared_;
+  const std::shared_ptr<Surroundings> surroundings_ = std::make_shared<Surroundings>();
   image::Tree& image_;
   std::vector<CapturedProcess> processes_;
   std::vector<std::vector<PageArea>> pages_;
@@ -376,7 +379,8 @@ class Frozen {
   void refuse(pid_t pid, const CheckpointOptions& options, Refusals& refusals) const {
     const std::vector<pid_t> running = running_of(*tree_);
     if (options.single) refuse_children(pid, refusals);
-    for (const pid_t process : running) refuse_unsuitable(process, refusals);
+    Surroundings surroundings;
+    for (const pid_t process : running) refuse_unsuitable(process, surroundings, refusals);
     refuse_own_ancestors(running, refusals);
     refuse_shared_tables(running, refusals);
     refusals.throw_if_any();

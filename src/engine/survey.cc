@@ -45,7 +45,7 @@ Surveys::Surveys(pid_t root, const CheckpointOptions& options, Incremental& incr
 
 void Surveys::add(pid_t pid, bool is_stopped) {
   Refusals refusals;
-  refuse_unsuitable(pid, refusals);
+  refuse_unsuitable(pid, surroundings_, refusals);
   refusals.throw_if_any();
   if (!is_stopped) wait_for_memory(pid, options_.remembered_path);
   Survey& survey = surveys_.try_emplace(pid, pid, is_stopped).first->second;

@@ -85,6 +85,7 @@ class Surveys {
   std::vector<std::string>& warnings_;
   HeldMemory held_memory_;
   std::map<pid_t, Survey> surveys_;
+  Surroundings surroundings_;
   int stopped_too_early_ = 0;
   std::chrono::nanoseconds stopped_{};
 };

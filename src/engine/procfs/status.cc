@@ -51,9 +51,11 @@ std::uint64_t ProcessStatus::number(std::string_view name, int base) const {
   return values.front();
 }
 
-pid_t innermost_id(pid_t id) {
-  const std::vector<std::uint64_t> ids = ProcessStatus::of(id).numbers("NSpid");
-  if (ids.empty()) fail(ErrorKind::Failed, "the line NSpid of /proc/{}/status is empty", id);
+pid_t innermost_id(pid_t id) { return innermost_id(ProcessStatus::of(id)); }
+
+pid_t innermost_id(const ProcessStatus& status) {
+  const std::vector<std::uint64_t> ids = status.numbers("NSpid");
+  if (ids.empty()) fail(ErrorKind::Failed, "the line NSpid of /proc/PID/status is empty");
   return static_cast<pid_t>(ids.back());
 }
 

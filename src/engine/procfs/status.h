@@ -36,5 +36,6 @@ std::string read_task_file(pid_t id, std::string_view name);
 
 // The id that the program itself sees where the caller sees `id`: the innermost entry of NSpid.
 pid_t innermost_id(pid_t id);
+pid_t innermost_id(const ProcessStatus& status);
 
 }  // namespace crs::engine

@@ -27,6 +27,8 @@
 
 #include "base/file_descriptor.h"
 #include "crs/component.hpp"
+#include "engine/procfs/status.h"
+#include "engine/resources/surroundings.h"
 #include "engine/tracee/remote_caller.h"
 
 namespace crs::engine {
@@ -93,6 +95,19 @@ struct CapturedProcess {
   std::vector<pid_t> threads;
 };
 
+// What /proc says of threads that stand still, read once of each. Not for what changes all the same: pending signals of
+// the process, the mask of a thread that is borrowed.
+class StatusesAtStop {
+ public:
+  const ProcessStatus& of(pid_t tid) {
+    const auto known = known_.find(tid);
+    return known != known_.end() ? known->second : known_.emplace(tid, ProcessStatus::of(tid)).first->second;
+  }
+
+ private:
+  std::map<pid_t, ProcessStatus> known_;
+};
+
 struct CaptureContext {
   pid_t pid;      // as CRS sees it: for /proc, kcmp, pidfd_getfd, prlimit
   pid_t own_pid;  // as the program sees itself: for messages and for what it will be restored as
@@ -112,6 +127,9 @@ struct CaptureContext {
   // It is only asked whether the process can be kept. What nothing can be refused for, and what cannot fail here where
   // it has not failed for the first process of the program (on the same kernel), is not asked of its threads.
   bool only_looks = false;
+  // One for all processes of the program.
+  std::shared_ptr<Surroundings> surroundings = std::make_shared<Surroundings>();
+  StatusesAtStop statuses = {};
 };
 
 // What a restart by this user would fail at, though the program can be captured: `what` is in the way unless the user

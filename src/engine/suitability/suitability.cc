@@ -98,10 +98,10 @@ void check_is_program(pid_t pid) {
   }
 }
 
-void refuse_unsuitable(pid_t pid, Refusals& refusals) {
+void refuse_unsuitable(pid_t pid, Surroundings& surroundings, Refusals& refusals) {
   require_access(pid);
   refuse_tracer(pid, refusals);
-  refuse_seccomp(pid, refusals);
+  refuse_seccomp(pid, refusals, surroundings.own_status());
   refuse_32_bit(pid, refusals);
 }
 

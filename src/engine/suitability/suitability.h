@@ -16,7 +16,7 @@ void check_is_program(pid_t pid);
 // Adds to `refusals` what rules out a checkpoint of the process before any system call is made in it: a debugger,
 // seccomp (which might answer a remote call by killing the program). Also called while it is stopped, since it may have
 // changed.
-void refuse_unsuitable(pid_t pid, Refusals& refusals);
+void refuse_unsuitable(pid_t pid, Surroundings& surroundings, Refusals& refusals);
 
 // Adds to `refusals` that the process has descendants.
 void refuse_children(pid_t pid, Refusals& refusals);

@@ -36,10 +36,14 @@ constexpr std::size_t kLargestExtendedState = 65536;  // AMX needs about 11 KiB 
 // thread waits for a processor or for a device.
 constexpr std::chrono::microseconds kAtOnce{50};
 
-// Whether the other thread can get on while this one does not sleep.
+// Whether the other thread can get on while this one does not sleep. Asked once: hardly anybody changes that meanwhile,
+// and then it is a matter of speed alone.
 bool has_other_processor() {
-  cpu_set_t processors;
-  return ::sched_getaffinity(0, sizeof processors, &processors) != 0 || CPU_COUNT(&processors) > 1;
+  static const bool has = [] {
+    cpu_set_t processors;
+    return ::sched_getaffinity(0, sizeof processors, &processors) != 0 || CPU_COUNT(&processors) > 1;
+  }();
+  return has;
 }
 
 }  // namespace

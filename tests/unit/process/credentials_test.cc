@@ -181,7 +181,7 @@ bool is_refused_to_whom_filters_surround(const Child& child) {
   const Child asking([&] {
     if (!add_filter() || !add_filter()) return false;
     Refusals refusals;
-    refuse_seccomp(child.pid(), refusals);
+    refuse_seccomp(child.pid(), refusals, ProcessStatus::of(::getpid()));
     try {
       refusals.throw_if_any();
       return false;
@@ -285,7 +285,7 @@ TEST_F(CredentialsTest, AContainersFiltersAreNoObstacle) {
     if (!add_filter()) return false;
     const Child program([] { return true; });
     Refusals refusals;
-    refuse_seccomp(program.pid(), refusals);
+    refuse_seccomp(program.pid(), refusals, ProcessStatus::of(::getpid()));
     return refusals.empty();
   }));
 }

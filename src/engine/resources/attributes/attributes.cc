@@ -245,7 +245,7 @@ void restore_core_dump_filter(RestoreContext& context, std::uint64_t wanted) {
 namespace {
 
 // What only the process itself can tell.
-void ask_for_attributes(RemoteCaller& remote, image::Attributes& attributes) {
+void ask_for_attributes(RemoteCaller& remote, const ProcessStatus& status, image::Attributes& attributes) {
   attributes.set_dumpable(
       static_cast<std::uint32_t>(remote.call("prctl(PR_GET_DUMPABLE)", SYS_prctl, PR_GET_DUMPABLE)));
   remote.call("prctl(PR_GET_CHILD_SUBREAPER)", SYS_prctl, PR_GET_CHILD_SUBREAPER, remote.scratch());
@@ -256,7 +256,7 @@ void ask_for_attributes(RemoteCaller& remote, image::Attributes& attributes) {
   attributes.set_state_components(requested_components(remote));
   remote.call("prctl(PR_GET_TSC)", SYS_prctl, PR_GET_TSC, remote.scratch());
   // Strict mode brings that along for its thread.
-  attributes.set_time_stamp_faults(remote.get<int>() == PR_TSC_SIGSEGV && !is_in_strict_mode(remote.tid()));
+  attributes.set_time_stamp_faults(remote.get<int>() == PR_TSC_SIGSEGV && !is_in_strict_mode(status));
   attributes.set_cpuid_faults(remote.raw_call(SYS_arch_prctl, {kGetCpuid, 0, 0, 0, 0, 0}) == 0);
   attributes.set_chooses_timer_ids(query(remote, kTimerIds, kTimerIdsGet) == 1);
   capture_barriers(remote, attributes);
@@ -265,7 +265,7 @@ void ask_for_attributes(RemoteCaller& remote, image::Attributes& attributes) {
 }  // namespace
 
 void capture_attributes(CaptureContext& context, image::Attributes& attributes) {
-  const ProcessStatus status = ProcessStatus::of(context.pid);
+  const ProcessStatus& status = context.statuses.of(context.pid);
   refuse_processor_extensions(context, status);
   refuse_divided(context, KCMP_FS, "working directory");
   refuse_divided(context, KCMP_FILES, "descriptor table");
@@ -284,7 +284,7 @@ void capture_attributes(CaptureContext& context, image::Attributes& attributes) 
   attributes.set_core_dump_filter(
       static_cast<std::uint64_t>(parse_integer(read_task_file(context.pid, "coredump_filter"), 16, "coredump_filter")));
 
-  if (!context.only_looks) ask_for_attributes(context.remote, attributes);
+  if (!context.only_looks) ask_for_attributes(context.remote, status, attributes);
   capture_local_descriptors(context, attributes);
 }
 

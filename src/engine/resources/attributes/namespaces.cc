@@ -1,13 +1,10 @@
 #include "engine/resources/attributes/namespaces.h"
 
-#include <unistd.h>
-
 #include <array>
-#include <cerrno>
+#include <map>
 #include <string>
 
 #include "base/error.h"
-#include "base/io.h"
 #include "engine/procfs/status.h"
 
 namespace crs::engine {
@@ -30,18 +27,7 @@ constexpr std::array<Kind, 9> kKinds{{{"user", "user"},
 // A thread can change to another one of these without its process: setns(2), unshare(2).
 constexpr std::array<std::string_view, 4> kOfThreads{"mnt", "net", "ipc", "uts"};
 
-// Empty where this kernel does not have that kind.
-std::string namespace_of(pid_t id, std::string_view file) {
-  try {
-    return read_link(fmt::format("/proc/{}/ns/{}", id, file));
-  } catch (const Error& error) {
-    if (error.error_number() != ENOENT || ::access(fmt::format("/proc/{}/ns", id).c_str(), F_OK) != 0) throw;
-    return {};
-  }
-}
-
-void check_threads(CaptureContext& context, std::string_view file) {
-  const std::string of_process = namespace_of(context.pid, file);
+void check_threads(CaptureContext& context, std::string_view file, const std::string& of_process) {
   for (const pid_t tid : context.threads) {
     if (tid == context.pid || namespace_of(tid, file) == of_process) continue;
     context.refusals.add(fmt::format("thread {} of process {} is in another {} namespace than its process",
@@ -53,23 +39,24 @@ void check_threads(CaptureContext& context, std::string_view file) {
 }  // namespace
 
 void check_namespaces(CaptureContext& context, const std::function<bool(std::string_view kind)>& made_by_restart) {
-  const pid_t own = ::getpid();
+  Surroundings& here = *context.surroundings;
+  std::map<std::string_view, std::string> of_process;
   for (const Kind& kind : kKinds) {
     const std::string_view base = kind.file.substr(0, kind.file.find('_'));
-    const std::string found = namespace_of(context.pid, kind.file);
+    const std::string& found = of_process[kind.file] = namespace_of(context.pid, kind.file);
     if (base != kind.file) {  // the children's: a restart makes it the process's own
-      if (found == namespace_of(context.pid, base)) continue;
+      if (found == of_process[base]) continue;
       context.refusals.add(
           fmt::format("process {} is in another {} namespace than it is itself", context.own_pid, kind.name),
           "it cannot be kept");
       continue;
     }
-    if (found == namespace_of(own, kind.file) || (made_by_restart && made_by_restart(base))) continue;
+    if (found == here.own_namespace(kind.file) || (made_by_restart && made_by_restart(base))) continue;
     context.refusals.add(fmt::format("process {} is in another {} namespace than crs", context.own_pid, kind.name),
                          "run crs inside the same container");
   }
-  for (const std::string_view file : kOfThreads) check_threads(context, file);
-  if (namespace_of(context.pid, "cgroup") != namespace_of(own, "cgroup")) {
+  for (const std::string_view file : kOfThreads) check_threads(context, file, of_process[file]);
+  if (namespace_of(context.pid, "cgroup") != here.own_namespace("cgroup")) {
     context.warnings.emplace_back(
         "the program is in a control group namespace of its own; a restarted one is in that of crs restart");
   }

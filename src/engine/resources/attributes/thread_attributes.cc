@@ -82,7 +82,7 @@ void refuse_user_dispatch(CaptureContext& context, pid_t tid) {
                        "it cannot be kept");
 }
 
-void capture_rare_settings(RemoteCaller& thread, image::ThreadAttributes& attributes) {
+void capture_rare_settings(RemoteCaller& thread, const ProcessStatus& status, image::ThreadAttributes& attributes) {
   const std::uint64_t flags = task_flags(thread.tid());
   attributes.set_machine_check_policy(kMachineCheckDefault);
   if ((flags & kMachineCheckProcess) != 0) {
@@ -90,7 +90,6 @@ void capture_rare_settings(RemoteCaller& thread, image::ThreadAttributes& attrib
         static_cast<std::uint32_t>(thread.call("prctl(PR_MCE_KILL_GET)", SYS_prctl, PR_MCE_KILL_GET, 0, 0, 0, 0)));
   }
   attributes.set_io_flusher((flags & kIoFlusher) == kIoFlusher);
-  const ProcessStatus status = ProcessStatus::of(thread.tid());
   attributes.set_store_bypass_control(speculation_control(status.field("Speculation_Store_Bypass").value_or("")));
   attributes.set_indirect_branch_control(speculation_control(status.field("SpeculationIndirectBranch").value_or("")));
 }
@@ -141,7 +140,7 @@ void capture_thread_attributes(CaptureContext& context, RemoteCaller& thread, im
       static_cast<std::uint64_t>(thread.call("prctl(PR_GET_TIMERSLACK)", SYS_prctl, PR_GET_TIMERSLACK)));
   thread.call("prctl(PR_GET_PDEATHSIG)", SYS_prctl, PR_GET_PDEATHSIG, thread.scratch());
   attributes.set_parent_death_signal(thread.get<std::uint32_t>());
-  capture_rare_settings(thread, attributes);
+  capture_rare_settings(thread, context.statuses.of(tid), attributes);
 }
 
 void look_at_thread_attributes(CaptureContext& context, pid_t tid) {

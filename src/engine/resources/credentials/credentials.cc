@@ -15,21 +15,11 @@
 namespace crs::engine {
 namespace {
 
-// The label of AppArmor, SELinux and the like; empty without a security module that has labels.
-std::string security_label(pid_t pid) {
-  try {
-    std::string label = read_task_file(pid, "attr/current");
-    label.erase(std::ranges::find_if(label, [](char c) { return c == '\n' || c == '\0'; }), label.end());
-    return label;
-  } catch (const Error& error) {
-    if (error.kind() == ErrorKind::ProgramGone) throw;
-    return {};
-  }
-}
-
 void warn_of_security_label(CaptureContext& context) {
-  const std::string label = security_label(context.pid);
-  if (label.empty() || label == security_label(::getpid())) return;
+  // A module that has labels gives every process one.
+  if (context.surroundings->own_security_label().empty()) return;
+  const std::string label = security_label_of(context.pid);
+  if (label.empty() || label == context.surroundings->own_security_label()) return;
   context.warnings.push_back(fmt::format(
       "the program has the security label '{}', which is not part of the snapshot: a restarted one has that "
       "of crs restart",
@@ -81,7 +71,7 @@ void check_thread(const ThreadCredentials& wanted, const ThreadCredentials& own)
 }  // namespace
 
 void capture_credentials(CaptureContext& context, const Securebits& securebits, image::Credentials& credentials) {
-  ThreadCredentials main = credentials_in(ProcessStatus::of(context.pid));
+  ThreadCredentials main = credentials_in(context.statuses.of(context.pid));
   const auto of_main = securebits.find(context.pid);
   main.securebits = of_main != securebits.end() ? of_main->second
                     : context.only_looks        ? 0
@@ -90,7 +80,7 @@ void capture_credentials(CaptureContext& context, const Securebits& securebits, 
   credentials.mutable_main()->set_tid(context.own_pid);
   SeccompCapture seccomp(context, *credentials.mutable_seccomp());
   for (const pid_t tid : context.threads) {
-    const ProcessStatus status = ProcessStatus::of(tid);
+    const ProcessStatus& status = context.statuses.of(tid);
     seccomp.add(tid, status);
     if (tid == context.pid) refuse_landlock(context, status);
     ThreadCredentials thread = credentials_in(status);
@@ -99,7 +89,7 @@ void capture_credentials(CaptureContext& context, const Securebits& securebits, 
     if (thread == main) continue;
     image::ThreadCredentials& other = *credentials.add_others();
     keep_credentials(thread, other);
-    other.set_tid(innermost_id(tid));
+    other.set_tid(innermost_id(status));
   }
   warn_of_security_label(context);
 }

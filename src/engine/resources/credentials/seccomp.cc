@@ -61,8 +61,7 @@ void refuse_thread(pid_t pid, pid_t tid, const ProcessStatus& own, Refusals& ref
 
 }  // namespace
 
-void refuse_seccomp(pid_t pid, Refusals& refusals) {
-  const ProcessStatus own = ProcessStatus::of(::getpid());
+void refuse_seccomp(pid_t pid, Refusals& refusals, const ProcessStatus& own) {
   std::error_code gone;
   std::filesystem::directory_iterator tasks(fmt::format("/proc/{}/task", pid), gone);
   for (; !gone && tasks != std::filesystem::directory_iterator(); tasks.increment(gone)) {
@@ -75,7 +74,7 @@ void refuse_seccomp(pid_t pid, Refusals& refusals) {
   if (gone) fail(ErrorKind::ProgramGone, "process {} ended meanwhile", pid);
 }
 
-bool is_in_strict_mode(pid_t tid) { return mode_in(ProcessStatus::of(tid)) == kStrict; }
+bool is_in_strict_mode(const ProcessStatus& status) { return mode_in(status) == kStrict; }
 
 namespace {
 
@@ -101,7 +100,7 @@ bool may_notify(std::string_view program) {
 
 SeccompCapture::SeccompCapture(CaptureContext& context, image::Seccomp& seccomp)
     : context_(context), seccomp_(seccomp) {
-  const ProcessStatus own = ProcessStatus::of(::getpid());
+  const ProcessStatus& own = context.surroundings->own_status();
   is_around_ = mode_in(own) != kOff;
   seccomp_.set_around(filters_in(own));
 }
@@ -110,7 +109,7 @@ void SeccompCapture::add(pid_t tid, const ProcessStatus& status) {
   const std::string_view mode = mode_in(status);
   if (mode == kOff || is_around_) return;
   image::ThreadSeccomp& thread = *seccomp_.add_threads();
-  thread.set_tid(innermost_id(tid));
+  thread.set_tid(innermost_id(status));
   thread.set_strict(mode == kStrict);
   if (!thread.strict()) add_filters(tid, thread);
 }

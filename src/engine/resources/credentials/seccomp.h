@@ -17,7 +17,8 @@ namespace crs::engine {
 
 // Refuses a process with a thread under seccomp, unless it can be kept or every such thread has as many filters as CRS
 // itself. To be asked before any remote call: a filter may end the program for a call that it does not know.
-void refuse_seccomp(pid_t pid, Refusals& refusals);
+// `own` is the status of CRS.
+void refuse_seccomp(pid_t pid, Refusals& refusals, const ProcessStatus& own);
 
 // Captures the threads of a process, each once.
 class SeccompCapture {
@@ -42,7 +43,7 @@ void check_seccomp(CheckContext& context, const image::Seccomp& seccomp);
 // program need not have. Remote calls are not subject to the filters.
 void restore_seccomp(RestoreContext& context, const image::Seccomp& seccomp);
 
-// Whether a thread is in strict mode.
-bool is_in_strict_mode(pid_t tid);
+// Whether the thread is in strict mode.
+bool is_in_strict_mode(const ProcessStatus& status);
 
 }  // namespace crs::engine

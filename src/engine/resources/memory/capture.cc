@@ -130,6 +130,8 @@ class MemoryCapture {
     return std::move(pages_);
   }
 
+  Backings& backings() { return objects().backings(); }
+
  private:
   void check_excluded() {
     ExclusionCheck check(excluded_);
@@ -152,7 +154,7 @@ class MemoryCapture {
     if (refused_by_flags(area)) return std::string(refused_by_flags(area)->first);
     if (!is_backed(area))
       return area.name.starts_with("anon_inode:") || area.name.starts_with("socket:") ? area.name : "";
-    const BackingKind kind = backings_.of(area).kind;
+    const BackingKind kind = backings().of(area).kind;
     if (kind == BackingKind::ZeroDevice || kind == BackingKind::SharedZero) return {};
     return "a mapping of " + area.name;
   }
@@ -178,7 +180,7 @@ class MemoryCapture {
   }
 
   void capture_backed(const MappedArea& area) {
-    const Backing& backing = backings_.of(area);
+    const Backing& backing = backings().of(area);
     const bool is_file = backing.kind == BackingKind::File || backing.kind == BackingKind::Gone;
     if (is_file && area.shared && !objects().agree(area, backing.kind == BackingKind::File)) {
       return refuse(area, fmt::format("{}, which another area shows under a name in another directory", area.name),
@@ -394,7 +396,11 @@ class MemoryCapture {
 
   std::uint32_t file_index(const std::string& path) {
     const auto [known, is_new] = files_.try_emplace(path, static_cast<std::uint32_t>(image_.files_size()));
-    if (is_new && !record_file(path, *image_.add_files())) fail(ErrorKind::Failed, "{} disappeared just now", path);
+    if (is_new) {
+      const std::optional<image::MappedFile>& file = backings().record_of(path);
+      if (!file) fail(ErrorKind::Failed, "{} disappeared just now", path);
+      *image_.add_files() = *file;
+    }
     return known->second;
   }
 
@@ -445,7 +451,6 @@ class MemoryCapture {
   image::Memory& image_;
   Pagemap pagemap_;
   const PageRuns excluded_;
-  Backings backings_;
   std::vector<PageArea> pages_;
   struct Covered {
     const MappedArea* area;
@@ -469,9 +474,10 @@ void look_again(pid_t pid, MemorySurvey& survey) {
 }
 
 std::vector<PageArea> capture_memory(CaptureContext& context, const MemorySurvey& survey, image::Memory& image) {
-  std::vector<PageArea> pages = MemoryCapture(context, current_areas(context.pid, survey), image).run();
+  MemoryCapture capture(context, current_areas(context.pid, survey), image);
+  std::vector<PageArea> pages = capture.run();
   look_for_room(context, image);
-  look_at_permissions(context, image);
+  look_at_permissions(context, image, capture.backings());
   return pages;
 }
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <string_view>
 
 #include "base/file_birth.h"
@@ -130,6 +131,24 @@ bool record_file(const std::string& path, image::MappedFile& file) {
   file.set_modified_seconds(status.st_mtim.tv_sec);
   file.set_modified_nanoseconds(static_cast<std::uint32_t>(status.st_mtim.tv_nsec));
   return true;
+}
+
+const std::optional<image::MappedFile>& Backings::record_of(const std::string& path) {
+  const auto [entry, is_new] = records_.try_emplace(path);
+  image::MappedFile file;
+  if (is_new && record_file(path, file)) entry->second = std::move(file);
+  return entry->second;
+}
+
+// Asked rather than tried: opening a file for writing breaks leases.
+bool Backings::may_be_mapped(const image::MappedFile& file) {
+  const auto [entry, is_new] = may_be_mapped_.try_emplace(std::pair(file.path(), file.writable()));
+  if (is_new) {
+    const int access = file.writable() ? R_OK | W_OK : R_OK;
+    entry->second =
+        ::faccessat(AT_FDCWD, file.path().c_str(), access, AT_EACCESS) == 0 || (errno != EACCES && errno != EPERM);
+  }
+  return entry->second;
 }
 
 std::optional<std::string> what_changed(const image::MappedFile& file) {

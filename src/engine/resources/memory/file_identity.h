@@ -31,16 +31,23 @@ bool is_segment(const MapsLine& line);
 // Whether that is memory that processes share without a file: such a segment, or shared anonymous memory.
 bool is_shared_memory(const MapsLine& line);
 
-// What lies behind lines with an inode. Looks at the file system, once for each file.
+// What lies behind lines with an inode, and what a restart will have to know of it. Looks at the file system, once for
+// each file.
 class Backings {
  public:
   const Backing& of(const MapsLine& line);
+  // As record_file(); nothing if it is gone.
+  const std::optional<image::MappedFile>& record_of(const std::string& path);
+  // Whether this user may map the file as `file` says that the program has mapped it.
+  bool may_be_mapped(const image::MappedFile& file);
 
  private:
   Backing look_for(const MapsLine& line);
 
   OtherNames other_names_;
   std::map<std::pair<std::pair<dev_t, ino_t>, std::pair<std::string, bool>>, Backing> known_;
+  std::map<std::string, std::optional<image::MappedFile>> records_;
+  std::map<std::pair<std::string, bool>, bool> may_be_mapped_;
 };
 
 // Records path, identity, size and time of the file. False if it is gone.

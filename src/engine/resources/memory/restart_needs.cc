@@ -1,10 +1,8 @@
 #include "engine/resources/memory/restart_needs.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <string>
 #include <string_view>
 
@@ -13,13 +11,6 @@
 
 namespace crs::engine {
 namespace {
-
-// Asked rather than tried: opening a file for writing breaks leases.
-bool may_be_mapped(const image::MappedFile& file) {
-  const int access = file.writable() ? R_OK | W_OK : R_OK;
-  if (::faccessat(AT_FDCWD, file.path().c_str(), access, AT_EACCESS) == 0) return true;
-  return errno != EACCES && errno != EPERM;
-}
 
 std::string advice_for(const image::MappedFile& file) {
   const std::string_view rights = file.writable() ? "rw" : "r";
@@ -45,9 +36,9 @@ void look_for_room(CaptureContext& context, const image::Memory& image) {
             fmt::format("raise that: sysctl vm.max_map_count={}", needed));
 }
 
-void look_at_permissions(CaptureContext& context, const image::Memory& image) {
+void look_at_permissions(CaptureContext& context, const image::Memory& image, Backings& files) {
   for (const image::MappedFile& file : image.files()) {
-    if (may_be_mapped(file)) continue;
+    if (files.may_be_mapped(file)) continue;
     const bool executes = file.path() == image.layout().executable();
     context.refusals.add(
         fmt::format("process {} {} {}, whose permissions would not let a restart read{} it, as mapping it again takes",

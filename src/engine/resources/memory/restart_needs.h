@@ -2,6 +2,7 @@
 #pragma once
 
 #include "engine/resources/context.h"
+#include "engine/resources/memory/file_identity.h"
 #include "engine/resources/memory/memory.pb.h"
 
 namespace crs::engine {
@@ -10,6 +11,6 @@ namespace crs::engine {
 void look_for_room(CaptureContext& context, const image::Memory& image);
 
 // Files whose permissions do not let this user map them again as the program has them mapped are refused.
-void look_at_permissions(CaptureContext& context, const image::Memory& image);
+void look_at_permissions(CaptureContext& context, const image::Memory& image, Backings& files);
 
 }  // namespace crs::engine

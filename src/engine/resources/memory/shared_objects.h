@@ -82,9 +82,13 @@ class SharedObjects {
     return by_path_.try_emplace(key_of(line), by_path).first->second == by_path;
   }
 
+  // Of the files that the processes have mapped, most of which many of them have.
+  Backings& backings() noexcept { return backings_; }
+
  private:
   std::map<Key, Object> objects_;
   std::map<Key, bool> by_path_;
+  Backings backings_;
 };
 
 // Where the memory that processes of the image share is made for all of them.

@@ -22,8 +22,7 @@ bool is_job_on_terminal() {
 
 }  // namespace
 
-void capture_session(pid_t pid, pid_t own_pid, image::Session& session) {
-  const ProcessStatus status = ProcessStatus::of(pid);
+void capture_session(pid_t pid, const ProcessStatus& status, pid_t own_pid, image::Session& session) {
   session.set_session(static_cast<int>(status.numbers("NSsid").back()));
   session.set_group(static_cast<int>(status.numbers("NSpgid").back()));
   session.set_session_leader(session.session() == own_pid);

@@ -7,8 +7,8 @@
 
 namespace crs::engine {
 
-// Of process `pid` (a zombie, too), which sees itself as `own_pid`.
-void capture_session(pid_t pid, pid_t own_pid, image::Session& session);
+// Of process `pid` (a zombie, too), which sees itself as `own_pid`; `status` is its.
+void capture_session(pid_t pid, const ProcessStatus& status, pid_t own_pid, image::Session& session);
 
 // Where the program belongs in its new life.
 enum class SessionPlace {

@@ -195,8 +195,9 @@ void capture_signals(CaptureContext& context, image::Signals& signals) {
   capture_pending(context.pid, PTRACE_PEEKSIGINFO_SHARED, status.hexadecimal("ShdPnd"), *signals.mutable_pending());
 }
 
-void capture_thread_signals(CaptureContext&, RemoteCaller& thread, image::ThreadSignals& signals) {
-  const std::uint64_t pending_set = ProcessStatus::of(thread.tid()).hexadecimal("SigPnd");
+void capture_thread_signals(CaptureContext& context, RemoteCaller& thread, image::ThreadSignals& signals) {
+  // What comes later than the first look at the thread, which is later than that at the timers, comes after the stop.
+  const std::uint64_t pending_set = context.statuses.of(thread.tid()).hexadecimal("SigPnd");
   if (pending_set != 0) capture_pending(thread.tid(), 0, pending_set, *signals.mutable_pending());
   const RemoteAddress place = thread.scratch();
   thread.call("sigaltstack", SYS_sigaltstack, 0, place);

@@ -81,7 +81,7 @@ void correct_held_mutexes(const RemoteMemory& memory, const image::Thread& threa
 }  // namespace
 
 void capture_thread(CaptureContext& context, const StoppedThread& thread, RemoteCaller& remote, image::Thread& image) {
-  image.set_tid(innermost_id(thread.tid));
+  image.set_tid(innermost_id(context.statuses.of(thread.tid)));
   image.set_registers(&thread.registers, sizeof thread.registers);
   image.set_extended_state(thread.extended_state.data(), thread.extended_state.size());
   image.set_segments(thread_segments_of(thread.tid));
