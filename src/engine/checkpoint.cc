@@ -22,6 +22,7 @@
 #include "engine/resources/descriptors/files/kept_files.h"
 #include "engine/resources/descriptors/inet_sockets/held_connections.h"
 #include "engine/resources/memory/exclusion.h"
+#include "engine/resources/memory/layout.h"
 #include "engine/resources/memory/memory.h"
 #include "engine/resources/memory/shared_objects.h"
 #include "engine/resources/memory/unmapped_memory.h"
@@ -64,9 +65,26 @@ bool is_in_namespace_of(pid_t pid, pid_t root, std::string_view kind) {
   return read_link(fmt::format("/proc/{}/ns/{}", pid, kind)) == read_link(fmt::format("/proc/{}/ns/{}", root, kind));
 }
 
+Questions questions_for_thread() {
+  Questions questions;
+  foresee_thread(questions);
+  foresee_securebits(questions);
+  return questions;
+}
+
+Questions questions_for_process() {
+  Questions questions = questions_for_thread();
+  foresee_timers(questions);
+  foresee_layout(questions);
+  foresee_signals(questions);
+  foresee_attributes(questions);
+  return questions;
+}
+
 // Of one that is only looked at, a thread like its main thread need not be asked.
 Securebits capture_threads(CaptureContext& context, BorrowedProcess& borrowed, image::Process& image) {
   Securebits securebits;
+  const Questions of_other_thread = questions_for_thread();
   for (const StoppedThread& thread : borrowed.threads()) {
     image::Thread& kept = *image.mutable_threads()->add_threads();
     const bool is_main = thread.tid == context.pid;
@@ -75,7 +93,14 @@ Securebits capture_threads(CaptureContext& context, BorrowedProcess& borrowed, i
       look_at_thread_attributes(context, thread.tid);
       continue;
     }
-    borrowed.with_thread(thread, [&](RemoteCaller& remote) {
+    if (is_main) {  // it has been asked
+      capture_thread(context, thread, context.remote, kept);
+      securebits[thread.tid] = securebits_of(context.remote);
+      continue;
+    }
+    borrowed.with_thread(thread, [&](RemoteCaller& other) {
+      AskedAhead remote(other);
+      remote.ask(of_other_thread);
       capture_thread(context, thread, remote, kept);
       securebits[thread.tid] = securebits_of(remote);
     });
@@ -87,8 +112,9 @@ Securebits capture_threads(CaptureContext& context, BorrowedProcess& borrowed, i
 // image. Returns which pages are to be saved.
 // NOLINTNEXTLINE(readability-function-size): a story is a list of steps
 std::vector<PageArea> capture_process(CaptureContext& context, pid_t root, const MemorySurvey& survey,
-                                      BorrowedProcess& borrowed, image::Process& image) {
+                                      BorrowedProcess& borrowed, AskedAhead& main, image::Process& image) {
   const auto before_timers = Clock::now();
+  if (!context.only_looks) main.ask(questions_for_process());
   capture_timers(context, *image.mutable_timers());
   capture_boot(*image.mutable_threads());
   const Securebits securebits = capture_threads(context, borrowed, image);
@@ -154,9 +180,9 @@ class TreeCapture {
 
   void run(Passes& passes) {
     // The root stays borrowed: it stands for the tree where one process must be asked.
-    with_process(0, [&](CaptureContext& root, BorrowedProcess& borrowed) {
+    with_process(0, [&](CaptureContext& root, BorrowedProcess& borrowed, AskedAhead& main) {
       passes.run("processes", [&] {
-        capture(0, root, borrowed);
+        capture(0, root, borrowed, main);
         for (std::size_t i = 1; i < processes_.size(); ++i) {
           if (tree_.members()[i].process) capture_descendant(i);
         }
@@ -199,10 +225,11 @@ class TreeCapture {
   void with_process(std::size_t index, Action&& action) {
     const StoppedTree::Member& member = tree_.members()[index];
     BorrowedProcess borrowed(*member.process, surveys_.of(member.pid).gadgets);
+    AskedAhead main(borrowed.main());
     CaptureContext context{.pid = member.pid,
                            .own_pid = processes_[index].own_pid,
                            .pidfd = processes_[index].pidfd,
-                           .remote = borrowed.main(),
+                           .remote = main,
                            .memory = member.process->memory(),
                            .threads = processes_[index].threads,
                            .refusals = refusals_,
@@ -215,19 +242,20 @@ class TreeCapture {
                            .connections = &connections_,
                            .only_looks = index != 0 && !content_.keeps(),
                            .surroundings = surroundings_};
-    action(context, borrowed);
+    action(context, borrowed, main);
   }
 
-  void capture(std::size_t index, CaptureContext& context, BorrowedProcess& borrowed) {
-    pages_[index] = capture_process(context, processes_.front().pid, surveys_.of(context.pid).memory, borrowed,
+  void capture(std::size_t index, CaptureContext& context, BorrowedProcess& borrowed, AskedAhead& main) {
+    pages_[index] = capture_process(context, processes_.front().pid, surveys_.of(context.pid).memory, borrowed, main,
                                     *image_.mutable_processes(static_cast<int>(index)));
   }
 
   void capture_descendant(std::size_t index) {
     const StoppedTree::Member& member = tree_.members()[index];
     in_context(fmt::format("process {} ({})", processes_[index].own_pid, name_of_process(member.pid)), [&] {
-      with_process(index,
-                   [&](CaptureContext& context, BorrowedProcess& borrowed) { capture(index, context, borrowed); });
+      with_process(index, [&](CaptureContext& context, BorrowedProcess& borrowed, AskedAhead& main) {
+        capture(index, context, borrowed, main);
+      });
     });
   }
 
@@ -245,13 +273,13 @@ class TreeCapture {
       if (index == 0) {
         capture(root);
       } else {
-        with_process(index, [&](CaptureContext& context, BorrowedProcess&) { capture(context); });
+        with_process(index, [&](CaptureContext& context, BorrowedProcess&, AskedAhead&) { capture(context); });
       }
     }
   }
 
   void capture_adjustments_of_descendant(std::size_t index) {
-    with_process(index, [&](CaptureContext& context, BorrowedProcess&) {
+    with_process(index, [&](CaptureContext& context, BorrowedProcess&, AskedAhead&) {
       capture_adjustments(context, image_.system_v(), *image_.mutable_processes(static_cast<int>(index)));
     });
   }

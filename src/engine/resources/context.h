@@ -29,6 +29,7 @@
 #include "crs/component.hpp"
 #include "engine/procfs/status.h"
 #include "engine/resources/surroundings.h"
+#include "engine/tracee/asked_ahead.h"
 #include "engine/tracee/remote_caller.h"
 
 namespace crs::engine {

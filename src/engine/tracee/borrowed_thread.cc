@@ -189,13 +189,15 @@ std::size_t BorrowedThread::calls_in_chain() const {
 
 std::vector<RemoteCaller::StoredResult> BorrowedThread::call_all(std::string_view name,
                                                                  std::span<const StoringCall> calls, Answer answer) {
-  StoredResults stored;
-  if (!goes_on_with_rest_of_time(thread_.registers)) {
-    stored = call_in_chains(calls);
-  } else if (answer == Answer::OfCopyToo) {
-    stored = call_in_child(calls);
-  }
+  const StoredResults stored = call_at_once(calls, answer);
   return stored ? *stored : RemoteCaller::call_all(name, calls, answer);
+}
+
+BorrowedThread::StoredResults BorrowedThread::call_at_once(std::span<const StoringCall> calls, Answer answer) {
+  const bool returns = std::ranges::any_of(calls, [](const StoringCall& call) { return call.result == kReturned; });
+  if (returns && gadgets_.result_store.value == 0) return std::nullopt;
+  if (!goes_on_with_rest_of_time(thread_.registers)) return call_in_chains(calls);
+  return answer == Answer::OfCopyToo ? call_in_child(calls) : std::nullopt;
 }
 
 BorrowedThread::StoredResults BorrowedThread::call_in_chains(std::span<const StoringCall> calls) const {

@@ -70,6 +70,7 @@ class BorrowedThread final : public RemoteCaller {
   // As a chain of signal frames, which leads home if this process dies (CallChain). A thread that cannot go along one
   // has a child do it (MemorySharer).
   std::vector<StoredResult> call_all(std::string_view name, std::span<const StoringCall> calls, Answer answer) override;
+  std::optional<std::vector<StoredResult>> call_at_once(std::span<const StoringCall> calls, Answer answer) override;
 
   // For MemorySharer: makes a child that shares the program's memory and descriptors, of which the program hears
   // nothing. The child is traced and stopped; wherever it is let go, it ends at once. Until reap() the borrowed thread

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstring>
 #include <string_view>
 
 #include "engine/procfs/status.h"
@@ -20,6 +21,9 @@ using StoredResult = RemoteCaller::StoredResult;
 // Behind each frame. No call stores just this.
 constexpr std::size_t kResult = CallChain::kFrameBytes - RemoteCaller::kStoredBytes;
 constexpr std::byte kNothing{0xa5};
+// Where in its place what is returned leaves the stack that leads to the next frame: the address of the code that
+// stores it, and what that takes off the stack.
+constexpr std::size_t kStoringStack = RemoteCaller::kStoredBytes - 2 * sizeof(std::uint64_t);
 
 // What rt_sigreturn(2) reads must end before the result begins.
 static_assert(kChainedFrameBytes <= kResult);
@@ -42,7 +46,16 @@ CallChain::CallChain(RemoteAddress place, const ChainFrames& frames, std::span<c
     : place_(place), frames_(frames), bytes_(bytes_for(calls.size()), kNothing) {
   for (std::size_t i = 0; i < calls.size(); ++i) {
     auto arguments = calls[i].arguments;
-    arguments.at(calls[i].result) = (place + i * kFrameBytes + kResult).value;
+    const RemoteAddress result = place + i * kFrameBytes + kResult;
+    if (calls[i].result == RemoteCaller::kReturned) {
+      user_regs_struct registers = with_call(frames.registers, calls[i].number, arguments);
+      registers.rbx = result.value;
+      lay(i, registers, frames.signal_mask, result + kStoringStack);
+      std::memcpy(bytes_.data() + i * kFrameBytes + kResult + kStoringStack, &frames.gadgets.result_store.value,
+                  sizeof(std::uint64_t));
+      continue;
+    }
+    arguments.at(calls[i].result) = result.value;
     lay(i, with_call(frames.registers, calls[i].number, arguments), frames.signal_mask, place + (i + 1) * kFrameBytes);
   }
   lay(calls.size(), with_call(frames.registers, end.number, end.arguments), end.signal_mask, end.stack_pointer);
@@ -65,10 +78,13 @@ user_regs_struct CallChain::entry() const {
   return registers;
 }
 
-std::optional<StoredResult> CallChain::result_in(std::span<const std::byte> content, std::size_t index) {
+std::optional<StoredResult> CallChain::result_in(std::span<const std::byte> content, std::size_t index,
+                                                 const RemoteCaller::StoringCall& call) {
+  const std::size_t bytes = call.result == RemoteCaller::kReturned ? sizeof(std::int64_t) : RemoteCaller::kStoredBytes;
   StoredResult result{};
-  std::ranges::copy(content.subspan(index * kFrameBytes + kResult, result.size()), result.begin());
-  if (std::ranges::all_of(result, [](std::byte byte) { return byte == kNothing; })) return std::nullopt;
+  std::ranges::copy(content.subspan(index * kFrameBytes + kResult, bytes), result.begin());
+  if (std::ranges::all_of(std::span(result).first(bytes), [](std::byte byte) { return byte == kNothing; }))
+    return std::nullopt;
   return result;
 }
 
@@ -112,7 +128,7 @@ std::optional<std::vector<StoredResult>> run_chain(const ChainedThread& thread, 
   memory.write(place, original);
   std::vector<StoredResult> results;
   for (std::size_t i = 0; i < calls.size(); ++i) {
-    const auto result = CallChain::result_in(content, i);
+    const auto result = CallChain::result_in(content, i, calls[i]);
     if (!at_end || !result) return std::nullopt;
     results.push_back(*result);
   }

@@ -1,5 +1,6 @@
 // System calls that a thread makes one after the other without a stop between them. Each stands in a signal frame whose
-// stack pointer leads to the next one, as a BorrowedThread's leads home.
+// stack pointer leads to the next one, as a BorrowedThread's leads home; where a call's result is what it returns
+// (RemoteCaller::kReturned), over code that stores that (Gadgets::result_store, which must be there).
 #pragma once
 
 #include <sys/types.h>
@@ -45,9 +46,10 @@ class CallChain {
   std::span<const std::byte> bytes() const noexcept { return bytes_; }
   // With which the thread sets out.
   user_regs_struct entry() const;
-  // Of call number `index`, from the place's content when the thread has come to the end. Nothing: the call has stored
-  // nothing, because it failed.
-  static std::optional<RemoteCaller::StoredResult> result_in(std::span<const std::byte> content, std::size_t index);
+  // Of call number `index`, which is `call`, from the place's content when the thread has come to the end. Nothing: the
+  // call has stored nothing, because it failed.
+  static std::optional<RemoteCaller::StoredResult> result_in(std::span<const std::byte> content, std::size_t index,
+                                                             const RemoteCaller::StoringCall& call);
 
  private:
   void lay(std::size_t index, user_regs_struct registers, std::uint64_t mask, RemoteAddress next);

@@ -23,6 +23,7 @@ constexpr Code kSyscallReturn{"\x0f\x05\xc3", 3};
 // C libraries and the Go runtime use the first form; a compiler may choose the second.
 constexpr std::array<Code, 2> kSignalReturn{Code{"\x48\xc7\xc0\x0f\x00\x00\x00\x0f\x05", 9},
                                             Code{"\xb8\x0f\x00\x00\x00\x0f\x05", 7}};
+constexpr Code kResultStore{"\x48\x89\x03\x5b\xc3", 5};
 
 bool code_at(const RemoteMemory& memory, RemoteAddress address, Code code) {
   std::array<char, 16> bytes{};
@@ -45,13 +46,15 @@ void search(const MapsLine& mapping, const RemoteMemory& memory, Gadgets& gadget
   constexpr std::size_t kPiece = std::size_t{1} << 20;
   constexpr std::size_t kOverlap = 16;
   std::vector<char> piece(kPiece);
-  for (RemoteAddress start = mapping.range.start; start < mapping.range.end && !gadgets.complete();
+  const auto has_all = [&] { return gadgets.complete() && gadgets.result_store.value != 0; };
+  for (RemoteAddress start = mapping.range.start; start < mapping.range.end && !has_all();
        start = start + (kPiece - kOverlap)) {
     const std::size_t wanted = std::min<std::uint64_t>(kPiece, mapping.range.end - start);
     const std::size_t got = memory.read_some(start, std::as_writable_bytes(std::span(piece).first(wanted)));
     const std::string_view text(piece.data(), got);
     look_for(gadgets.syscall_return, kSyscallReturn, text, start);
     for (const Code code : kSignalReturn) look_for(gadgets.signal_return, code, text, start);
+    look_for(gadgets.result_store, kResultStore, text, start);
     if (got < wanted) return;
   }
 }
@@ -59,22 +62,49 @@ void search(const MapsLine& mapping, const RemoteMemory& memory, Gadgets& gadget
 }  // namespace
 
 bool Gadgets::present_in(const RemoteMemory& memory) const {
-  return complete() && code_at(memory, syscall_return, kSyscallReturn) && returns_from_signal(memory, signal_return);
+  return complete() && code_at(memory, syscall_return, kSyscallReturn) && returns_from_signal(memory, signal_return) &&
+         (result_store.value == 0 || code_at(memory, result_store, kResultStore));
 }
 
-bool is_on_way_back(const user_regs_struct& registers, const RemoteMemory& memory) {
-  const RemoteAddress here{registers.rip};
-  if (returns_from_signal(memory, here)) return true;
-  // Inside rt_sigreturn's code, behind its first instruction.
-  for (const Code code : kSignalReturn) {
-    const std::size_t move = code.size() - 2;
-    if (code_at(memory, here - move, code)) return true;
+namespace {
+
+// The code around an address, read at once if all of it is there.
+class CodeAround {
+ public:
+  CodeAround(const RemoteMemory& memory, RemoteAddress address) : memory_(memory), address_(address) {
+    const auto bytes = std::as_writable_bytes(std::span(bytes_));
+    is_read_ = address.value >= kBefore && memory.read_some(address - kBefore, bytes) == bytes.size();
   }
-  const bool at_call = code_at(memory, here, kSyscallReturn) || code_at(memory, here - 2, kSyscallReturn);
-  if (!at_call) return false;
+
+  // Whether `code` begins so many bytes before the address.
+  bool has(Code code, std::size_t before = 0) const {
+    if (!is_read_) return code_at(memory_, address_ - before, code);
+    return Code(bytes_.data(), bytes_.size()).substr(kBefore - before, code.size()) == code;
+  }
+
+ private:
+  static constexpr std::size_t kBefore = 16;
+  const RemoteMemory& memory_;
+  RemoteAddress address_;
+  std::array<char, 2 * kBefore> bytes_{};
+  bool is_read_;
+};
+
+}  // namespace
+
+bool is_on_way_back(const user_regs_struct& registers, const RemoteMemory& memory) {
+  const CodeAround here(memory, {registers.rip});
+  for (const Code code : kSignalReturn) {
+    // Inside rt_sigreturn's code, also behind its first instruction.
+    if (here.has(code) || here.has(code, code.size() - 2)) return true;
+  }
+  // At each of its three instructions.
+  if (here.has(kResultStore) || here.has(kResultStore, 3) || here.has(kResultStore, 4)) return true;
+  if (!here.has(kSyscallReturn) && !here.has(kSyscallReturn, 2)) return false;
   std::uint64_t return_address = 0;
   const auto bytes = std::as_writable_bytes(std::span(&return_address, 1));
-  return memory.read_some({registers.rsp}, bytes) == bytes.size() && returns_from_signal(memory, {return_address});
+  return memory.read_some({registers.rsp}, bytes) == bytes.size() &&
+         (returns_from_signal(memory, {return_address}) || code_at(memory, {return_address}, kResultStore));
 }
 
 namespace {

@@ -1,4 +1,4 @@
-// The two pieces of code, already mapped in every program, that a borrowed thread is led through.
+// The pieces of code, already mapped in programs, that a borrowed thread is led through.
 #pragma once
 
 #include <sys/user.h>
@@ -11,6 +11,7 @@ namespace crs::engine {
 struct Gadgets {
   RemoteAddress syscall_return;  // `syscall; ret`
   RemoteAddress signal_return;   // `mov $15, %rax; syscall`: rt_sigreturn(2)
+  RemoteAddress result_store;    // `mov %rax, (%rbx); pop %rbx; ret`; or 0: not every C library carries it
 
   bool complete() const { return syscall_return.value != 0 && signal_return.value != 0; }
   // Whether the code is (still) there.

@@ -1,8 +1,19 @@
 #include "engine/tracee/remote_caller.h"
 
+#include <cstring>
+
 #include "base/error.h"
 
 namespace crs::engine {
+namespace {
+
+RemoteCaller::StoredResult as_stored(std::int64_t value) {
+  RemoteCaller::StoredResult result{};
+  std::memcpy(result.data(), &value, sizeof value);
+  return result;
+}
+
+}  // namespace
 
 std::int64_t RemoteCaller::checked(std::string_view name, std::int64_t result) const {
   // The kernel's error range (syscalls(2)): -4095 .. -1.
@@ -15,11 +26,20 @@ std::vector<RemoteCaller::StoredResult> RemoteCaller::call_all(std::string_view 
   std::vector<StoredResult> results;
   for (const StoringCall& call : calls) {
     auto arguments = call.arguments;
+    if (call.result == kReturned) {
+      results.push_back(as_stored(raw_call(call.number, arguments)));
+      continue;
+    }
     arguments.at(call.result) = scratch().value;
     checked(name, raw_call(call.number, arguments));
     results.push_back(get<StoredResult>());
   }
   return results;
+}
+
+std::optional<std::vector<RemoteCaller::StoredResult>> RemoteCaller::call_at_once(
+    std::span<const StoringCall> /*calls*/, Answer /*answer*/) {
+  return std::nullopt;
 }
 
 }  // namespace crs::engine

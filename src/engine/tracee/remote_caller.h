@@ -9,6 +9,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -52,8 +53,10 @@ class RemoteCaller {
     return checked(name, raw_call(number, values));
   }
 
-  // A call that stores its result, of at most kStoredBytes, where argument number `result` (from 0) points to.
+  // A call that stores its result, of at most kStoredBytes, where argument number `result` (from 0) points to; or, with
+  // kReturned, whose result is what it returns, an error or not: the first eight bytes then.
   static constexpr std::size_t kStoredBytes = 32;
+  static constexpr std::size_t kReturned = 6;
   struct StoringCall {
     long number = 0;
     std::array<std::uint64_t, 6> arguments{};
@@ -65,6 +68,8 @@ class RemoteCaller {
   // Makes the calls one after the other, faster than one by one where that can be. Returns what each has stored. The
   // first that fails is an Error as that of call(). Uses the scratch memory.
   virtual std::vector<StoredResult> call_all(std::string_view name, std::span<const StoringCall> calls, Answer answer);
+  // The same, but only if it is faster than one by one: nothing if not, or if one that stores its result has failed.
+  virtual std::optional<std::vector<StoredResult>> call_at_once(std::span<const StoringCall> calls, Answer answer);
 
   // Puts `value` into the scratch area at `offset` and returns its address there.
   template <typename T>

@@ -18,6 +18,7 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "engine/resources/threads/timed_wait.h"
+#include "engine/tracee/asked_ahead.h"
 #include "engine/tracee/borrowed_process.h"
 #include "engine/tracee/child_signal.h"
 #include "pages/child.h"
@@ -51,7 +52,23 @@ std::vector<RemoteCaller::StoredResult> signal_actions_singly(RemoteCaller& remo
   return actions;
 }
 
-// Borrows every thread of `pid` for ten calls each, and a chain of many.
+// Calls that return their results, between those that store them; the last one fails.
+std::vector<RemoteCaller::StoringCall> mixed_calls() {
+  constexpr std::size_t kReturned = RemoteCaller::kReturned;
+  return {{SYS_prctl, {PR_GET_TIMERSLACK}, kReturned},
+          {SYS_prctl, {PR_GET_PDEATHSIG}, 1},
+          {SYS_getppid, {}, kReturned},
+          {SYS_gettid, {}, kReturned},
+          {SYS_rt_sigaction, {SIGCHLD, 0, 0, 8}, 2},
+          {SYS_brk, {}, kReturned},
+          {SYS_close, {~0U}, kReturned}};
+}
+
+std::int64_t returned(const RemoteCaller::StoredResult& result) {
+  return std::bit_cast<std::array<std::int64_t, 4>>(result)[0];
+}
+
+// Borrows every thread of `pid` for ten calls each, and chains of many.
 void borrow_all(pid_t pid) {
   const WaitsBefore waits(pid);
   StoppedProcess process(pid, [&](pid_t tid) { return waits.elapsed(tid); });
@@ -60,6 +77,7 @@ void borrow_all(pid_t pid) {
   borrowed.for_each_thread([&](const StoppedThread&, RemoteCaller& remote) {
     for (int i = 0; i < 10; ++i) ASSERT_EQ(remote.call("getpid", SYS_getpid), pid);
     ASSERT_EQ(signal_actions(remote).size(), 64U);
+    ASSERT_EQ(returned(remote.call_all("mixed", mixed_calls(), RemoteCaller::Answer::OfThread).back()), -EBADF);
     ASSERT_EQ(remote.call("getpid", SYS_getpid), pid);
   });
 }
@@ -107,6 +125,51 @@ TEST(BorrowedThread, ManyCallsInOneGoStoreWhatSingleOnesDo) {
     const auto after =
         process.memory().read_value<std::array<std::byte, ScratchPlaces::kPlaceBytes>>(borrowed.scratch_range().start);
     EXPECT_EQ(before, after);
+  }
+  EXPECT_EQ(program.finish(), 0);
+}
+
+TEST(BorrowedThread, ManyCallsInOneGoReturnWhatSingleOnesDo) {
+  const ChildSignalBlocked child_signal;
+  test::TestProgram program(3);
+  {
+    StoppedProcess process(program.pid());
+    const Gadgets gadgets = find_gadgets(program.pid(), process.memory());
+    ASSERT_NE(gadgets.result_store.value, 0U) << "glibc 2.36 has such code";
+    BorrowedProcess borrowed(process, gadgets);
+    borrowed.for_each_thread([&](const StoppedThread& thread, RemoteCaller& remote) {
+      const std::vector<RemoteCaller::StoringCall> calls = mixed_calls();
+      const auto results = remote.call_at_once(calls, RemoteCaller::Answer::OfThread);
+      ASSERT_TRUE(results);
+      for (std::size_t i = 0; i < calls.size(); ++i) {
+        if (calls[i].result != RemoteCaller::kReturned) continue;
+        EXPECT_EQ(returned((*results)[i]), remote.raw_call(calls[i].number, calls[i].arguments)) << i;
+      }
+      EXPECT_EQ(returned((*results)[2]), ::getpid());
+      EXPECT_EQ(returned((*results)[3]), thread.tid);
+      EXPECT_EQ((*results)[4], signal_actions(remote)[SIGCHLD - 1]);
+      EXPECT_EQ(returned(results->back()), -EBADF);
+    });
+  }
+  EXPECT_EQ(program.finish(), 0);
+}
+
+TEST(AskedAhead, AnswersOnceWhatWasAskedAndAsksTheRest) {
+  const ChildSignalBlocked child_signal;
+  test::TestProgram program(1);
+  {
+    StoppedProcess process(program.pid());
+    BorrowedProcess borrowed(process, find_gadgets(program.pid(), process.memory()));
+    AskedAhead asked(borrowed.main());
+    asked.ask({.of_thread = {{SYS_prctl, {PR_GET_PDEATHSIG}, 1}, {SYS_getppid, {}, RemoteCaller::kReturned}},
+               .of_copy_too = {{SYS_rt_sigaction, {SIGCHLD, 0, 0, 8}, 2}}});
+    asked.put(std::array<std::uint64_t, 4>{1, 1, 1, 1});
+    EXPECT_EQ(asked.call("prctl", SYS_prctl, PR_GET_PDEATHSIG, asked.scratch()), 0);
+    EXPECT_EQ(asked.get<int>(), 0);
+    for (int i = 0; i < 2; ++i) EXPECT_EQ(asked.call("getppid", SYS_getppid), ::getpid());
+    EXPECT_EQ(asked.call("gettid", SYS_gettid), program.pid());
+    for (int i = 0; i < 2; ++i) EXPECT_EQ(signal_actions(asked), signal_actions_singly(borrowed.main()));
+    EXPECT_THROW(asked.call("close", SYS_close, -1), Error);
   }
   EXPECT_EQ(program.finish(), 0);
 }

@@ -264,6 +264,19 @@ void ask_for_attributes(RemoteCaller& remote, const ProcessStatus& status, image
 
 }  // namespace
 
+// A child has from its parent how it may read clocks and ask for the processor; what is asked besides is the memory's,
+// which it shares (RemoteCaller::Answer).
+void foresee_attributes(Questions& questions) {
+  constexpr std::size_t kReturned = RemoteCaller::kReturned;
+  for (const int option : {PR_GET_DUMPABLE, PR_GET_THP_DISABLE, kGetMdwe, kGetMemoryMerge})
+    questions.of_copy_too.push_back({SYS_prctl, {static_cast<std::uint64_t>(option)}, kReturned});
+  questions.of_copy_too.push_back({SYS_prctl, {PR_GET_TSC}, 1});
+  questions.of_copy_too.push_back({SYS_arch_prctl, {kGetCpuid}, kReturned});
+  foresee_barriers(questions);
+  questions.of_thread.push_back({SYS_prctl, {PR_GET_CHILD_SUBREAPER}, 1});
+  questions.of_thread.push_back({SYS_prctl, {kTimerIds, kTimerIdsGet}, kReturned});
+}
+
 void capture_attributes(CaptureContext& context, image::Attributes& attributes) {
   const ProcessStatus& status = context.statuses.of(context.pid);
   refuse_processor_extensions(context, status);

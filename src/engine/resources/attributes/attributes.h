@@ -23,6 +23,9 @@ namespace crs::engine {
 // Refuses what cannot come back: a root that is deleted, a working directory or root that only some threads have, a
 // descriptor table that only some have, shadow stacks, tagged addresses, system call user dispatch, core scheduling
 // (noted only).
+// What capture_attributes() and capture_thread_attributes() are going to ask.
+void foresee_attributes(Questions& questions);
+void foresee_thread_attributes(Questions& questions);
 void capture_attributes(CaptureContext& context, image::Attributes& attributes);
 // `thread` is one of the frozen process's threads.
 void capture_thread_attributes(CaptureContext& context, RemoteCaller& thread, image::ThreadAttributes& attributes);

@@ -19,6 +19,10 @@ std::int64_t command(RemoteCaller& remote, std::uint32_t number) {
 
 }  // namespace
 
+void foresee_barriers(Questions& questions) {
+  questions.of_copy_too.push_back({SYS_membarrier, {kGetRegistrations}, RemoteCaller::kReturned});
+}
+
 void capture_barriers(RemoteCaller& remote, image::Attributes& attributes) {
   const std::int64_t registrations = command(remote, kGetRegistrations);
   if (registrations == -EINVAL) return;

@@ -6,6 +6,8 @@
 
 namespace crs::engine {
 
+// What that is going to ask.
+void foresee_barriers(Questions& questions);
 void capture_barriers(RemoteCaller& remote, image::Attributes& attributes);
 // To be called before the process has further threads: with several, the kernel waits for all processors each time, in
 // milliseconds. Where the registrations are unknown, makes all that the kernel has: what a program sees of one that it

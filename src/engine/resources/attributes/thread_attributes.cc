@@ -130,6 +130,11 @@ bool parent_is_caller(pid_t pid) {
 
 }  // namespace
 
+void foresee_thread_attributes(Questions& questions) {
+  questions.of_thread.push_back({SYS_prctl, {PR_GET_TIMERSLACK}, RemoteCaller::kReturned});
+  questions.of_thread.push_back({SYS_prctl, {PR_GET_PDEATHSIG}, 1});
+}
+
 void capture_thread_attributes(CaptureContext& context, RemoteCaller& thread, image::ThreadAttributes& attributes) {
   const pid_t tid = thread.tid();
   refuse_user_dispatch(context, tid);

@@ -19,6 +19,8 @@ namespace crs::engine {
 // Of each thread, as CRS sees its id. Only the thread itself can tell (PR_GET_SECUREBITS).
 using Securebits = std::map<pid_t, std::uint32_t>;
 std::uint32_t securebits_of(RemoteCaller& thread);
+// What that is going to ask.
+void foresee_securebits(Questions& questions);
 
 // A thread that is not in `securebits` has those of the main thread, which is asked if it is not there either. Warns of
 // a security label that differs from that of CRS.

@@ -235,6 +235,10 @@ ThreadCredentials credentials_in(const ProcessStatus& status) {
   return credentials;
 }
 
+void foresee_securebits(Questions& questions) {
+  questions.of_thread.push_back({SYS_prctl, {PR_GET_SECUREBITS}, RemoteCaller::kReturned});
+}
+
 std::uint32_t securebits_of(RemoteCaller& thread) {
   return static_cast<std::uint32_t>(thread.call("prctl(PR_GET_SECUREBITS)", SYS_prctl, PR_GET_SECUREBITS));
 }

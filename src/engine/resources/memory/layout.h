@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "engine/resources/memory/memory.pb.h"
+#include "engine/tracee/asked_ahead.h"
 #include "engine/tracee/remote_caller.h"
 
 namespace crs::engine {
@@ -14,6 +15,8 @@ namespace crs::engine {
 // The numbers of /proc/PID/stat (proc_pid_stat(5)).
 void parse_stat(std::string_view stat, image::Layout& layout);
 
+// What capture_layout() is going to ask.
+void foresee_layout(Questions& questions);
 // `remote` is a stopped thread of process `pid`.
 void capture_layout(pid_t pid, RemoteCaller& remote, image::Layout& layout);
 

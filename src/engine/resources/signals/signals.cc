@@ -49,21 +49,24 @@ constexpr KernelAction kNoAction{};
 
 // A child has them from its parent (fork(2)). Also those at the default action: SA_RESETHAND leaves flags and a mask,
 // and SA_NOCLDWAIT keeps zombies away.
-void capture_actions(RemoteCaller& remote, image::Signals& signals) {
-  std::vector<int> asked;
+std::vector<RemoteCaller::StoringCall> calls_for_actions() {
   std::vector<RemoteCaller::StoringCall> calls;
   for (int signal = 1; signal <= kLastSignal; ++signal) {
     if (has_fixed_action(signal)) continue;
-    asked.push_back(signal);
     calls.push_back({SYS_rt_sigaction, {static_cast<std::uint64_t>(signal), 0, 0, kSignalSetSize}, 2});
   }
+  return calls;
+}
+
+void capture_actions(RemoteCaller& remote, image::Signals& signals) {
+  const std::vector<RemoteCaller::StoringCall> calls = calls_for_actions();
   const std::vector<RemoteCaller::StoredResult> results =
       remote.call_all("rt_sigaction", calls, RemoteCaller::Answer::OfCopyToo);
-  for (std::size_t i = 0; i < asked.size(); ++i) {
+  for (std::size_t i = 0; i < calls.size(); ++i) {
     const auto action = std::bit_cast<KernelAction>(results[i]);
     if (action == kNoAction) continue;
     image::SignalAction& kept = *signals.add_actions();
-    kept.set_signal(static_cast<std::uint32_t>(asked[i]));
+    kept.set_signal(static_cast<std::uint32_t>(calls[i].arguments[0]));
     kept.set_handler(action.handler);
     kept.set_flags(action.flags);
     kept.set_restorer(action.restorer);
@@ -188,6 +191,12 @@ void set_alternate_stack(RemoteCaller& thread, const image::ThreadSignals& signa
 }
 
 }  // namespace
+
+void foresee_signals(Questions& questions) {
+  std::ranges::move(calls_for_actions(), std::back_inserter(questions.of_copy_too));
+}
+
+void foresee_thread_signals(Questions& questions) { questions.of_thread.push_back({SYS_sigaltstack, {}, 1}); }
 
 void capture_signals(CaptureContext& context, image::Signals& signals) {
   const ProcessStatus status = ProcessStatus::of(context.pid);

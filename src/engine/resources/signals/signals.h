@@ -11,6 +11,9 @@
 
 namespace crs::engine {
 
+// What capture_signals() and capture_thread_signals() are going to ask.
+void foresee_signals(Questions& questions);
+void foresee_thread_signals(Questions& questions);
 void capture_signals(CaptureContext& context, image::Signals& signals);
 // `thread` is one of the frozen process's threads.
 void capture_thread_signals(CaptureContext& context, RemoteCaller& thread, image::ThreadSignals& signals);

@@ -80,6 +80,12 @@ void correct_held_mutexes(const RemoteMemory& memory, const image::Thread& threa
 
 }  // namespace
 
+void foresee_thread(Questions& questions) {
+  questions.of_thread.push_back({SYS_prctl, {PR_GET_TID_ADDRESS}, 1});
+  foresee_thread_signals(questions);
+  foresee_thread_attributes(questions);
+}
+
 void capture_thread(CaptureContext& context, const StoppedThread& thread, RemoteCaller& remote, image::Thread& image) {
   image.set_tid(innermost_id(context.statuses.of(thread.tid)));
   image.set_registers(&thread.registers, sizeof thread.registers);

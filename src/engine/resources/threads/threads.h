@@ -15,6 +15,8 @@
 
 namespace crs::engine {
 
+// What capture_thread() is going to ask.
+void foresee_thread(Questions& questions);
 // Captures what belongs to `thread`. `remote` is that thread, borrowed.
 void capture_thread(CaptureContext& context, const StoppedThread& thread, RemoteCaller& remote, image::Thread& image);
 

@@ -303,6 +303,11 @@ int new_clock_of(const RestoreContext& context, const image::PosixTimer& timer) 
   return cpu_clock::with_owner(clock, new_id_of(context, cpu_clock::owner(clock)));
 }
 
+void foresee_timers(Questions& questions) {
+  for (const int which : {ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF})
+    questions.of_thread.push_back({SYS_getitimer, {static_cast<std::uint64_t>(which)}, 1});
+}
+
 void capture_timers(CaptureContext& context, image::Timers& timers) {
   if (!context.only_looks) capture_interval_timers(context.remote, timers);
   const std::vector<ListedTimer> listed = listed_timers(context);

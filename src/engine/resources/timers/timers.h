@@ -20,6 +20,8 @@ namespace crs::engine {
 // any pending signal; when all signals are captured, account_for_expirations() sees which of them are due to such an
 // expiration. `since` is a moment before the call of capture_timers.
 void capture_timers(CaptureContext& context, image::Timers& timers);
+// What it is going to ask of the main thread. What is asked ahead counts as asked by it.
+void foresee_timers(Questions& questions);
 void account_for_expirations(image::Timers& timers, const image::Signals& of_process,
                              const std::vector<const image::ThreadSignals*>& of_threads,
                              std::chrono::steady_clock::time_point since);
