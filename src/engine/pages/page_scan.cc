@@ -41,13 +41,24 @@ bool accepts(int pagemap, bool with_guards) {
   return ::ioctl(pagemap, pagemap_scan::kRequest, &arguments) >= 0;
 }
 
+// Of the kernel: both stay as they are.
+bool can_scan(int pagemap) {
+  static const bool can = accepts(pagemap, false);
+  return can;
+}
+
+bool can_see_guards(int pagemap) {
+  static const bool can = accepts(pagemap, true);
+  return can;
+}
+
 }  // namespace
 
 Pagemap::Pagemap(pid_t pid, bool use_scan)
     : pid_(pid),
       file_(open_file(fmt::format("/proc/{}/pagemap", pid), O_RDONLY)),
-      scans_(use_scan && accepts(file_.get(), false)),
-      sees_guards_(scans_ && accepts(file_.get(), true)) {}
+      scans_(use_scan && can_scan(file_.get())),
+      sees_guards_(scans_ && can_see_guards(file_.get())) {}
 
 bool PageScan::next(PageRange& found) {
   while (given_ == found_.size()) {

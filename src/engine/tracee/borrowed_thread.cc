@@ -65,7 +65,7 @@ void refuse_to_make_init(pid_t tid) {
 // as long as nothing was ever written there, whatever stack the threads are on; and all below the red zone is free
 // while the main thread stands on it.
 ScratchPlaces::ScratchPlaces(const StoppedProcess& process) : memory_(process.memory()) {
-  const std::vector<MapsLine> mappings = read_maps(process.pid());
+  const std::vector<MapsLine>& mappings = process.areas();
   const RemoteAddress stack_pointer{process.threads().front().registers.rsp};
   auto stack = find_line(mappings, "[stack]");
   if (!stack) stack = find_line(mappings, stack_pointer);

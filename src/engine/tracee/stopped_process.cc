@@ -91,7 +91,7 @@ StoppedProcess::StoppedProcess(pid_t pid, const ElapsedInCall& elapsed_in_call, 
   try {
     seize_all();
     RemoteRange vdso{};
-    if (at == At::Elsewhere) vdso = find_line(read_maps(pid), "[vdso]").value_or(MapsLine{}).range;
+    if (at == At::Elsewhere) vdso = find_line(areas(), "[vdso]").value_or(MapsLine{}).range;
     for (StoppedThread& thread : threads_) {
       if (elapsed_in_call) thread.elapsed_in_call = elapsed_in_call(thread.tid);
       leave_passing_places(thread, vdso);
@@ -107,6 +107,11 @@ StoppedProcess::StoppedProcess(pid_t pid, const ElapsedInCall& elapsed_in_call, 
 }
 
 StoppedProcess::~StoppedProcess() { release(); }
+
+const std::vector<MapsLine>& StoppedProcess::areas() const {
+  if (areas_.empty()) areas_ = read_maps(pid_);
+  return areas_;
+}
 
 // New threads may come while the first are being stopped, but only from threads that still run: repeat until none is
 // left.
@@ -181,6 +186,7 @@ void StoppedProcess::leave_passing_places(StoppedThread& thread, const RemoteRan
             is_on_way_back(thread.registers, memory_));
   };
   if (!passing()) return;
+  areas_.clear();  // they may be others when it stops again
   for (int attempt = 0; attempt < kAttempts && passing(); ++attempt) {
     ptrace::resume(PTRACE_CONT, thread.tid);
     // Asked to stop before it has a processor again, it would not get on at all.

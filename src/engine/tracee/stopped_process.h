@@ -13,6 +13,7 @@
 #include <optional>
 #include <vector>
 
+#include "engine/procfs/maps.h"
 #include "engine/tracee/ptrace.h"
 #include "engine/tracee/remote_memory.h"
 
@@ -61,6 +62,8 @@ class StoppedProcess {
   // PTRACE_O_ options for threads that are to make remote calls. Where this process may ask for it the calls are not
   // subject to the thread's seccomp filters; its own are, as soon as it is let go.
   unsigned long call_options() const noexcept { return call_options_; }
+  // Its memory areas when it had been stopped.
+  const std::vector<MapsLine>& areas() const;
   // When the first thread was about to be stopped.
   std::chrono::steady_clock::time_point since() const noexcept { return since_; }
 
@@ -83,6 +86,7 @@ class StoppedProcess {
   RemoteMemory memory_;
   std::chrono::steady_clock::time_point since_;
   std::vector<StoppedThread> threads_;
+  mutable std::vector<MapsLine> areas_;  // empty: not read yet
   unsigned long call_options_;
 };
 
