@@ -57,6 +57,13 @@ TEST_F(FileIdentityTest, FindsAFileUnderAnyName) {
   }
 }
 
+TEST_F(FileIdentityTest, TellsSharedMemoryFromMappedFiles) {
+  EXPECT_TRUE(is_shared_memory(line_of(-1, MAP_SHARED | MAP_ANONYMOUS)));
+  EXPECT_FALSE(is_shared_memory(line_of(open_file(path_, O_RDWR).get(), MAP_SHARED)));
+  EXPECT_FALSE(is_shared_memory(line_of(open_file(path_, O_RDONLY).get(), MAP_PRIVATE)));
+  EXPECT_FALSE(is_shared_memory(line_of(open_file("/dev/zero", O_RDONLY).get(), MAP_PRIVATE)));
+}
+
 TEST_F(FileIdentityTest, SeesThatAFileIsGoneOrReplaced) {
   const FileDescriptor file = open_file(path_, O_RDONLY);
   const MapsLine before = line_of(file.get());
