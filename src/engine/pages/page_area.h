@@ -26,7 +26,10 @@ struct PageArea {
   PageChoice choice = PageChoice::Own;
   bool readable = true;     // the program itself may read it
   bool starts_zero = true;  // a fresh area reads as zeros, so that pages of zeros need not be saved
-  bool in_fork = false;     // a child that the program forked would have the same content there, of its own
+  // Many pages are another process's as well until somebody writes to them. Reading them with process_vm_readv(2) would
+  // make a copy of each: it pins them (gup_must_unshare() of the kernel's mm/internal.h). /proc/PID/mem does not.
+  bool copied_on_write = false;
+  bool in_fork = false;  // a child that the program forked would have the same content there, of its own
   std::shared_ptr<const std::vector<std::byte>> content = {};  // Given: of the range
 };
 

@@ -11,7 +11,7 @@ namespace {
 
 bool read_alike(const PageArea& one, const PageArea& other) {
   return one.choice == other.choice && one.choice != PageChoice::Given && one.readable == other.readable &&
-         one.starts_zero == other.starts_zero;
+         one.copied_on_write == other.copied_on_write && one.starts_zero == other.starts_zero;
 }
 
 }  // namespace
@@ -66,7 +66,7 @@ void read_batch(const RemoteMemory& source, const Batch& batch, std::span<std::b
     std::memcpy(bytes.data(), batch.like.content->data() + (run.start - batch.like.range.start), run.size());
   } else if (batch.like.choice == PageChoice::All) {
     read_runs_as_far_as_possible(source, batch.runs, bytes);
-  } else if (batch.like.readable) {
+  } else if (batch.like.readable && !batch.like.copied_on_write) {
     read_runs(source, batch.runs, bytes);
   } else {
     read_runs_protected(source, batch.runs, bytes);

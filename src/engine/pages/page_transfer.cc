@@ -114,6 +114,27 @@ PageRuns read_runs_still_there(const RemoteMemory& memory, std::span<const Remot
   return read;
 }
 
+PageRuns read_runs_still_there_as_they_are(const RemoteMemory& memory, std::span<const RemoteRange> runs,
+                                           std::span<std::byte> bytes) {
+  PageRuns read;
+  std::byte* end = bytes.data();
+  const auto try_to_read = [&](RemoteRange run) {
+    try {
+      memory.read_protected(run.start, {end, run.size()});
+    } catch (const Error&) {  // it is not there any more, or not all of it
+      return false;
+    }
+    append_run(read, run);
+    end += run.size();
+    return true;
+  };
+  for (const RemoteRange& run : runs) {
+    if (try_to_read(run)) continue;
+    for (RemoteAddress page = run.start; page < run.end; page = page + kPageSize) try_to_read({page, page + kPageSize});
+  }
+  return read;
+}
+
 void read_runs_as_far_as_possible(const RemoteMemory& memory, std::span<const RemoteRange> runs,
                                   std::span<std::byte> bytes) {
   for_each_run(runs, bytes, [&](RemoteRange run, std::span<std::byte> piece) {

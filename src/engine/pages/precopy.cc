@@ -216,7 +216,8 @@ void Precopy::copy(const std::vector<PageArea>& areas) {
     const PageBuffer buffer(kPagePayload);
     for (Batch batch; !failed && batches.next(batch);) {
       const std::span<std::byte> bytes = buffer.first(total_bytes(batch.runs));
-      const PageRuns read = read_runs_still_there(memory_, batch.runs, bytes);
+      const PageRuns read = batch.like.copied_on_write ? read_runs_still_there_as_they_are(memory_, batch.runs, bytes)
+                                                       : read_runs_still_there(memory_, batch.runs, bytes);
       const std::span<std::byte> there = bytes.first(total_bytes(read));
       const PageRuns kept = drop_needless(batch.like, read, there);
       std::uint32_t place = CopyTable::kZeros;

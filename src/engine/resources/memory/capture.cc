@@ -220,6 +220,7 @@ class MemoryCapture {
     PageArea pages{.range = area.range, .content = {}};
     pages.readable = (area.protection & PROT_READ) != 0;
     pages.starts_zero = false;
+    pages.copied_on_write = area.is_copied_on_write();
     pages.in_fork = is_in_fork(area);
     pages_.push_back(pages);
   }
@@ -372,8 +373,11 @@ class MemoryCapture {
     // What the kernel may drop at any time is dropped now: vgetrandom(2) states must not run twice from one snapshot.
     if (has_property(entry, Area::DROPPABLE)) return;
     for (const RemoteRange& part : other_parts(area.range, excluded_))
-      pages_.push_back(
-          {.range = part, .readable = (area.protection & PROT_READ) != 0, .in_fork = is_in_fork(area), .content = {}});
+      pages_.push_back({.range = part,
+                        .readable = (area.protection & PROT_READ) != 0,
+                        .copied_on_write = area.is_copied_on_write(),
+                        .in_fork = is_in_fork(area),
+                        .content = {}});
     for (const RemoteRange& part : common_parts(area.range, excluded_)) record_guards(part);
   }
 
@@ -495,7 +499,10 @@ std::vector<PageArea> areas_to_copy_ahead(const MemorySurvey& survey, const std:
     if (range.start >= range.end) continue;
     end = range.end;
     for (const RemoteRange& part : other_parts(range, excluded))
-      areas.push_back({.range = part, .starts_zero = !is_backed(area), .content = {}});
+      areas.push_back({.range = part,
+                       .starts_zero = !is_backed(area),
+                       .copied_on_write = area.is_copied_on_write(),
+                       .content = {}});
   }
   return areas;
 }

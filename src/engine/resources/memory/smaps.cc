@@ -37,6 +37,12 @@ void add_detail(MappedArea& area, std::string_view line) {
     area.page_bytes = leading_number(*page) * 1024;
   } else if (const auto swapped = value_of(line, "Swap")) {
     area.swapped_bytes = leading_number(*swapped) * 1024;
+  } else if (const auto anonymous = value_of(line, "Anonymous")) {
+    area.anonymous_bytes = leading_number(*anonymous) * 1024;
+  } else if (line.starts_with("Shared_")) {
+    for (const std::string_view key : {"Shared_Clean", "Shared_Dirty"}) {
+      if (const auto common = value_of(line, key)) area.common_bytes += leading_number(*common) * 1024;
+    }
   }
 }
 

@@ -19,9 +19,13 @@ struct MappedArea : MapsLine {
   std::uint64_t page_bytes = kPageSize;  // larger for pages that were set aside (MAP_HUGETLB)
   std::uint64_t swapped_bytes =
       0;  // of shared memory: those of the whole range, also where this process has not touched it
+  std::uint64_t anonymous_bytes = 0;
+  std::uint64_t common_bytes = 0;  // that other processes have as well
 
   // `code` as in VmFlags: "lo".
   bool has(std::string_view code) const;
+  // Whether many of its pages are, until somebody writes to them, another process's as well (fork(2)).
+  bool is_copied_on_write() const { return !shared && anonymous_bytes > 0 && common_bytes >= anonymous_bytes / 16; }
 };
 
 std::vector<MappedArea> parse_smaps(std::string_view text);
