@@ -56,6 +56,7 @@ void ProcessPages::leave_to_twin(std::vector<PageArea>& rest, RemoteRange scratc
     }
     for (const RemoteRange& part : other_parts(all, not_there)) {
       area.range = part;
+      area.copied_on_write = true;  // by the program, and by the twin if it were read otherwise
       left_to_twin_.push_back(area);
     }
   }
