@@ -1,6 +1,7 @@
 #include "engine/checkpoint.h"
 
 #include <fcntl.h>
+#include <linux/kcmp.h>
 
 #include <algorithm>
 #include <memory>
@@ -10,8 +11,10 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "engine/image/process.pb.h"
+#include "engine/newborn/shared_births.h"
 #include "engine/pages/process_pages.h"
 #include "engine/passes.h"
+#include "engine/procfs/shared_tables.h"
 #include "engine/procfs/status.h"
 #include "engine/procfs/tree.h"
 #include "engine/resources/attributes/attributes.h"
@@ -176,6 +179,8 @@ class TreeCapture {
       processes_.back().threads = ids_of(*member.process);
     }
     pages_.resize(tree.members().size());
+    find_shared_tables();
+    warn_of_tables_shared_outside(processes_.front().pid, processes_.front().own_pid, warnings_);
   }
 
   void run(Passes& passes) {
@@ -196,6 +201,7 @@ class TreeCapture {
         }
       });
       passes.run("descriptors", [&] { capture_descriptors(root, processes_, *image_.mutable_descriptors()); });
+      refuse_impossible_births(image_, refusals_);
       passes.run("files", [&] { keep_files(root, memories(), *image_.mutable_descriptors()); });
     });
   }
@@ -240,9 +246,22 @@ class TreeCapture {
                            .options = index == 0 ? options_ : options_of_descendants_,
                            .shared = &shared_,
                            .connections = &connections_,
+                           .directories_of = directories_of_[index],
                            .only_looks = index != 0 && !content_.keeps(),
                            .surroundings = surroundings_};
     action(context, borrowed, main);
+  }
+
+  void find_shared_tables() {
+    std::vector<pid_t> pids;
+    for (const StoppedTree::Member& member : tree_.members()) pids.push_back(member.process ? member.pid : 0);
+    const std::vector<std::size_t> descriptors = first_with_same_table(pids, KCMP_FILES);
+    const std::vector<std::size_t> directories = first_with_same_table(pids, KCMP_FS);
+    directories_of_.resize(pids.size());
+    for (std::size_t i = 0; i < pids.size(); ++i) {
+      if (descriptors[i] != i) processes_[i].descriptors_of = static_cast<std::uint32_t>(descriptors[i]);
+      if (directories[i] != i) directories_of_[i] = static_cast<std::uint32_t>(directories[i]);
+    }
   }
 
   void capture(std::size_t index, CaptureContext& context, BorrowedProcess& borrowed, AskedAhead& main) {
@@ -298,6 +317,7 @@ class TreeCapture {
   const std::shared_ptr<Surroundings> surroundings_ = std::make_shared<Surroundings>();
   image::Tree& image_;
   std::vector<CapturedProcess> processes_;
+  std::vector<std::optional<std::uint32_t>> directories_of_;
   std::vector<std::vector<PageArea>> pages_;
 };
 

@@ -11,6 +11,7 @@
 #include "engine/image/process.pb.h"
 #include "engine/newborn/kinship.h"
 #include "engine/newborn/newborn_tree.h"
+#include "engine/newborn/sharing.h"
 #include "engine/passes.h"
 #include "engine/resources/attributes/attributes.h"
 #include "engine/resources/attributes/barriers.h"
@@ -126,14 +127,18 @@ void check_tree(CheckContext& context, const image::Tree& tree, const PageData& 
 
 // The numbers of the newborns' private descriptors: none is one of the program's.
 struct PrivateDescriptors {
-  explicit PrivateDescriptors(const image::Tree& tree) {
-    int for_memory = 0;
-    for (const image::Memory* const one : memories_of(tree))
-      for_memory = std::max(for_memory, memory_descriptors_needed(*one));
+  PrivateDescriptors(const image::Tree& tree, const Sharing& sharing) {
+    // Those that have one descriptor table have their files beside each other's.
+    std::vector<int> for_memory(sharing.descriptors().size());
+    for (std::size_t i = 0; i < for_memory.size(); ++i) {
+      int& next = for_memory[sharing.descriptors_of(i)];
+      memory.push_back(next);
+      next += memory_descriptors_needed(tree.processes(static_cast<int>(i)).memory());
+    }
     const int for_descriptors = private_descriptors_needed(tree.descriptors());
-    needed = for_descriptors + for_memory;
+    needed = for_descriptors + std::ranges::max(for_memory);
     all = choose_private_numbers(tree.descriptors(), needed);
-    memory = all.first + for_descriptors;
+    for (int& first : memory) first += all.first + for_descriptors;
   }
 
   // Throws unless a process like this one, whose limit has been raised, may have them.
@@ -146,8 +151,8 @@ struct PrivateDescriptors {
         .advise(fmt::format("Raise the limit of open files to {} or more (ulimit -n, ulimit -Hn)", all.first + needed));
   }
 
-  PrivateNumbers all;  // first the channel and the descriptors room's own
-  int memory;          // then files to be mapped
+  PrivateNumbers all;       // first the channel and the descriptors room's own
+  std::vector<int> memory;  // then files to be mapped: where those of each process begin
   int needed;
 };
 
@@ -174,7 +179,7 @@ class Preparation {
  public:
   Preparation(const image::Tree& tree, const RestartOptions& options, const ContentStore& content,
               const KeptFiles& kept_files, const KeptConnections& connections, const SharedPlaces& shared,
-              const PrivateDescriptors& numbers, SessionPlace place)
+              const PrivateDescriptors& numbers, const Sharing& sharing, SessionPlace place)
       : tree_(tree),
         options_(options),
         content_(content),
@@ -182,6 +187,7 @@ class Preparation {
         connections_(connections),
         shared_(shared),
         numbers_(numbers),
+        sharing_(sharing),
         place_(place),
         streams_(own_standard_streams()) {}
 
@@ -218,15 +224,39 @@ class Preparation {
     if (index != 0 && !tree_.processes(static_cast<int>(index)).session().session_leader()) notes_.clear();
     const image::Process& process = tree_.processes(static_cast<int>(index));
     NewbornContext context = context_of(index);
-    opened_.reset();
-    place_descriptors_inside(context, tree_.descriptors());
-    restore_memory_inside(context, process.memory(), numbers_.memory);
+    if (!sharing_.any()) {
+      place_own_descriptors(context);
+    } else if (sharing_.descriptors_of(index) != index) {
+      join_descriptors_inside(context, tree_.descriptors());
+    }
+    restore_memory_inside(context, process.memory(), numbers_.memory[index]);
     restore_signals_inside(context, process.signals(), process.timers());
     restore_attributes_inside(context, process.attributes());
+    if (!sharing_.any()) restore_directories_inside(context, process.attributes());
     return std::move(notes_);
   }
 
+  // Where tables are shared, when all are prepared: in another order no file that one has open for a moment would be
+  // safe from another's placing his, and no path would lead where it does now.
+  std::vector<std::string> place_descriptors(std::size_t index) {
+    NewbornContext context = context_of(index);
+    if (sharing_.descriptors_of(index) == index) place_own_descriptors(context);
+    return std::move(notes_);
+  }
+
+  // And then.
+  void enter_directories(std::size_t index) {
+    NewbornContext context = context_of(index);
+    restore_directories_inside(context, tree_.processes(static_cast<int>(index)).attributes());
+  }
+
  private:
+  // In a shared table, what was held aside is closed by the one whose it is.
+  void place_own_descriptors(NewbornContext& context) {
+    opened_.reset();
+    place_descriptors_inside(context, tree_.descriptors());
+  }
+
   NewbornContext context_of(std::size_t index) {
     return {options_,
             content_,
@@ -246,6 +276,7 @@ class Preparation {
   const KeptConnections& connections_;
   const SharedPlaces& shared_;
   const PrivateDescriptors& numbers_;
+  const Sharing& sharing_;
   SessionPlace place_;
   std::array<int, 3> streams_;
   std::vector<std::string> notes_;
@@ -275,7 +306,7 @@ class Rebuilt {
                 .new_ids = {},
                 .process = index},
         threads(made.main_thread(), image.threads()),
-        memory(context, image.memory(), pages, shared, numbers.memory) {}
+        memory(context, image.memory(), pages, shared, numbers.memory[index]) {}
 
   void restore_threads(IdPlan::ThreadIds ids) {
     restore_barriers(context, image.attributes());
@@ -312,6 +343,7 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
   const bool is_tree = tree.processes_size() > 1;
   const PageData pages(snapshot.location, kPagesName, static_cast<std::size_t>(tree.processes_size()));
   KeptFiles kept_files(tree.descriptors(), content);
+  const Sharing sharing(tree);
   passes.run("check", [&] {
     kept_files.check();
     CheckContext context{options, content, program.notes, &kept_files};
@@ -329,7 +361,7 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
   plan.ipc_namespace = plan.makes_namespaces() && has_objects(tree.system_v());
   SystemVPlaces system_v(tree.system_v());
   if (!plan.ipc_namespace) system_v.check();
-  const PrivateDescriptors numbers(tree);
+  const PrivateDescriptors numbers(tree, sharing);
   numbers.check();
   if (options.check_only) return program;
   if (!plan.note.empty()) program.notes.push_back(plan.note);
@@ -339,7 +371,7 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
 
   // Make the processes; they prepare themselves as far as ordinary code can.
   const SharedPlaces shared(memories_of(tree), tree.system_v());
-  Preparation preparation(tree, options, content, kept_files, connections, shared, numbers, place);
+  Preparation preparation(tree, options, content, kept_files, connections, shared, numbers, sharing, place);
   Steps steps;
   const FamilyWork work{.kinship = kinship,
                         .steps = steps,
@@ -347,7 +379,9 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
                         .begin = [&] { preparation.begin(); },
                         .complete = [&] { preparation.complete(); },
                         .lead_session = [&](std::size_t index) { preparation.lead_session(index); },
-                        .prepare = [&](std::size_t index) { return preparation.prepare(index); }};
+                        .prepare = [&](std::size_t index) { return preparation.prepare(index); },
+                        .place_descriptors = [&](std::size_t index) { return preparation.place_descriptors(index); },
+                        .enter_directories = [&](std::size_t index) { preparation.enter_directories(index); }};
   NewbornTree newborns(plan, work, steps);
   if (!plan.ipc_namespace) system_v.begin();
   passes.run("newborn", [&] { newborns.start(); });

@@ -41,6 +41,31 @@ image::OpenDescription& fresh_description(Snapshot& snapshot) {
   return *descriptors.add_descriptions();
 }
 
+// A child of the root that is like it.
+image::Process& add_process(Snapshot& snapshot) {
+  const int index = snapshot.tree.processes_size();
+  const image::Process model = snapshot.process;
+  image::Process& added = *snapshot.tree.add_processes();
+  added = model;
+  added.set_pid(model.pid() + index);
+  added.mutable_threads()->mutable_threads()->DeleteSubrange(1, model.threads().threads_size() - 1);
+  added.mutable_threads()->mutable_threads(0)->set_tid(added.pid());
+  added.set_exit_signal(17);
+  return added;
+}
+void share_directories(image::Process& process, std::uint32_t owner) {
+  image::Attributes& attributes = *process.mutable_attributes();
+  attributes.clear_working_directory();
+  attributes.clear_root();
+  attributes.clear_umask();
+  attributes.set_directories_of(owner);
+}
+void share_descriptors(Snapshot& snapshot, std::uint32_t process, std::uint32_t owner) {
+  image::SharedTable& table = *snapshot.tree.mutable_descriptors()->add_shared_tables();
+  table.set_process(process);
+  table.set_owner(owner);
+}
+
 template <typename Change>
 void change_registers(Snapshot& snapshot, Change change) {
   user_regs_struct registers{};
@@ -99,6 +124,46 @@ void add_of_manifest(std::vector<Forgery>& all) {
   add("payload-is-no-message", kDamaged, "cannot be parsed",
       [](Snapshot& s) { s.manifest_payload = "\xff\xff\xff\xff"; });
   add("empty-payload", kDamaged, "damaged", [](Snapshot& s) { s.manifest_payload = ""; });
+}
+
+void add_of_sharing(std::vector<Forgery>& all) {
+  const auto add = [&](const char* name, const char* says, std::function<void(Snapshot&)> apply) {
+    all.push_back({name, kDamaged, says, std::move(apply)});
+  };
+  add("shared-table-of-itself", "no order", [](Snapshot& s) { share_descriptors(s, 0, 0); });
+  add("shared-table-of-nobody", "cannot share", [](Snapshot& s) { share_descriptors(s, 7, 3); });
+  add("shared-table-of-later", "cannot share", [](Snapshot& s) {
+    add_process(s), add_process(s);
+    share_descriptors(s, 1, 2);
+  });
+  add("shared-table-of-sharer", "cannot share", [](Snapshot& s) {
+    add_process(s), add_process(s);
+    share_descriptors(s, 1, 0);
+    share_descriptors(s, 2, 1);
+  });
+  add("shared-table-twice", "no order", [](Snapshot& s) {
+    add_process(s), add_process(s);
+    share_descriptors(s, 2, 0);
+    share_descriptors(s, 2, 1);
+  });
+  add("shared-table-of-zombie", "cannot share", [](Snapshot& s) {
+    add_process(s).set_zombie(true);
+    share_descriptors(s, 1, 0);
+  });
+  add("shared-table-with-numbers", "has descriptor", [](Snapshot& s) {
+    add_process(s);
+    share_descriptors(s, 1, 0);
+    image::Descriptor& number = *s.tree.mutable_descriptors()->add_descriptors();
+    number.set_process(1);
+  });
+  add("shared-directories-of-itself", "cannot share", [](Snapshot& s) { share_directories(s.process, 0); });
+  add("shared-directories-of-nobody", "cannot share", [](Snapshot& s) { share_directories(add_process(s), 9); });
+  add("shared-directories-of-sharer", "cannot share", [](Snapshot& s) {
+    share_directories(add_process(s), 0);
+    share_directories(add_process(s), 1);
+  });
+  add("shared-directories-and-own", "one of its own",
+      [](Snapshot& s) { add_process(s).mutable_attributes()->set_directories_of(0); });
 }
 
 void add_of_pages(std::vector<Forgery>& all) {
@@ -481,6 +546,7 @@ const std::vector<Forgery>& forgeries() {
   static const std::vector<Forgery> all = [] {
     std::vector<Forgery> made;
     add_of_manifest(made);
+    add_of_sharing(made);
     add_of_pages(made);
     add_of_memory(made);
     add_of_threads(made);

@@ -83,12 +83,13 @@ class Family {
   // Only when all are there can those that are no leaders join their groups, and only when they have may the helpers
   // and those that are zombies end.
   void become_member() {
-    for (const Birth& birth : me().births_before_session) make(birth);
+    make_all(me().births_before_session);
     if (index_ != 0 && me().leads_session) {
       if (::setsid() < 0) fail_errno(errno, "cannot lead a session");
       if (!me().helper) work_.lead_session(index_);
     }
-    for (const Birth& birth : me().births) make(birth);
+    make_all(me().births);
+    leave(me().leaves);
     if (me().leads_group && ::setpgid(0, 0) != 0) fail_errno(errno, "cannot lead a process group");
     if (is_alone()) return work_.complete();
     keep_step(kBornMessage, kJoinStep);
@@ -111,7 +112,13 @@ class Family {
       while (::waitid(P_PID, static_cast<id_t>(zombie), &ended, WEXITED | WNOWAIT | __WALL) != 0 && errno == EINTR) {
       }
     }
-    for (const std::string& note : work_.prepare(index_)) channel_.send(kNoteMessage, note);
+    say(work_.prepare(index_));
+    if (work_.kinship.shares()) {
+      keep_step(kPreparedMessage, kPlaceStep);
+      say(work_.place_descriptors(index_));
+      keep_step(kTablePlacedMessage, kEnterStep);
+      work_.enter_directories(index_);
+    }
     channel_.send(kReadyMessage, std::to_string(index_));
     // Nobody ever writes: this wait ends by being taken over or by the end of the restart command.
     char nothing = 0;
@@ -120,12 +127,28 @@ class Family {
     ::_exit(1);
   }
 
+  void say(const std::vector<std::string>& notes) const {
+    for (const std::string& note : notes) channel_.send(kNoteMessage, note);
+  }
+
+  static void leave(std::uint64_t tables) {
+    if (tables != 0 && ::unshare(static_cast<int>(tables)) != 0) fail_errno(errno, "cannot leave a shared table");
+  }
+
+  void make_all(const std::vector<Birth>& births) {
+    for (const Birth& birth : births) {
+      leave(birth.leaves);
+      make(birth);
+    }
+  }
+
   void make(const Birth& birth) {
     const KinshipMember& child = work_.kinship.members()[birth.member];
-    if (birth.way == BirthWay::Orphan) return make_orphan(birth.member, child);
+    if (birth.way == BirthWay::Orphan) return make_orphan(birth, child);
     // A sibling gets the exit signal of whoever makes it (clone(2)).
     const bool sibling = birth.way == BirthWay::Sibling;
-    const pid_t made = clone_process(sibling ? CLONE_PARENT : 0, child.pid, sibling ? 0 : child.exit_signal);
+    const pid_t made =
+        clone_process(birth.shares | (sibling ? CLONE_PARENT : 0), child.pid, sibling ? 0 : child.exit_signal);
     if (made == 0) {
       if (!(me().helper && birth.way == BirthWay::Child)) ::prctl(PR_SET_PDEATHSIG, SIGKILL);
       begin_life(birth.member);
@@ -134,12 +157,12 @@ class Family {
   }
 
   // Whoever has no parent in the tree ends by itself when the restart command does.
-  void make_orphan(std::size_t member, const KinshipMember& child) {
-    const pid_t between = clone_with_other_id();
+  void make_orphan(const Birth& birth, const KinshipMember& child) {
+    const pid_t between = clone_with_other_id(birth.shares);
     if (between != 0) return reap(between);
     try {
-      const pid_t made = clone_process(0, child.pid, SIGCHLD);
-      if (made == 0) begin_life(member);
+      const pid_t made = clone_process(birth.shares, child.pid, SIGCHLD);
+      if (made == 0) begin_life(birth.member);
       ::_exit(0);
     } catch (const IdTaken& taken) {
       channel_.send(kTakenMessage, std::to_string(taken.id()));
@@ -150,9 +173,9 @@ class Family {
   }
 
   // With an id that nobody of the tree is to have.
-  pid_t clone_with_other_id() const {
+  pid_t clone_with_other_id(std::uint64_t shares) const {
     while (true) {
-      const pid_t made = clone_process(0, 0, SIGCHLD);
+      const pid_t made = clone_process(shares, 0, SIGCHLD);
       const auto& members = work_.kinship.members();
       const pid_t id = made == 0 ? ::getpid() : made;
       if (std::ranges::find(members, id, &KinshipMember::pid) == members.end()) return made;

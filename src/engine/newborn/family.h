@@ -13,10 +13,12 @@
 
 namespace crs::engine {
 
-// Of a member to the restart command, with its index: it is there, with all its children; it has its group; it is
-// ready.
+// Of a member to the restart command, with its index: it is there, with all its children; it has its group; (where
+// tables are shared) it has nothing open any more outside private numbers, and looks for no path any more; it is ready.
 inline constexpr char kBornMessage = 'B';
 inline constexpr char kPlacedMessage = 'P';
+inline constexpr char kPreparedMessage = 'F';
+inline constexpr char kTablePlacedMessage = 'D';
 inline constexpr char kReadyMessage = 'R';
 inline constexpr char kNoteMessage = 'N';
 // An id that somebody else has: its number.
@@ -24,9 +26,12 @@ inline constexpr char kTakenMessage = 'T';
 // Between a maker and the process that it makes.
 inline constexpr char kGoMessage = 'G';
 
-// Of Steps: the groups may be joined; the helpers may end.
+// Of Steps: the groups may be joined; the helpers may end; (where tables are shared) descriptors may be placed; working
+// directories may be entered.
 inline constexpr std::uint32_t kJoinStep = 1;
 inline constexpr std::uint32_t kPrepareStep = 2;
+inline constexpr std::uint32_t kPlaceStep = 3;
+inline constexpr std::uint32_t kEnterStep = 4;
 
 struct FamilyWork {
   const Kinship& kinship;
@@ -40,6 +45,10 @@ struct FamilyWork {
   std::function<void(std::size_t index)> lead_session;
   // What a process of the image does when all are made; returns notes for the user.
   std::function<std::vector<std::string>(std::size_t index)> prepare;
+  // Where tables are shared, what prepare() has left undone: when all are prepared, the descriptors; when they are in
+  // place, the directories.
+  std::function<std::vector<std::string>(std::size_t index)> place_descriptors = {};
+  std::function<void(std::size_t index)> enter_directories = {};
 };
 
 // The life of the root until it is taken over. Its children begin inside of this.

@@ -6,6 +6,8 @@
 #include <unordered_set>
 
 #include "base/error.h"
+#include "engine/newborn/shared_births.h"
+#include "engine/newborn/sharing.h"
 
 namespace crs::engine {
 namespace {
@@ -54,6 +56,9 @@ Kinship::Kinship(const image::Tree& tree, bool root_leads_session)
   arrange_sessions();
   for (std::size_t i = 1; i < born_into_.size(); ++i) arrange_birth(i);
   arrange_groups();
+  const Sharing sharing(tree);
+  shares_ = sharing.any();
+  if (shares_) arrange_shared_births(members_, sharing);
 }
 
 bool Kinship::leads_session(std::size_t index) const {

@@ -5,6 +5,8 @@
 // is still in the session that its parent has left is made before the parent's setsid(2). A session or group whose
 // leader is dead gets a helper with the leader's id, which makes the processes of that session as children of its own
 // parent (CLONE_PARENT) and ends when everything is in place. Orphans are made by a helper that ends at once.
+//
+// A descriptor table or working directory is shared from a birth on, too (shared_births.h).
 #pragma once
 
 #include <sys/types.h>
@@ -27,6 +29,9 @@ enum class BirthWay {
 struct Birth {
   std::size_t member = 0;  // index in Kinship::members()
   BirthWay way = BirthWay::Child;
+  // CLONE_FILES and CLONE_FS: what its maker leaves before (unshare(2)), and what it has in common with its maker.
+  std::uint64_t leaves = 0;
+  std::uint64_t shares = 0;
 };
 
 // A process of the tree, or a helper.
@@ -43,6 +48,7 @@ struct KinshipMember {
   pid_t joins_group = 0;                     // 0: stays in that it was born into
   std::vector<Birth> births_before_session;  // before it leads its session, if it does
   std::vector<Birth> births;
+  std::uint64_t leaves = 0;    // after these, as in Birth
   std::vector<pid_t> zombies;  // its children that are
 };
 
@@ -54,6 +60,8 @@ class Kinship {
 
   // Those of the image first, by their index there.
   const std::vector<KinshipMember>& members() const noexcept { return members_; }
+  // Whether processes have one descriptor table or one working directory: nobody prepares them but one, and that last.
+  bool shares() const noexcept { return shares_; }
   // The ids of sessions and groups whose leaders are dead.
   std::vector<pid_t> ids_of_helpers() const;
 
@@ -68,6 +76,7 @@ class Kinship {
 
   const image::Tree& tree_;
   bool root_leads_session_;
+  bool shares_ = false;
   std::vector<KinshipMember> members_;
   std::vector<pid_t> born_into_;  // of each process, the session that it must be born into; kAny
 };

@@ -24,13 +24,17 @@ void NewbornTree::start() {
   channel_ = maker_->make([this](Channel channel) { live_as_root(std::move(channel), work_); }, notes_);
   const std::vector<KinshipMember>& members = work_.kinship.members();
   if (members.size() > 1) {
-    keep_step(kBornMessage, kJoinStep);
-    keep_step(kPlacedMessage, kPrepareStep);
+    keep_step(kBornMessage, members.size(), kJoinStep);
+    keep_step(kPlacedMessage, members.size(), kPrepareStep);
   }
   std::size_t awaited = 0;
   for (const KinshipMember& member : members) {
     if (!member.helper) processes_.emplace_back();
     if (!member.helper && !member.zombie) ++awaited;
+  }
+  if (work_.kinship.shares()) {
+    keep_step(kPreparedMessage, awaited, kPlaceStep);
+    keep_step(kTablePlacedMessage, awaited, kEnterStep);
   }
   while (awaited > 0) {
     const Channel::Message message = receive();
@@ -43,9 +47,8 @@ void NewbornTree::start() {
   }
 }
 
-// Waits until every member has come as far as `message` says, and lets all go on.
-void NewbornTree::keep_step(char message, std::uint32_t next) {
-  const std::size_t count = work_.kinship.members().size();
+// Waits until `count` members have come as far as `message` says, and lets all go on.
+void NewbornTree::keep_step(char message, std::size_t count, std::uint32_t next) {
   for (std::size_t come = 0; come < count;) {
     const Channel::Message received = receive();
     if (received.kind != message) continue;

@@ -42,7 +42,7 @@ class NewbornTree {
   void release();
 
  private:
-  void keep_step(char message, std::uint32_t next);
+  void keep_step(char message, std::size_t count, std::uint32_t next);
   Channel::Message receive();
   std::size_t member_of(const Channel::Message& message) const;
   void end() noexcept;

@@ -21,6 +21,7 @@
 #include <limits>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -94,6 +95,7 @@ struct CapturedProcess {
   pid_t own_pid = 0;
   int pidfd = -1;
   std::vector<pid_t> threads;
+  std::optional<std::uint32_t> descriptors_of = {};  // the index of the process whose descriptor table it has
 };
 
 // What /proc says of threads that stand still, read once of each. Not for what changes all the same: pending signals of
@@ -125,6 +127,8 @@ struct CaptureContext {
   SharedObjects* shared =
       nullptr;  // what several processes share (resources/memory/shared_objects.h); null: only one is captured
   HeldConnections* connections = nullptr;  // for --tcp keep (inet_sockets/held_connections.h); null: none can be kept
+  // The index of the process whose working directory, root and umask it has (CLONE_FS); none: its own.
+  std::optional<std::uint32_t> directories_of = {};
   // It is only asked whether the process can be kept. What nothing can be refused for, and what cannot fail here where
   // it has not failed for the first process of the program (on the same kernel), is not asked of its threads.
   bool only_looks = false;

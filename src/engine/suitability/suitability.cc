@@ -20,6 +20,7 @@
 #include "engine/machine/capabilities.h"
 #include "engine/procfs/maps.h"
 #include "engine/procfs/other_names.h"
+#include "engine/procfs/shared_tables.h"
 #include "engine/procfs/status.h"
 #include "engine/procfs/tree.h"
 #include "engine/resources/credentials/seccomp.h"
@@ -124,29 +125,34 @@ struct Table {
   std::string_view name;
   std::string_view flag;
 };
-constexpr std::array<Table, 4> kTables{{{KCMP_VM, "memory", "CLONE_VM"},
-                                        {KCMP_FILES, "descriptor table", "CLONE_FILES"},
-                                        {KCMP_FS, "working directory", "CLONE_FS"},
-                                        {KCMP_SIGHAND, "signal actions", "CLONE_SIGHAND"}}};
-
-// An order of the tables of stopped processes: <0, 0 or >0.
-int compare_tables(int type, pid_t first, pid_t second) {
-  const long order = ::syscall(SYS_kcmp, first, second, type, 0, 0);
-  if (order < 0) fail_errno(errno, "cannot compare processes {} and {}", first, second);
-  return order == 0 ? 0 : order == 1 ? -1 : 1;
-}
+// Those that only threads of one process should share.
+constexpr std::array<Table, 2> kTables{
+    {{KCMP_VM, "memory", "CLONE_VM"}, {KCMP_SIGHAND, "signal actions", "CLONE_SIGHAND"}}};
 
 }  // namespace
 
-void refuse_shared_tables(std::vector<pid_t> pids, Refusals& refusals) {
+void refuse_shared_tables(const std::vector<pid_t>& pids, Refusals& refusals) {
   for (const Table& table : kTables) {
-    std::ranges::sort(pids, [&](pid_t a, pid_t b) { return compare_tables(table.type, a, b) < 0; });
+    const std::vector<std::size_t> first = first_with_same_table(pids, table.type);
     for (std::size_t i = 1; i < pids.size(); ++i) {
-      if (compare_tables(table.type, pids[i - 1], pids[i]) != 0) continue;
+      if (first[i] == i) continue;
       refusals.add(fmt::format("processes {} and {} have one {} ({} of clone(2), or a vfork(2) that is not over)",
-                               innermost_id(pids[i - 1]), innermost_id(pids[i]), table.name, table.flag),
+                               innermost_id(pids[first[i]]), innermost_id(pids[i]), table.name, table.flag),
                    "wait until one of them has executed another program or ended");
     }
+  }
+}
+
+void warn_of_tables_shared_outside(pid_t pid, pid_t own_pid, std::vector<std::string>& warnings) {
+  constexpr std::array<Table, 3> kShown{
+      {{KCMP_VM, "memory", {}}, {KCMP_FILES, "descriptor table", {}}, {KCMP_FS, "working directory", {}}}};
+  const auto parent = static_cast<pid_t>(ProcessStatus::of(pid).number("PPid"));
+  for (const Table& table : kShown) {
+    if (::syscall(SYS_kcmp, pid, parent, table.type, 0, 0) != 0) continue;
+    warnings.push_back(
+        fmt::format("process {} and its parent, process {}, which is not part of the program, have one {}; after a "
+                    "restart process {} has its own",
+                    own_pid, parent, table.name, own_pid));
   }
 }
 

@@ -56,7 +56,10 @@ class AttributesTest : public ::testing::Test {
 
 // What a newborn has after it was given `before`.
 All attributes_given_back(const All& before, std::vector<std::string>& notes) {
-  test::Restarted restarted([&](NewbornContext& context) { restore_attributes_inside(context, before.process); });
+  test::Restarted restarted([&](NewbornContext& context) {
+    restore_attributes_inside(context, before.process);
+    restore_directories_inside(context, before.process);
+  });
   RestoreContext restoring = restarted.restoring(restarted.pid());
   restore_attributes(restoring, before.process);
   restore_thread_attributes(restoring, restarted.main(), before.thread);

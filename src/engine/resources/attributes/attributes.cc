@@ -204,6 +204,23 @@ FileDescriptor working_directory_inside(const NewbornContext& context, const ima
   return open_file(fmt::format("/proc/self/fd/{}", object), O_PATH | O_DIRECTORY);
 }
 
+void capture_directories(CaptureContext& context, image::Attributes& attributes) {
+  if (context.directories_of) return attributes.set_directories_of(*context.directories_of);
+  if (!capture_removed_directory(context, attributes))
+    capture_directory(context, "cwd", "working directory", *attributes.mutable_working_directory());
+  capture_directory(context, "root", "root directory", *attributes.mutable_root());
+  attributes.set_umask(static_cast<std::uint32_t>(ProcessStatus::of(context.pid).number("Umask", 8)));
+}
+
+void check_directories(const image::Attributes& attributes, std::uint32_t content_objects) {
+  if (attributes.has_directories_of()) return;  // that it has none of its own is checked with the tree
+  check_directory(attributes.root(), "root directory");
+  if (!attributes.has_removed_working_directory())
+    return check_directory(attributes.working_directory(), "working directory");
+  if (attributes.removed_working_directory() >= content_objects)
+    fail(ErrorKind::Damaged, "the image's working directory, which was removed, is not there");
+}
+
 void enter_directories_inside(const NewbornContext& context, const image::Attributes& attributes) {
   const FileDescriptor directory = working_directory_inside(context, attributes);
   if (attributes.root() != "/" && ::chroot(attributes.root().c_str()) != 0) {
@@ -284,10 +301,7 @@ void capture_attributes(CaptureContext& context, image::Attributes& attributes) 
   refuse_divided(context, KCMP_FILES, "descriptor table");
   warn_of_core_scheduling(context);
 
-  if (!capture_removed_directory(context, attributes))
-    capture_directory(context, "cwd", "working directory", *attributes.mutable_working_directory());
-  capture_directory(context, "root", "root directory", *attributes.mutable_root());
-  attributes.set_umask(static_cast<std::uint32_t>(status.number("Umask", 8)));
+  capture_directories(context, attributes);
   for (const ResourceLimit& limit : limits_of(context.pid)) {
     image::Limit& kept = *attributes.add_limits();
     kept.set_soft(limit.soft);
@@ -307,14 +321,10 @@ void check_attributes(CheckContext&, const image::Attributes& attributes, std::u
          static_cast<int>(RLIM_NLIMITS));
   }
   check_local_descriptors(attributes);
-  check_directory(attributes.root(), "root directory");
-  if (!attributes.has_removed_working_directory())
-    return check_directory(attributes.working_directory(), "working directory");
-  if (attributes.removed_working_directory() >= content_objects)
-    fail(ErrorKind::Damaged, "the image's working directory, which was removed, is not there");
+  check_directories(attributes, content_objects);
 }
 
-void restore_attributes_inside(NewbornContext& context, const image::Attributes& attributes) {
+void restore_attributes_inside(NewbornContext& /*context*/, const image::Attributes& attributes) {
   lift_soft_limits_inside();
   const std::uint32_t huge_pages = attributes.huge_pages_disabled();
   if (huge_pages != 0 && ::prctl(PR_SET_THP_DISABLE, 1, huge_pages & ~1U, 0, 0) != 0) {
@@ -323,6 +333,10 @@ void restore_attributes_inside(NewbornContext& context, const image::Attributes&
   if (::prctl(PR_SET_CHILD_SUBREAPER, attributes.child_subreaper() ? 1 : 0, 0, 0, 0) != 0) {
     fail_errno(errno, "cannot set the child subreaper attribute");
   }
+}
+
+void restore_directories_inside(NewbornContext& context, const image::Attributes& attributes) {
+  if (attributes.has_directories_of()) return;
   enter_directories_inside(context, attributes);
   ::umask(attributes.umask());
 }

@@ -6,10 +6,12 @@
 // are those of the restarting side.
 //
 // Restoring goes in steps, since some settings stand in the way of building a process and others are undone by it:
-//   restore_attributes_inside    after every other room's part inside the newborn: from then on paths lead where the
-//   program's lead restore_attributes           when all memory is mapped and all threads exist (limits apply from here
-//   on) restore_thread_attributes    for each thread finish_thread_attributes, finish_attributes   after the
-//   credentials, when nothing more is mapped
+//   restore_attributes_inside    inside the newborn
+//   restore_directories_inside   after every other room's part there, and after those of all processes that share its
+//                                directories: from then on paths lead where the program's lead
+//   restore_attributes           when all memory is mapped and all threads exist (limits apply from here on)
+//   restore_thread_attributes    for each thread
+//   finish_thread_attributes, finish_attributes   after the credentials, when nothing more is mapped
 #pragma once
 
 #include <functional>
@@ -38,6 +40,8 @@ void check_attributes(CheckContext& context, const image::Attributes& attributes
 void check_thread_attributes(CheckContext& context, const image::ThreadAttributes& attributes);
 
 void restore_attributes_inside(NewbornContext& context, const image::Attributes& attributes);
+// Nothing where they are another process's.
+void restore_directories_inside(NewbornContext& context, const image::Attributes& attributes);
 void restore_attributes(RestoreContext& context, const image::Attributes& attributes);
 void restore_thread_attributes(RestoreContext& context, RemoteCaller& thread,
                                const image::ThreadAttributes& attributes);

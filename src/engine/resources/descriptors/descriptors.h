@@ -38,7 +38,8 @@ class OpenedDescriptions {
   // a tree at private numbers, which its children inherit; a single process has them where they belong. Timers are not
   // running and locks not taken yet. All signals must be blocked. Both arguments must outlive this.
   OpenedDescriptions(NewbornContext& context, const image::Descriptors& image);
-  // In every process before place_descriptors_inside(): what was held aside is closed.
+  // In every process before place_descriptors_inside(): what was held aside is closed. Not in those that have
+  // another's table.
   ~OpenedDescriptions();
   OpenedDescriptions(const OpenedDescriptions&) = delete;
   OpenedDescriptions& operator=(const OpenedDescriptions&) = delete;
@@ -56,8 +57,12 @@ class OpenedDescriptions {
 // its controlling terminal, if that is one of the image's own.
 void lead_session_inside(NewbornContext& context, const image::Descriptors& image);
 
-// In each process of a tree, when all its children are made: gives it its own numbers and closes the private ones of
-// the descriptions.
+// In a process of a tree that has another's descriptor table, before that one places its descriptors.
+void join_descriptors_inside(NewbornContext& context, const image::Descriptors& image);
+
+// In each process of a tree that has a table of its own, when all its children are made: gives it its own numbers and
+// closes the private ones of the descriptions. Nobody else who has the table may have anything open meanwhile but at
+// private numbers.
 void place_descriptors_inside(NewbornContext& context, const image::Descriptors& image);
 
 // From outside, when the memory of every process is in place: `processes` have one context for each process of the

@@ -175,7 +175,7 @@ std::vector<std::unique_ptr<Kind>> make_kinds();
 // The kind for a description of the image. Throws Damaged if there is none.
 Kind& kind_of(const std::vector<std::unique_ptr<Kind>>& kinds, const image::OpenDescription& description);
 
-// Whether the image is of one process.
+// Whether one process of the image has all descriptors, and it alone.
 bool is_of_one_process(const image::Descriptors& image);
 
 // Whether that process of the image has a descriptor `number`. The descriptors must be in order.

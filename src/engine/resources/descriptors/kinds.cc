@@ -135,6 +135,7 @@ bool has_number(const image::Descriptors& image, std::uint32_t process, int numb
 }
 
 bool is_of_one_process(const image::Descriptors& image) {
+  if (!image.shared_tables().empty()) return false;
   return image.descriptors().empty() || image.descriptors(image.descriptors_size() - 1).process() == 0;
 }
 
@@ -151,7 +152,7 @@ TableCapture::TableCapture(CaptureContext& captured, std::span<const CapturedPro
 }
 
 const Seen* TableCapture::find(std::uint32_t process, int number) const {
-  const auto found = by_number_.find({process, number});
+  const auto found = by_number_.find({processes[process].descriptors_of.value_or(process), number});
   return found == by_number_.end() ? nullptr : found->second;
 }
 

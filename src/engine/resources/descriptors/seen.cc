@@ -70,7 +70,7 @@ class Look {
     std::vector<Candidate> candidates;
     for (std::uint32_t index = 0; index < processes_.size(); ++index) {
       const CapturedProcess& process = processes_[index];
-      if (process.pidfd < 0) continue;  // a zombie
+      if (process.pidfd < 0 || process.descriptors_of) continue;  // a zombie, or seen already
       for (const int number : list_numbers(process.pid)) candidates.push_back(look_at(process, index, number));
     }
     std::ranges::stable_sort(candidates, {}, &Candidate::key);

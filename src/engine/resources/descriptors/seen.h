@@ -50,8 +50,9 @@ struct Seen {
   bool is_anonymous(std::string_view name) const { return link == "anon_inode:" + std::string(name); }
 };
 
-// All descriptors of the processes, in the order of their first numbers. Numbers with the same inode, flags and offset
-// are told apart by kcmp(2), by sorting. Raises this process's own soft limit of open files to the hard one. Throws.
+// All descriptors of the processes (each table once), in the order of their first numbers. Numbers with the same inode,
+// flags and offset are told apart by kcmp(2), by sorting. Raises this process's own soft limit of open files to the
+// hard one. Throws.
 std::vector<Seen> look_at_descriptors(std::span<const CapturedProcess> processes);
 
 }  // namespace crs::engine

@@ -94,6 +94,15 @@ std::pair<std::uint32_t, int> place_of(const image::Descriptor& descriptor) {
   return {descriptor.process(), descriptor.number()};
 }
 
+void add_shared_tables(image::Descriptors& image, std::span<const CapturedProcess> tree) {
+  for (std::uint32_t index = 0; index < tree.size(); ++index) {
+    if (!tree[index].descriptors_of) continue;
+    image::SharedTable& table = *image.add_shared_tables();
+    table.set_process(index);
+    table.set_owner(*tree[index].descriptors_of);
+  }
+}
+
 void add_left_out(TableCapture& table, Kind& kind, const Numbers& numbers) {
   for (const SeenNumber& number : numbers) {
     const Seen unused;
@@ -105,6 +114,7 @@ void add_left_out(TableCapture& table, Kind& kind, const Numbers& numbers) {
 }  // namespace
 
 void capture_descriptors(CaptureContext& context, std::span<const CapturedProcess> tree, image::Descriptors& image) {
+  add_shared_tables(image, tree);
   std::vector<Seen> seen = look_at_descriptors(tree);
   Numbers left_out = take_left_out(context.leave_out, seen);
   refuse_unknown(context, left_out);

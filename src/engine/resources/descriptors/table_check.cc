@@ -85,12 +85,14 @@ int private_descriptors_needed(const image::Descriptors& image) {
   // What kinds hold aside while they open: both ends of each pipe, sockets with ends that are closed and sockets
   // that listen for a while, with their nodes, the standard streams and copies of them.
   constexpr int kHeldAside = 64;
+  // What each that shares a table may have open for a moment, at whatever number is free.
+  constexpr int kOpenOfSharer = 4;
   const auto sockets = std::ranges::count_if(image.descriptions(), [](const image::OpenDescription& description) {
     return description.has_unix_socket() || description.has_inet_socket();
   });
   const auto [first_place, end_of_places] = private_places(image, 0);
   return kOtherPrivateDescriptors + image.objects_size() + (end_of_places - first_place) + 2 * image.pipes_size() +
-         4 * static_cast<int>(sockets) + kHeldAside;
+         4 * static_cast<int>(sockets) + kHeldAside + kOpenOfSharer * image.shared_tables_size();
 }
 
 PrivateNumbers choose_private_numbers(const image::Descriptors& image, int count) {

@@ -219,6 +219,28 @@ void lead_session_inside(NewbornContext& context, const image::Descriptors& imag
   if (!is_of_one_process(image)) take_controlling_terminal(TableRestore(context, image, /*takes_streams=*/false));
 }
 
+namespace {
+
+// What only the process itself can ask for, while every description is at its private number.
+void ask_for_own_inside(const TableRestore& table, const std::vector<std::unique_ptr<Kind>>& kinds) {
+  const image::Descriptors& image = table.image;
+  for (std::uint32_t i = 0; i < static_cast<std::uint32_t>(image.descriptions_size()); ++i) {
+    const image::OpenDescription& description = image.descriptions(static_cast<int>(i));
+    const Kind& kind = kind_of(kinds, description);
+    if (!kind.is_callers() && !kind.is_own(description)) {
+      in_context("asking for its signals",
+                 [&] { restore_signal_owner(table.place_of(i), description, table.context.process); });
+    }
+  }
+  set_foreground_group(table);
+}
+
+}  // namespace
+
+void join_descriptors_inside(NewbornContext& context, const image::Descriptors& image) {
+  ask_for_own_inside(TableRestore(context, image, /*takes_streams=*/false), make_kinds());
+}
+
 void place_descriptors_inside(NewbornContext& context, const image::Descriptors& image) {
   if (is_of_one_process(image)) {
     if (context.process != 0) close_all_but_private(context);  // it inherited the root's, and has none
@@ -226,15 +248,7 @@ void place_descriptors_inside(NewbornContext& context, const image::Descriptors&
   }
   TableRestore table(context, image, /*takes_streams=*/false);
   const std::vector<std::unique_ptr<Kind>> kinds = make_kinds();
-  for (std::uint32_t i = 0; i < static_cast<std::uint32_t>(image.descriptions_size()); ++i) {
-    const image::OpenDescription& description = image.descriptions(static_cast<int>(i));
-    const Kind& kind = kind_of(kinds, description);
-    if (!kind.is_callers() && !kind.is_own(description)) {
-      in_context("asking for its signals",
-                 [&] { restore_signal_owner(table.place_of(i), description, context.process); });
-    }
-  }
-  set_foreground_group(table);
+  ask_for_own_inside(table, kinds);
   for (const image::Descriptor* const entry : numbers_of(image, context.process)) {
     const image::Descriptor& descriptor = *entry;
     const image::OpenDescription& description = image.descriptions(static_cast<int>(descriptor.description()));

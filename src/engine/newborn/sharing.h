@@ -1,0 +1,34 @@
+// Which processes of an image have another's descriptor table (CLONE_FILES of clone(2)) or another's working directory,
+// root and umask (CLONE_FS).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "engine/image/process.pb.h"
+
+namespace crs::engine {
+
+class Sharing {
+ public:
+  // Throws Damaged for what cannot be: who shares has nothing of its own, and shares with an earlier process that has.
+  explicit Sharing(const image::Tree& tree);
+
+  // Whether anybody shares anything.
+  bool any() const noexcept { return any_; }
+  // The first process that has the same: the process itself, unless it is one that shares an earlier one's.
+  std::size_t descriptors_of(std::size_t process) const { return descriptors_.at(process); }
+  std::size_t directories_of(std::size_t process) const { return directories_.at(process); }
+  const std::vector<std::size_t>& descriptors() const noexcept { return descriptors_; }
+  const std::vector<std::size_t>& directories() const noexcept { return directories_; }
+
+ private:
+  void set(const image::Tree& tree, std::vector<std::size_t>& owners, std::size_t process, std::size_t owner);
+
+  bool any_ = false;
+  std::vector<std::size_t> descriptors_;
+  std::vector<std::size_t> directories_;
+};
+
+}  // namespace crs::engine

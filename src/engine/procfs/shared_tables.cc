@@ -1,0 +1,39 @@
+#include "engine/procfs/shared_tables.h"
+
+#include <linux/kcmp.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <numeric>
+
+#include "base/error.h"
+
+namespace crs::engine {
+namespace {
+
+// An order of the tables of stopped processes: <0, 0 or >0.
+int compare_tables(int type, pid_t first, pid_t second) {
+  const long order = ::syscall(SYS_kcmp, first, second, type, 0, 0);
+  if (order < 0) fail_errno(errno, "cannot compare processes {} and {}", first, second);
+  return order == 0 ? 0 : order == 1 ? -1 : 1;
+}
+
+}  // namespace
+
+std::vector<std::size_t> first_with_same_table(std::span<const pid_t> pids, int type) {
+  std::vector<std::size_t> first(pids.size());
+  std::iota(first.begin(), first.end(), std::size_t{0});
+  std::vector<std::size_t> sorted = first;
+  std::erase_if(sorted, [&](std::size_t index) { return pids[index] == 0; });
+  // Stable: of those with one table the first comes first.
+  std::ranges::stable_sort(sorted,
+                           [&](std::size_t a, std::size_t b) { return compare_tables(type, pids[a], pids[b]) < 0; });
+  for (std::size_t i = 1; i < sorted.size(); ++i) {
+    if (compare_tables(type, pids[sorted[i - 1]], pids[sorted[i]]) == 0) first[sorted[i]] = first[sorted[i - 1]];
+  }
+  return first;
+}
+
+}  // namespace crs::engine

@@ -1,0 +1,17 @@
+// Which of several processes have one descriptor table, one working directory, one memory, one set of signal actions:
+// what clone(2) shares between them (CLONE_FILES, CLONE_FS, CLONE_VM, CLONE_SIGHAND).
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+namespace crs::engine {
+
+// Of each of the frozen processes, the index of the first that has the same table: its own where no earlier one has it.
+// `type` is one of kcmp(2): KCMP_FILES, ... An id of 0 stands for a process without tables, a zombie. Throws.
+std::vector<std::size_t> first_with_same_table(std::span<const pid_t> pids, int type);
+
+}  // namespace crs::engine
