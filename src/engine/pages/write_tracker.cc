@@ -35,9 +35,23 @@ FileDescriptor make_userfault(BorrowedThread& borrowed) {
   return sharer.take_descriptor(static_cast<int>(number));
 }
 
+// Calls `action` with pieces of `range` that hold all pages that are there. What is empty is passed over at once,
+// however large it is: a program with a sanitizer in it reserves terabytes, which would be hundreds of thousands of
+// pieces.
 template <typename Action>
-void in_pieces(RemoteRange range, Action action) {
+void in_pieces(int pagemap, RemoteRange range, Action action) {
+  pagemap_scan::Region first{};
+  pagemap_scan::Arguments arguments;
+  arguments.end = range.end.value;
+  arguments.regions = reinterpret_cast<std::uint64_t>(&first);
+  arguments.region_count = arguments.max_pages = 1;
+  arguments.any_of = arguments.returned = pagemap_scan::kIsPresent | pagemap_scan::kIsSwapped;
   while (range.start < range.end) {
+    arguments.start = range.start.value;
+    const int count = ::ioctl(pagemap, pagemap_scan::kRequest, &arguments);
+    if (count == 0) return;
+    // Where that cannot be said, nothing is passed over.
+    if (count > 0) range.start.value = std::clamp(first.start, range.start.value, range.end.value);
     const RemoteRange piece{range.start, range.start + std::min(kPiece, range.size())};
     action(piece);
     range.start = piece.end;
@@ -115,7 +129,7 @@ void WriteTracker::handshake() const {
 // descriptor, or UFFDIO_UNREGISTER); so that is done before, in pieces and under the shared one.
 WriteTracker::~WriteTracker() {
   for (const RemoteRange& area : areas_) {
-    in_pieces(area, [&](RemoteRange piece) {
+    in_pieces(pagemap_.get(), area, [&](RemoteRange piece) {
       uffdio_writeprotect disarm{.range = {piece.start.value, piece.size()}, .mode = 0};
       ::ioctl(userfault_.get(), UFFDIO_WRITEPROTECT, &disarm);  // what is gone needs it no more
     });
@@ -144,7 +158,7 @@ PageRuns WriteTracker::arm(RemoteRange range) {
   arguments.all_of = pagemap_scan::kIsWritten | pagemap_scan::kIsTracked;
   arguments.any_of = pagemap_scan::kIsPresent | pagemap_scan::kIsSwapped;
   arguments.returned = pagemap_scan::kIsWritten;
-  in_pieces(range, [&](RemoteRange piece) {
+  in_pieces(pagemap_.get(), range, [&](RemoteRange piece) {
     scan(pagemap_.get(), pid_, piece, arguments,
          [&](const pagemap_scan::Region& region) { append_run(armed, {{region.start}, {region.end}}); });
   });
