@@ -15,11 +15,12 @@ import statistics
 import subprocess
 import time
 
-from harness import Workspace, check, run_cases, users_to_test
+from harness import STEP_LIMIT, Workspace, check, run_cases, users_to_test
 from onlooker import RING, SELFCHECK, TERMINALS, SelfCheck
 
 JOB = "sim"
-MEASURED = 7  # undisturbed checkpoints, whose median duration the moments are spread over
+MEASURED = 7  # undisturbed checkpoints, whose median duration the moments are spread over ...
+MEASURED_FOR_FEW, FEW = 3, 10  # ... and for few kills, or measuring would be most of what is done
 REMEASURE = 100  # kills
 LATEST = 1.1  # of that duration: the last moments fall behind the end, and are drawn again
 LEAST_HELD = 0.1  # of the kills must meet a program that is held, or this test says little ...
@@ -33,8 +34,8 @@ SHORT = 0.06  # of them, without --long
 
 
 class Kills:
-    def __init__(self, workspace, program, seed):
-        self.workspace, self.program = workspace, program
+    def __init__(self, workspace, program, seed, count):
+        self.workspace, self.program, self.count = workspace, program, count
         self.random = random.Random(seed)
         self.held = 0
         self.done = 0
@@ -54,17 +55,17 @@ class Kills:
     def measure(self):
         """How long an undisturbed checkpoint takes, from here to its end, and how long the program is paused."""
         durations = []
-        for _ in range(MEASURED):
+        for _ in range(MEASURED if self.count > FEW else MEASURED_FOR_FEW):
             begin = time.monotonic()
-            status = self.spawn().wait(60)
+            status = self.spawn().wait(2 * STEP_LIMIT)
             durations.append(time.monotonic() - begin)
             check(status == 0, f"an undisturbed checkpoint ends with {status}")
         self.duration = statistics.median(durations)
         self.pause = self.workspace.crs("checkpoint", "--json", JOB).json()["pause_seconds"]
         self.program.check_goes_on()
 
-    def kill(self, count):
-        for number in range(count):
+    def kill(self):
+        for number in range(self.count):
             if number % REMEASURE == REMEASURE - 1:
                 self.measure()
             while not (self.kill_once() if number % 2 else self.kill_while_held()):
@@ -95,7 +96,7 @@ class Kills:
 
     def end(self, process, held):
         process.send_signal(signal.SIGKILL)
-        status = process.wait(60)
+        status = process.wait(2 * STEP_LIMIT)
         check(status in (0, -signal.SIGKILL), f"a checkpoint ends with {status}")
         if status == 0:
             return False
@@ -135,12 +136,12 @@ def survive(options, user, groups, kills, memory, seed, program=SELFCHECK):
     with Workspace(options.crs, user, options.verbose, store_in_memory=True) as workspace:
         # A kill may cost one wait an EINTR, in the instant in which its thread is borrowed (docs/limits.md).
         program = SelfCheck(workspace, options.subjects, JOB, groups, interruptions=kills, memory=memory, program=program)
-        first = Kills(workspace, program, seed)
-        first.kill(kills - kills // 2)
+        first = Kills(workspace, program, seed, kills - kills // 2)
+        first.kill()
         first.report()
         restart_from_new_snapshot(workspace, program)
-        second = Kills(workspace, program, seed + 1)
-        second.kill(kills // 2)
+        second = Kills(workspace, program, seed + 1, kills // 2)
+        second.kill()
         second.report()
         reference = workspace.checkpoint(JOB)
         snapshots = check_snapshots(workspace)

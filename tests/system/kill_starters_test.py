@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import time
 
-from harness import Failure, Workspace, check, describe_process, is_alive, link_target, run_cases, users_to_test, wait_until
+from harness import STEP_LIMIT, Failure, Workspace, check, describe_process, is_alive, link_target, run_cases, users_to_test, wait_until
 from onlooker import SelfCheck
 
 JOB = "sim"
@@ -50,7 +50,7 @@ class Starter:
         while time.monotonic() < begin + moment:
             time.sleep(max(0, begin + moment - time.monotonic()))
         process.send_signal(signal.SIGKILL)
-        process.wait(60)
+        process.wait(2 * STEP_LIMIT)
         if self.whole_or_nothing(check_program):
             self.started += 1
         else:
