@@ -65,7 +65,7 @@ def use(workspace):
     kept = number_in(pathlib.Path(workspace.crs("show", "--json", reference).json()["location"]) / "memo")
     check(kept > 10, f"{kept} was kept")
     # Its errors are those of any component: a kind, and advice.
-    sleeper = workspace.start(["sleep", "61"])
+    sleeper = workspace.start(["sleep", "6161"])
     wait_until(lambda: os.readlink(f"/proc/{sleeper.pid}/exe").endswith("sleep"), "sleep runs")
     error = workspace.crs("checkpoint", "--component", "memo", "--json", str(sleeper.pid), expect=1).json()["error"]
     sleeper.kill()
@@ -91,7 +91,7 @@ def use(workspace):
     check(os.readlink(f"/proc/{pid}/cwd") == str(workspace.work), "another working directory")
     workspace.kill(pid)
     # A program that has not written anything yet has an empty memo.
-    sleeper = workspace.start(["sleep", "61"], env={**workspace.environment, "MEMO": "none-yet"})
+    sleeper = workspace.start(["sleep", "6161"], env={**workspace.environment, "MEMO": "none-yet"})
     wait_until(lambda: os.readlink(f"/proc/{sleeper.pid}/exe").endswith("sleep"), "sleep runs")
     workspace.crs("checkpoint", "--component", "memo", "--name", "early", "--kill", str(sleeper.pid))
     workspace.kill(workspace.restart("early"))

@@ -80,7 +80,7 @@ def selection(workspace):
     check(selected("--param", "crs_none_priority=99") == ["none"], "")
     check(selected("--param", "crs_none_priority=50") == ["native"], "a tie is not decided by name")
     check(selected("--param", "crs_native_priority=0") == ["none"], "")
-    sleeper = workspace.start(["sleep", "61"])
+    sleeper = workspace.start(["sleep", "6161"])
     wait_until(lambda: os.readlink(f"/proc/{sleeper.pid}/exe").endswith("sleep"), "sleep runs")
     for arguments in (["--component", "none"], ["--param", "crs=none"], ["--param", "crs_native_priority=0"]):
         result = workspace.crs("checkpoint", *arguments, str(sleeper.pid), expect=1)
@@ -232,7 +232,7 @@ def operations(workspace, options):
     for arguments in (["components"], ["params"], ["list"], ["check"]):
         workspace.crs(*arguments, **keywords)
         check(written() == [], f"{arguments} initialised a module")
-    sleeper = workspace.start(["sleep", "61"])
+    sleeper = workspace.start(["sleep", "6161"])
     wait_until(lambda: os.readlink(f"/proc/{sleeper.pid}/exe").endswith("sleep"), "sleep runs")
     pid = sleeper.pid
     result = workspace.crs("checkpoint", "--param", "crs_diary_priority=60", "--name", "note", str(pid), **keywords)

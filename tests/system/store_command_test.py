@@ -15,7 +15,7 @@ PYTHON = "/usr/bin/python3"
 
 
 def start_sleeper(workspace, *arguments, **options):
-    process = workspace.start(["/bin/sleep", "61", *arguments], **options)
+    process = workspace.start(["/bin/sleep", "6161", *arguments], **options)
     wait_until(lambda: os.path.basename(os.path.realpath(f"/proc/{process.pid}/exe")) == "sleep", "sleep runs")
     return process
 
@@ -37,7 +37,7 @@ def lists_in_order(workspace):
     check(references_of(workspace) == expected, f"{references_of(workspace)}")
     text = workspace.crs("list").stdout
     check(re.findall(r"^(\S+@\d+) ", text, re.MULTILINE) == expected and text.startswith("SNAPSHOT "), text)
-    check(all("/bin/sleep 61" in line for line in text.splitlines()[1:]), text)
+    check(all("/bin/sleep 6161" in line for line in text.splitlines()[1:]), text)
     check(references_of(workspace, "a-1") == ["a-1@1"], "one job alone")
     check(workspace.crs("show", "--json", "a").json()["reference"] == "a@11", "JOB is not its newest snapshot")
     # A number is never given twice, and removal leaves the rest alone.
@@ -160,7 +160,7 @@ def leftovers(workspace):
 import os, time
 data = bytearray(os.urandom(1 << 20)) * 150
 os.write(1, b"up\n")
-time.sleep(100)
+time.sleep(6161)
 """
     process = workspace.start([PYTHON, "-c", program])
     wait_until(lambda: "up" in (workspace.work / "stdout.txt").read_text(), "the program is up")
@@ -197,14 +197,14 @@ def show_says_everything(workspace):
     odd = os.fsencode(workspace.work) + b"/d\xff \x1b[31m\n"
     os.mkdir(odd)
     os.chown(odd, workspace.uid, workspace.uid)
-    process = subprocess.Popen([PYTHON, "-c", "import time; time.sleep(100)", b"a\xffb", "", "q'uo\"te", "new\nline", "\x1b[31mred"],
+    process = subprocess.Popen([PYTHON, "-c", "import time; time.sleep(6161)", b"a\xffb", "", "q'uo\"te", "new\nline", "\x1b[31mred"],
                                cwd=odd, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
                                env={}, **workspace.identity())
     workspace.processes.append(process)
     wait_until(lambda: open(f"/proc/{process.pid}/syscall").read().split()[0] in ("230", "35"), "it sleeps")
     workspace.checkpoint(str(process.pid), "--name", "odd")
     shown = workspace.crs("show", "--json", "odd").json()
-    check(shown["program"]["command_line"] == [PYTHON, "-c", "import time; time.sleep(100)", "a\ufffdb", "", "q'uo\"te", "new\nline", "\x1b[31mred"],
+    check(shown["program"]["command_line"] == [PYTHON, "-c", "import time; time.sleep(6161)", "a\ufffdb", "", "q'uo\"te", "new\nline", "\x1b[31mred"],
           f"{shown['program']}")
     check(shown["program"]["working_directory"] == str(workspace.work) + "/d\ufffd \x1b[31m\n", f"{shown['program']}")
     check(shown["user_id"] == workspace.uid and shown["host"] == os.uname().nodename and os.uname().release in shown["kernel"], f"{shown}")
