@@ -380,6 +380,9 @@ def case_program_ends_by_itself(arguments, user):
         with Workspace(arguments.crs, user) as workspace:
             program = workspace.reachable(arguments.build / "library" / "ending")
             environment = {**workspace.environment, "CRS_PARAM_crs_helper": str(workspace.crs_path)}
+            # The C library forgets the destructors of a main thread that ends alone, which LeakSanitizer tells of.
+            if way == "exited":
+                environment["ASAN_OPTIONS"] = "detect_leaks=0"
             runner, pid = workspace.start_by_crs("sim", [program, way], env=environment)
             wait_until(lambda: "waiting" in read_text(workspace.work / "stdout.txt"), "the program waits")
             sockets = lambda: list(workspace.directory.glob("run/crs/*"))
