@@ -157,6 +157,15 @@ void ProgramTree::go_on() noexcept {
   }
 }
 
+// The kernel closes what a process has open a moment before the process has ended (do_exit in kernel/exit.c).
+bool ProgramTree::root_has_ended() const {
+  constexpr std::chrono::seconds kMoment(2);
+  const FileDescriptor& root = members_.front().process;
+  wait_until_ended(root, Clock::now() + kMoment);
+  pollfd entry{.fd = root.get(), .events = POLLIN, .revents = 0};
+  return ::poll(&entry, 1, 0) == 1;
+}
+
 void ProgramTree::stop() {
   raise_descriptor_limit();
   const auto end = Clock::now() + kStopLimit;

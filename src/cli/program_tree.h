@@ -25,6 +25,8 @@ class ProgramTree {
   // Continues all others that there are, the root last: its layers may need them. To be called while they are stopped:
   // who loses his parent later on is known by then.
   void go_on() noexcept;
+  // Whether the root has ended; one that is just ending is waited for.
+  bool root_has_ended() const;
   // Stops all that there are and all that they make meanwhile. Throws if one cannot be stopped.
   void stop();
   // The same, and ends them with SIGKILL. Whoever could be found has been ended also where it throws.

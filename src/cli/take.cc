@@ -44,7 +44,12 @@ class TakeVerb : public Verb {
         taker.end_unheard("the layers had not ended within the time limit, and were cut off");
         break;
       }
-      if (received.kind != wire::Received::Kind::Arrived) break;
+      if (received.kind != wire::Received::Kind::Arrived) {
+        // One that has given up closes the connection, too, and goes on.
+        if (taker.end_by() && taker.program_has_ended())
+          taker.end_unheard("the program ended before its layers had gone on");
+        break;
+      }
       try {
         taker.handle(received.message);
       } catch (const Error&) {

@@ -53,6 +53,9 @@ class Taker {
   // In place of what the program would say of its layers: why it does not. Ends it.
   void end_unheard(std::string why) { finish({.times = {}, .failures = {std::move(why)}, .end = true}); }
 
+  // Whether the program has ended, and not only what it was connected with.
+  bool program_has_ended() const { return program_.root_has_ended(); }
+
   // Once the program has sent what its layers needed there is nothing more to come.
   const std::optional<wire::Layers>& layers() const noexcept { return layers_; }
   const SnapshotWriter* writer() const noexcept { return writer_.get(); }

@@ -155,7 +155,8 @@ FileDescriptor Store::open_root() const {
 FileDescriptor Store::create_root() {
   create_directories(*disk_, location_, made_);
   FileDescriptor root = open_root();
-  if (!root) fail(ErrorKind::Failed, "the store {} vanished as soon as it was created", location_);
+  // Another one that is given up just now takes along what it had made: with_job() tries again.
+  if (!root) throw Error::from_errno(fmt::format("the store {} vanished as soon as it was created", location_), ENOENT);
   return root;
 }
 

@@ -1,6 +1,6 @@
 // Processes that have one descriptor table (clone(2) with CLONE_FILES): what one opens or closes, the other has open or
-// closed. Parent and child; two siblings alone; a grandchild without the process between them; an orphan. Files that
-// they map, locks and close-on-exec flags besides.
+// closed. Parent and child; two siblings alone; a grandchild without the process between them. Files that they map,
+// locks and close-on-exec flags besides.
 #include <linux/sched.h>
 #include <sched.h>
 #include <sys/mman.h>

@@ -1,4 +1,4 @@
-// Processes that have one working directory, root and umask (clone(2) with CLONE_FS), and one descriptor table besides:
+// Processes that have one working directory and umask (clone(2) with CLONE_FS), and one descriptor table besides:
 // chdir(2) and umask(2) of one are the other's.
 #include <linux/sched.h>
 #include <signal.h>

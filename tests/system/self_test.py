@@ -200,6 +200,22 @@ def slow_end_of_its_own(workspace, options, kind):
     check("the layers had not ended within the time limit" in shown["layer_times"]["checkpoint"]["failures"][0], f"{shown}")
 
 
+def dies_at_its_end(workspace, options, kind):
+    """What is left of one that dies while its layers hear of the end that it asked for itself is ended with it."""
+    program = Program(workspace, options, f"self_protected_{kind}")
+    workspace.environment["ENDS_SLOWLY"] = "1"
+    process = program.start(["sh", "-c", 'sleep 1000 & exec "$0" "$@"'])
+    program.wait_at(lambda words: int(words[0]) > 5)
+    child = workspace.tree_of(process.pid)[1]
+    (program.directory / "ask.new").write_text("60000")
+    (program.directory / "ask.new").rename(program.directory / "ask")
+    wait_until((program.directory / "ending").exists, "the layer hears of the end")
+    os.kill(process.pid, signal.SIGKILL)
+    wait_until(lambda: not is_alive(child), "its child is ended, too")
+    shown = workspace.crs("show", "--json", workspace.snapshots()[0]).json()
+    check("the program ended before its layers" in shown["layer_times"]["checkpoint"]["failures"][0], f"{shown}")
+
+
 def commands(workspace, options, kind):
     """What a restart runs: looked for in $PATH, by no shell, in its directory, with signals as of a new program."""
     program = Program(workspace, options, f"self_protected_{kind}")
@@ -257,7 +273,7 @@ def main():
                 test(workspace, options, kind)
         return f"{test.__name__} {kind} as {user}", run
 
-    run_cases([case(test, kind, user) for test in (old_style, protected, with_options, slow_end, commands) for kind in ("shared", "static") for user in users_to_test()
+    run_cases([case(test, kind, user) for test in (old_style, protected, with_options, slow_end, dies_at_its_end, commands) for kind in ("shared", "static") for user in users_to_test()
                if options.only in (None, test.__name__)])
 
 

@@ -56,9 +56,23 @@ Kinship::Kinship(const image::Tree& tree, bool root_leads_session)
   arrange_sessions();
   for (std::size_t i = 1; i < born_into_.size(); ++i) arrange_birth(i);
   arrange_groups();
+  check_births();
   const Sharing sharing(tree);
   shares_ = sharing.any();
   if (shares_) arrange_shared_births(members_, sharing);
+}
+
+// Everybody comes from the root: nobody is to be made by one of his own descendants. Each has one birth at most, so
+// that this ends.
+void Kinship::check_births() const {
+  std::vector<std::size_t> born{0};
+  for (std::size_t i = 0; i < born.size(); ++i) {
+    for (const auto* const births : {&members_[born[i]].births_before_session, &members_[born[i]].births}) {
+      for (const Birth& birth : *births) born.push_back(birth.member);
+    }
+  }
+  if (born.size() != members_.size())
+    fail(ErrorKind::Damaged, "the snapshot has processes that would have to make one another");
 }
 
 bool Kinship::leads_session(std::size_t index) const {

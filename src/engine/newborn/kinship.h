@@ -69,6 +69,7 @@ class Kinship {
   void arrange_sessions();
   void arrange_birth(std::size_t index);
   void arrange_groups();
+  void check_births() const;
   std::size_t helper_of_session(std::size_t parent, pid_t session);
   std::size_t add_helper(pid_t pid);
   bool leads_session(std::size_t index) const;

@@ -40,16 +40,23 @@ FileDescriptor make_userfault(BorrowedThread& borrowed) {
 // pieces.
 template <typename Action>
 void in_pieces(int pagemap, RemoteRange range, Action action) {
+  constexpr std::uint64_t kFirstLook = std::uint64_t{1} << 30;  // the address space is locked for as long as one takes
+  std::uint64_t look = kFirstLook;
   pagemap_scan::Region first{};
   pagemap_scan::Arguments arguments;
-  arguments.end = range.end.value;
   arguments.regions = reinterpret_cast<std::uint64_t>(&first);
   arguments.region_count = arguments.max_pages = 1;
   arguments.any_of = arguments.returned = pagemap_scan::kIsPresent | pagemap_scan::kIsSwapped;
   while (range.start < range.end) {
     arguments.start = range.start.value;
+    arguments.end = range.start.value + std::min(look, range.size());
     const int count = ::ioctl(pagemap, pagemap_scan::kRequest, &arguments);
-    if (count == 0) return;
+    if (count == 0) {
+      range.start.value = arguments.end;
+      look *= 2;  // nothing at all is there, as a rule
+      continue;
+    }
+    look = kFirstLook;
     // Where that cannot be said, nothing is passed over.
     if (count > 0) range.start.value = std::clamp(first.start, range.start.value, range.end.value);
     const RemoteRange piece{range.start, range.start + std::min(kPiece, range.size())};

@@ -48,6 +48,13 @@ bool is_blank(const RemoteMemory& memory, RemoteRange range) {
   return is_zero(bytes);
 }
 
+// Of its own, whatever is blocked while it is borrowed; nothing where it has ended before the others.
+std::optional<std::uint64_t> blocked_by_main_thread(const StoppedProcess& process) {
+  const StoppedThread& first = process.threads().front();
+  if (first.tid != process.pid()) return std::nullopt;
+  return first.signal_mask;
+}
+
 // With the end of the first process of a namespace there can be no more in it (pid_namespaces(7)): a child of crs's
 // must not be that for the program's.
 void refuse_to_make_init(pid_t tid) {
@@ -131,6 +138,7 @@ BorrowedThread::BorrowedThread(const StoppedProcess& process, const StoppedThrea
       memory_(process.memory()),
       gadgets_(gadgets),
       call_options_(process.call_options()),
+      blocked_by_main_(blocked_by_main_thread(process)),
       registers_(without_single_stepping(thread.registers)),
       frame_(place) {
   const std::vector<std::byte> frame =
@@ -196,12 +204,15 @@ std::vector<RemoteCaller::StoredResult> BorrowedThread::call_all(std::string_vie
 BorrowedThread::StoredResults BorrowedThread::call_at_once(std::span<const StoringCall> calls, Answer answer) {
   const bool returns = std::ranges::any_of(calls, [](const StoringCall& call) { return call.result == kReturned; });
   if (returns && gadgets_.result_store.value == 0) return std::nullopt;
+  // What returns is stored by the thread itself. Where it may not, the kernel would take away the program's action for
+  // SIGSEGV, since all signals are blocked (force_sig_info_to_task in kernel/signal.c).
+  if (!may_use_ordinary_memory(thread_.extended_state)) return std::nullopt;
   if (!goes_on_with_rest_of_time(thread_.registers)) return call_in_chains(calls);
   return answer == Answer::OfCopyToo ? call_in_child(calls) : std::nullopt;
 }
 
 BorrowedThread::StoredResults BorrowedThread::call_in_chains(std::span<const StoringCall> calls) const {
-  const auto end = end_with_signal(tid(), kAllSignals, thread_.signal_mask, frame_);
+  const auto end = end_with_signal(tid(), kAllSignals, thread_.signal_mask, blocked_by_main_, frame_);
   if (!end) return std::nullopt;
   const ChainFrames frames{gadgets_, registers_, extended_state_, kAllSignals};
   return call_chained({tid(), frames, *end}, calls);
@@ -211,7 +222,7 @@ BorrowedThread::StoredResults BorrowedThread::call_in_chains(std::span<const Sto
 BorrowedThread::StoredResults BorrowedThread::call_in_child(std::span<const StoringCall> calls) {
   try {
     const MemorySharer child(*this);
-    const auto end = end_with_signal(child.pid(), kAllSignals, 0, ending_frame());
+    const auto end = end_with_signal(child.pid(), kAllSignals, 0, 0, ending_frame());
     if (!end) return std::nullopt;
     const ChainFrames frames{gadgets_, sharer_registers(), {}, kAllSignals};
     return call_chained({child.pid(), frames, *end}, calls);

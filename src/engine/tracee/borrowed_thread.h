@@ -99,6 +99,7 @@ class BorrowedThread final : public RemoteCaller {
   const RemoteMemory& memory_;
   Gadgets gadgets_;
   unsigned long call_options_;
+  std::optional<std::uint64_t> blocked_by_main_;
   user_regs_struct registers_;  // for calls; the thread's own are not touched
   RemoteAddress frame_;
   RemoteAddress extended_state_;  // in the frame, or 0

@@ -24,6 +24,7 @@ constexpr std::byte kNothing{0xa5};
 // Where in its place what is returned leaves the stack that leads to the next frame: the address of the code that
 // stores it, and what that takes off the stack.
 constexpr std::size_t kStoringStack = RemoteCaller::kStoredBytes - 2 * sizeof(std::uint64_t);
+static_assert(kStoringStack == kResultStoreStack);
 
 // What rt_sigreturn(2) reads must end before the result begins.
 static_assert(kChainedFrameBytes <= kResult);
@@ -137,17 +138,21 @@ std::optional<std::vector<StoredResult>> run_chain(const ChainedThread& thread, 
 
 // A traced thread is shown even a signal that is ignored (ptrace(2), "Signal-delivery-stop"); an untraced one loses it.
 std::optional<CallChain::End> end_with_signal(pid_t tid, std::uint64_t all_signals, std::uint64_t blocked_signals,
+                                              std::optional<std::uint64_t> blocked_by_main,
                                               RemoteAddress stack_pointer) {
   const auto bit_of = [](int signal) { return std::uint64_t{1} << (signal - 1); };
   const ProcessStatus status = ProcessStatus::of(tid);
   // A shadow stack knows nothing of the frames' return addresses (Documentation/arch/x86/shstk.rst).
   if (status.field("x86_Thread_features").value_or("").find("shstk") != std::string_view::npos) return std::nullopt;
+  // If the tracer dies on the way, the rest of the calls is made under the program's filters.
+  if (status.number("Seccomp") != 0) return std::nullopt;
   const std::uint64_t ignored_by_default = bit_of(SIGWINCH) | bit_of(SIGURG) | bit_of(SIGCHLD);  // signal(7)
   const std::uint64_t pending = status.hexadecimal("SigPnd") | status.hexadecimal("ShdPnd");
   // What is blocked is not ignored but waits for whoever reads it (signalfd(2), sigwait(3)). Whether one that is sent
   // to the process is, decides its main thread.
-  const auto main_thread = static_cast<pid_t>(status.number("Tgid"));
-  const std::uint64_t awaited = main_thread == tid ? 0 : ProcessStatus::of(main_thread).hexadecimal("SigBlk");
+  const std::uint64_t awaited =
+      blocked_by_main ? *blocked_by_main
+                      : ProcessStatus::of(static_cast<pid_t>(status.number("Tgid"))).hexadecimal("SigBlk");
   const std::uint64_t free = (status.hexadecimal("SigIgn") | (ignored_by_default & ~status.hexadecimal("SigCgt"))) &
                              ~(pending | blocked_signals | awaited);
   for (const int signal : {SIGWINCH, SIGURG, SIGPIPE, SIGCHLD, SIGUSR1, SIGUSR2, SIGHUP, SIGINT, SIGQUIT, SIGALRM}) {

@@ -75,8 +75,10 @@ std::optional<std::vector<RemoteCaller::StoredResult>> run_chain(const ChainedTh
 
 // Sends thread `tid` a signal that its program does not notice when it is delivered: ignored, and neither pending nor
 // blocked by the program, which for this thread has `blocked_signals`. `all_signals` but this one are blocked
-// meanwhile. Nothing: there is no such signal, or the thread cannot go along a chain.
+// meanwhile; the main thread's own mask is `blocked_by_main`, or as /proc says. Nothing: there is no such signal, or
+// the thread cannot go along a chain.
 std::optional<CallChain::End> end_with_signal(pid_t tid, std::uint64_t all_signals, std::uint64_t blocked_signals,
+                                              std::optional<std::uint64_t> blocked_by_main,
                                               RemoteAddress stack_pointer);
 
 }  // namespace crs::engine

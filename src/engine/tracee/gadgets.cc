@@ -41,13 +41,17 @@ void look_for(RemoteAddress& place, Code code, std::string_view text, RemoteAddr
   if (found != std::string_view::npos) place = start + found;
 }
 
-// In pieces that overlap by the length of the longest pattern.
+// In pieces that overlap by the length of the longest pattern. What a program can do without is looked for in the first
+// pieces alone.
 void search(const MapsLine& mapping, const RemoteMemory& memory, Gadgets& gadgets) {
   constexpr std::size_t kPiece = std::size_t{1} << 20;
   constexpr std::size_t kOverlap = 16;
   std::vector<char> piece(kPiece);
-  const auto has_all = [&] { return gadgets.complete() && gadgets.result_store.value != 0; };
-  for (RemoteAddress start = mapping.range.start; start < mapping.range.end && !has_all();
+  constexpr std::size_t kLookedAt = 4 * kPiece;
+  const auto is_enough = [&](RemoteAddress start) {
+    return gadgets.complete() && (gadgets.result_store.value != 0 || start - mapping.range.start >= kLookedAt);
+  };
+  for (RemoteAddress start = mapping.range.start; start < mapping.range.end && !is_enough(start);
        start = start + (kPiece - kOverlap)) {
     const std::size_t wanted = std::min<std::uint64_t>(kPiece, mapping.range.end - start);
     const std::size_t got = memory.read_some(start, std::as_writable_bytes(std::span(piece).first(wanted)));
@@ -98,13 +102,17 @@ bool is_on_way_back(const user_regs_struct& registers, const RemoteMemory& memor
     // Inside rt_sigreturn's code, also behind its first instruction.
     if (here.has(code) || here.has(code, code.size() - 2)) return true;
   }
-  // At each of its three instructions.
-  if (here.has(kResultStore) || here.has(kResultStore, 3) || here.has(kResultStore, 4)) return true;
-  if (!here.has(kSyscallReturn) && !here.has(kSyscallReturn, 2)) return false;
+  // Programs contain this code for themselves, but nobody else comes there with such a stack pointer.
+  constexpr std::uint64_t kReturned = kResultStoreStack + sizeof(std::uint64_t);
+  const bool stores = here.has(kResultStore) || here.has(kResultStore, 3);
+  if (stores && registers.rsp == registers.rbx + kReturned) return true;
+  const bool calls = here.has(kSyscallReturn) || here.has(kSyscallReturn, 2);
+  if (!calls && !here.has(kResultStore, 4)) return false;
   std::uint64_t return_address = 0;
   const auto bytes = std::as_writable_bytes(std::span(&return_address, 1));
-  return memory.read_some({registers.rsp}, bytes) == bytes.size() &&
-         (returns_from_signal(memory, {return_address}) || code_at(memory, {return_address}, kResultStore));
+  if (memory.read_some({registers.rsp}, bytes) != bytes.size()) return false;
+  if (returns_from_signal(memory, {return_address})) return true;
+  return calls && registers.rsp == registers.rbx + kResultStoreStack && code_at(memory, {return_address}, kResultStore);
 }
 
 namespace {

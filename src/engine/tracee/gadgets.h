@@ -8,6 +8,10 @@
 
 namespace crs::engine {
 
+// How far above the place that %rbx names the stack pointer is where result_store is returned to (CallChain), so that
+// what it pops and returns to follows.
+constexpr std::uint64_t kResultStoreStack = 16;
+
 struct Gadgets {
   RemoteAddress syscall_return;  // `syscall; ret`
   RemoteAddress signal_return;   // `mov $15, %rax; syscall`: rt_sigreturn(2)

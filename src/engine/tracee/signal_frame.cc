@@ -132,6 +132,24 @@ std::array<std::byte, kChainedFrameBytes> make_chained_frame(RemoteAddress signa
 
 std::size_t first_argument_in_signal_frame() { return offsetof(Frame, context) + offsetof(SignalContext, rdi); }
 
+bool may_use_ordinary_memory(std::span<const std::byte> state) {
+  constexpr unsigned kKeyRights = 9;  // PKRU: Intel's manual, volume 1, 13.5.7
+  unsigned bytes = 0;
+  unsigned offset = 0;
+  unsigned ecx = 0;
+  unsigned edx = 0;
+  std::uint32_t rights = 0;
+  if (state.size() < kLegacyAndHeader || (features_of(state) >> kKeyRights & 1) == 0) return true;
+  std::uint64_t in_use = 0;
+  std::memcpy(&in_use, state.data() + kHeader, sizeof in_use);
+  const bool is_initial = (in_use >> kKeyRights & 1) == 0;  // nothing is forbidden
+  if (is_initial || __get_cpuid_count(0xd, kKeyRights, &bytes, &offset, &ecx, &edx) == 0 || bytes < sizeof rights ||
+      state.size() < offset + sizeof rights)
+    return true;
+  std::memcpy(&rights, state.data() + offset, sizeof rights);
+  return (rights & 3) == 0;
+}
+
 std::size_t signal_frame_bytes(std::size_t extended_state_bytes) {
   return aligned(sizeof(Frame)) + aligned(extended_state_bytes + sizeof kMagic2);
 }

@@ -33,6 +33,10 @@ RemoteAddress extended_state_in_signal_frame(RemoteAddress place);
 // Where in a frame the first argument register of a call, rdi, is saved.
 std::size_t first_argument_in_signal_frame();
 
+// Whether a thread with this extended state may read and write memory with the protection key that all memory has at
+// first (pkeys(7)).
+bool may_use_ordinary_memory(std::span<const std::byte> extended_state);
+
 // The most that make_signal_frame returns for an extended state of this many bytes.
 std::size_t signal_frame_bytes(std::size_t extended_state_bytes);
 

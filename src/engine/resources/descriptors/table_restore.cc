@@ -249,6 +249,8 @@ void place_descriptors_inside(NewbornContext& context, const image::Descriptors&
   TableRestore table(context, image, /*takes_streams=*/false);
   const std::vector<std::unique_ptr<Kind>> kinds = make_kinds();
   ask_for_own_inside(table, kinds);
+  // A copy of a shared table may have been taken while another process had something open for a moment.
+  close_all_but_private(context);
   for (const image::Descriptor* const entry : numbers_of(image, context.process)) {
     const image::Descriptor& descriptor = *entry;
     const image::OpenDescription& description = image.descriptions(static_cast<int>(descriptor.description()));

@@ -40,8 +40,8 @@ void add_detail(MappedArea& area, std::string_view line) {
   } else if (const auto anonymous = value_of(line, "Anonymous")) {
     area.anonymous_bytes = leading_number(*anonymous) * 1024;
   } else if (line.starts_with("Shared_")) {
-    for (const std::string_view key : {"Shared_Clean", "Shared_Dirty"}) {
-      if (const auto common = value_of(line, key)) area.common_bytes += leading_number(*common) * 1024;
+    for (const std::string_view counted : {"Shared_Clean", "Shared_Dirty"}) {
+      if (const auto common = value_of(line, counted)) area.common_bytes += leading_number(*common) * 1024;
     }
   }
 }
