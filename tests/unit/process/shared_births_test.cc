@@ -42,6 +42,18 @@ TEST(SharedBirths, AreNoneWhereNothingIsShared) {
   EXPECT_EQ(birth_of(kinship, 0, 1).shares, 0U);
 }
 
+// A forged tree: the orphan 1 is of the session that its own child 2 leads.
+TEST(SharedBirths, NobodyIsMadeByHisOwnDescendant) {
+  for (const bool shares : {false, true}) {
+    image::Tree tree = tree_with_parents({0, 1});
+    const auto session = static_cast<std::int32_t>(tree.processes(2).pid());
+    tree.mutable_processes(1)->set_adopted(true);
+    for (const int process : {1, 2}) tree.mutable_processes(process)->mutable_session()->set_session(session);
+    if (shares) share_table(tree, 2, 1);
+    EXPECT_THROW(engine::Kinship(tree, false), Error);
+  }
+}
+
 TEST(SharedBirths, AChildGetsItsParentsTable) {
   image::Tree tree = tree_with_parents({0, 0});
   share_table(tree, 2, 0);
