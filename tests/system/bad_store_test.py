@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 from bad_input import Subject, check_message, check_no_effect, main, refused, tree_of
-from harness import Failure, check, is_alive, is_left_out, read_text, wait_until
+from harness import Failure, Workspace, check, is_alive, is_left_out, read_text, wait_until
 
 PYTHON = "/usr/bin/python3"
 
@@ -151,8 +151,13 @@ def ordinary_too_few_descriptors_for_the_restart(workspace, options):
     holder.finish(workspace.restart(reference))
 
 
-def ordinary_too_few_processes_for_the_restart(workspace, options):
-    """RLIMIT_NPROC, for the first process and for a thread of it."""
+def ordinary_too_few_processes_for_the_restart(_, options):
+    """RLIMIT_NPROC, for the first process and for a thread of it; of a user who has no other processes, as the tests beside this one make."""
+    with Workspace(options.crs, "other", options.verbose) as workspace:
+        too_few_processes(workspace)
+
+
+def too_few_processes(workspace):
     threads = "import threading, time\nfor _ in range(20): threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()\n"
     holder = Holder(workspace, 1 << 20, before=threads)
     reference = workspace.checkpoint(str(holder.pid))
