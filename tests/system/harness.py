@@ -17,6 +17,7 @@ import select
 import shlex
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -139,6 +140,13 @@ def describe_process(pid):
     for entry in sorted(pathlib.Path(f"/proc/{pid}/fd").glob("*"))[:40]:
         lines.append(f"fd {entry.name} -> {link_target(entry)}")
     return "\n".join(lines)
+
+
+def listen_for_subject(directory):
+    """A socket for the connections of crs-conformance-subject to somebody outside, whose port it reads in its directory. To be kept open."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    (pathlib.Path(directory) / "port").write_text(f"{listener.getsockname()[1]}\n")
+    return listener
 
 
 # --- Results of commands ----------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import re
 import signal
 import sys
 
-from harness import Workspace, check, is_alive, is_sanitized, read_text, run_cases, users_to_test, wait_until
+from harness import Workspace, check, is_alive, is_sanitized, listen_for_subject, read_text, run_cases, users_to_test, wait_until
 
 INTERNAL = {32, 33}  # the C library's own, nptl(7)
 SANITIZERS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE}  # where the program is built with one
@@ -23,6 +23,7 @@ class Subject:
         program = workspace.reachable(options.build / "bin" / "crs-conformance-subject")
         self.is_sanitized = is_sanitized(program)
         environment = {**workspace.environment, "CRS_PARAM_crs_helper": str(workspace.crs_path), **environment}
+        self.outside = listen_for_subject(self.directory)
         self.process = workspace.start([program, self.directory, "native"], env=environment)
 
     def wait_ready(self):

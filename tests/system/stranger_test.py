@@ -8,7 +8,7 @@ import pathlib
 import socket
 import sys
 
-from harness import Workspace, check, read_text, run_cases, wait_until
+from harness import Workspace, check, listen_for_subject, read_text, run_cases, wait_until
 
 STRANGER = 65534
 
@@ -17,8 +17,9 @@ def refused(workspace, options):
     directory = workspace.make_directory("subject")
     program = workspace.reachable(options.build / "bin" / "crs-conformance-subject")
     environment = {**workspace.environment, "CRS_PARAM_crs_helper": str(workspace.crs_path)}
-    process = workspace.start([program, directory, "native"], env=environment)
-    wait_until(lambda: read_text(directory / "answer") == "ready\n", "the program is ready")
+    with listen_for_subject(directory):
+        process = workspace.start([program, directory, "native"], env=environment)
+        wait_until(lambda: read_text(directory / "answer") == "ready\n", "the program is ready")
     path = next(workspace.directory.glob(f"run/crs/{process.pid}-*"))
     answers = {}
     for user in (0, STRANGER):
