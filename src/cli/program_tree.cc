@@ -69,11 +69,11 @@ bool may_make_processes(pid_t tid) {
   return state == 'R' || state == 'S';
 }
 
-// A restart that follows may want its id.
-void wait_until_ended(const FileDescriptor& process, Clock::time_point end) {
+// Whether it has by then. A restart that follows may want its id.
+bool wait_until_ended(const FileDescriptor& process, Clock::time_point end) {
   pollfd entry{.fd = process.get(), .events = POLLIN, .revents = 0};
   const auto rest = std::chrono::ceil<std::chrono::milliseconds>(end - Clock::now()).count();
-  ::poll(&entry, 1, static_cast<int>(std::max<std::int64_t>(rest, 0)));
+  return ::poll(&entry, 1, static_cast<int>(std::max<std::int64_t>(rest, 0))) == 1;
 }
 
 // SIGSTOP takes its time: a thread may be in the middle of fork(2), which it finishes.
@@ -160,10 +160,7 @@ void ProgramTree::go_on() noexcept {
 // The kernel closes what a process has open a moment before the process has ended (do_exit in kernel/exit.c).
 bool ProgramTree::root_has_ended() const {
   constexpr std::chrono::seconds kMoment(2);
-  const FileDescriptor& root = members_.front().process;
-  wait_until_ended(root, Clock::now() + kMoment);
-  pollfd entry{.fd = root.get(), .events = POLLIN, .revents = 0};
-  return ::poll(&entry, 1, 0) == 1;
+  return wait_until_ended(members_.front().process, Clock::now() + kMoment);
 }
 
 void ProgramTree::stop() {

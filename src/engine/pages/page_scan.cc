@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 
 #include "base/error.h"
@@ -41,14 +42,16 @@ bool accepts(int pagemap, bool with_guards) {
   return ::ioctl(pagemap, pagemap_scan::kRequest, &arguments) >= 0;
 }
 
-// Of the kernel: both stay as they are.
+// Of the kernel: what it can do once it can always do. That it cannot may as well be the end of this one process.
 bool can_scan(int pagemap) {
-  static const bool can = accepts(pagemap, false);
+  static std::atomic<bool> can = false;
+  if (!can && accepts(pagemap, false)) can = true;
   return can;
 }
 
 bool can_see_guards(int pagemap) {
-  static const bool can = accepts(pagemap, true);
+  static std::atomic<bool> can = false;
+  if (!can && accepts(pagemap, true)) can = true;
   return can;
 }
 
