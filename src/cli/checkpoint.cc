@@ -142,7 +142,7 @@ class CheckpointVerb : public Verb {
   // The program's layers are told, by its own service.
   int through_service(Context& context, wire::Connection& connection, const Target& target) {
     const auto limit = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::duration<double>(timeout_));
-    wire::Request request{.after = after(), .time_limit = limit, .leave_out = leave_out_, .exclude = excluded()};
+    const wire::Request request{.after = after(), .time_limit = limit, .leave_out = leave_out_, .exclude = excluded()};
     ServiceRequest asked(context, connection, target, component_, request, storing_, tcp_policy());
     asked.run();
     if (!asked.pictures() && !options_of_pictures().empty()) {

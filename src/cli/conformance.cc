@@ -39,7 +39,7 @@ constexpr const char* kSubject = "crs-conformance-subject";
 
 // In the build tree beside crs, where it is installed in libexec.
 fs::path find_subject() {
-  const fs::path beside = fs::path(read_link("/proc/self/exe")).replace_filename(kSubject);
+  fs::path beside = fs::path(read_link("/proc/self/exe")).replace_filename(kSubject);
   if (::access(beside.c_str(), X_OK) == 0) return beside;
   const std::string installed = installed_internal_program(kSubject);
   if (installed.empty()) fail(ErrorKind::NotFound, "there is no {} beside {}", kSubject, beside.parent_path().native());
@@ -51,7 +51,7 @@ class TemporaryDirectory {
  public:
   TemporaryDirectory() {
     std::error_code problem;
-    fs::path base = fs::temp_directory_path(problem);
+    const fs::path base = fs::temp_directory_path(problem);
     std::string name = ((problem ? fs::path("/tmp") : base) / "crs-conformance-XXXXXX").native();
     if (::mkdtemp(name.data()) == nullptr) fail_errno(errno, "making the directory {}", name);
     path_ = name;
@@ -97,7 +97,7 @@ class Crs {
     std::vector<std::string> words{"crs"};
     words.insert(words.end(), arguments.begin(), arguments.end());
     std::vector<std::string> variables;
-    for (const auto& [name, value] : environment_) variables.push_back(name + "=" + value);
+    for (const auto& [name, value] : environment_) variables.push_back(fmt::format("{}={}", name, value));
     posix_spawn_file_actions_t actions;
     ::posix_spawn_file_actions_init(&actions);
     const int flags = O_WRONLY | O_CREAT | O_APPEND;
@@ -295,17 +295,29 @@ class Suite {
     Subject subject(crs_, directory_.path() / "subject", component_, "conformance", false, outside_.port());
     if (!check("a program is started and has a service", [&] { return expect(subject.answer(), "ready"); }))
       return findings_;
+    const bool goes = run_checkpoints(subject);
+    if (goes && reference_.empty()) run_without_snapshot();
+    if (goes && !reference_.empty()) run_restarts(subject);
+    return findings_;
+  }
+
+ private:
+  // Whether one that goes on does.
+  bool run_checkpoints(Subject& subject) {
     const bool goes = check("a checkpoint goes on, and layers are told in order", [&] { return goes_on(subject); });
     check("a layer that fails ends the checkpoint, and the program is unharmed", [&] { return fails(subject); });
     check("a critical section delays a checkpoint", [&] { return delayed(subject); });
     check("a checkpoint gives up on a section that is not left", [&] { return given_up(subject); });
-    if (!goes) return findings_;
-    if (reference_.empty()) {
-      check("nothing is stored, so nothing is declared",
-            [&] { return what_is_declared(selection_.status().capabilities); });
-      check("a restart without a snapshot is an error", [&] { return restart_of_nothing(); });
-      return findings_;
-    }
+    return goes;
+  }
+
+  void run_without_snapshot() {
+    check("nothing is stored, so nothing is declared",
+          [&] { return what_is_declared(selection_.status().capabilities); });
+    check("a restart without a snapshot is an error", [&] { return restart_of_nothing(); });
+  }
+
+  void run_restarts(Subject& subject) {
     const std::string first = reference_;
     check("the program ends and is restarted", [&] { return restart(subject, first); });
     check_brought_back(subject);
@@ -318,10 +330,8 @@ class Suite {
       check("it is restarted once more", [&] { return restart(subject, first); });
     }
     check("a program that is to end after its checkpoint does", [&] { return ends(subject); });
-    return findings_;
   }
 
- private:
   // An empty text: good.
   template <typename Action>
   bool check(const std::string& name, Action&& action) {

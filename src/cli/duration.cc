@@ -32,7 +32,8 @@ std::chrono::nanoseconds parse_duration(std::string_view text) {
     if (unit == known.written) factor = known.seconds;
   }
   const double seconds = value * factor;
-  if (problem != std::errc{} || factor == 0 || !(seconds >= kShortest && seconds <= kLongest)) {
+  const bool is_possible = std::isfinite(seconds) && seconds >= kShortest && seconds <= kLongest;
+  if (problem != std::errc{} || factor == 0 || !is_possible) {
     throw Error(ErrorKind::Usage, fmt::format("'{}' is no length of time", text))
         .advise("Write a number and ms, s, m, h or d, as in 30s or 1.5h");
   }

@@ -207,7 +207,7 @@ pid_t may_be_still(const store::Manifest& manifest) {
 }
 
 std::string advice_from_snapshots(const std::vector<SnapshotInfo>& snapshots, const std::string& name) {
-  const std::string restart = fmt::format("'crs restart {}' starts it from its newest snapshot", name);
+  std::string restart = fmt::format("'crs restart {}' starts it from its newest snapshot", name);
   const SnapshotInfo& newest = snapshots.back();
   const pid_t pid = newest.damage ? 0 : may_be_still(newest.manifest);
   if (pid == 0) return restart;

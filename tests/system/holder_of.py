@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import pathlib
+import signal
 import socket
 import struct
 import sys
@@ -74,7 +75,9 @@ def message_queue():
     made = call(240, name, os.O_CREAT | os.O_RDWR, 0o600, None)
     call(241, name)
     call(242, made, b"kept", 4, 0, None)
-    return made
+    os.dup2(made, NUMBER), os.close(made)  # a process that closes a descriptor of a queue gives up what it is to be told of it
+    call(244, NUMBER, struct.pack("Qii48x", 0, signal.SIGUSR1, 0))  # mq_notify: sigevent
+    return NUMBER
 
 
 def leased_file():
@@ -165,8 +168,9 @@ def hold_descriptor(kind):
     made = DESCRIPTORS[kind]()
     if made < 0:
         raise OSError(errno.ENOSYS, "not here")
-    os.dup2(made, NUMBER)
-    os.close(made)
+    if made != NUMBER:
+        os.dup2(made, NUMBER)
+        os.close(made)
 
 
 def is_left_out():

@@ -16,9 +16,9 @@
 #include "base/error.h"
 #include "engine/procfs/status.h"
 #include "engine/procfs/tree.h"
-#include "engine/resources/descriptors/pseudo_terminals/outsiders.h"
 #include "engine/resources/descriptors/pseudo_terminals/queues.h"
 #include "engine/resources/descriptors/pseudo_terminals/terminal_device.h"
+#include "engine/resources/descriptors/pseudo_terminals/terminal_outsiders.h"
 #include "engine/resources/descriptors/terminals/terminals.h"
 #include "engine/tracee/done_to_the_end.h"
 
@@ -238,7 +238,7 @@ void PseudoTerminalKind::spare_outsiders(const TableCapture& table) {
     if (unread.obstacle.empty()) numbers.insert(number);
   }
   if (numbers.empty()) return;
-  for (const auto& [number, pid] : find_outsiders(table.processes, numbers))
+  for (const auto& [number, pid] : find_terminal_outsiders(table.processes, numbers))
     unread_->at(number).obstacle = fmt::format("process {}, which is not in the snapshot, has it open, too", pid);
 }
 

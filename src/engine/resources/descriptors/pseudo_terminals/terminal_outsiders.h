@@ -13,6 +13,7 @@ namespace crs::engine {
 
 // Of the terminals of these numbers, those that a process which is none of `members` has open as far as this user sees
 // (/proc/PID/fd), or has as its controlling terminal (/proc/PID/stat): that process. This process does not count.
-std::map<unsigned, pid_t> find_outsiders(std::span<const CapturedProcess> members, const std::set<unsigned>& terminals);
+std::map<unsigned, pid_t> find_terminal_outsiders(std::span<const CapturedProcess> members,
+                                                  const std::set<unsigned>& terminals);
 
 }  // namespace crs::engine

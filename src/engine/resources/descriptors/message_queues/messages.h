@@ -1,0 +1,32 @@
+// What is in a POSIX message queue: only taking the messages shows them (mq_overview(7)), so they are put back at once.
+#pragma once
+
+#include <sys/types.h>
+
+#include <functional>
+#include <map>
+#include <string>
+
+#include "engine/resources/context.h"
+#include "engine/resources/descriptors/message_queues/message_queues.pb.h"
+
+namespace crs::engine {
+
+// The queue that this process has open as `queue`, opened for both and to be waited for, whatever `queue` is open for.
+// Empty, with errno, where its permissions forbid that.
+FileDescriptor open_for_both(int queue);
+
+// Whether somebody is to be told of the next message (mq_notify(3)). False where `queue` is open for writing only.
+bool has_notification(int queue);
+
+// A process that is none of `members` and has the queue open as far as this user sees (/proc/PID/fd), or 0.
+pid_t find_other_user(std::span<const CapturedProcess> members, int queue);
+
+// Takes all messages out and puts them back. `queue` is one of open_for_both(). Whoever has it open must stand still
+// meanwhile, and this must not be interrupted (done_to_the_end()). Throws where somebody has been in the way.
+image::PosixMessageQueue copy_messages(int queue);
+
+// Replaces what is in the queue. `queue` as above.
+void replace_messages(int queue, const image::PosixMessageQueue& messages);
+
+}  // namespace crs::engine
