@@ -358,8 +358,7 @@ class RestartVerb : public Verb {
       const bool may_be_removed = error.kind() == ErrorKind::Damaged || error.error_number() == ENOENT;
       if (may_be_removed && !is_location(target_)) context.store().check_present(snapshot.reference);
       const bool may_have_older = error.kind() == ErrorKind::Damaged && !is_location(target_);
-      const std::string advice = may_have_older ? advice_of_older(context, snapshot.reference) : "";
-      if (!advice.empty()) error.advise(advice);
+      if (may_have_older) error.advise(advice_after_damage(context, snapshot.reference));
       throw;
     }
   }

@@ -10,14 +10,13 @@ namespace crs::cli {
 // Whether `text` names a snapshot by its directory: no reference has a '/'.
 inline bool is_location(const std::string& text) { return text.find('/') != std::string::npos; }
 
-// After damage in a snapshot: which older one has a sound manifest; empty if there is none. No more than that was
-// looked at.
-std::string advice_of_older(Context& context, const Reference& damaged);
+// What to do after damage in a snapshot: which older one has a sound manifest (no more than that was looked at), or
+// that there is none.
+std::string advice_after_damage(Context& context, const Reference& damaged);
 
-// The snapshot that the user names, by its reference, its job (the newest one), or its directory. Throws.
-inline SnapshotInfo open_snapshot(Context& context, const std::string& text) {
-  return is_location(text) ? Store::open_location(text) : context.store().open(Reference::parse(text));
-}
+// The snapshot that the user names, by its reference, its job (the newest one), or its directory. Throws, where its
+// manifest is damaged with the advice above.
+SnapshotInfo open_snapshot(Context& context, const std::string& text);
 
 class SnapshotVerb : public Verb {
  public:

@@ -35,10 +35,8 @@ class VerifyVerb : public SnapshotVerb {
     }
     for (const Error& fault : damage)
       context.say(fmt::format("{} is damaged: {}", snapshot.reference.to_string(), fault.what()));
-    if (!damage.empty() && !is_named_by_location() && !context.options.json) {
-      const std::string advice = advice_of_older(context, snapshot.reference);
-      if (!advice.empty()) context.say(advice);
-    }
+    if (!damage.empty() && !is_named_by_location() && !context.options.json)
+      context.say(advice_after_damage(context, snapshot.reference));
     return damage.empty() ? kDone : kDamaged;
   }
 

@@ -28,7 +28,7 @@ def must_be_refused(workspace, what, name):
     check(verified.status == 4 and name in verified.stderr, f"{what}: {verified}")
     restarted = workspace.crs("restart", "--detach", "sim@1", expect=None)
     check(restarted.status == 4, f"{what}: {restarted}")
-    check_message(restarted, name)
+    check_message(restarted, name, "There is no older one")
     workspace.reap()
     check(not workspace.leftovers(), f"{what}: processes are left")
     check(tree_of(workspace.store) == before, f"{what}: the failed restart changed the store")
@@ -111,10 +111,11 @@ def damage_is_listed(workspace, options):
     check(["damaged" in line for line in lines] == [False, True, False], f"the list: {listed}")
     as_json = workspace.crs("list", "--json").json()["snapshots"]
     check(["damage" in snapshot for snapshot in as_json] == [False, True, False], f"the list: {as_json}")
-    check_message(workspace.crs("show", "sim@2", expect=4), "manifest", "damaged")
+    check_message(workspace.crs("show", "sim@2", expect=4), "manifest", "damaged", "'crs restart sim@1' goes on")
     for verb in ("show", "verify", "restart"):
         result = workspace.crs(verb, "--json", "sim@2", expect=4)
-        check(result.json()["error"]["exit_status"] == 4 and result.json()["error"]["kind"] == "damaged", f"{result}")
+        error = result.json()["error"]
+        check(error["exit_status"] == 4 and error["kind"] == "damaged" and "crs restart sim@1" in error["advice"], f"{result}")
     for sound in ("sim@1", "sim@3"):
         workspace.crs("verify", sound)
     workspace.crs("remove", "sim@2")
