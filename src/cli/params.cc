@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "cli/verb.h"
+#include "framework/nearest.h"
 
 namespace crs::cli {
 namespace {
@@ -67,15 +68,22 @@ class ParamsVerb : public Verb {
   }
 
  private:
+  [[noreturn]] static void fail_unknown(const std::vector<Parameter>& all, const std::string& name) {
+    std::vector<std::string> known;
+    for (const Parameter& parameter : all) known.push_back(parameter.declaration.name);
+    const std::string nearest = nearest_name(name, known);
+    throw Error(ErrorKind::Usage, fmt::format("there is no parameter '{}'", name))
+        .advise(nearest.empty() ? "'crs params' lists all"
+                                : fmt::format("The nearest one is '{}'; 'crs params' lists all", nearest));
+  }
+
   std::vector<Parameter> selected(const std::vector<Parameter>& all) const {
     if (names_.empty()) return all;
     std::vector<Parameter> list;
     for (const std::string& name : names_) {
       const auto found =
           std::ranges::find_if(all, [&](const Parameter& parameter) { return parameter.declaration.name == name; });
-      if (found == all.end()) {
-        throw Error(ErrorKind::Usage, fmt::format("there is no parameter '{}'", name)).advise("'crs params' lists all");
-      }
+      if (found == all.end()) fail_unknown(all, name);
       list.push_back(*found);
     }
     return list;

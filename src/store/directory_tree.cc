@@ -70,7 +70,9 @@ FileDescriptor open_directory_if_present(int parent, const std::string& name, co
   if (directory) return directory;
   if (errno == ENOENT) return {};
   if (errno == ELOOP || errno == ENOTDIR) {
-    fail(ErrorKind::Damaged, "{} is not a directory; symbolic links inside a store are not followed", path);
+    throw Error(ErrorKind::Damaged,
+                fmt::format("{} is not a directory; symbolic links inside a store are not followed", path))
+        .advise("Move it away, or name another store with CRS_STORE");
   }
   fail_errno(errno, "cannot open the directory {}", path);
 }

@@ -155,6 +155,11 @@ FileDescriptor Store::open_root() const {
 FileDescriptor Store::create_root() {
   create_directories(*disk_, location_, made_);
   FileDescriptor root = open_root();
+  std::error_code unseen;
+  if (!root && std::filesystem::is_symlink(location_, unseen)) {
+    throw Error(ErrorKind::Failed, fmt::format("the store {} is a symbolic link that leads nowhere", location_))
+        .advise("Make the directory that it names, or name another store with CRS_STORE");
+  }
   // Another one that is given up just now takes along what it had made: with_job() tries again.
   if (!root) throw Error::from_errno(fmt::format("the store {} vanished as soon as it was created", location_), ENOENT);
   return root;

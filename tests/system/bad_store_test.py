@@ -109,6 +109,12 @@ def other_unsuitable_stores(workspace, options):
     file = workspace.work / "file"
     file.touch()
     refused(workspace, "checkpoint", "--store", str(file), pid, expect=1, names=[file, "Not a directory"])
+    link = workspace.work / "link"
+    link.symlink_to("nowhere")
+    refused(workspace, "checkpoint", "--store", str(link), pid, expect=1, names=[link, "leads nowhere", "CRS_STORE"])
+    taken = workspace.make_directory("taken")
+    (taken / "job").touch()
+    refused(workspace, "checkpoint", "--store", str(taken), "--name", "job", pid, expect=4, names=[taken / "job", "not a directory", "CRS_STORE"])
     open_to_all = workspace.make_directory("open")
     open_to_all.chmod(0o755)
     refused(workspace, "checkpoint", "--store", str(open_to_all), pid, expect=1, names=[open_to_all, "chmod 700"])
