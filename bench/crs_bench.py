@@ -360,6 +360,7 @@ def main():
         cases = {options.own: (int(mib), content, int(threads), float(rate), pages)}
     if options.quick:
         options.runs = 1
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # what has been started is ended, too
     bench = Bench(options)
     try:
         for name, case in cases.items():
