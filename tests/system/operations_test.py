@@ -5,6 +5,7 @@ another process; restarts beside the caller, of a copy of the snapshot of which 
 import argparse
 import os
 import pathlib
+import re
 import shutil
 import signal
 import sys
@@ -76,6 +77,25 @@ def stuck(workspace, options, language):
         check(workspace.crs("list", "--json").json()["running"] == [], "it started the program when nobody waited any more")
     result = workspace.run([program, "sleeper", "beside"], env={**environment, "CRS_PARAM_crs_helper": str(workspace.crs_path), "CRS_PARAM_crs_restart_limit": "60"})
     check(result.status == 0 and is_alive(int(result.stdout.split()[1])), f"{result}")
+
+
+def excluding(workspace, options, language):
+    """What the program excludes makes its snapshot smaller by as much, reads as zero in the restarted program, and is told there."""
+    program = workspace.reachable(options.build / "library" / "excluding")
+    output = workspace.work / "excluding.txt"
+    with output.open("w") as stream:
+        process = workspace.start([program], env={**workspace.environment, "CRS_PARAM_crs_helper": str(workspace.crs_path)}, stdout=stream)
+    if workspace.drops:
+        os.chown(output, workspace.uid, workspace.uid)
+    wait_until(lambda: read_text(output).count("taken ") == 2 or process.poll() is not None, "both snapshots are taken")
+    references = re.findall("taken (.*)\n", read_text(output))
+    check(len(references) == 2, f"the program says: {read_text(output)}")
+    workspace.kill(process.pid)
+    without, whole = [sum(file["bytes"] for file in workspace.crs("show", "--json", one).json()["files"]) for one in references]
+    check(abs(whole - without - (32 << 20)) < 1 << 20, f"{without} bytes without the 32 MiB, {whole} with them")
+    for reference in reversed(references):  # the older one takes back what the program has written since
+        result = workspace.run([workspace.crs_path, "restart", reference])
+        check(result.status == 0, f"{result}: {read_text(output)}")
 
 
 def start_rolling(workspace, options, *words):
@@ -226,7 +246,7 @@ def main():
                 test(workspace, options, language)
         return f"{test.__name__} in {language} as {user}", run
 
-    alone = (stuck, rolling, rolling_to_damage, rolling_with_few_descriptors, rolling_with_many_areas_left_out,
+    alone = (stuck, excluding, rolling, rolling_to_damage, rolling_with_few_descriptors, rolling_with_many_areas_left_out,
              many_areas_left_out_from_outside, named, choosing, beside_itself)
     tests = [(test, language) for test in (native, self, none) for language in ("c", "cc")] + [(test, "c") for test in alone]
     run_cases([case(test, language, user) for test, language in tests for user in users_to_test()])
