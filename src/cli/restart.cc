@@ -220,15 +220,26 @@ class RestartVerb : public Verb {
     if (detach_) {
       if (announcement) announcement->keep();
       report.wait();
-      // Whoever asked through libcrs gets an answer; the output is the program's.
-      if (answer_to_ < 0) print_result(context, snapshot, job, selection.name(), program, report.failures());
-      return report.failures().empty() ? kDone : kFailed;
+      return leave(context, snapshot, job, selection.name(), program, report.failures());
     }
     context.say_more(fmt::format("{} runs as process {}", snapshot.reference.to_string(), program.pid));
     signals.block_all();  // SIGCHLD, too, which the component may have let through again
     signals.stay_blocked();
     report.wait_aside();
     if (!terminal) terminal = std::make_unique<ForegroundTerminal>(program.pid);
+    return accompany(context, program, job, std::move(terminal));
+  }
+
+  // Whoever asked through libcrs gets an answer; the output is the program's.
+  int leave(Context& context, const SnapshotInfo& snapshot, const std::string& job, const std::string& component,
+            const RestartedProgram& program, const std::vector<std::string>& failures) {
+    if (answer_to_ < 0) print_result(context, snapshot, job, component, program, failures);
+    return failures.empty() ? kDone : kFailed;
+  }
+
+  // In the foreground until the program ends: the exit status.
+  int accompany(Context& context, const RestartedProgram& program, const std::string& job,
+                std::unique_ptr<ForegroundTerminal> terminal) {
     ForegroundProgram foreground(program.pid, program.wait_pid, std::move(terminal));
     if (!periodic_.wanted()) return foreground.wait();
     PeriodicCheckpoints checkpoints(context, periodic_, job, "");

@@ -4,6 +4,7 @@
 
 #include <charconv>
 #include <optional>
+#include <ranges>
 #include <vector>
 
 #include "base/error.h"
@@ -149,8 +150,8 @@ class RunVerb : public Verb {
 
   std::uint64_t newest_snapshot(Context& context) const {
     const std::vector<SnapshotInfo> snapshots = context.store().list(job_);
-    for (auto snapshot = snapshots.rbegin(); snapshot != snapshots.rend(); ++snapshot) {
-      if (!snapshot->damage) return *snapshot->reference.sequence;
+    for (const SnapshotInfo& snapshot : std::views::reverse(snapshots)) {
+      if (!snapshot.damage) return *snapshot.reference.sequence;
     }
     return 0;
   }
