@@ -1,5 +1,5 @@
 // A file in /proc of a child, which a restart could not open before there is that child.
-// subject: refused a file of another process of the program
+// subject: refused a file of another process or thread
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/wait.h>

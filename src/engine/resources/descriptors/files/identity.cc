@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <cerrno>
 #include <limits>
 #include <string_view>
@@ -30,14 +31,13 @@ std::string portable_path(const std::string& link, pid_t pid, pid_t own_pid) {
   return link;
 }
 
-// Who opens it at the restart is there before the other process is.
-bool is_of_other_member(const TableCapture& table, std::string_view path) {
+// What stands below an id in /proc, of any process but the holder: a restart opens it before the other members of the
+// snapshot are there, and knows nothing of processes outside, whose ids may be others' by then, or nobody's in a
+// private namespace.
+bool is_of_other_process(std::string_view path) {
   constexpr std::string_view kProcesses = "/proc/";
-  if (!path.starts_with(kProcesses)) return false;
-  const std::string_view name = path.substr(kProcesses.size(), path.find('/', kProcesses.size()) - kProcesses.size());
-  return std::ranges::any_of(table.processes, [&](const CapturedProcess& process) {
-    return name == std::to_string(process.pid) || name == std::to_string(process.own_pid);
-  });
+  return path.starts_with(kProcesses) && path.size() > kProcesses.size() &&
+         std::isdigit(static_cast<unsigned char>(path[kProcesses.size()])) != 0;
 }
 
 bool same_content(const image::FileIdentity& file, const struct stat& now) {
@@ -84,8 +84,8 @@ void identify(TableCapture& table, const Seen& seen, image::FileIdentity& file) 
   file.set_path(portable_path(seen.link, holder.pid, holder.own_pid));
   if (file.path().starts_with("/proc/self/task/"))
     table.refuse(seen, fmt::format("{}, a file of one thread", seen.link));
-  if (is_of_other_member(table, file.path()))
-    table.refuse(seen, fmt::format("{}, a file of another process of the program", seen.link));
+  if (is_of_other_process(file.path()))
+    table.refuse(seen, fmt::format("{}, a file of another process or thread", seen.link));
   file.set_device(seen.status.st_dev);
   file.set_inode(seen.status.st_ino);
   file.set_born(file_birth(seen.copy.get(), "", AT_EMPTY_PATH));
