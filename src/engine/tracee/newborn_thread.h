@@ -7,6 +7,8 @@
 #include "engine/tracee/ptrace.h"
 #include "engine/tracee/remote_caller.h"
 
+struct clone_args;  // linux/sched.h
+
 namespace crs::engine {
 
 // PTRACE_O_ options.
@@ -29,12 +31,14 @@ class NewbornThread final : public RemoteCaller {
   // codes. No call of relative time may follow in this thread: the kernel remembers only the last one.
   std::int64_t interrupted_call(long number, const std::array<std::uint64_t, 6>& arguments);
 
-  // Makes a further thread with clone3(2) and waits until it is stopped. With `wanted` not 0 it gets that id in the
-  // innermost process id namespace. `cleared_at` is where the kernel writes 0 when the thread ends, or 0. Returns its
-  // id as the caller sees it.
+  // Makes a further thread with clone3(2), or clone(2) where that is not to be had, and waits until it is stopped. With
+  // `wanted` not 0 it gets that id in the innermost process id namespace. `cleared_at` is where the kernel writes 0
+  // when the thread ends, or 0. Returns its id as the caller sees it.
   pid_t clone(pid_t wanted, RemoteAddress cleared_at);
 
  private:
+  void make_thread(const clone_args& arguments);
+
   pid_t tid_;
   const RemoteMemory& memory_;
   user_regs_struct at_;
