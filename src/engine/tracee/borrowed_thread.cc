@@ -3,6 +3,7 @@
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -41,6 +42,26 @@ user_regs_struct without_single_stepping(user_regs_struct registers) {
   registers.eflags &= ~kTrapFlag;
   return registers;
 }
+
+// While this exists, crs's own limit of stacks is as high as it may be: a stack that grows under somebody else's
+// writing counts against the writer's (acct_stack_growth in mm/vma.c), which may be far below the program's.
+class LiftedStackLimit {
+ public:
+  LiftedStackLimit() {
+    if (::getrlimit(RLIMIT_STACK, &usual_) != 0) return;
+    const rlimit lifted{usual_.rlim_max, usual_.rlim_max};
+    is_lifted_ = ::setrlimit(RLIMIT_STACK, &lifted) == 0;
+  }
+  ~LiftedStackLimit() {
+    if (is_lifted_) ::setrlimit(RLIMIT_STACK, &usual_);
+  }
+  LiftedStackLimit(const LiftedStackLimit&) = delete;
+  LiftedStackLimit& operator=(const LiftedStackLimit&) = delete;
+
+ private:
+  rlimit usual_{};
+  bool is_lifted_ = false;
+};
 
 bool is_blank(const RemoteMemory& memory, RemoteRange range) {
   std::vector<std::byte> bytes(range.size());
@@ -94,14 +115,13 @@ ScratchPlaces::ScratchPlaces(const StoppedProcess& process) : memory_(process.me
   }
   throw Error(ErrorKind::Refused,
               fmt::format("process {} has no free room on its main stack to make system calls from", process.pid()))
-      .advise(fmt::format(
-          "Let its stack grow (prlimit --stack=unlimited --pid {}), or try again when it is less deep in calls",
-          process.pid()));
+      .advise("Let crs have larger stacks (ulimit -H -s), or try again when the program is less deep in calls");
 }
 
 // A stack that is in use down to its lowest page grows under the writing of its neighbour's page (/proc/PID/mem), as it
-// would under the program's own; within RLIMIT_STACK.
+// would under the program's own.
 bool ScratchPlaces::grow(RemoteRange stack) {
+  const LiftedStackLimit lifted;
   start_ = stack.start - (kBytes + kPageSize);
   try {
     memory_.write_protected(start_, std::vector<std::byte>(kMarkBytes));
