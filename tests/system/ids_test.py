@@ -183,6 +183,35 @@ def taken_ids(workspace):
         workspace.kill(here)
 
 
+def taken_as_group(workspace):
+    """The same where the id is that of a process group whose leader has ended, as of a pipeline that goes on without its first program."""
+    runner, pid = start_introspective(workspace, "group")
+    if workspace.uid != 0:
+        return
+    workspace.checkpoint("group", "--kill")
+    workspace.wait_gone()
+    pathlib.Path("/proc/sys/kernel/ns_last_pid").write_text(str(pid - 1))
+    # Its child gets none of the ids of the program's threads.
+    leader = workspace.start(["sh", "-c", "echo $(($$ + 200)) >/proc/sys/kernel/ns_last_pid; sleep 62 & exec sleep 63"])
+    if leader.pid != pid:
+        os.killpg(leader.pid, signal.SIGKILL)
+        return
+    wait_until(lambda: children_of(pid), "the leader has a child")
+    member = children_of(pid)[0]
+    os.kill(pid, signal.SIGKILL)
+    leader.wait()
+    try:
+        result = workspace.crs("restart", "--ids", "keep", "group", expect=1)
+        check(f"process id {pid} is in use by a process group whose leader has ended" in result.stderr, f"{result}")
+        result = workspace.crs("restart", "--detach", "group")
+        check(f"process id {pid} is in use here: the program runs in a private process id namespace" in result.stderr, f"{result}")
+        here = int(result.stdout)
+        check(ask(workspace, here)["pid"] == pid, f"{result}")
+    finally:
+        os.kill(member, signal.SIGKILL)
+    workspace.kill(here)
+
+
 # A user namespace in which nobody may make another one: what hardened systems and many containers are like.
 FORBIDDEN = r"""
 import ctypes, os, sys
@@ -281,7 +310,7 @@ def with_new_ids_below(workspace, forbidding):
     check(len(answers) == 2 and answers[0]["threads"] != answers[1]["threads"], f"{answers}")
 
 
-TESTS = [each_way, supplementary_groups, taken_ids, without_user_namespaces, below_a_container_filter]
+TESTS = [each_way, supplementary_groups, taken_ids, taken_as_group, without_user_namespaces, below_a_container_filter]
 
 
 if __name__ == "__main__":

@@ -24,12 +24,20 @@ constexpr unsigned kCheckpointRestore = 40;
 
 bool may_choose_ids() { return has_capability(kCheckpointRestore) || has_capability(CAP_SYS_ADMIN); }
 
-// Threads too have a folder in /proc, though it is not listed.
+bool may_be_signalled(pid_t id) { return ::kill(id, 0) == 0 || errno == EPERM; }
+
+// Threads too have a folder in /proc, though it is not listed. And an id stays taken as that of a process group whose
+// leader has ended.
 std::optional<pid_t> taken_id(const std::vector<pid_t>& ids) {
   for (const pid_t id : ids) {
-    if (std::filesystem::exists(fmt::format("/proc/{}", id)) || ::kill(id, 0) == 0 || errno == EPERM) return id;
+    if (std::filesystem::exists(fmt::format("/proc/{}", id)) || may_be_signalled(id) || may_be_signalled(-id))
+      return id;
   }
   return std::nullopt;
+}
+
+std::string user_of_id(pid_t id) {
+  return may_be_signalled(id) ? fmt::format("'{}'", name_of_process(id)) : "a process group whose leader has ended";
 }
 
 // Tried for real in a child: limits, kernel settings and security modules all have a say.
@@ -76,7 +84,7 @@ IdPlan plan_ids(Ids wanted, const std::vector<pid_t>& ids, bool is_tree) {
           .advise("Use --ids namespace or --ids new");
     }
     if (taken) {
-      throw Error(ErrorKind::Failed, fmt::format("process id {} is in use by '{}'", *taken, name_of_process(*taken)))
+      throw Error(ErrorKind::Failed, fmt::format("process id {} is in use by {}", *taken, user_of_id(*taken)))
           .advise("Use --ids namespace, or wait until it is free");
     }
     return {IdPlan::Way::InPlace, {}};
