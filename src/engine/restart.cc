@@ -21,6 +21,7 @@
 #include "engine/resources/descriptors/descriptors.h"
 #include "engine/resources/descriptors/files/kept_files.h"
 #include "engine/resources/descriptors/inet_sockets/kept_connections.h"
+#include "engine/resources/descriptors/message_queues/message_queues.h"
 #include "engine/resources/memory/memory.h"
 #include "engine/resources/memory/shared_objects.h"
 #include "engine/resources/processor/local_descriptors.h"
@@ -360,7 +361,10 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
   });
   plan.ipc_namespace = plan.makes_namespaces() && has_objects(tree.system_v());
   SystemVPlaces system_v(tree.system_v());
-  if (!plan.ipc_namespace) system_v.check();
+  if (!plan.ipc_namespace) {
+    system_v.check();
+    check_message_queues(tree.descriptors());
+  }
   const PrivateDescriptors numbers(tree, sharing);
   numbers.check();
   if (options.check_only) return program;

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <filesystem>
 #include <optional>
@@ -35,9 +36,22 @@ bool is_concerned_outsider(std::span<const CapturedProcess> members, pid_t pid,
   try {
     return concerns(pid) && !is_zombie(pid) && !is_helper_of_crs(pid) &&
            !is_one_of(members, static_cast<pid_t>(stat_number(pid, kParentField)));
-  } catch (const Error&) {  // it has ended, or may not be looked at
+  } catch (const Error& error) {  // it has ended, or may not be looked at; else this process lacks something
+    if (error.error_number() == EMFILE || error.error_number() == ENFILE || error.error_number() == ENOMEM) throw;
     return false;
   }
+}
+
+// Whether this user may see them.
+bool look_at_links(const std::string& directory, const std::function<void(const char* link)>& look) {
+  std::error_code problem;
+  std::filesystem::directory_iterator links(directory, problem);
+  for (; !problem && links != std::filesystem::directory_iterator(); links.increment(problem))
+    look(links->path().c_str());
+  if (problem.value() == EACCES || problem.value() == EPERM) return false;
+  if (problem && problem.value() != ENOENT && problem.value() != ESRCH)
+    fail_errno(problem.value(), "cannot look at {}", directory);
+  return true;
 }
 
 }  // namespace
@@ -56,11 +70,18 @@ std::vector<pid_t> find_outsiders(std::span<const CapturedProcess> members,
   return found;
 }
 
-void for_each_open_link(pid_t pid, const std::function<void(const char* link)>& look) {
-  std::error_code unseen;
-  std::filesystem::directory_iterator links(fmt::format("/proc/{}/fd", pid), unseen);
-  for (; !unseen && links != std::filesystem::directory_iterator(); links.increment(unseen))
-    look(links->path().c_str());
+bool for_each_open_link(pid_t pid, const std::function<void(const char* link)>& look) {
+  bool has_any = false;
+  const bool may_see = look_at_links(fmt::format("/proc/{}/fd", pid), [&](const char* link) {
+    has_any = true;
+    look(link);
+  });
+  if (!may_see || has_any) return may_see;
+  std::error_code ended;
+  std::filesystem::directory_iterator threads(fmt::format("/proc/{}/task", pid), ended);
+  for (; !ended && threads != std::filesystem::directory_iterator(); threads.increment(ended))
+    look_at_links((threads->path() / "fd").native(), look);
+  return true;
 }
 
 }  // namespace crs::engine

@@ -17,7 +17,9 @@ namespace crs::engine {
 // looked at: `concerns` may throw an Error for such. Throws where /proc cannot be read.
 std::vector<pid_t> find_outsiders(std::span<const CapturedProcess> members, const std::function<bool(pid_t)>& concerns);
 
-// Calls `look` with the path of each link /proc/PID/fd/N that this user may see.
-void for_each_open_link(pid_t pid, const std::function<void(const char* link)>& look);
+// Calls `look` with the path of each link /proc/PID/fd/N; where the main thread has ended, those of the other threads.
+// Returns whether this user may see them: not of processes of others. Throws where they cannot be read for another
+// reason than that the process has ended.
+bool for_each_open_link(pid_t pid, const std::function<void(const char* link)>& look);
 
 }  // namespace crs::engine

@@ -1,14 +1,18 @@
 #include "engine/resources/descriptors/message_queues/message_queues.h"
 
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <mqueue.h>
 #include <sys/statfs.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <climits>
+#include <cstring>
 #include <exception>
+#include <iterator>
 #include <span>
 #include <utility>
 
@@ -42,9 +46,10 @@ mq_attr limits_in(const image::PosixMessageQueue& queue) {
   return attributes;
 }
 
+// It is closed on execution in any case; F_GETFL would show O_CLOEXEC.
 FileDescriptor open_queue(const std::string& name, int flags, const image::PosixMessageQueue& queue) {
   mq_attr attributes = limits_in(queue);
-  return FileDescriptor(::mq_open(name.c_str(), flags | O_CLOEXEC, mode_t{0600}, &attributes));
+  return FileDescriptor(::mq_open(name.c_str(), flags, mode_t{0600}, &attributes));
 }
 
 // Of a queue without a name: one that nobody has.
@@ -60,12 +65,33 @@ FileDescriptor make_nameless(int access, const image::PosixMessageQueue& queue) 
   }
 }
 
-// Why what is in a queue cannot be taken out and put back, or "".
-std::string obstacle_to_taking(const TableCapture& table, const FileDescriptor& both) {
-  if (!both) return "its permissions do not let this user do that";
+// Another description of a queue without a name, without the O_LARGEFILE of open(2), which F_GETFL would show.
+FileDescriptor open_another(int queue, int access) {
+  open_how how{};
+  how.flags = static_cast<std::uint64_t>(access);
+  const std::string path = fmt::format("/proc/self/fd/{}", queue);
+  FileDescriptor opened(static_cast<int>(::syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof how)));
+  if (!opened) fail_errno(errno, "cannot open a POSIX message queue without a name once more");
+  return opened;
+}
+
+// What can be tested without taking anything. More than this is nothing to copy while the program stands still.
+constexpr std::uint64_t kMostBytes = std::uint64_t{64} << 20U;
+
+std::string obstacle_in(const FileDescriptor& both, int problem) {
+  if (!both && (problem == EACCES || problem == EPERM)) return "its permissions do not let this user do that";
+  if (!both) return std::strerror(problem);
   if (has_notification(both.get())) return "somebody would be told (mq_notify)";
-  const pid_t other = find_other_user(table.processes, both.get());
-  return other == 0 ? "" : fmt::format("process {}, which is not in the snapshot, has it open, too", other);
+  return bytes_in(both.get()) > kMostBytes ? "it has more than 64 MiB" : "";
+}
+
+std::string obstacle_by(const QueueUser& user) {
+  if (user.pid == 0) return "";
+  return user.is_seen ? fmt::format("process {}, which is not in the snapshot, has it open, too", user.pid)
+                      : fmt::format(
+                            "process {} of another user, whose descriptors this one does not see, may have it "
+                            "open by its permissions",
+                            user.pid);
 }
 
 // What is said of each queue is a message of the whole; its priority tells whether that is what is in the queue, or why
@@ -76,7 +102,8 @@ constexpr unsigned kObstacleFollows = 1;
 image::PosixMessage copy_or_obstacle(int queue) {
   image::PosixMessage said;
   try {
-    said.set_content(copy_messages(queue).SerializeAsString());
+    if (!copy_messages(queue).SerializeToString(said.mutable_content()))
+      fail(ErrorKind::Failed, "what is in it cannot be told");
     said.set_priority(kCopyFollows);
   } catch (const std::exception& problem) {
     said.set_content(problem.what());
@@ -85,9 +112,9 @@ image::PosixMessage copy_or_obstacle(int queue) {
   return said;
 }
 
-std::string copy_queues(std::span<const FileDescriptor> queues) {
+std::string copy_queues(std::span<const int> queues) {
   image::PosixMessageQueue all;
-  for (const FileDescriptor& queue : queues) *all.add_messages() = copy_or_obstacle(queue.get());
+  for (const int queue : queues) *all.add_messages() = copy_or_obstacle(queue);
   return all.SerializeAsString();
 }
 
@@ -97,18 +124,6 @@ bool can_hold_its_messages(const image::PosixMessageQueue& queue) {
            return message.content().size() <= static_cast<std::size_t>(queue.message_size()) &&
                   message.priority() < MQ_PRIO_MAX;
          });
-}
-
-// What is in it now would be taken from whoever has it open. Asked where all processes of this user are to be seen;
-// where the restart makes an IPC namespace, the queue of that name is another one, which does not matter to anybody.
-void expect_no_other_user(const image::PosixMessageQueue& queue) {
-  const FileDescriptor opened(::mq_open(queue.name().c_str(), O_RDONLY | O_CLOEXEC));
-  const pid_t other = opened ? find_other_user({}, opened.get()) : 0;
-  if (other == 0) return;
-  throw Error(ErrorKind::Failed, fmt::format("the POSIX message queue {} is to have its {} messages again, but process "
-                                             "{} has it open",
-                                             queue.name(), queue.messages_size(), other))
-      .advise("End that process first, or remove the queue (mq_unlink, or rm where its file system is mounted)");
 }
 
 // Of one with messages in the snapshot, what is in it now is what the program left when it ended, or was sent to it
@@ -124,10 +139,33 @@ void check_standing_queue(const TableRestore& table, const image::PosixMessageQu
           fmt::format("the POSIX message queue {} was empty and has {} messages now", name, attributes.mq_curmsgs));
     return;
   }
+  struct stat status{};
+  if (::fstat(opened, &status) != 0) fail_errno(errno, "cannot look at the POSIX message queue {}", name);
+  if (status.st_ino != queue.inode() && attributes.mq_curmsgs != 0) {
+    throw Error(ErrorKind::Failed, fmt::format("the POSIX message queue {} is to have its {} messages again, but is "
+                                               "another one now, with {} messages",
+                                               name, queue.messages_size(), attributes.mq_curmsgs))
+        .advise("Receive them, or remove that queue (mq_unlink, or rm where its file system is mounted)");
+  }
   if (attributes.mq_curmsgs != queue.messages_size())
     table.context.notes.push_back(
         fmt::format("the POSIX message queue {} had {} messages, and has the {} of the snapshot", name,
                     attributes.mq_curmsgs, queue.messages_size()));
+}
+
+void fill(int opened, const image::PosixMessageQueue& queue) {
+  const FileDescriptor both = open_for_both(opened);
+  if (!both) {
+    throw Error::from_errno(fmt::format("cannot put its messages into the POSIX message queue {}", queue.name()), errno)
+        .advise("If it is its permissions, chmod it where its file system is mounted, or restart as root");
+  }
+  in_context(fmt::format("POSIX message queue {}", queue.name()), [&] { replace_messages(both.get(), queue); });
+}
+
+std::uint32_t index_of(const image::Descriptors& image, const image::OpenDescription& description) {
+  std::uint32_t index = 0;
+  while (&image.descriptions(static_cast<int>(index)) != &description) ++index;
+  return index;
 }
 
 }  // namespace
@@ -144,7 +182,8 @@ void MessageQueueKind::capture(TableCapture& table, const Seen& seen, Descriptio
   if (attributes.mq_curmsgs == 0 && has_notification(seen.copy.get()))
     return table.refuse(seen, fmt::format("a POSIX message queue with a notification (mq_notify): {}", seen.link));
   image::PosixMessageQueue& queue = *description.mutable_message_queue();
-  if (!seen.link.ends_with(kDeleted)) queue.set_name(seen.link.substr(seen.link.find_last_of('/')));
+  // By mq_open(3) or where the file system is mounted; a name may end like what is deleted.
+  if (seen.status.st_nlink != 0) queue.set_name(seen.link.substr(seen.link.find_last_of('/')));
   if (!queue.name().empty() && !may_be_opened(seen)) {
     table.lack(seen,
                fmt::format("the POSIX message queue {}, which its permissions do not let this user open", queue.name()),
@@ -154,25 +193,36 @@ void MessageQueueKind::capture(TableCapture& table, const Seen& seen, Descriptio
   queue.set_most_messages(attributes.mq_maxmsg);
   queue.set_message_size(attributes.mq_msgsize);
   queue.set_inode(seen.status.st_ino);
-  if (attributes.mq_curmsgs != 0) capture_messages(table, seen, queue);
+  if (attributes.mq_curmsgs != 0) capture_messages(table, seen, queue, attributes.mq_curmsgs);
 }
 
-// Of all queues at once.
+// Of all queues at once. A look takes nothing.
 void MessageQueueKind::copy_all(const TableCapture& table) {
   waiting_.emplace();
   std::vector<FileDescriptor> queues;
+  std::vector<int> numbers;
   std::vector<Waiting*> places;
   for (const Seen& seen : table.seen) {
     const bool is_filled = recognises(table, seen) && attributes_now(seen.copy.get()).mq_curmsgs != 0;
     if (!is_filled || waiting_->contains(seen.status.st_ino)) continue;
     Waiting& waiting = (*waiting_)[seen.status.st_ino];
     FileDescriptor both = open_for_both(seen.copy.get());
-    waiting.obstacle = obstacle_to_taking(table, both);
+    waiting.obstacle = obstacle_in(both, errno);
     if (!waiting.obstacle.empty()) continue;
+    numbers.push_back(both.get());
     queues.push_back(std::move(both));
     places.push_back(&waiting);
   }
   if (queues.empty()) return;
+  const std::vector<QueueUser> users = find_other_users(table.processes, numbers);
+  for (std::size_t i = 0; i < users.size(); ++i) places[i]->obstacle = obstacle_by(users[i]);
+  std::vector<Waiting*> copied;
+  std::erase_if(numbers, [&, i = std::size_t{0}](int) mutable { return !places[i++]->obstacle.empty(); });
+  std::ranges::copy_if(places, std::back_inserter(copied), [](const Waiting* one) { return one->obstacle.empty(); });
+  if (table.context.content.keeps() && !copied.empty()) copy_from(numbers, copied);
+}
+
+void MessageQueueKind::copy_from(std::span<const int> queues, std::span<Waiting* const> places) {
   try {
     image::PosixMessageQueue all;
     const std::string said = done_to_the_end([&] { return copy_queues(queues); });
@@ -189,15 +239,20 @@ void MessageQueueKind::Waiting::take(const image::PosixMessage& said) {
   obstacle = said.priority() == kObstacleFollows ? said.content() : "what is in it cannot be understood";
 }
 
-void MessageQueueKind::capture_messages(TableCapture& table, const Seen& seen, image::PosixMessageQueue& queue) {
+void MessageQueueKind::capture_messages(TableCapture& table, const Seen& seen, image::PosixMessageQueue& queue,
+                                        long messages) {
   if (!waiting_) copy_all(table);
   Waiting& waiting = (*waiting_)[seen.status.st_ino];
+  if (waiting.has_been_taken_up) return;
+  const bool is_complete = !table.context.content.keeps() || waiting.copied.messages_size() == messages;
+  if (waiting.obstacle.empty() && !is_complete) waiting.obstacle = "others came or went meanwhile";
   if (!waiting.obstacle.empty()) {
     return table.refuse(seen, fmt::format("a POSIX message queue with messages, which only taking them shows; they "
                                           "cannot be put back: {}: {}",
                                           waiting.obstacle, seen.link));
   }
   queue.mutable_messages()->Swap(waiting.copied.mutable_messages());
+  waiting.has_been_taken_up = true;
 }
 
 void MessageQueueKind::check(TableCheck& /*table*/, const Description& description) {
@@ -209,16 +264,17 @@ void MessageQueueKind::check(TableCheck& /*table*/, const Description& descripti
   if ((!name.empty() && !named) || queue.mode() > kRights || queue.most_messages() <= 0 || queue.message_size() <= 0 ||
       !can_hold_its_messages(queue))
     fail(ErrorKind::Damaged, "the snapshot has a POSIX message queue that cannot be");
-  if (!name.empty() && !queue.messages().empty()) expect_no_other_user(queue);
 }
 
-// Later descriptions of a queue are opened like the first: it may have no name, or be one that has just been made.
+// Later descriptions of a queue without a name are of the one that the first has made.
 FileDescriptor MessageQueueKind::open(TableRestore& table, const Description& description) {
   const image::PosixMessageQueue& queue = description.message_queue();
-  const auto known = std::ranges::find_if(
-      opened_, [&](const Opened& one) { return queue.inode() != 0 && one.queue->inode() == queue.inode(); });
-  if (known != opened_.end()) return reopen(known->own.get(), description.status_flags());
-  return open_first(table, queue, static_cast<int>(description.status_flags()) & O_ACCMODE);
+  const int access = static_cast<int>(description.status_flags()) & O_ACCMODE;
+  const auto [known, is_first] = queue.inode() == 0
+                                     ? std::pair(firsts_.end(), true)
+                                     : firsts_.emplace(queue.inode(), index_of(table.image, description));
+  if (!is_first && queue.name().empty()) return open_another(table.place_of(known->second), access);
+  return open_first(table, queue, access);
 }
 
 FileDescriptor MessageQueueKind::open_first(TableRestore& table, const image::PosixMessageQueue& queue, int access) {
@@ -227,28 +283,48 @@ FileDescriptor MessageQueueKind::open_first(TableRestore& table, const image::Po
   const bool missing = !opened && errno == ENOENT && !name.empty();
   if (missing) opened = open_queue(name, access | O_CREAT | O_EXCL, queue);
   if (!opened) {
-    throw Error::from_errno(fmt::format("cannot open the POSIX message queue {}", name), errno)
+    const std::string what = name.empty() ? "a POSIX message queue without a name" : "the POSIX message queue " + name;
+    throw Error::from_errno(fmt::format("cannot open {}", what), errno)
         .advise("See /proc/sys/fs/mqueue and ulimit -q for the limits");
   }
-  const bool is_new = missing || name.empty();
-  if (!is_new) check_standing_queue(table, queue, opened.get());
-  FileDescriptor own = table.aside(FileDescriptor(::fcntl(opened.get(), F_DUPFD_CLOEXEC, 0)));
-  opened_.push_back({.queue = &queue, .own = std::move(own), .is_new = is_new});
+  if (missing || name.empty()) {
+    new_.insert(&queue);
+  } else if (std::ranges::none_of(new_, [&](const auto* one) { return one->name() == name; })) {
+    check_standing_queue(table, queue, opened.get());
+  }
   return opened;
 }
 
-// As late as possible: what a queue that stands had in it is lost.
-void MessageQueueKind::complete(TableRestore& /*table*/) {
-  for (const Opened& one : opened_) {
-    const bool is_to_be_filled = one.queue->messages_size() != 0;
-    if (is_to_be_filled) {
-      const FileDescriptor both = open_for_both(one.own.get());
-      if (!both) fail_errno(errno, "cannot put its messages into the POSIX message queue {}", one.queue->name());
-      replace_messages(both.get(), *one.queue);
-    }
-    if (one.is_new) static_cast<void>(!::fchmod(one.own.get(), one.queue->mode()));
+// As late as possible: what a queue that stands had in it is lost. And then its mode, which may keep this user out.
+void MessageQueueKind::connect(TableRestore& /*table*/, const Description& description, int number) {
+  const image::PosixMessageQueue& queue = description.message_queue();
+  if (queue.messages_size() != 0) fill(number, queue);
+  if (new_.contains(&queue)) static_cast<void>(!::fchmod(number, queue.mode()));
+}
+
+void check_message_queues(const image::Descriptors& image) {
+  std::vector<FileDescriptor> queues;
+  std::vector<int> numbers;
+  std::vector<const image::PosixMessageQueue*> named;
+  for (const image::OpenDescription& description : image.descriptions()) {
+    const image::PosixMessageQueue& queue = description.message_queue();
+    if (queue.name().empty() || queue.messages().empty()) continue;
+    FileDescriptor opened = open_queue(queue.name(), O_RDONLY, queue);
+    if (!opened) continue;
+    numbers.push_back(opened.get());
+    queues.push_back(std::move(opened));
+    named.push_back(&queue);
   }
-  opened_.clear();
+  if (numbers.empty()) return;
+  const std::vector<QueueUser> users = find_other_users({}, numbers);
+  for (std::size_t i = 0; i < users.size(); ++i) {
+    if (users[i].pid == 0 || !users[i].is_seen) continue;
+    throw Error(ErrorKind::Failed,
+                fmt::format("the POSIX message queue {} is to have its {} messages again, but process "
+                            "{} has it open",
+                            named[i]->name(), named[i]->messages_size(), users[i].pid))
+        .advise("End that process first");
+  }
 }
 
 }  // namespace crs::engine

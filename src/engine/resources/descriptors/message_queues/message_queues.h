@@ -3,8 +3,9 @@
 
 #include <map>
 #include <optional>
+#include <set>
+#include <span>
 #include <string>
-#include <vector>
 
 #include "engine/resources/descriptors/kind.h"
 #include "engine/resources/descriptors/message_queues/message_queues.pb.h"
@@ -18,27 +19,28 @@ class MessageQueueKind : public Kind {
   void capture(TableCapture& table, const Seen& seen, Description& description) override;
   void check(TableCheck& table, const Description& description) override;
   FileDescriptor open(TableRestore& table, const Description& description) override;
-  void complete(TableRestore& table) override;
+  void connect(TableRestore& table, const Description& description, int number) override;
 
  private:
   // What is in a queue, or why that cannot be copied.
   struct Waiting {
     std::string obstacle;
-    image::PosixMessageQueue copied;  // until a description has taken it
+    image::PosixMessageQueue copied;
+    bool has_been_taken_up = false;  // by its first description
 
     void take(const image::PosixMessage& said);
   };
-  struct Opened {
-    const image::PosixMessageQueue* queue;
-    FileDescriptor own;  // lies aside
-    bool is_new;         // its mode is that in which it was made
-  };
   void copy_all(const TableCapture& table);
-  void capture_messages(TableCapture& table, const Seen& seen, image::PosixMessageQueue& queue);
+  void copy_from(std::span<const int> queues, std::span<Waiting* const> places);
+  void capture_messages(TableCapture& table, const Seen& seen, image::PosixMessageQueue& queue, long messages);
   FileDescriptor open_first(TableRestore& table, const image::PosixMessageQueue& queue, int access);
 
   std::optional<std::map<ino_t, Waiting>> waiting_;
-  std::vector<Opened> opened_;
+  std::map<std::uint64_t, std::uint32_t> firsts_;  // by inode: the description that was opened first
+  std::set<const image::PosixMessageQueue*> new_;  // made here: the mode is that in which they were made
 };
+
+// Throws if a queue that is to have its messages again is open in another process of this IPC namespace.
+void check_message_queues(const image::Descriptors& image);
 
 }  // namespace crs::engine

@@ -5,21 +5,25 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <climits>
 #include <ctime>
+#include <map>
 #include <optional>
 #include <string_view>
 
 #include "base/error.h"
+#include "engine/procfs/status.h"
 #include "engine/procfs/text.h"
 #include "engine/resources/descriptors/outsiders.h"
 
 namespace crs::engine {
 namespace {
 
-// Of a queue in which there is no place for what was taken from it: somebody else sends.
-constexpr std::time_t kSecondsForPuttingBack = 60;
+// For all that is put back into one queue: it has place, unless somebody else sends.
+constexpr std::time_t kSecondsForPuttingBack = 3;
 
 mq_attr limits_of(int queue) {
   mq_attr attributes{};
@@ -44,38 +48,118 @@ std::optional<image::PosixMessage> take_message(int queue, std::string& room) {
   }
 }
 
-// No more than the queue can hold: whoever goes on sending does not make this go on.
-image::PosixMessageQueue take_messages(int queue) {
+// Whether it is in the queue again.
+bool put_message(int queue, const image::PosixMessage& message, const timespec& end) {
+  const std::string& content = message.content();
+  while (::mq_timedsend(queue, content.data(), content.size(), message.priority(), &end) != 0) {
+    if (errno != EINTR) return false;
+  }
+  return true;
+}
+
+// Among messages of one priority the order is that in which they were sent. What does not fit is passed over: what
+// comes later may.
+void put_messages(int queue, const image::PosixMessageQueue& messages) {
+  timespec end{};
+  ::clock_gettime(CLOCK_REALTIME, &end);
+  end.tv_sec += kSecondsForPuttingBack;
+  int lost = 0;
+  for (const image::PosixMessage& message : messages.messages()) lost += put_message(queue, message, end) ? 0 : 1;
+  if (lost != 0)
+    fail(ErrorKind::Failed, "{} of its {} messages could not be put back and are lost: somebody else sends there", lost,
+         messages.messages_size());
+}
+
+// Who waits for room in a full queue sends as soon as the first message is taken: then that one alone is in danger.
+void take_each(int queue, image::PosixMessageQueue& taken) {
   const mq_attr limits = limits_of(queue);
   std::string room(static_cast<std::size_t>(limits.mq_msgsize), '\0');
-  image::PosixMessageQueue taken;
   for (long i = 0; i < limits.mq_maxmsg; ++i) {
     std::optional<image::PosixMessage> message = take_message(queue, room);
-    if (!message) break;
+    if (!message) return;
     *taken.add_messages() = std::move(*message);
+    if (i != 0 || limits.mq_curmsgs != limits.mq_maxmsg) continue;
+    if (limits_of(queue).mq_curmsgs < limits.mq_maxmsg) continue;
+    fail(ErrorKind::Failed, "somebody waits for room in it");
+  }
+}
+
+image::PosixMessageQueue take_messages(int queue) {
+  image::PosixMessageQueue taken;
+  try {
+    take_each(queue, taken);
+  } catch (const Error&) {
+    put_messages(queue, taken);
+    throw;
   }
   return taken;
 }
 
-void put_message(int queue, const image::PosixMessage& message) {
-  timespec end{};
-  ::clock_gettime(CLOCK_REALTIME, &end);
-  end.tv_sec += kSecondsForPuttingBack;
-  const std::string& content = message.content();
-  while (::mq_timedsend(queue, content.data(), content.size(), message.priority(), &end) != 0) {
-    if (errno != EINTR) fail_errno(errno, "cannot put a message into a POSIX message queue");
-  }
-}
-
-// Among messages of one priority the order is that in which they were sent.
-void put_messages(int queue, const image::PosixMessageQueue& messages) {
-  for (const image::PosixMessage& message : messages.messages()) put_message(queue, message);
-}
-
 std::string link_of(const char* path) {
-  std::array<char, 512> target{};  // a name has at most NAME_MAX bytes
+  std::array<char, PATH_MAX> target{};
   const ssize_t length = ::readlink(path, target.data(), target.size());
   return {target.data(), static_cast<std::size_t>(std::max(length, ssize_t{0}))};
+}
+
+// As mq_open(3) shows it, or with the directory where the file system is mounted, which has no directories of its own.
+std::string last_name(std::string_view path) { return std::string(path.substr(path.find_last_of('/') + 1)); }
+
+struct Sought {
+  struct stat status{};
+  std::string name;
+};
+
+Sought sought(int queue) {
+  Sought result;
+  if (::fstat(queue, &result.status) != 0) fail_errno(errno, "cannot look at a POSIX message queue");
+  result.name = last_name(link_of(fmt::format("/proc/self/fd/{}", queue).c_str()));
+  return result;
+}
+
+bool leads_to(const char* link, const std::string& name, const Sought& queue) {
+  struct stat its{};
+  return name == queue.name && ::stat(link, &its) == 0 && its.st_dev == queue.status.st_dev &&
+         its.st_ino == queue.status.st_ino;
+}
+
+// By the permissions of the queue. Root may always, and is trusted to stay out of it.
+bool may_open(const ProcessStatus& process, const struct stat& queue) {
+  const auto user = process.numbers("Uid").at(1);
+  if (user == 0) return false;
+  if (user == queue.st_uid) return (queue.st_mode & (S_IRUSR | S_IWUSR)) != 0;
+  const bool is_of_group = process.numbers("Gid").at(1) == queue.st_gid ||
+                           std::ranges::count(process.numbers("Groups"), std::uint64_t{queue.st_gid}) != 0;
+  return (queue.st_mode & (is_of_group ? S_IRGRP | S_IWGRP : S_IROTH | S_IWOTH)) != 0;
+}
+
+using Found = std::map<std::size_t, QueueUser>;  // by the queue's index
+
+Found queues_of(pid_t pid, std::span<const Sought> queues) {
+  Found found;
+  const bool may_see = for_each_open_link(pid, [&](const char* link) {
+    const std::string name = last_name(link_of(link));
+    for (std::size_t i = 0; i < queues.size(); ++i) {
+      if (leads_to(link, name, queues[i])) found[i] = {pid, true};
+    }
+  });
+  if (may_see) return found;
+  const ProcessStatus status = ProcessStatus::of(pid);
+  for (std::size_t i = 0; i < queues.size(); ++i) {
+    if (may_open(status, queues[i].status)) found[i] = {pid, false};
+  }
+  return found;
+}
+
+// What reading the descriptor gives: mq_overview(7), "Mounting the message queue file system".
+std::uint64_t shown_number(int queue, std::string_view name) {
+  std::array<char, 256> text{};
+  const ssize_t length = ::pread(queue, text.data(), text.size() - 1, 0);
+  if (length < 0) return 0;
+  const std::string_view shown(text.data(), static_cast<std::size_t>(length));
+  const std::size_t at = shown.find(name);
+  if (at == std::string_view::npos) return 0;
+  const std::vector<std::string_view> words = words_of(shown.substr(at + name.size()));
+  return words.empty() ? 0 : parse_number(words.front()).value_or(0);
 }
 
 }  // namespace
@@ -84,31 +168,24 @@ FileDescriptor open_for_both(int queue) {
   return FileDescriptor(::open(fmt::format("/proc/self/fd/{}", queue).c_str(), O_RDWR | O_CLOEXEC));
 }
 
-// What reading the descriptor gives: mq_overview(7), "Mounting the message queue filesystem".
+// The process is 0 where it is none of this process id namespace.
 bool has_notification(int queue) {
-  std::array<char, 256> text{};
-  const ssize_t length = ::pread(queue, text.data(), text.size() - 1, 0);
-  if (length < 0) return false;
-  const std::string_view shown(text.data(), static_cast<std::size_t>(length));
-  constexpr std::string_view kProcess = "NOTIFY_PID:";
-  const std::size_t at = shown.find(kProcess);
-  return at != std::string_view::npos && parse_number(words_of(shown.substr(at + kProcess.size())).front()) != 0;
+  return shown_number(queue, "NOTIFY:") != 0 || shown_number(queue, "SIGNO:") != 0 ||
+         shown_number(queue, "NOTIFY_PID:") != 0;
 }
 
-pid_t find_other_user(std::span<const CapturedProcess> members, int queue) {
-  struct stat own{};
-  if (::fstat(queue, &own) != 0) fail_errno(errno, "cannot look at a POSIX message queue");
-  const std::string name = link_of(fmt::format("/proc/self/fd/{}", queue).c_str());
-  const std::vector<pid_t> found = find_outsiders(members, [&](pid_t pid) {
-    bool has = false;
-    for_each_open_link(pid, [&](const char* link) {
-      struct stat its{};
-      has = has ||
-            (link_of(link) == name && ::stat(link, &its) == 0 && its.st_dev == own.st_dev && its.st_ino == own.st_ino);
-    });
-    return has;
-  });
-  return found.empty() ? 0 : found.front();
+std::uint64_t bytes_in(int queue) { return shown_number(queue, "QSIZE:"); }
+
+std::vector<QueueUser> find_other_users(std::span<const CapturedProcess> members, std::span<const int> queues) {
+  std::vector<Sought> all;
+  for (const int queue : queues) all.push_back(sought(queue));
+  std::map<pid_t, Found> seen;
+  const auto has_any = [&](pid_t pid) { return !(seen[pid] = queues_of(pid, all)).empty(); };
+  std::vector<QueueUser> users(queues.size());
+  for (const pid_t pid : find_outsiders(members, has_any)) {
+    for (const auto& [index, user] : seen[pid]) users[index] = user;
+  }
+  return users;
 }
 
 image::PosixMessageQueue copy_messages(int queue) {

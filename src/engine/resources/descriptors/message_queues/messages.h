@@ -3,9 +3,9 @@
 
 #include <sys/types.h>
 
-#include <functional>
-#include <map>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "engine/resources/context.h"
 #include "engine/resources/descriptors/message_queues/message_queues.pb.h"
@@ -19,11 +19,21 @@ FileDescriptor open_for_both(int queue);
 // Whether somebody is to be told of the next message (mq_notify(3)). False where `queue` is open for writing only.
 bool has_notification(int queue);
 
-// A process that is none of `members` and has the queue open as far as this user sees (/proc/PID/fd), or 0.
-pid_t find_other_user(std::span<const CapturedProcess> members, int queue);
+// The bytes in all of its messages. 0 where `queue` is open for writing only.
+std::uint64_t bytes_in(int queue);
+
+// A process that has a queue open, or may have: this user does not see, and its permissions let it.
+struct QueueUser {
+  pid_t pid = 0;  // 0: there is none
+  bool is_seen = true;
+};
+
+// Of each of `queues`, one that is none of `members`. Processes of root that this user does not see do not count.
+std::vector<QueueUser> find_other_users(std::span<const CapturedProcess> members, std::span<const int> queues);
 
 // Takes all messages out and puts them back. `queue` is one of open_for_both(). Whoever has it open must stand still
-// meanwhile, and this must not be interrupted (done_to_the_end()). Throws where somebody has been in the way.
+// meanwhile, and this must not be interrupted (done_to_the_end()). Throws where somebody has been in the way: what
+// could not be put back is lost then, and said.
 image::PosixMessageQueue copy_messages(int queue);
 
 // Replaces what is in the queue. `queue` as above.
