@@ -150,7 +150,7 @@ class Family {
     const pid_t made =
         clone_process(birth.shares | (sibling ? CLONE_PARENT : 0), child.pid, sibling ? 0 : child.exit_signal);
     if (made == 0) {
-      if (!(me().helper && birth.way == BirthWay::Child)) ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+      if (!me().helper || birth.way != BirthWay::Child) ::prctl(PR_SET_PDEATHSIG, SIGKILL);
       begin_life(birth.member);
     }
     if (child.helper) helpers_.push_back(made);

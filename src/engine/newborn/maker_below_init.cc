@@ -52,6 +52,7 @@ void mount_own_proc() {
       to_command.close();
       stops.close();
       life(std::move(newborn_channel));
+      ::_exit(1);  // it does not return
     }
     newborn_channel.close();
     to_command.send(kReadyMessage);

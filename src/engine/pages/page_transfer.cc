@@ -94,7 +94,7 @@ PageRuns read_runs_still_there(const RemoteMemory& memory, std::span<const Remot
       [&](const iovec& local, std::span<const iovec> remote) {
         const ssize_t got = ::process_vm_readv(memory.pid(), &local, 1, remote.data(), remote.size(), 0);
         if (got != static_cast<ssize_t>(local.iov_len)) return got;
-        const std::byte* from = static_cast<const std::byte*>(local.iov_base);
+        const auto* from = static_cast<const std::byte*>(local.iov_base);
         for (const iovec& run : remote) {
           const RemoteAddress start{reinterpret_cast<std::uintptr_t>(run.iov_base)};
           keep({start, start + run.iov_len}, from);

@@ -233,15 +233,8 @@ void Precopy::copy(const std::vector<PageArea>& areas) {
                     static_cast<unsigned>(std::min<std::uint64_t>(most / kWorthThread + 1, threads_for_disk())));
 }
 
-std::vector<PageArea> Precopy::remaining(const std::vector<PageArea>& areas, PageRuns& guards) {
-  if (!tracker_) return areas;
-  tracker_->look_anew();
-  struct Part {
-    const PageArea* area;
-    RemoteRange range;
-    bool tracked;
-    Remaining remaining = {};
-  };
+// Ascending. What is tracked is in pieces that several threads can look at.
+std::vector<Precopy::Part> Precopy::parts_of(const std::vector<PageArea>& areas) const {
   std::vector<Part> parts;
   for (const PageArea& area : areas) {
     const bool may_be_tracked = area.choice == PageChoice::Own && area.starts_zero;
@@ -257,6 +250,13 @@ std::vector<PageArea> Precopy::remaining(const std::vector<PageArea>& areas, Pag
     }
   }
   std::ranges::sort(parts, {}, [](const Part& part) { return part.range.start; });
+  return parts;
+}
+
+std::vector<PageArea> Precopy::remaining(const std::vector<PageArea>& areas, PageRuns& guards) {
+  if (!tracker_) return areas;
+  tracker_->look_anew();
+  std::vector<Part> parts = parts_of(areas);
   const auto large = std::ranges::count_if(parts, [](const Part& part) { return part.range.size() >= kLookAtOnce; });
   for_each_in_parallel(
       parts.size(),

@@ -106,6 +106,13 @@ class Precopy {
     PageRuns valid;  // whose copies count
     PageRuns guards;
   };
+  // Looked at by itself.
+  struct Part {
+    const PageArea* area;
+    RemoteRange range;
+    bool tracked;
+    Remaining remaining = {};
+  };
   void choose(const std::vector<PageArea>& areas, std::uint64_t least);
   void copy(const std::vector<PageArea>& areas);
   std::vector<PageArea> rearm();
@@ -114,6 +121,7 @@ class Precopy {
   std::uint64_t keep_newest(std::string& tag, std::uint32_t place, std::uint32_t process) const;
   std::uint64_t settle_copies(std::uint32_t process);
   std::uint64_t refer_to_earlier(std::uint32_t process);
+  std::vector<Part> parts_of(const std::vector<PageArea>& areas) const;
   Remaining look_at(const PageArea& area, RemoteRange range) const;
 
   pid_t pid_;
