@@ -16,7 +16,7 @@ namespace {
 // An order of the tables of stopped processes: <0, 0 or >0.
 int compare_tables(int type, pid_t first, pid_t second) {
   const long order = ::syscall(SYS_kcmp, first, second, type, 0, 0);
-  if (order < 0) fail_errno(errno, "cannot compare processes {} and {}", first, second);
+  if (order < 0) fail_to_compare(errno, fmt::format("cannot compare processes {} and {}", first, second));
   return order == 0 ? 0 : order == 1 ? -1 : 1;
 }
 
@@ -34,6 +34,15 @@ std::vector<std::size_t> first_with_same_table(std::span<const pid_t> pids, int 
     if (compare_tables(type, pids[sorted[i - 1]], pids[sorted[i]]) == 0) first[sorted[i]] = first[sorted[i - 1]];
   }
   return first;
+}
+
+void fail_to_compare(int problem, const std::string& what) {
+  const bool is_forbidden = problem == EPERM || problem == ENOSYS;
+  Error error = Error::from_errno(what, problem);
+  if (!is_forbidden) throw error;
+  throw error.advise(
+      "kcmp(2) is not allowed here, by a container's seccomp filter, say: 'crs check' shows what is; run the "
+      "container with --cap-add SYS_PTRACE, or with a profile that lets it through");
 }
 
 }  // namespace crs::engine

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <span>
+#include <string>
 #include <vector>
 
 namespace crs::engine {
@@ -13,5 +14,8 @@ namespace crs::engine {
 // Of each of the frozen processes, the index of the first that has the same table: its own where no earlier one has it.
 // `type` is one of kcmp(2): KCMP_FILES, ... An id of 0 stands for a process without tables, a zombie. Throws.
 std::vector<std::size_t> first_with_same_table(std::span<const pid_t> pids, int type);
+
+// Where kcmp(2) has failed with `problem`; `what` is "cannot compare ...". With advice where it is not allowed.
+[[noreturn]] void fail_to_compare(int problem, const std::string& what);
 
 }  // namespace crs::engine

@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "engine/procfs/other_names.h"
+#include "engine/procfs/shared_tables.h"
 #include "engine/procfs/status.h"
 
 namespace crs::engine {
@@ -110,8 +111,9 @@ class Look {
     const CapturedProcess& other = processes_[second.process];
     const long order = ::syscall(SYS_kcmp, one.pid, other.pid, KCMP_FILE, first.number, second.number);
     if (order < 0 || order == 3) {
-      fail_errno(order < 0 ? errno : EOPNOTSUPP, "cannot compare descriptor {} of process {} and {} of process {}",
-                 first.number, one.own_pid, second.number, other.own_pid);
+      fail_to_compare(order < 0 ? errno : EOPNOTSUPP,
+                      fmt::format("cannot compare descriptor {} of process {} and {} of process {}", first.number,
+                                  one.own_pid, second.number, other.own_pid));
     }
     return order == 0 ? 0 : order == 1 ? -1 : 1;
   }
