@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <ranges>
+#include <set>
 
 #include "base/error.h"
 #include "base/io.h"
@@ -334,7 +335,7 @@ class Rebuilt {
 };
 
 // NOLINTNEXTLINE(readability-function-size): a story is a list of steps
-RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& options) {
+RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& options, const std::set<pid_t>& taken) {
   Passes passes;
   RestartedProgram program;
   const ContentStore content(snapshot.location);
@@ -357,7 +358,7 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
     if (options.replace_caller) return plan_ids_of_caller(options.ids, ids, is_tree);
     // Orphans are to be found again: below the init of a namespace where this process does not stay to adopt them.
     const bool needs_init = options.detach && options.ids == Ids::Automatic && has_orphans(tree);
-    return plan_ids(needs_init ? Ids::Namespace : options.ids, ids, is_tree);
+    return plan_ids(needs_init ? Ids::Namespace : options.ids, ids, is_tree, taken);
   });
   plan.ipc_namespace = plan.makes_namespaces() && has_objects(tree.system_v());
   SystemVPlaces system_v(tree.system_v());
@@ -479,12 +480,14 @@ RestartedProgram restart(const Snapshot& snapshot, const RestartOptions& options
   constexpr int kAttempts = 3;
   const ChildSignalBlocked child_signal;
   raise_descriptor_limit();
+  std::set<pid_t> taken;
   for (int attempt = 1;; ++attempt) {
     try {
-      return restart_once(snapshot, options);
-    } catch (const IdTaken&) {
-      // Nothing that a user would see has happened yet; a new plan finds the id in use and another way.
+      return restart_once(snapshot, options, taken);
+    } catch (const IdTaken& error) {
+      // What a user might see of it is done again; a new plan finds another way.
       if (options.ids != Ids::Automatic || attempt == kAttempts) throw;
+      taken.insert(error.id());
     } catch (const Error& error) {
       // Ended by the process that brings its memory, before it ran? Then that is what is to be said.
       if (options.lazy && error.kind() == ErrorKind::ProgramGone) verify_extents(snapshot.location, kPagesName);

@@ -4,6 +4,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 
 from harness import check, children_of, is_alive, read_text, run_tests, wait_until
@@ -202,8 +203,34 @@ def taken_as_group(workspace):
     leader.wait()
     try:
         result = workspace.crs("restart", "--ids", "keep", "group", expect=1)
-        check(f"process id {pid} is in use by a process group whose leader has ended" in result.stderr, f"{result}")
+        check(f"process id {pid} is in use by a process group or session whose leader has ended" in result.stderr, f"{result}")
         result = workspace.crs("restart", "--detach", "group")
+        check(f"process id {pid} is in use here: the program runs in a private process id namespace" in result.stderr, f"{result}")
+        here = int(result.stdout)
+        check(ask(workspace, here)["pid"] == pid, f"{result}")
+    finally:
+        os.kill(member, signal.SIGKILL)
+    workspace.kill(here)
+
+
+def taken_as_session(workspace):
+    """The same where the id is only that of a session whose leader has ended: nothing shows that, but it cannot be had."""
+    runner, pid = start_introspective(workspace, "session")
+    if workspace.uid != 0:
+        return
+    workspace.checkpoint("session", "--kill")
+    workspace.wait_gone()
+    pathlib.Path("/proc/sys/kernel/ns_last_pid").write_text(str(pid - 1))
+    leader = workspace.start(["sh", "-c", "echo $(($$ + 200)) >/proc/sys/kernel/ns_last_pid; python3 -c 'import os, time; os.setpgid(0, 0); time.sleep(62)' & exec sleep 63"])
+    if leader.pid != pid:
+        os.killpg(leader.pid, signal.SIGKILL)
+        return
+    wait_until(lambda: [child for child in children_of(pid) if os.getpgid(child) == child], "the leader has a child in a group of its own")
+    member = children_of(pid)[0]
+    os.kill(pid, signal.SIGKILL)
+    leader.wait()
+    try:
+        result = workspace.crs("restart", "--detach", "session")
         check(f"process id {pid} is in use here: the program runs in a private process id namespace" in result.stderr, f"{result}")
         here = int(result.stdout)
         check(ask(workspace, here)["pid"] == pid, f"{result}")
@@ -242,7 +269,7 @@ os.execvp(sys.argv[1], sys.argv[1:])
 
 INSIDE = r"""
 import json, os, signal, subprocess, sys, time
-crs, program = sys.argv[1:]
+crs, program, of_namespace, of_keep = sys.argv[1:]
 def run(*arguments, expect=0):
     result = subprocess.run([crs, *arguments], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
     print("$", *arguments, "->", result.returncode, result.stdout, result.stderr, sep=" ", flush=True)
@@ -259,15 +286,15 @@ def ask(pid):
     wait_for(lambda: os.path.exists("answer"))
     return json.load(open("answer"))
 capabilities = [line for line in open("/proc/self/status") if line.startswith("CapEff")][0].split()[1]
-assert int(capabilities, 16) == 0, capabilities
+assert os.getuid() == 0 or int(capabilities, 16) == 0, capabilities
 facts = {fact["name"]: fact for fact in json.loads(run("check", "--json").stdout)["facts"]}
-assert not facts["user and pid namespaces"]["available"] and "--ids new" in facts["user and pid namespaces"]["consequence"], facts
+if "user" in of_namespace: assert not facts["user and pid namespaces"]["available"] and "--ids new" in facts["user and pid namespaces"]["consequence"], facts
 original = subprocess.Popen(["/usr/bin/python3", "-c", program], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
 wait_for(lambda: os.path.exists("up"))
 before = ask(original.pid)
 run("checkpoint", "--name", "forbidden", "--kill", str(original.pid))
 original.wait()
-for mode, words in (("namespace", "may not make user namespaces"), ("keep", "may not choose process ids")):
+for mode, words in (("namespace", of_namespace), ("keep", of_keep)):
     result = run("restart", "--ids", mode, "forbidden", expect=1)
     assert words in result.stderr and "--ids new" in result.stderr and result.stderr.count("\n") == 1, result.stderr
 snapshot = "forbidden@1"
@@ -291,18 +318,24 @@ print("all is well")
 def without_user_namespaces(workspace):
     """New ids, and every place where the C library keeps them is right."""
     if workspace.uid != 0:
-        with_new_ids_below(workspace, FORBIDDEN)
+        with_new_ids_below(workspace, FORBIDDEN, "may not make user namespaces", "this user may not choose process ids")
 
 
 def below_a_container_filter(workspace):
-    """The same where a seccomp filter forbids them."""
-    if workspace.uid != 0:
-        with_new_ids_below(workspace, FILTERED)
+    """The same where a seccomp filter forbids them, or hides clone3(2) alone: not even root may choose ids then."""
+    hidden = "nobody may choose process ids here"
+    with_new_ids_below(workspace, FILTERED, hidden, hidden)
+    clone3_alone = FILTERED.replace("(EQUAL, 4, 0, UNSHARE)", "(EQUAL, 4, 0, 0xffff)").replace("0x7e020000", "0")
+    check(clone3_alone.count("0xffff)") == 1, "the filter is another one than this test thinks")
+    shutil.rmtree(workspace.store)
+    for name in ("up", "answer"):
+        (workspace.work / name).unlink()
+    with_new_ids_below(workspace, clone3_alone, hidden, hidden)
 
 
-def with_new_ids_below(workspace, forbidding):
+def with_new_ids_below(workspace, forbidding, of_namespace, of_keep):
     result = workspace.run([PYTHON, "-c", forbidding, PYTHON, "-c", "import ctypes, os, sys; ctypes.CDLL(None).prctl(36, 1); os.execv(sys.argv[1], sys.argv[1:])",
-                            PYTHON, "-c", INSIDE, workspace.crs_path, INTROSPECTIVE], limit=120)
+                            PYTHON, "-c", INSIDE, workspace.crs_path, INTROSPECTIVE, of_namespace, of_keep], limit=120)
     check(result.status == 0 and "all is well" in result.stdout, f"{result}")
     answers = [json.loads(line[7:]) for line in result.stdout.splitlines() if line.startswith("answer ")]
     for answer in answers:
@@ -310,7 +343,7 @@ def with_new_ids_below(workspace, forbidding):
     check(len(answers) == 2 and answers[0]["threads"] != answers[1]["threads"], f"{answers}")
 
 
-TESTS = [each_way, supplementary_groups, taken_ids, taken_as_group, without_user_namespaces, below_a_container_filter]
+TESTS = [each_way, supplementary_groups, taken_ids, taken_as_group, taken_as_session, without_user_namespaces, below_a_container_filter]
 
 
 if __name__ == "__main__":

@@ -106,6 +106,7 @@ def queue_of_others(workspace, options):
 
 
 def another_queue_of_that_name(workspace, options):
+    """Somebody else's is left alone. One that is missing is made, also by several restarts of one snapshot."""
     program = Subject(workspace, options.subjects, "posix_message_queues")
     name = f"/subject-{program.pid}-filled"
     try:
@@ -114,12 +115,31 @@ def another_queue_of_that_name(workspace, options):
         library.mq_unlink(name.encode())
         limits = (ctypes.c_long * 8)(0, 5, 100)
         queue = library.mq_open(name.encode(), os.O_RDWR | os.O_CREAT, 0o666, limits)
-        os.fchown(queue, workspace.uid, workspace.uid)
+        os.fchmod(queue, 0o666), os.fchown(queue, OTHER_USER, OTHER_USER)
         check(queue >= 0 and library.mq_send(queue, b"own", 3, 1) == 0, "another queue cannot be filled")
         os.close(queue)
-        refused(workspace, "restart", "--detach", reference, expect=1, json=False, names=[name, "another one now, with 1 messages"])
+        refused(workspace, "restart", "--detach", reference, expect=1, json=False, names=[name, f"another one now, of user {OTHER_USER} and with 1 message"])
         take_one(name)
+        refused(workspace, "restart", "--detach", reference, expect=1, json=False, names=[name, "another one now"])
+        library.mq_unlink(name.encode())
+        for _ in range(2):
+            result = workspace.restart_result(reference)
+            check(name not in result.stderr, f"something is said of the queue: {result}")
+            workspace.kill(int(result.stdout))
         program.finish(workspace.restart(reference))
+    finally:
+        unlink(program)
+
+
+def ordinary_process_that_hides(workspace, options):
+    """This user's own processes may hide what they have open (sshd's do): they are no reason to refuse."""
+    program = Subject(workspace, options.subjects, "posix_message_queues")
+    try:
+        hidden = workspace.start(["python3", "-c", "import ctypes, time; ctypes.CDLL(None).prctl(4, 0); open('hidden', 'w').close(); time.sleep(1000)"])
+        wait_until((workspace.work / "hidden").exists, "a process hides")
+        workspace.checkpoint(str(program.pid))
+        hidden.kill(), workspace.wait_exit(hidden)
+        program.finish()
     finally:
         unlink(program)
 
@@ -168,4 +188,5 @@ def many_queues(workspace, options):
 
 
 if __name__ == "__main__":
-    main([queue_of_others, another_queue_of_that_name, ordinary_queue_of_another_user, root_queue_in_a_mounted_file_system, many_queues])
+    main([queue_of_others, another_queue_of_that_name, ordinary_process_that_hides, ordinary_queue_of_another_user,
+          root_queue_in_a_mounted_file_system, many_queues])

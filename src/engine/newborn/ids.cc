@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <linux/capability.h>
 #include <sched.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,14 +23,21 @@ namespace {
 // (capabilities(7)).
 constexpr unsigned kCheckpointRestore = 40;
 
-bool may_choose_ids() { return has_capability(kCheckpointRestore) || has_capability(CAP_SYS_ADMIN); }
+// A seccomp filter may hide clone3(2), which alone makes processes with an id of one's choice. Its arguments are too
+// small here: no process is made.
+bool can_ask_for_ids() { return ::syscall(SYS_clone3, nullptr, 0) < 0 && errno == EINVAL; }
+
+bool may_choose_ids() {
+  return (has_capability(kCheckpointRestore) || has_capability(CAP_SYS_ADMIN)) && can_ask_for_ids();
+}
 
 bool may_be_signalled(pid_t id) { return ::kill(id, 0) == 0 || errno == EPERM; }
 
 // Threads too have a folder in /proc, though it is not listed. And an id stays taken as that of a process group whose
-// leader has ended.
-std::optional<pid_t> taken_id(const std::vector<pid_t>& ids) {
+// leader has ended. Those that stay taken as that of a session alone are `known` from an attempt to get them.
+std::optional<pid_t> taken_id(const std::vector<pid_t>& ids, const std::set<pid_t>& known) {
   for (const pid_t id : ids) {
+    if (known.contains(id)) return id;
     if (std::filesystem::exists(fmt::format("/proc/{}", id)) || may_be_signalled(id) || may_be_signalled(-id))
       return id;
   }
@@ -37,14 +45,15 @@ std::optional<pid_t> taken_id(const std::vector<pid_t>& ids) {
 }
 
 std::string user_of_id(pid_t id) {
-  return may_be_signalled(id) ? fmt::format("'{}'", name_of_process(id)) : "a process group whose leader has ended";
+  return may_be_signalled(id) ? fmt::format("'{}'", name_of_process(id))
+                              : "a process group or session whose leader has ended";
 }
 
 // Tried for real in a child: limits, kernel settings and security modules all have a say.
-bool can_make_user_namespace() {
+bool can_make_namespaces(int kinds) {
   const pid_t child = ::fork();
   if (child < 0) return false;
-  if (child == 0) ::_exit(::unshare(CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS) == 0 ? 0 : 1);
+  if (child == 0) ::_exit(::unshare(kinds) == 0 ? 0 : 1);
   int status = 0;
   while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
@@ -59,16 +68,24 @@ IdPlan fresh_plan(const std::string& why) {
           IdPlan::ThreadIds::New};
 }
 
+[[noreturn]] void fail_hidden() {
+  throw Error(ErrorKind::Failed, "nobody may choose process ids here: a seccomp filter hides clone3(2)")
+      .advise("Use --ids new, or have a filter that lets it through");
+}
+
 IdPlan namespace_plan(std::string note) {
-  if (has_capability(CAP_SYS_ADMIN)) return {IdPlan::Way::ProcessNamespace, std::move(note)};
-  if (can_make_user_namespace()) return {IdPlan::Way::UserNamespace, std::move(note)};
+  if (!can_ask_for_ids()) fail_hidden();
+  constexpr int kOfProcesses = CLONE_NEWPID | CLONE_NEWNS;
+  if (has_capability(CAP_SYS_ADMIN) && can_make_namespaces(kOfProcesses))
+    return {IdPlan::Way::ProcessNamespace, std::move(note)};
+  if (can_make_namespaces(CLONE_NEWUSER | kOfProcesses)) return {IdPlan::Way::UserNamespace, std::move(note)};
   throw Error(ErrorKind::Failed, "this user may not make user namespaces here")
       .advise("Use --ids new, or have user.max_user_namespaces raised; see 'crs check'");
 }
 
 }  // namespace
 
-IdPlan plan_ids(Ids wanted, const std::vector<pid_t>& ids, bool is_tree) {
+IdPlan plan_ids(Ids wanted, const std::vector<pid_t>& ids, bool is_tree, const std::set<pid_t>& known_taken) {
   if (wanted == Ids::New && is_tree) {
     throw Error(
         ErrorKind::Failed,
@@ -77,8 +94,9 @@ IdPlan plan_ids(Ids wanted, const std::vector<pid_t>& ids, bool is_tree) {
   }
   if (wanted == Ids::New) return fresh_plan({});
   if (wanted == Ids::Namespace) return namespace_plan({});
-  const std::optional<pid_t> taken = taken_id(ids);
+  const std::optional<pid_t> taken = taken_id(ids, known_taken);
   if (wanted == Ids::Keep) {
+    if (!can_ask_for_ids()) fail_hidden();
     if (!may_choose_ids()) {
       throw Error(ErrorKind::Failed, "this user may not choose process ids (CAP_CHECKPOINT_RESTORE)")
           .advise("Use --ids namespace or --ids new");
@@ -97,7 +115,8 @@ IdPlan plan_ids(Ids wanted, const std::vector<pid_t>& ids, bool is_tree) {
             : std::string());
   } catch (const Error&) {
     if (is_tree) throw;
-    return fresh_plan("user namespaces cannot be had here: ");
+    return fresh_plan(can_ask_for_ids() ? "user namespaces cannot be had here: "
+                                        : "nobody may choose process ids here (clone3(2)): ");
   }
 }
 
@@ -130,7 +149,7 @@ IdPlan plan_ids_of_caller(Ids wanted, const std::vector<pid_t>& ids, bool is_tre
   IdPlan plan{IdPlan::Way::Caller, {}, IdPlan::ThreadIds::New};
   if (wanted == Ids::New) return plan;
   const std::vector<pid_t> others(ids.begin() + 1, ids.end());
-  const bool may_keep = others.empty() || (may_choose_ids() && !taken_id(others));
+  const bool may_keep = others.empty() || (may_choose_ids() && !taken_id(others, {}));
   if (may_keep) plan.thread_ids = IdPlan::ThreadIds::KeepIfFree;
   if (ids.front() != ::getpid()) {
     plan.note = fmt::format("the program runs as process {} instead of {}", ::getpid(), ids.front());

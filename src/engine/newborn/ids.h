@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -30,8 +31,9 @@ struct IdPlan {
 
 // Decides for the process `ids.front()`; `ids` are those of its threads and, if it is a tree, of all other processes
 // and threads that are to be made. Throws if what `wanted` names is impossible here: processes know each other by their
-// ids, so a tree must have its own.
-IdPlan plan_ids(Ids wanted, const std::vector<pid_t>& ids, bool is_tree = false);
+// ids, so a tree must have its own. `known_taken` cannot be had either, although nothing shows it.
+IdPlan plan_ids(Ids wanted, const std::vector<pid_t>& ids, bool is_tree = false,
+                const std::set<pid_t>& known_taken = {});
 
 // The same where the calling process is to become the program. Throws also if it cannot: because it has other threads
 // or children, or is the first process of its namespace.

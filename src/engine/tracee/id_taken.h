@@ -32,6 +32,8 @@ class IdTaken : public Error {
   Error error = no_process(fmt::format("cannot make a {}{}", what, with_id), error_number);
   if (error_number == EINVAL && wanted != 0)
     error.advise("The ids of this machine may end below that (kernel.pid_max): raise it, or use --ids new");
+  if ((error_number == ENOSYS || error_number == EPERM) && wanted != 0)
+    error.advise("Use --ids new: a seccomp filter, of a container say, may forbid it");
   throw error;
 }
 

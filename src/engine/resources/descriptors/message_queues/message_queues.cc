@@ -17,8 +17,10 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/thrown.h"
 #include "engine/procfs/other_names.h"
 #include "engine/resources/descriptors/message_queues/messages.h"
+#include "engine/resources/system_v/objects.h"
 #include "engine/tracee/done_to_the_end.h"
 
 namespace crs::engine {
@@ -71,6 +73,8 @@ FileDescriptor open_another(int queue, int access) {
   how.flags = static_cast<std::uint64_t>(access);
   const std::string path = fmt::format("/proc/self/fd/{}", queue);
   FileDescriptor opened(static_cast<int>(::syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof how)));
+  if (!opened && (errno == ENOSYS || errno == EPERM))
+    opened = FileDescriptor(::open(path.c_str(), access));  // a filter
   if (!opened) fail_errno(errno, "cannot open a POSIX message queue without a name once more");
   return opened;
 }
@@ -78,11 +82,14 @@ FileDescriptor open_another(int queue, int access) {
 // What can be tested without taking anything. More than this is nothing to copy while the program stands still.
 constexpr std::uint64_t kMostBytes = std::uint64_t{64} << 20U;
 
-std::string obstacle_in(const FileDescriptor& both, int problem) {
+std::string obstacle_in(const FileDescriptor& both, int problem, std::uint64_t& bytes) {
+  if (!both && (problem == EMFILE || problem == ENFILE || problem == ENOMEM))
+    fail_errno(problem, "cannot open a POSIX message queue once more");
   if (!both && (problem == EACCES || problem == EPERM)) return "its permissions do not let this user do that";
   if (!both) return std::strerror(problem);
   if (has_notification(both.get())) return "somebody would be told (mq_notify)";
-  return bytes_in(both.get()) > kMostBytes ? "it has more than 64 MiB" : "";
+  bytes += bytes_in(both.get());
+  return bytes > kMostBytes ? "there are more than 64 MiB in the program's queues" : "";
 }
 
 std::string obstacle_by(const QueueUser& user) {
@@ -105,8 +112,8 @@ image::PosixMessage copy_or_obstacle(int queue) {
     if (!copy_messages(queue).SerializeToString(said.mutable_content()))
       fail(ErrorKind::Failed, "what is in it cannot be told");
     said.set_priority(kCopyFollows);
-  } catch (const std::exception& problem) {
-    said.set_content(problem.what());
+  } catch (const std::exception&) {
+    said.set_content(words_of_current_exception());
     said.set_priority(kObstacleFollows);
   }
   return said;
@@ -126,31 +133,31 @@ bool can_hold_its_messages(const image::PosixMessageQueue& queue) {
          });
 }
 
-// Of one with messages in the snapshot, what is in it now is what the program left when it ended, or was sent to it
-// since.
-void check_standing_queue(const TableRestore& table, const image::PosixMessageQueue& queue, int opened) {
+// What is in it now is what the program left when it ended, or was sent to it since.
+void look_at_standing_queue(const TableRestore& table, const image::PosixMessageQueue& queue, int opened) {
   const std::string& name = queue.name();
   const mq_attr attributes = attributes_now(opened);
   if (attributes.mq_maxmsg != queue.most_messages() || attributes.mq_msgsize != queue.message_size())
     fail(ErrorKind::Failed, "the POSIX message queue {} is another one: its limits are others", name);
-  if (queue.messages().empty()) {
-    if (attributes.mq_curmsgs != 0)
-      table.context.notes.push_back(
-          fmt::format("the POSIX message queue {} was empty and has {} messages now", name, attributes.mq_curmsgs));
-    return;
-  }
+  if (attributes.mq_curmsgs == queue.messages_size()) return;
+  const std::string now = queue.messages().empty()
+                              ? fmt::format("was empty and has {} messages now", attributes.mq_curmsgs)
+                              : fmt::format("had {} messages, and has the {} of the snapshot", attributes.mq_curmsgs,
+                                            queue.messages_size());
+  table.context.notes.push_back(fmt::format("the POSIX message queue {} {}", name, now));
+}
+
+// Whether the name of a queue that the program has leads elsewhere in this IPC namespace, which is the program's own.
+bool is_of_other_namespace(const Seen& seen, const image::PosixMessageQueue& queue) {
+  const FileDescriptor named = open_queue(queue.name(), O_RDONLY, queue);
+  if (!named) return errno == ENOENT;
   struct stat status{};
-  if (::fstat(opened, &status) != 0) fail_errno(errno, "cannot look at the POSIX message queue {}", name);
-  if (status.st_ino != queue.inode() && attributes.mq_curmsgs != 0) {
-    throw Error(ErrorKind::Failed, fmt::format("the POSIX message queue {} is to have its {} messages again, but is "
-                                               "another one now, with {} messages",
-                                               name, queue.messages_size(), attributes.mq_curmsgs))
-        .advise("Receive them, or remove that queue (mq_unlink, or rm where its file system is mounted)");
-  }
-  if (attributes.mq_curmsgs != queue.messages_size())
-    table.context.notes.push_back(
-        fmt::format("the POSIX message queue {} had {} messages, and has the {} of the snapshot", name,
-                    attributes.mq_curmsgs, queue.messages_size()));
+  return ::fstat(named.get(), &status) == 0 && status.st_ino != seen.status.st_ino;
+}
+
+[[noreturn]] void fail_to_open(const std::string& what, int problem) {
+  throw Error::from_errno(fmt::format("cannot open {}", what), problem)
+      .advise("See /proc/sys/fs/mqueue and ulimit -q for the limits");
 }
 
 void fill(int opened, const image::PosixMessageQueue& queue) {
@@ -193,7 +200,11 @@ void MessageQueueKind::capture(TableCapture& table, const Seen& seen, Descriptio
   queue.set_most_messages(attributes.mq_maxmsg);
   queue.set_message_size(attributes.mq_msgsize);
   queue.set_inode(seen.status.st_ino);
-  if (attributes.mq_curmsgs != 0) capture_messages(table, seen, queue, attributes.mq_curmsgs);
+  queue.set_owner(seen.status.st_uid);
+  queue.set_is_in_own_namespace(!is_in_own_ipc_namespace(table.context.pid));
+  if (!queue.name().empty() && !queue.is_in_own_namespace() && is_of_other_namespace(seen, queue))
+    return table.refuse(seen, fmt::format("a POSIX message queue of another IPC namespace: {}", seen.link));
+  if (attributes.mq_curmsgs != 0) expect_copied(table, seen, attributes.mq_curmsgs);
 }
 
 // Of all queues at once. A look takes nothing.
@@ -202,12 +213,13 @@ void MessageQueueKind::copy_all(const TableCapture& table) {
   std::vector<FileDescriptor> queues;
   std::vector<int> numbers;
   std::vector<Waiting*> places;
+  std::uint64_t bytes = 0;
   for (const Seen& seen : table.seen) {
     const bool is_filled = recognises(table, seen) && attributes_now(seen.copy.get()).mq_curmsgs != 0;
     if (!is_filled || waiting_->contains(seen.status.st_ino)) continue;
     Waiting& waiting = (*waiting_)[seen.status.st_ino];
     FileDescriptor both = open_for_both(seen.copy.get());
-    waiting.obstacle = obstacle_in(both, errno);
+    waiting.obstacle = obstacle_in(both, errno, bytes);
     if (!waiting.obstacle.empty()) continue;
     numbers.push_back(both.get());
     queues.push_back(std::move(both));
@@ -239,20 +251,28 @@ void MessageQueueKind::Waiting::take(const image::PosixMessage& said) {
   obstacle = said.priority() == kObstacleFollows ? said.content() : "what is in it cannot be understood";
 }
 
-void MessageQueueKind::capture_messages(TableCapture& table, const Seen& seen, image::PosixMessageQueue& queue,
-                                        long messages) {
+void MessageQueueKind::expect_copied(TableCapture& table, const Seen& seen, long messages) {
   if (!waiting_) copy_all(table);
   Waiting& waiting = (*waiting_)[seen.status.st_ino];
-  if (waiting.has_been_taken_up) return;
   const bool is_complete = !table.context.content.keeps() || waiting.copied.messages_size() == messages;
   if (waiting.obstacle.empty() && !is_complete) waiting.obstacle = "others came or went meanwhile";
-  if (!waiting.obstacle.empty()) {
-    return table.refuse(seen, fmt::format("a POSIX message queue with messages, which only taking them shows; they "
-                                          "cannot be put back: {}: {}",
-                                          waiting.obstacle, seen.link));
+  if (waiting.obstacle.empty()) return;
+  table.refuse(seen, fmt::format("a POSIX message queue with messages, which only taking them shows; they cannot be "
+                                 "put back: {}: {}",
+                                 waiting.obstacle, seen.link));
+}
+
+// Not earlier: a description may have been given up.
+void MessageQueueKind::finish(TableCapture& table) {
+  if (!waiting_) return;
+  for (image::OpenDescription& description : *table.image.mutable_descriptions()) {
+    if (!description.has_message_queue()) continue;
+    image::PosixMessageQueue& queue = *description.mutable_message_queue();
+    const auto found = waiting_->find(queue.inode());
+    if (found == waiting_->end()) continue;
+    queue.mutable_messages()->Swap(found->second.copied.mutable_messages());
+    waiting_->erase(found);
   }
-  queue.mutable_messages()->Swap(waiting.copied.mutable_messages());
-  waiting.has_been_taken_up = true;
 }
 
 void MessageQueueKind::check(TableCheck& /*table*/, const Description& description) {
@@ -273,25 +293,22 @@ FileDescriptor MessageQueueKind::open(TableRestore& table, const Description& de
   const auto [known, is_first] = queue.inode() == 0
                                      ? std::pair(firsts_.end(), true)
                                      : firsts_.emplace(queue.inode(), index_of(table.image, description));
-  if (!is_first && queue.name().empty()) return open_another(table.place_of(known->second), access);
-  return open_first(table, queue, access);
+  if (!queue.name().empty()) return open_by_name(table, queue, access, is_first);
+  if (!is_first) return open_another(table.place_of(known->second), access);
+  FileDescriptor made = make_nameless(access, queue);
+  if (!made) fail_to_open("a POSIX message queue without a name", errno);
+  new_.insert(&queue);
+  return made;
 }
 
-FileDescriptor MessageQueueKind::open_first(TableRestore& table, const image::PosixMessageQueue& queue, int access) {
-  const std::string& name = queue.name();
-  FileDescriptor opened = name.empty() ? make_nameless(access, queue) : open_queue(name, access, queue);
-  const bool missing = !opened && errno == ENOENT && !name.empty();
-  if (missing) opened = open_queue(name, access | O_CREAT | O_EXCL, queue);
-  if (!opened) {
-    const std::string what = name.empty() ? "a POSIX message queue without a name" : "the POSIX message queue " + name;
-    throw Error::from_errno(fmt::format("cannot open {}", what), errno)
-        .advise("See /proc/sys/fs/mqueue and ulimit -q for the limits");
-  }
-  if (missing || name.empty()) {
-    new_.insert(&queue);
-  } else if (std::ranges::none_of(new_, [&](const auto* one) { return one->name() == name; })) {
-    check_standing_queue(table, queue, opened.get());
-  }
+FileDescriptor MessageQueueKind::open_by_name(TableRestore& table, const image::PosixMessageQueue& queue, int access,
+                                              bool is_first) {
+  FileDescriptor opened = open_queue(queue.name(), access, queue);
+  const bool missing = !opened && errno == ENOENT;
+  if (missing) opened = open_queue(queue.name(), access | O_CREAT | O_EXCL, queue);
+  if (!opened) fail_to_open(fmt::format("the POSIX message queue {}", queue.name()), errno);
+  if (missing) new_.insert(&queue);
+  if (!missing && is_first) look_at_standing_queue(table, queue, opened.get());
   return opened;
 }
 
@@ -302,6 +319,24 @@ void MessageQueueKind::connect(TableRestore& /*table*/, const Description& descr
   if (new_.contains(&queue)) static_cast<void>(!::fchmod(number, queue.mode()));
 }
 
+namespace {
+
+void expect_same_queue(const image::PosixMessageQueue& queue, int opened) {
+  struct stat status{};
+  if (::fstat(opened, &status) != 0) fail_errno(errno, "cannot look at the POSIX message queue {}", queue.name());
+  const long messages = attributes_now(opened).mq_curmsgs;
+  const bool is_of_others = status.st_uid != queue.owner() && status.st_uid != ::geteuid();
+  if (!is_of_others && (!queue.is_in_own_namespace() || messages == 0)) return;
+  throw Error(
+      ErrorKind::Failed,
+      fmt::format("the POSIX message queue {} is to have its {} messages again, but is another one now, of user "
+                  "{} and with {} messages",
+                  queue.name(), queue.messages_size(), status.st_uid, messages))
+      .advise("Have that queue removed (mq_unlink, or rm where its file system is mounted)");
+}
+
+}  // namespace
+
 void check_message_queues(const image::Descriptors& image) {
   std::vector<FileDescriptor> queues;
   std::vector<int> numbers;
@@ -310,7 +345,9 @@ void check_message_queues(const image::Descriptors& image) {
     const image::PosixMessageQueue& queue = description.message_queue();
     if (queue.name().empty() || queue.messages().empty()) continue;
     FileDescriptor opened = open_queue(queue.name(), O_RDONLY, queue);
-    if (!opened) continue;
+    if (!opened && (errno == ENOENT || errno == EACCES)) continue;  // what may not be opened is told of later
+    if (!opened) fail_to_open(fmt::format("the POSIX message queue {}", queue.name()), errno);
+    expect_same_queue(queue, opened.get());
     numbers.push_back(opened.get());
     queues.push_back(std::move(opened));
     named.push_back(&queue);

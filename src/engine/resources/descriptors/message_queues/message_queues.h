@@ -17,6 +17,7 @@ class MessageQueueKind : public Kind {
   Tag tag() const override { return Description::kMessageQueue; }
   bool recognises(const TableCapture& table, const Seen& seen) override;
   void capture(TableCapture& table, const Seen& seen, Description& description) override;
+  void finish(TableCapture& table) override;
   void check(TableCheck& table, const Description& description) override;
   FileDescriptor open(TableRestore& table, const Description& description) override;
   void connect(TableRestore& table, const Description& description, int number) override;
@@ -26,21 +27,21 @@ class MessageQueueKind : public Kind {
   struct Waiting {
     std::string obstacle;
     image::PosixMessageQueue copied;
-    bool has_been_taken_up = false;  // by its first description
 
     void take(const image::PosixMessage& said);
   };
   void copy_all(const TableCapture& table);
   void copy_from(std::span<const int> queues, std::span<Waiting* const> places);
-  void capture_messages(TableCapture& table, const Seen& seen, image::PosixMessageQueue& queue, long messages);
-  FileDescriptor open_first(TableRestore& table, const image::PosixMessageQueue& queue, int access);
+  void expect_copied(TableCapture& table, const Seen& seen, long messages);
+  FileDescriptor open_by_name(TableRestore& table, const image::PosixMessageQueue& queue, int access, bool is_first);
 
   std::optional<std::map<ino_t, Waiting>> waiting_;
   std::map<std::uint64_t, std::uint32_t> firsts_;  // by inode: the description that was opened first
   std::set<const image::PosixMessageQueue*> new_;  // made here: the mode is that in which they were made
 };
 
-// Throws if a queue that is to have its messages again is open in another process of this IPC namespace.
+// Throws if a queue of this IPC namespace cannot get its messages again: another process has it open, or it is another
+// one.
 void check_message_queues(const image::Descriptors& image);
 
 }  // namespace crs::engine

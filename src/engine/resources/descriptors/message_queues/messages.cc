@@ -8,10 +8,10 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <climits>
 #include <ctime>
 #include <map>
-#include <optional>
 #include <string_view>
 
 #include "base/error.h"
@@ -23,7 +23,9 @@ namespace crs::engine {
 namespace {
 
 // For all that is put back into one queue: it has place, unless somebody else sends.
-constexpr std::time_t kSecondsForPuttingBack = 3;
+constexpr int kSecondsForPuttingBack = 3;
+
+using Clock = std::chrono::steady_clock;
 
 mq_attr limits_of(int queue) {
   mq_attr attributes{};
@@ -31,40 +33,71 @@ mq_attr limits_of(int queue) {
   return attributes;
 }
 
-// The first of them, without waiting for one: the time limit has passed.
-std::optional<image::PosixMessage> take_message(int queue, std::string& room) {
+// One more place in `taken`, which is given up unless a message comes into it: what is received must have room already.
+class Place {
+ public:
+  Place(image::PosixMessageQueue& taken, long most) : taken_(taken), message_(*taken.add_messages()) {
+    try {
+      message_.mutable_content()->resize(static_cast<std::size_t>(most));
+    } catch (...) {
+      taken_.mutable_messages()->RemoveLast();
+      throw;
+    }
+  }
+  ~Place() {
+    if (!is_filled_) taken_.mutable_messages()->RemoveLast();
+  }
+  Place(const Place&) = delete;
+  Place& operator=(const Place&) = delete;
+
+  std::string& room() { return *message_.mutable_content(); }
+  void fill(ssize_t size, unsigned priority) {
+    is_filled_ = true;
+    message_.set_priority(priority);
+    room().resize(static_cast<std::size_t>(size));
+    room().shrink_to_fit();
+  }
+
+ private:
+  image::PosixMessageQueue& taken_;
+  image::PosixMessage& message_;
+  bool is_filled_ = false;
+};
+
+// The first of them, without waiting for one: the time limit has passed. False: there is none.
+bool take_message(int queue, long most, image::PosixMessageQueue& taken) {
   constexpr timespec kPassed{};
+  Place place(taken, most);
   while (true) {
     unsigned priority = 0;
-    const ssize_t size = ::mq_timedreceive(queue, room.data(), room.size(), &priority, &kPassed);
-    if (size >= 0) {
-      image::PosixMessage message;
-      message.set_content(room.data(), static_cast<std::size_t>(size));
-      message.set_priority(priority);
-      return message;
-    }
-    if (errno == ETIMEDOUT) return std::nullopt;
+    const ssize_t size = ::mq_timedreceive(queue, place.room().data(), place.room().size(), &priority, &kPassed);
+    if (size >= 0) return place.fill(size, priority), true;
+    if (errno == ETIMEDOUT) return false;
     if (errno != EINTR) fail_errno(errno, "cannot take a message from a POSIX message queue");
   }
 }
 
-// Whether it is in the queue again.
-bool put_message(int queue, const image::PosixMessage& message, const timespec& end) {
+// Whether it is in the queue again. The clock of mq_timedsend(3) may be set back meanwhile.
+bool put_message(int queue, const image::PosixMessage& message, Clock::time_point end) {
   const std::string& content = message.content();
-  while (::mq_timedsend(queue, content.data(), content.size(), message.priority(), &end) != 0) {
-    if (errno != EINTR) return false;
+  while (true) {
+    timespec soon{};
+    ::clock_gettime(CLOCK_REALTIME, &soon);
+    soon.tv_sec += kSecondsForPuttingBack;
+    if (::mq_timedsend(queue, content.data(), content.size(), message.priority(), &soon) == 0) return true;
+    if (errno != EINTR || Clock::now() > end) return false;
   }
-  return true;
 }
 
 // Among messages of one priority the order is that in which they were sent. What does not fit is passed over: what
 // comes later may.
 void put_messages(int queue, const image::PosixMessageQueue& messages) {
-  timespec end{};
-  ::clock_gettime(CLOCK_REALTIME, &end);
-  end.tv_sec += kSecondsForPuttingBack;
+  const auto end = Clock::now() + std::chrono::seconds(kSecondsForPuttingBack);
   int lost = 0;
-  for (const image::PosixMessage& message : messages.messages()) lost += put_message(queue, message, end) ? 0 : 1;
+  for (const image::PosixMessage& message : messages.messages()) {
+    const bool may_try = lost == 0 || Clock::now() <= end;
+    lost += may_try && put_message(queue, message, end) ? 0 : 1;
+  }
   if (lost != 0)
     fail(ErrorKind::Failed, "{} of its {} messages could not be put back and are lost: somebody else sends there", lost,
          messages.messages_size());
@@ -73,14 +106,10 @@ void put_messages(int queue, const image::PosixMessageQueue& messages) {
 // Who waits for room in a full queue sends as soon as the first message is taken: then that one alone is in danger.
 void take_each(int queue, image::PosixMessageQueue& taken) {
   const mq_attr limits = limits_of(queue);
-  std::string room(static_cast<std::size_t>(limits.mq_msgsize), '\0');
   for (long i = 0; i < limits.mq_maxmsg; ++i) {
-    std::optional<image::PosixMessage> message = take_message(queue, room);
-    if (!message) return;
-    *taken.add_messages() = std::move(*message);
+    if (!take_message(queue, limits.mq_msgsize, taken)) return;
     if (i != 0 || limits.mq_curmsgs != limits.mq_maxmsg) continue;
-    if (limits_of(queue).mq_curmsgs < limits.mq_maxmsg) continue;
-    fail(ErrorKind::Failed, "somebody waits for room in it");
+    if (limits_of(queue).mq_curmsgs == limits.mq_maxmsg) fail(ErrorKind::Failed, "somebody waits for room in it");
   }
 }
 
@@ -88,7 +117,7 @@ image::PosixMessageQueue take_messages(int queue) {
   image::PosixMessageQueue taken;
   try {
     take_each(queue, taken);
-  } catch (const Error&) {
+  } catch (...) {
     put_messages(queue, taken);
     throw;
   }
@@ -122,10 +151,11 @@ bool leads_to(const char* link, const std::string& name, const Sought& queue) {
          its.st_ino == queue.status.st_ino;
 }
 
-// By the permissions of the queue. Root may always, and is trusted to stay out of it.
+// By the permissions of the queue, where it has a name. Root and this user, whose processes may hide what they have
+// open (prctl(2), PR_SET_DUMPABLE), may always, and are trusted to stay out of it.
 bool may_open(const ProcessStatus& process, const struct stat& queue) {
   const auto user = process.numbers("Uid").at(1);
-  if (user == 0) return false;
+  if (user == 0 || user == ::geteuid() || queue.st_nlink == 0) return false;
   if (user == queue.st_uid) return (queue.st_mode & (S_IRUSR | S_IWUSR)) != 0;
   const bool is_of_group = process.numbers("Gid").at(1) == queue.st_gid ||
                            std::ranges::count(process.numbers("Groups"), std::uint64_t{queue.st_gid}) != 0;
