@@ -72,16 +72,17 @@ std::vector<pid_t> find_outsiders(std::span<const CapturedProcess> members,
 
 bool for_each_open_link(pid_t pid, const std::function<void(const char* link)>& look) {
   bool has_any = false;
-  const bool may_see = look_at_links(fmt::format("/proc/{}/fd", pid), [&](const char* link) {
+  bool may_see = look_at_links(fmt::format("/proc/{}/fd", pid), [&](const char* link) {
     has_any = true;
     look(link);
   });
-  if (!may_see || has_any) return may_see;
+  if (has_any) return true;
+  // Where the main thread has ended, the folder is empty, and root's.
   std::error_code ended;
   std::filesystem::directory_iterator threads(fmt::format("/proc/{}/task", pid), ended);
   for (; !ended && threads != std::filesystem::directory_iterator(); threads.increment(ended))
-    look_at_links((threads->path() / "fd").native(), look);
-  return true;
+    may_see = look_at_links((threads->path() / "fd").native(), look) || may_see;
+  return may_see;
 }
 
 }  // namespace crs::engine
