@@ -329,7 +329,8 @@ def below_a_container_filter(workspace):
     with_new_ids_below(workspace, FILTERED, hidden, hidden)
     clone3_alone = FILTERED.replace("(EQUAL, 4, 0, UNSHARE)", "(EQUAL, 4, 0, 0xffff)").replace("0x7e020000", "0")
     check(clone3_alone.count("0xffff)") == 1, "the filter is another one than this test thinks")
-    shutil.rmtree(workspace.store)
+    for job in workspace.store.iterdir():
+        shutil.rmtree(job)
     for name in ("up", "answer"):
         (workspace.work / name).unlink()
     with_new_ids_below(workspace, clone3_alone, hidden, hidden)
