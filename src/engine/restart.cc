@@ -360,7 +360,8 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
     const bool needs_init = options.detach && options.ids == Ids::Automatic && has_orphans(tree);
     return plan_ids(needs_init ? Ids::Namespace : options.ids, ids, is_tree, taken);
   });
-  plan.ipc_namespace = plan.makes_namespaces() && has_objects(tree.system_v());
+  plan.ipc_namespace =
+      plan.makes_namespaces() && (has_objects(tree.system_v()) || has_own_message_queues(tree.descriptors()));
   SystemVPlaces system_v(tree.system_v());
   if (!plan.ipc_namespace) {
     system_v.check();

@@ -221,11 +221,17 @@ def taken_as_session(workspace):
         return
     workspace.checkpoint("session", "--kill")
     workspace.wait_gone()
-    pathlib.Path("/proc/sys/kernel/ns_last_pid").write_text(str(pid - 1))
-    leader = workspace.start(["sh", "-c", "echo $(($$ + 200)) >/proc/sys/kernel/ns_last_pid; python3 -c 'import os, time; os.setpgid(0, 0); time.sleep(62)' & exec sleep 63"])
-    if leader.pid != pid:
-        os.killpg(leader.pid, signal.SIGKILL)
-        return
+    for _ in range(20):
+        pathlib.Path("/proc/sys/kernel/ns_last_pid").write_text(str(pid - 1))
+        leader = workspace.start(["sh", "-c", "echo $(($$ + 200)) >/proc/sys/kernel/ns_last_pid; python3 -c 'import os, time; os.setpgid(0, 0); time.sleep(62)' & exec sleep 63"])
+        if leader.pid == pid:
+            break
+        # Another process was faster.
+        wait_until(lambda: children_of(leader.pid), "the leader has a child")
+        for process in (*children_of(leader.pid), leader.pid):
+            os.kill(process, signal.SIGKILL)
+        leader.wait()
+    check(leader.pid == pid, "the id cannot be had")
     wait_until(lambda: [child for child in children_of(pid) if os.getpgid(child) == child], "the leader has a child in a group of its own")
     member = children_of(pid)[0]
     os.kill(pid, signal.SIGKILL)

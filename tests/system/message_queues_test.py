@@ -118,9 +118,9 @@ def another_queue_of_that_name(workspace, options):
         os.fchmod(queue, 0o666), os.fchown(queue, OTHER_USER, OTHER_USER)
         check(queue >= 0 and library.mq_send(queue, b"own", 3, 1) == 0, "another queue cannot be filled")
         os.close(queue)
-        refused(workspace, "restart", "--detach", reference, expect=1, json=False, names=[name, f"another one now, of user {OTHER_USER} and with 1 message"])
+        refused(workspace, "restart", "--detach", reference, expect=1, json=False, names=[name, f"belongs to user {OTHER_USER}"])
         take_one(name)
-        refused(workspace, "restart", "--detach", reference, expect=1, json=False, names=[name, "another one now"])
+        refused(workspace, "restart", "--detach", reference, expect=1, json=False, names=[name, "belongs to user"])
         library.mq_unlink(name.encode())
         for _ in range(2):
             result = workspace.restart_result(reference)

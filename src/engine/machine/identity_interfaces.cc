@@ -106,9 +106,13 @@ MachineFact fact(const char* name, int result, const char* consequence) {
 
 std::vector<MachineFact> examine_identity_interfaces() {
   const pid_t last = last_process_id();
+  const int in_place_result = try_in_child([last] { return clone_with_id(last); });
   MachineFact in_place = fact(
-      "process ids in place", try_in_child([last] { return clone_with_id(last); }),
-      "'crs restart --ids keep' is for root or CAP_CHECKPOINT_RESTORE; the old ids come back in a private namespace");
+      "process ids in place", in_place_result,
+      in_place_result == ENOSYS
+          ? "a seccomp filter hides clone3(2): a program of one process gets new ids, others cannot be restarted here"
+          : "'crs restart --ids keep' is for root or CAP_CHECKPOINT_RESTORE; the old ids come back in a private "
+            "namespace");
   in_place.detail += (in_place.detail.empty() ? "" : "; ") + capability_words();
   return {in_place,
           fact("user and pid namespaces", try_in_child(private_process_ids),

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <linux/capability.h>
+#include <linux/sched.h>
 #include <sched.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -27,8 +28,18 @@ constexpr unsigned kCheckpointRestore = 40;
 // small here: no process is made.
 bool can_ask_for_ids() { return ::syscall(SYS_clone3, nullptr, 0) < 0 && errno == EINVAL; }
 
+// Asked of the kernel, by this process's own id, which is taken: the capability counts in the user namespace that has
+// the process id namespace, and that may be another one.
 bool may_choose_ids() {
-  return (has_capability(kCheckpointRestore) || has_capability(CAP_SYS_ADMIN)) && can_ask_for_ids();
+  if (!has_capability(kCheckpointRestore) && !has_capability(CAP_SYS_ADMIN)) return false;
+  pid_t own = ::getpid();
+  clone_args arguments{};
+  arguments.exit_signal = SIGCHLD;
+  arguments.set_tid = reinterpret_cast<std::uint64_t>(&own);
+  arguments.set_tid_size = 1;
+  const long made = ::syscall(SYS_clone3, &arguments, sizeof arguments);
+  if (made == 0) ::_exit(0);  // it cannot be
+  return made < 0 && errno == EEXIST;
 }
 
 bool may_be_signalled(pid_t id) { return ::kill(id, 0) == 0 || errno == EPERM; }
@@ -68,19 +79,21 @@ IdPlan fresh_plan(const std::string& why) {
           IdPlan::ThreadIds::New};
 }
 
-[[noreturn]] void fail_hidden() {
+[[noreturn]] void fail_hidden(bool is_tree) {
   throw Error(ErrorKind::Failed, "nobody may choose process ids here: a seccomp filter hides clone3(2)")
-      .advise("Use --ids new, or have a filter that lets it through");
+      .advise(is_tree ? "Restart it outside of the container, or have a filter that lets clone3(2) through"
+                      : "Use --ids new, or have a filter that lets it through");
 }
 
-IdPlan namespace_plan(std::string note) {
-  if (!can_ask_for_ids()) fail_hidden();
+IdPlan namespace_plan(std::string note, bool is_tree) {
+  if (!can_ask_for_ids()) fail_hidden(is_tree);
   constexpr int kOfProcesses = CLONE_NEWPID | CLONE_NEWNS;
   if (has_capability(CAP_SYS_ADMIN) && can_make_namespaces(kOfProcesses))
     return {IdPlan::Way::ProcessNamespace, std::move(note)};
   if (can_make_namespaces(CLONE_NEWUSER | kOfProcesses)) return {IdPlan::Way::UserNamespace, std::move(note)};
   throw Error(ErrorKind::Failed, "this user may not make user namespaces here")
-      .advise("Use --ids new, or have user.max_user_namespaces raised; see 'crs check'");
+      .advise(is_tree ? "Have user.max_user_namespaces raised; see 'crs check'"
+                      : "Use --ids new, or have user.max_user_namespaces raised; see 'crs check'");
 }
 
 }  // namespace
@@ -93,10 +106,10 @@ IdPlan plan_ids(Ids wanted, const std::vector<pid_t>& ids, bool is_tree, const s
         .advise("Use --ids namespace");
   }
   if (wanted == Ids::New) return fresh_plan({});
-  if (wanted == Ids::Namespace) return namespace_plan({});
+  if (wanted == Ids::Namespace) return namespace_plan({}, is_tree);
   const std::optional<pid_t> taken = taken_id(ids, known_taken);
   if (wanted == Ids::Keep) {
-    if (!can_ask_for_ids()) fail_hidden();
+    if (!can_ask_for_ids()) fail_hidden(is_tree);
     if (!may_choose_ids()) {
       throw Error(ErrorKind::Failed, "this user may not choose process ids (CAP_CHECKPOINT_RESTORE)")
           .advise("Use --ids namespace or --ids new");
@@ -112,8 +125,13 @@ IdPlan plan_ids(Ids wanted, const std::vector<pid_t>& ids, bool is_tree, const s
     return namespace_plan(
         may_choose_ids()
             ? fmt::format("process id {} is in use here: the program runs in a private process id namespace", *taken)
-            : std::string());
-  } catch (const Error&) {
+            : std::string(),
+        is_tree);
+  } catch (const Error& error) {
+    if (is_tree && taken && may_choose_ids()) {
+      Error told(error);
+      throw told.add_context(fmt::format("process id {} is in use by {}", *taken, user_of_id(*taken)));
+    }
     if (is_tree) throw;
     return fresh_plan(can_ask_for_ids() ? "user namespaces cannot be had here: "
                                         : "nobody may choose process ids here (clone3(2)): ");

@@ -16,7 +16,8 @@ namespace {
 // An order of the tables of stopped processes: <0, 0 or >0.
 int compare_tables(int type, pid_t first, pid_t second) {
   const long order = ::syscall(SYS_kcmp, first, second, type, 0, 0);
-  if (order < 0) fail_to_compare(errno, fmt::format("cannot compare processes {} and {}", first, second));
+  const int problem = errno;
+  if (order < 0) fail_to_compare(problem, fmt::format("cannot compare processes {} and {}", first, second));
   return order == 0 ? 0 : order == 1 ? -1 : 1;
 }
 

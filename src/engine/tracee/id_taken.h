@@ -33,7 +33,7 @@ class IdTaken : public Error {
   if (error_number == EINVAL && wanted != 0)
     error.advise("The ids of this machine may end below that (kernel.pid_max): raise it, or use --ids new");
   if ((error_number == ENOSYS || error_number == EPERM) && wanted != 0)
-    error.advise("Use --ids new: a seccomp filter, of a container say, may forbid it");
+    error.advise("A seccomp filter or another user namespace may forbid it: 'crs check' shows what is possible here");
   throw error;
 }
 

@@ -110,10 +110,10 @@ class Look {
     const CapturedProcess& one = processes_[first.process];
     const CapturedProcess& other = processes_[second.process];
     const long order = ::syscall(SYS_kcmp, one.pid, other.pid, KCMP_FILE, first.number, second.number);
+    const int problem = order < 0 ? errno : EOPNOTSUPP;
     if (order < 0 || order == 3) {
-      fail_to_compare(order < 0 ? errno : EOPNOTSUPP,
-                      fmt::format("cannot compare descriptor {} of process {} and {} of process {}", first.number,
-                                  one.own_pid, second.number, other.own_pid));
+      fail_to_compare(problem, fmt::format("cannot compare descriptor {} of process {} and {} of process {}",
+                                           first.number, one.own_pid, second.number, other.own_pid));
     }
     return order == 0 ? 0 : order == 1 ? -1 : 1;
   }

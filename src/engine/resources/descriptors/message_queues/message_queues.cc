@@ -133,10 +133,25 @@ bool can_hold_its_messages(const image::PosixMessageQueue& queue) {
          });
 }
 
+// As which it may be had again: made by the program's user or by whoever restarts it. In a user namespace those of
+// others have no other number.
+bool is_of_others(const image::PosixMessageQueue& queue, const struct stat& status) {
+  constexpr uid_t kUserOfOthers = 65534;
+  return status.st_uid != queue.owner() && status.st_uid != ::geteuid() && status.st_uid != kUserOfOthers;
+}
+
 // What is in it now is what the program left when it ended, or was sent to it since.
 void look_at_standing_queue(const TableRestore& table, const image::PosixMessageQueue& queue, int opened) {
   const std::string& name = queue.name();
   const mq_attr attributes = attributes_now(opened);
+  struct stat status{};
+  if (::fstat(opened, &status) != 0) fail_errno(errno, "cannot look at the POSIX message queue {}", name);
+  if (is_of_others(queue, status)) {  // since check_message_queues(), if the snapshot has messages for it
+    if (!queue.messages().empty())
+      fail(ErrorKind::Failed, "the POSIX message queue {} belongs to user {} now", name, status.st_uid);
+    table.context.notes.push_back(
+        fmt::format("the POSIX message queue {} belongs to user {} now", name, status.st_uid));
+  }
   if (attributes.mq_maxmsg != queue.most_messages() || attributes.mq_msgsize != queue.message_size())
     fail(ErrorKind::Failed, "the POSIX message queue {} is another one: its limits are others", name);
   if (attributes.mq_curmsgs == queue.messages_size()) return;
@@ -147,12 +162,15 @@ void look_at_standing_queue(const TableRestore& table, const image::PosixMessage
   table.context.notes.push_back(fmt::format("the POSIX message queue {} {}", name, now));
 }
 
-// Whether the name of a queue that the program has leads elsewhere in this IPC namespace, which is the program's own.
-bool is_of_other_namespace(const Seen& seen, const image::PosixMessageQueue& queue) {
-  const FileDescriptor named = open_queue(queue.name(), O_RDONLY, queue);
-  if (!named) return errno == ENOENT;
-  struct stat status{};
-  return ::fstat(named.get(), &status) == 0 && status.st_ino != seen.status.st_ino;
+// Whether the name of a queue that the program has leads elsewhere in the program's IPC namespace.
+bool is_of_other_namespace(const CaptureContext& context, const Seen& seen, const image::PosixMessageQueue& queue) {
+  const std::string found = in_ipc_namespace_of(context.pid, context.pidfd, [&]() -> std::string {
+    const FileDescriptor named = open_queue(queue.name(), O_RDONLY, queue);
+    struct stat status{};
+    if (!named) return errno == ENOENT ? "another" : "";
+    return ::fstat(named.get(), &status) == 0 && status.st_ino != seen.status.st_ino ? "another" : "";
+  });
+  return !found.empty();
 }
 
 [[noreturn]] void fail_to_open(const std::string& what, int problem) {
@@ -201,8 +219,9 @@ void MessageQueueKind::capture(TableCapture& table, const Seen& seen, Descriptio
   queue.set_message_size(attributes.mq_msgsize);
   queue.set_inode(seen.status.st_ino);
   queue.set_owner(seen.status.st_uid);
+  queue.set_group(seen.status.st_gid);
   queue.set_is_in_own_namespace(!is_in_own_ipc_namespace(table.context.pid));
-  if (!queue.name().empty() && !queue.is_in_own_namespace() && is_of_other_namespace(seen, queue))
+  if (!queue.name().empty() && is_of_other_namespace(table.context, seen, queue))
     return table.refuse(seen, fmt::format("a POSIX message queue of another IPC namespace: {}", seen.link));
   if (attributes.mq_curmsgs != 0) expect_copied(table, seen, attributes.mq_curmsgs);
 }
@@ -316,26 +335,43 @@ FileDescriptor MessageQueueKind::open_by_name(TableRestore& table, const image::
 void MessageQueueKind::connect(TableRestore& /*table*/, const Description& description, int number) {
   const image::PosixMessageQueue& queue = description.message_queue();
   if (queue.messages_size() != 0) fill(number, queue);
-  if (new_.contains(&queue)) static_cast<void>(!::fchmod(number, queue.mode()));
+  if (!new_.contains(&queue)) return;
+  static_cast<void>(::fchown(number, queue.owner(), queue.group()) == 0);  // where this user may
+  static_cast<void>(::fchmod(number, queue.mode()) == 0);
 }
 
 namespace {
 
+std::uint64_t bytes_of(const image::PosixMessageQueue& queue) {
+  std::uint64_t bytes = 0;
+  for (const image::PosixMessage& message : queue.messages()) bytes += message.content().size();
+  return bytes;
+}
+
+// What a program had in a namespace of its own may be here by an earlier restart; if it is not, it is somebody else's.
 void expect_same_queue(const image::PosixMessageQueue& queue, int opened) {
   struct stat status{};
   if (::fstat(opened, &status) != 0) fail_errno(errno, "cannot look at the POSIX message queue {}", queue.name());
   const long messages = attributes_now(opened).mq_curmsgs;
-  const bool is_of_others = status.st_uid != queue.owner() && status.st_uid != ::geteuid();
-  if (!is_of_others && (!queue.is_in_own_namespace() || messages == 0)) return;
-  throw Error(
-      ErrorKind::Failed,
-      fmt::format("the POSIX message queue {} is to have its {} messages again, but is another one now, of user "
-                  "{} and with {} messages",
-                  queue.name(), queue.messages_size(), status.st_uid, messages))
+  const bool is_alike = messages == queue.messages_size() && bytes_in(opened) == bytes_of(queue);
+  const bool is_other = queue.is_in_own_namespace() && messages != 0 && !is_alike;
+  if (!is_other && !is_of_others(queue, status)) return;
+  const std::string why =
+      is_other
+          ? fmt::format("the program had it in an IPC namespace of its own, and the one here has {} messages", messages)
+          : fmt::format("the one here belongs to user {}", status.st_uid);
+  throw Error(ErrorKind::Failed, fmt::format("the POSIX message queue {} cannot have its {} messages again: {}",
+                                             queue.name(), queue.messages_size(), why))
       .advise("Have that queue removed (mq_unlink, or rm where its file system is mounted)");
 }
 
 }  // namespace
+
+bool has_own_message_queues(const image::Descriptors& image) {
+  return std::ranges::any_of(image.descriptions(), [](const image::OpenDescription& description) {
+    return description.message_queue().is_in_own_namespace();
+  });
+}
 
 void check_message_queues(const image::Descriptors& image) {
   std::vector<FileDescriptor> queues;

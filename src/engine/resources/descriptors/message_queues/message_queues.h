@@ -40,6 +40,9 @@ class MessageQueueKind : public Kind {
   std::set<const image::PosixMessageQueue*> new_;  // made here: the mode is that in which they were made
 };
 
+// Whether the program had queues in an IPC namespace of its own: it is to have one again, where namespaces are made.
+bool has_own_message_queues(const image::Descriptors& image);
+
 // Throws if a queue of this IPC namespace cannot get its messages again: another process has it open, or it is another
 // one.
 void check_message_queues(const image::Descriptors& image);

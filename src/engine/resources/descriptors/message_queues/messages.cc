@@ -10,9 +10,11 @@
 #include <cerrno>
 #include <chrono>
 #include <climits>
+#include <cstring>
 #include <ctime>
 #include <map>
 #include <string_view>
+#include <thread>
 
 #include "base/error.h"
 #include "engine/procfs/status.h"
@@ -77,15 +79,18 @@ bool take_message(int queue, long most, image::PosixMessageQueue& taken) {
   }
 }
 
-// Whether it is in the queue again. The clock of mq_timedsend(3) may be set back meanwhile.
-bool put_message(int queue, const image::PosixMessage& message, Clock::time_point end) {
+// 0, or the errno for which it is not in the queue again. The clock of mq_timedsend(3) may be set back meanwhile; and
+// for want of kernel memory it is tried again (ENOMEM), as for want of room.
+int put_message(int queue, const image::PosixMessage& message, Clock::time_point end) {
   const std::string& content = message.content();
   while (true) {
     timespec soon{};
     ::clock_gettime(CLOCK_REALTIME, &soon);
     soon.tv_sec += kSecondsForPuttingBack;
-    if (::mq_timedsend(queue, content.data(), content.size(), message.priority(), &soon) == 0) return true;
-    if (errno != EINTR || Clock::now() > end) return false;
+    if (::mq_timedsend(queue, content.data(), content.size(), message.priority(), &soon) == 0) return 0;
+    const int problem = errno;
+    if ((problem != EINTR && problem != ENOMEM) || Clock::now() > end) return problem;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
 }
 
@@ -94,13 +99,17 @@ bool put_message(int queue, const image::PosixMessage& message, Clock::time_poin
 void put_messages(int queue, const image::PosixMessageQueue& messages) {
   const auto end = Clock::now() + std::chrono::seconds(kSecondsForPuttingBack);
   int lost = 0;
+  int first_problem = 0;
   for (const image::PosixMessage& message : messages.messages()) {
     const bool may_try = lost == 0 || Clock::now() <= end;
-    lost += may_try && put_message(queue, message, end) ? 0 : 1;
+    const int problem = may_try ? put_message(queue, message, end) : ETIMEDOUT;
+    if (problem == 0) continue;
+    if (lost++ == 0) first_problem = problem;
   }
-  if (lost != 0)
-    fail(ErrorKind::Failed, "{} of its {} messages could not be put back and are lost: somebody else sends there", lost,
-         messages.messages_size());
+  if (lost == 0) return;
+  const std::string why = first_problem == ETIMEDOUT ? "somebody else sends there" : std::strerror(first_problem);
+  fail(ErrorKind::Failed, "{} of its {} messages could not be put back and are lost: {}", lost,
+       messages.messages_size(), why);
 }
 
 // Who waits for room in a full queue sends as soon as the first message is taken: then that one alone is in danger.
