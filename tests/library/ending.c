@@ -90,6 +90,7 @@ int main(int argc, char** argv) {
   sigwait(&set, &signal);
   if (strcmp(way, "finalize") == 0 || strcmp(way, "busy") == 0 || strcmp(way, "inside") == 0) {
     if (crs_finalize() != CRS_OK) return 1;
+    if (crs_unregister(layer) != CRS_OK) return 1; /* which a leak checker would miss */
   }
   if (strcmp(way, "cancelled") == 0) {
     void* result = NULL;
