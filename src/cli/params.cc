@@ -71,10 +71,8 @@ class ParamsVerb : public Verb {
   [[noreturn]] static void fail_unknown(const std::vector<Parameter>& all, const std::string& name) {
     std::vector<std::string> known;
     for (const Parameter& parameter : all) known.push_back(parameter.declaration.name);
-    const std::string nearest = nearest_name(name, known);
     throw Error(ErrorKind::Usage, fmt::format("there is no parameter '{}'", name))
-        .advise(nearest.empty() ? "'crs params' lists all"
-                                : fmt::format("The nearest one is '{}'; 'crs params' lists all", nearest));
+        .advise(advice_on_parameter(name, known));
   }
 
   std::vector<Parameter> selected(const std::vector<Parameter>& all) const {

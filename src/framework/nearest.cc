@@ -1,5 +1,7 @@
 #include "framework/nearest.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <numeric>
 #include <vector>
@@ -35,6 +37,12 @@ std::string nearest_name(std::string_view name, std::span<const std::string> can
     }
   }
   return nearest;
+}
+
+std::string advice_on_parameter(std::string_view name, std::span<const std::string> known) {
+  const std::string nearest = nearest_name(name, known);
+  return nearest.empty() ? "'crs params' lists all parameters"
+                         : fmt::format("The nearest one is '{}'; 'crs params' lists all", nearest);
 }
 
 }  // namespace crs

@@ -15,4 +15,7 @@ std::size_t edit_distance(std::string_view left, std::string_view right);
 // half of the longer text, and always within two.
 std::string nearest_name(std::string_view name, std::span<const std::string> candidates);
 
+// What to do about a parameter that is none of `known`.
+std::string advice_on_parameter(std::string_view name, std::span<const std::string> known);
+
 }  // namespace crs

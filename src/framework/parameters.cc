@@ -243,11 +243,9 @@ void Parameters::reject_unknown() const {
     if (declared_.contains(name)) continue;
     std::vector<std::string> known;
     for (const auto& [known_name, parameter] : declared_) known.push_back(known_name);
-    const std::string nearest = nearest_name(name, known);
     Error error(ErrorKind::Usage, fmt::format("there is no parameter '{}', which {} ({}) sets", name,
                                               name_of(setting.source), setting.origin));
-    throw error.advise(nearest.empty() ? "'crs params' lists all parameters"
-                                       : fmt::format("The nearest one is '{}'; 'crs params' lists all", nearest));
+    throw error.advise(advice_on_parameter(name, known));
   }
 }
 

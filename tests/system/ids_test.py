@@ -7,7 +7,7 @@ import pathlib
 import shutil
 import signal
 
-from harness import check, children_of, is_alive, read_text, run_tests, wait_until
+from harness import Failure, check, children_of, is_alive, read_text, run_tests, wait_until
 
 PYTHON = "/usr/bin/python3"
 GROUPS = [61300, 61301]
@@ -184,27 +184,31 @@ def taken_ids(workspace):
         workspace.kill(here)
 
 
-def taken_as_group(workspace):
-    """The same where the id is that of a process group whose leader has ended, as of a pipeline that goes on without its first program."""
-    runner, pid = start_introspective(workspace, "group")
+def leave_behind(workspace, job, member, is_up):
+    """Checkpoints and ends a program, lets a process get its id, start `member` (a shell command) and end. Returns the id, and the member's; or
+    nothing where no id can be chosen."""
+    _, pid = start_introspective(workspace, job)
     if workspace.uid != 0 or pid + 300 > int(read_text("/proc/sys/kernel/pid_max")):
-        return
-    workspace.checkpoint("group", "--kill")
+        return None
+    workspace.checkpoint(job, "--kill")
     workspace.wait_gone()
-    pathlib.Path("/proc/sys/kernel/ns_last_pid").write_text(str(pid - 1))
-    # Its child gets none of the ids of the program's threads.
-    leader = workspace.start(["sh", "-c", "echo $(($$ + 200)) >/proc/sys/kernel/ns_last_pid; sleep 62 & exec sleep 63"])
-    if leader.pid != pid:
-        os.killpg(leader.pid, signal.SIGKILL)
-        return
-    wait_until(lambda: children_of(pid), "the leader has a child")
-    member = children_of(pid)[0]
-    os.kill(pid, signal.SIGKILL)
-    leader.wait()
+    for _ in range(20):
+        pathlib.Path("/proc/sys/kernel/ns_last_pid").write_text(str(pid - 1))
+        # Its child gets none of the ids of the program's threads.
+        leader = workspace.start(["sh", "-c", f"echo $(($$ + 200)) >/proc/sys/kernel/ns_last_pid; {member} & exec sleep 63"])
+        wait_until(lambda: [child for child in children_of(leader.pid) if is_up(child)], "the leader has a child")
+        child = children_of(leader.pid)[0]
+        os.kill(leader.pid, signal.SIGKILL)
+        leader.wait()
+        if leader.pid == pid:
+            return pid, child
+        os.kill(child, signal.SIGKILL)  # another process was faster
+    raise Failure("the id cannot be had")
+
+
+def is_restarted_beside(workspace, job, pid, member):
     try:
-        result = workspace.crs("restart", "--ids", "keep", "group", expect=1)
-        check(f"process id {pid} is in use by a process group or session whose leader has ended" in result.stderr, f"{result}")
-        result = workspace.crs("restart", "--detach", "group")
+        result = workspace.crs("restart", "--detach", job)
         # Another process may have got the id of one of its threads meanwhile.
         check("is in use here: the program runs in a private process id namespace" in result.stderr, f"{result}")
         here = int(result.stdout)
@@ -212,39 +216,21 @@ def taken_as_group(workspace):
     finally:
         os.kill(member, signal.SIGKILL)
     workspace.kill(here)
+
+
+def taken_as_group(workspace):
+    """The same where the id is that of a process group whose leader has ended, as of a pipeline that goes on without its first program."""
+    if left := leave_behind(workspace, "group", "sleep 62", lambda child: True):
+        result = workspace.crs("restart", "--ids", "keep", "group", expect=1)
+        check(f"process id {left[0]} is in use by a process group or session whose leader has ended" in result.stderr, f"{result}")
+        is_restarted_beside(workspace, "group", *left)
 
 
 def taken_as_session(workspace):
     """The same where the id is only that of a session whose leader has ended: nothing shows that, but it cannot be had."""
-    runner, pid = start_introspective(workspace, "session")
-    if workspace.uid != 0 or pid + 300 > int(read_text("/proc/sys/kernel/pid_max")):
-        return
-    workspace.checkpoint("session", "--kill")
-    workspace.wait_gone()
-    for _ in range(20):
-        pathlib.Path("/proc/sys/kernel/ns_last_pid").write_text(str(pid - 1))
-        leader = workspace.start(["sh", "-c", "echo $(($$ + 200)) >/proc/sys/kernel/ns_last_pid; python3 -c 'import os, time; os.setpgid(0, 0); time.sleep(62)' & exec sleep 63"])
-        if leader.pid == pid:
-            break
-        # Another process was faster.
-        wait_until(lambda: children_of(leader.pid), "the leader has a child")
-        for process in (*children_of(leader.pid), leader.pid):
-            os.kill(process, signal.SIGKILL)
-        leader.wait()
-    check(leader.pid == pid, "the id cannot be had")
-    wait_until(lambda: [child for child in children_of(pid) if os.getpgid(child) == child], "the leader has a child in a group of its own")
-    member = children_of(pid)[0]
-    os.kill(pid, signal.SIGKILL)
-    leader.wait()
-    try:
-        result = workspace.crs("restart", "--detach", "session")
-        # Another process may have got the id of one of its threads meanwhile.
-        check("is in use here: the program runs in a private process id namespace" in result.stderr, f"{result}")
-        here = int(result.stdout)
-        check(ask(workspace, here)["pid"] == pid, f"{result}")
-    finally:
-        os.kill(member, signal.SIGKILL)
-    workspace.kill(here)
+    member = "python3 -c 'import os, time; os.setpgid(0, 0); time.sleep(62)'"
+    if left := leave_behind(workspace, "session", member, lambda child: os.getpgid(child) == child):
+        is_restarted_beside(workspace, "session", *left)
 
 
 # A user namespace in which nobody may make another one: what hardened systems and many containers are like.

@@ -144,35 +144,31 @@ def ordinary_process_that_hides(workspace, options):
         unlink(program)
 
 
-def ordinary_queue_of_another_user(workspace, options):
-    """Who may open the queue may have it open where this user does not see it."""
+def refused_beside(workspace, options, words, *way, mode=0o640, **user):
+    """A checkpoint beside another process that has the queue open."""
     program = Subject(workspace, options.subjects, "posix_message_queues")
     name = f"/subject-{program.pid}-filled"
     try:
         queue = open_queue(name)
-        os.fchmod(queue, 0o644)
+        os.fchmod(queue, mode)
         os.close(queue)
-        outsider = Outsider(workspace, name, "unseen", user=OTHER_USER, group=OTHER_USER, extra_groups=[])
-        refused(workspace, "checkpoint", str(program.pid), expect=1, names=["a POSIX message queue with messages", "of another user"])
+        outsider = Outsider(workspace, name, *way, **user)
+        refused(workspace, "checkpoint", str(program.pid), expect=1, names=["a POSIX message queue with messages", words])
         outsider.end()
         program.check_untouched()
         program.finish()
     finally:
         unlink(program)
+
+
+def ordinary_queue_of_another_user(workspace, options):
+    """Who may open the queue may have it open where this user does not see it."""
+    refused_beside(workspace, options, "of another user", "unseen", mode=0o644, user=OTHER_USER, group=OTHER_USER, extra_groups=[])
 
 
 def root_queue_in_a_mounted_file_system(workspace, options):
-    program = Subject(workspace, options.subjects, "posix_message_queues")
-    name = f"/subject-{program.pid}-filled"
-    try:
-        mounted = ["unshare", "-m", "sh", "-c", 'mount -t mqueue none /mnt && exec "$0" "$@"']
-        outsider = Outsider(workspace, name, "mounted", mounted)
-        refused(workspace, "checkpoint", str(program.pid), expect=1, names=["a POSIX message queue with messages", "has it open"])
-        outsider.end()
-        program.check_untouched()
-        program.finish()
-    finally:
-        unlink(program)
+    mounted = ["unshare", "-m", "sh", "-c", 'mount -t mqueue none /mnt && exec "$0" "$@"']
+    refused_beside(workspace, options, "has it open", "mounted", mounted)
 
 
 def many_queues(workspace, options):

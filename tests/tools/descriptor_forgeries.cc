@@ -3,18 +3,10 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include <limits>
 #include <utility>
 
 namespace crs::test {
 namespace {
-
-constexpr int kFailed = 1;
-constexpr int kDamaged = 4;
-constexpr std::uint64_t kPage = 4096;
-constexpr std::uint64_t kHuge = std::numeric_limits<std::uint64_t>::max();
-
-using Snapshot = OpenedSnapshot;
 
 image::Descriptor& last_descriptor(Snapshot& snapshot) {
   auto& descriptors = *snapshot.tree.mutable_descriptors();

@@ -3,7 +3,6 @@
 #include <sys/user.h>
 
 #include <cstring>
-#include <limits>
 
 #include "base/hash.h"
 #include "descriptor_forgeries.h"
@@ -11,12 +10,6 @@
 namespace crs::test {
 namespace {
 
-constexpr int kFailed = 1;
-constexpr int kDamaged = 4;
-constexpr std::uint64_t kPage = 4096;
-constexpr std::uint64_t kHuge = std::numeric_limits<std::uint64_t>::max();
-
-using Snapshot = OpenedSnapshot;
 using image::Area;
 
 image::Thread& main_thread(Snapshot& snapshot) { return *snapshot.process.mutable_threads()->mutable_threads(0); }

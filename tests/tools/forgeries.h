@@ -1,13 +1,21 @@
 // What a forger may write below right checksums, each with what a restart must say to it.
 #pragma once
 
+#include <cstdint>
 #include <functional>
+#include <limits>
 #include <string>
 #include <vector>
 
 #include "opened_snapshot.h"
 
 namespace crs::test {
+
+inline constexpr int kFailed = 1;
+inline constexpr int kDamaged = 4;
+inline constexpr std::uint64_t kPage = 4096;
+inline constexpr std::uint64_t kHuge = std::numeric_limits<std::uint64_t>::max();
+using Snapshot = OpenedSnapshot;
 
 struct Forgery {
   std::string name;

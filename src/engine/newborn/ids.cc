@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <linux/capability.h>
-#include <linux/sched.h>
 #include <sched.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -15,7 +14,9 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "engine/machine/capabilities.h"
+#include "engine/newborn/maker.h"
 #include "engine/procfs/tree.h"
+#include "engine/tracee/id_taken.h"
 
 namespace crs::engine {
 namespace {
@@ -32,14 +33,14 @@ bool can_ask_for_ids() { return ::syscall(SYS_clone3, nullptr, 0) < 0 && errno =
 // the process id namespace, and that may be another one.
 bool may_choose_ids() {
   if (!has_capability(kCheckpointRestore) && !has_capability(CAP_SYS_ADMIN)) return false;
-  pid_t own = ::getpid();
-  clone_args arguments{};
-  arguments.exit_signal = SIGCHLD;
-  arguments.set_tid = reinterpret_cast<std::uint64_t>(&own);
-  arguments.set_tid_size = 1;
-  const long made = ::syscall(SYS_clone3, &arguments, sizeof arguments);
-  if (made == 0) ::_exit(0);  // it cannot be
-  return made < 0 && errno == EEXIST;
+  try {
+    if (clone_process(0, ::getpid(), SIGCHLD) == 0) ::_exit(0);  // it cannot be
+    return false;
+  } catch (const IdTaken&) {
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
 }
 
 bool may_be_signalled(pid_t id) { return ::kill(id, 0) == 0 || errno == EPERM; }

@@ -12,7 +12,6 @@
 #include <climits>
 #include <cstring>
 #include <exception>
-#include <iterator>
 #include <span>
 #include <utility>
 
@@ -229,9 +228,7 @@ void MessageQueueKind::capture(TableCapture& table, const Seen& seen, Descriptio
 // Of all queues at once. A look takes nothing.
 void MessageQueueKind::copy_all(const TableCapture& table) {
   waiting_.emplace();
-  std::vector<FileDescriptor> queues;
-  std::vector<int> numbers;
-  std::vector<Waiting*> places;
+  std::vector<Copied> candidates;
   std::uint64_t bytes = 0;
   for (const Seen& seen : table.seen) {
     const bool is_filled = recognises(table, seen) && attributes_now(seen.copy.get()).mq_curmsgs != 0;
@@ -239,29 +236,30 @@ void MessageQueueKind::copy_all(const TableCapture& table) {
     Waiting& waiting = (*waiting_)[seen.status.st_ino];
     FileDescriptor both = open_for_both(seen.copy.get());
     waiting.obstacle = obstacle_in(both, errno, bytes);
-    if (!waiting.obstacle.empty()) continue;
-    numbers.push_back(both.get());
-    queues.push_back(std::move(both));
-    places.push_back(&waiting);
+    if (waiting.obstacle.empty()) candidates.push_back({std::move(both), &waiting});
   }
-  if (queues.empty()) return;
-  const std::vector<QueueUser> users = find_other_users(table.processes, numbers);
-  for (std::size_t i = 0; i < users.size(); ++i) places[i]->obstacle = obstacle_by(users[i]);
-  std::vector<Waiting*> copied;
-  std::erase_if(numbers, [&, i = std::size_t{0}](int) mutable { return !places[i++]->obstacle.empty(); });
-  std::ranges::copy_if(places, std::back_inserter(copied), [](const Waiting* one) { return one->obstacle.empty(); });
-  if (table.context.content.keeps() && !copied.empty()) copy_from(numbers, copied);
+  if (candidates.empty()) return;
+  const std::vector<QueueUser> users = find_other_users(table.processes, numbers_of(candidates));
+  for (std::size_t i = 0; i < users.size(); ++i) candidates[i].place->obstacle = obstacle_by(users[i]);
+  std::erase_if(candidates, [](const Copied& one) { return !one.place->obstacle.empty(); });
+  if (table.context.content.keeps() && !candidates.empty()) copy_from(candidates);
 }
 
-void MessageQueueKind::copy_from(std::span<const int> queues, std::span<Waiting* const> places) {
+std::vector<int> MessageQueueKind::numbers_of(std::span<const Copied> queues) {
+  std::vector<int> numbers;
+  for (const Copied& one : queues) numbers.push_back(one.both.get());
+  return numbers;
+}
+
+void MessageQueueKind::copy_from(std::span<const Copied> queues) {
   try {
     image::PosixMessageQueue all;
-    const std::string said = done_to_the_end([&] { return copy_queues(queues); });
-    if (!all.ParseFromString(said) || all.messages_size() != static_cast<int>(places.size()))
+    const std::string said = done_to_the_end([&] { return copy_queues(numbers_of(queues)); });
+    if (!all.ParseFromString(said) || all.messages_size() != static_cast<int>(queues.size()))
       fail(ErrorKind::Failed, "what is in POSIX message queues cannot be understood");
-    for (int i = 0; i < all.messages_size(); ++i) places[static_cast<std::size_t>(i)]->take(all.messages(i));
+    for (int i = 0; i < all.messages_size(); ++i) queues[static_cast<std::size_t>(i)].place->take(all.messages(i));
   } catch (const Error& error) {
-    for (Waiting* const place : places) place->obstacle = error.what();
+    for (const Copied& one : queues) one.place->obstacle = error.what();
   }
 }
 

@@ -6,6 +6,7 @@
 #include <set>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "engine/resources/descriptors/kind.h"
 #include "engine/resources/descriptors/message_queues/message_queues.pb.h"
@@ -30,8 +31,13 @@ class MessageQueueKind : public Kind {
 
     void take(const image::PosixMessage& said);
   };
+  struct Copied {
+    FileDescriptor both;
+    Waiting* place;
+  };
   void copy_all(const TableCapture& table);
-  void copy_from(std::span<const int> queues, std::span<Waiting* const> places);
+  static std::vector<int> numbers_of(std::span<const Copied> queues);
+  void copy_from(std::span<const Copied> queues);
   void expect_copied(TableCapture& table, const Seen& seen, long messages);
   FileDescriptor open_by_name(TableRestore& table, const image::PosixMessageQueue& queue, int access, bool is_first);
 
