@@ -210,7 +210,7 @@ struct LaunchPlan {
   std::vector<std::string> environment;  // NAME=VALUE
 };
 
-// The eight operations of a checkpointer.
+// The eight operations of a checkpointer, and two that not every one has: examine() and compact().
 class Module {
  public:
   virtual ~Module() = default;

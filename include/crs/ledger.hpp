@@ -8,11 +8,14 @@
 
 #include <sys/types.h>
 
+#include <chrono>
+#include <condition_variable>
 #include <cstdint>
 #include <map>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace [[gnu::visibility("default")]] crs {
@@ -50,12 +53,14 @@ struct Use {
 };
 
 // In a restarted process all threads go on at once, and the service compares what is there with its census as the
-// first thing. What another thread asks in the instant before is answered by the identities of before the restart: a
-// descriptor that was made anew is not its owner's yet, and close() would end the claim without closing the number.
-// Threads other than the one that tells the layers therefore use the ledger inside critical sections only, which no
-// snapshot shows, or once their layer has been told RestartPre.
+// first thing. A thread that asks in the instant before, about a number behind which is not what was there, waits for
+// that: a descriptor that was made anew is its owner's. (So it does for such a number while a snapshot is being taken.)
 class Ledger {
  public:
+  // How long such a thread waits at most before the number counts as somebody else's; as long as it takes, if never
+  // called.
+  void limit_waits(std::chrono::nanoseconds limit);
+
   // Notes that `owner` owns the open descriptor `number` from now on. Throws an Error if the number is not open, or if
   // another owner has a claim on it that still holds.
   Claim claim(int number, std::string owner);
@@ -90,8 +95,12 @@ class Ledger {
   std::vector<int> numbers() const;
 
   // For the service: takes down what is behind every claimed number, to be called when all layers are ready for the
-  // snapshot. Claims whose number has become free or something else meanwhile no longer hold.
+  // snapshot. Claims whose number has become free or something else meanwhile no longer hold. Until end_census() or
+  // compare_after_restart() the process may be a restarted one.
   void take_census();
+
+  // For the service, in the process that goes on, and where there is no snapshot.
+  void end_census();
 
   // For the service, in a restarted process, before any layer runs: keeps the claims whose object came back (the same
   // object; or for kinds that get a new identity and that the checkpointer says it brings back, an object of that
@@ -110,9 +119,16 @@ class Ledger {
 
   // Of a claim that is the last one made on its number; throws otherwise.
   const Entry& entry_of(const Claim& claim, const char* operation) const;
-  bool is_mine_locked(const Claim& claim) const;
+  bool is_mine_locked(const Claim& claim, std::unique_lock<std::mutex>& lock) const;
+  // Whether the entry's object is behind its number, as it was when last seen.
+  bool is_unchanged(int number) const;
+  // Where it is not, but could be the restarted process's: waits until the service knows.
+  void await_comparison(int number, std::unique_lock<std::mutex>& lock) const;
 
   mutable std::mutex mutex_;
+  mutable std::condition_variable compared_;
+  std::optional<std::thread::id> census_taker_;  // from take_census() on
+  std::chrono::nanoseconds wait_limit_ = std::chrono::nanoseconds::max();
   std::uint64_t last_generation_ = 0;
   std::uint64_t last_use_ = 0;
   std::map<int, Entry> entries_;

@@ -179,7 +179,8 @@ class Service {
   // longer than limit_waits() says, it throws, too, and the service goes on.
   void end();
   // How long other threads wait at most for a checkpoint to be over: to enter a critical section, to unregister a layer
-  // (LayerRegistration::unregister), to end the service. Without it there is no limit.
+  // (LayerRegistration::unregister), to end the service, to hear of the ledger whose a changed number is. Without it
+  // there is no limit.
   void limit_waits(std::chrono::nanoseconds limit);
   // Whether the calling thread is in checkpoint(), of whichever service.
   static bool is_calling_thread_inside() noexcept;
@@ -215,6 +216,7 @@ class Service {
 
  private:
   friend class RequestListener;
+  class Census;
   class Inside;
   class Turn;
   void require_own_process() const;

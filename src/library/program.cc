@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <system_error>
 #include <thread>
 
@@ -106,10 +107,10 @@ struct Place {
   const std::uint64_t generation = fork_generation();
   std::mutex mutex;
   std::atomic<Program*> program;
-  std::atomic<std::thread::id> initialising;  // the thread that makes the service
+  std::atomic<bool> is_initialising = false;
 };
 
-// In a forked process another one: a thread that is not there may hold the lock of the first.
+// In a forked process another one: a thread that is not there may hold the lock of the first, or be making a service.
 Place& place() {
   static std::atomic<Place*> the_place = new Place(nullptr);
   Place* present = the_place;
@@ -119,20 +120,26 @@ Place& place() {
   return *present;
 }
 
-// The calling thread makes the service. What it calls on the way, a restart function of the program's say, holds the
-// lock and cannot wait for it.
+// A thread makes the service, without the lock: it calls code of the program's on the way, a restart function say,
+// which may wait for other threads. Nobody else may make one meanwhile, or end what is not there yet.
 class Initialising {
  public:
-  Initialising() { place().initialising = std::this_thread::get_id(); }
-  ~Initialising() { place().initialising = std::thread::id(); }
+  // The place must be locked, and nobody be making a service.
+  explicit Initialising(Place& place) : place_(place) { place.is_initialising = true; }
+  ~Initialising() { place_.is_initialising = false; }
   Initialising(const Initialising&) = delete;
   Initialising& operator=(const Initialising&) = delete;
 
   static void refuse(const char* what) {
-    if (place().initialising.load() != std::this_thread::get_id()) return;
+    if (!place().is_initialising) return;
     throw Error(ErrorKind::Failed, fmt::format("{} cannot be called while the service is being made", what))
-        .advise("A restart function is called by crs::init() itself: leave it to the program's main function");
+        .advise(
+            "Wait until crs::init() has returned. It calls a restart function itself, which leaves that to the main "
+            "function");
   }
+
+ private:
+  Place& place_;
 };
 
 Program& program() {
@@ -166,17 +173,18 @@ void init(const InitOptions& options) {
   const CancellationDeferred deferred;
   // Before the lock, too: see finalize().
   if (is_initialized() && Service::is_calling_thread_inside()) fail_second_init();
-  Initialising::refuse("crs::init()");
-  const std::lock_guard lock(place().mutex);
-  const Program* const found = place().program;
-  if (found != nullptr && found->is_of_this_process()) {
-    fail_second_init();
+  Place& here = place();
+  std::optional<Initialising> initialising;
+  {
+    const std::lock_guard lock(here.mutex);
+    Initialising::refuse("crs::init()");
+    if (is_initialized()) fail_second_init();
+    initialising.emplace(here);
   }
   static const bool cleans_up = std::atexit(clean_up) == 0;  // once, whatever becomes of this service
   static_cast<void>(cleans_up);
-  const Initialising initialising;
   try {
-    place().program = new Program(options);
+    here.program = new Program(options);
   } catch (const std::exception& problem) {
     report_self_restart(&problem);
     throw;
@@ -197,8 +205,8 @@ void finalize() {
                 "the service cannot be ended: a checkpoint is under way, which this thread carries out")
         .advise("A layer leaves that to the program");
   }
-  Initialising::refuse("crs::finalize()");
   const std::lock_guard lock(place().mutex);
+  Initialising::refuse("crs::finalize()");
   Program* const found = &program();
   found->end();
   place().program = nullptr;

@@ -9,6 +9,7 @@
 #include "base/cancellation.h"
 #include "base/error.h"
 #include "crs/component.hpp"
+#include "service/limited_wait.h"
 
 namespace crs {
 namespace {
@@ -86,10 +87,31 @@ std::optional<DescriptorIdentity> identify_descriptor(int number) {
   return identity;
 }
 
+void Ledger::limit_waits(std::chrono::nanoseconds limit) {
+  const std::lock_guard lock(mutex_);
+  wait_limit_ = limit;
+}
+
+bool Ledger::is_unchanged(int number) const {
+  const auto found = entries_.find(number);
+  if (found == entries_.end() || !found->second.holds) return true;  // nothing to be known
+  const auto identity = identify_descriptor(number);
+  return identity && *identity == found->second.identity;
+}
+
+void Ledger::await_comparison(int number, std::unique_lock<std::mutex>& lock) const {
+  const auto is_known = [&] { return !census_taker_ || is_unchanged(number); };
+  // The thread that took the census is the one that will compare.
+  if (is_known() || census_taker_ == std::this_thread::get_id()) return;
+  const CancellationDeferred deferred;
+  static_cast<void>(wait_limited(compared_, lock, wait_limit_, is_known));
+}
+
 Claim Ledger::claim(int number, std::string owner) {
   const auto identity = identify_descriptor(number);
   if (!identity) fail(ErrorKind::Failed, "layer '{}' claims descriptor {}, which is not open", owner, number);
-  const std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
+  await_comparison(number, lock);
   const auto found = entries_.find(number);
   if (found != entries_.end() && found->second.holds && found->second.identity == *identity) {
     fail(ErrorKind::Failed, "layer '{}' claims descriptor {}, which layer '{}' owns", owner, number,
@@ -114,23 +136,23 @@ const Ledger::Entry& Ledger::entry_of(const Claim& claim, const char* operation)
   return found->second;
 }
 
-bool Ledger::is_mine_locked(const Claim& claim) const {
+bool Ledger::is_mine_locked(const Claim& claim, std::unique_lock<std::mutex>& lock) const {
+  await_comparison(claim.number, lock);
   const auto found = entries_.find(claim.number);
   if (found == entries_.end() || found->second.generation != claim.generation || !found->second.holds) return false;
-  const auto identity = identify_descriptor(claim.number);
-  return identity && *identity == found->second.identity;
+  return is_unchanged(claim.number);
 }
 
 bool Ledger::is_mine(const Claim& claim) const {
-  const std::lock_guard lock(mutex_);
-  return is_mine_locked(claim);
+  std::unique_lock lock(mutex_);
+  return is_mine_locked(claim, lock);
 }
 
 bool Ledger::close(const Claim& claim) {
   const CancellationDeferred deferred;  // close(2) would not be made, and the number nobody's
-  const std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
+  const bool mine = is_mine_locked(claim, lock);
   const Entry& entry = entry_of(claim, "close");
-  const bool mine = is_mine_locked(claim);
   if (mine && !entry.uses.empty()) {
     fail(ErrorKind::Failed, "cannot close descriptor {} of layer '{}': '{}' still waits on it", claim.number,
          entry.owner, entry.uses.begin()->second);
@@ -148,9 +170,10 @@ void Ledger::release(const Claim& claim) {
 }
 
 Use Ledger::add_use(const Claim& claim, std::string user) {
-  const std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
+  const bool mine = is_mine_locked(claim, lock);
   static_cast<void>(entry_of(claim, "use"));
-  if (!is_mine_locked(claim)) {
+  if (!mine) {
     fail(ErrorKind::Failed, "'{}' would wait on descriptor {}, which is no longer what was claimed", user,
          claim.number);
   }
@@ -160,8 +183,8 @@ Use Ledger::add_use(const Claim& claim, std::string user) {
 }
 
 bool Ledger::is_usable(const Use& use) const {
-  const std::lock_guard lock(mutex_);
-  return is_mine_locked(use.claim) && entries_.at(use.claim.number).uses.count(use.id) != 0;
+  std::unique_lock lock(mutex_);
+  return is_mine_locked(use.claim, lock) && entries_.at(use.claim.number).uses.count(use.id) != 0;
 }
 
 void Ledger::end_use(const Use& use) {
@@ -194,6 +217,13 @@ void Ledger::take_census() {
     const auto identity = identify_descriptor(number);
     entry.holds = entry.holds && identity && *identity == entry.identity;
   }
+  census_taker_ = std::this_thread::get_id();
+}
+
+void Ledger::end_census() {
+  const std::lock_guard lock(mutex_);
+  census_taker_.reset();
+  compared_.notify_all();
 }
 
 std::vector<std::string> Ledger::compare_after_restart(const Capabilities& brought_back) {
@@ -210,6 +240,8 @@ std::vector<std::string> Ledger::compare_after_restart(const Capabilities& broug
     forgotten.push_back(
         fmt::format("descriptor {} of layer '{}' ({})", number, entry.owner, name_of(entry.identity.kind)));
   }
+  census_taker_.reset();
+  compared_.notify_all();
   return forgotten;
 }
 

@@ -89,37 +89,6 @@ const char* name_of(Progress::Stage stage) noexcept {
   return "unknown";
 }
 
-LayerRegistration::LayerRegistration(LayerRegistration&& other) noexcept
-    : stack_(std::exchange(other.stack_, {})), id_(other.id_) {}
-
-LayerRegistration& LayerRegistration::operator=(LayerRegistration&& other) noexcept {
-  if (this != &other) {
-    end();
-    stack_ = std::exchange(other.stack_, {});
-    id_ = other.id_;
-  }
-  return *this;
-}
-
-LayerRegistration::~LayerRegistration() { end(); }
-
-void LayerRegistration::unregister() {
-  const CancellationDeferred deferred;
-  const auto stack = stack_.lock();
-  if (stack && !stack->remove(id_, stack->wait_limit())) {
-    const std::chrono::duration<double> limit = stack->wait_limit();
-    throw Error(ErrorKind::Failed,
-                fmt::format("the layer is being told something, and has not returned within {} s", limit.count()))
-        .advise("The parameter crs_wait_limit sets the time limit");
-  }
-  stack_.reset();
-}
-
-void LayerRegistration::end() noexcept {
-  const CancellationDeferred deferred;
-  if (const auto stack = stack_.lock()) stack->remove(id_);
-}
-
 namespace {
 
 // How many checkpoint() calls the calling thread is in, in the process of that generation.
@@ -187,7 +156,25 @@ void Service::end() {
 void Service::limit_waits(std::chrono::nanoseconds limit) {
   stack_->limit_waits(limit);
   sections_.limit_waits(limit);
+  ledger_.limit_waits(limit);
 }
+
+// From the census on this process may be a restarted one, until it is known to be the same that goes on.
+class Service::Census {
+ public:
+  explicit Census(Ledger& ledger) : ledger_(ledger) { ledger.take_census(); }
+  ~Census() {
+    if (!is_restarted_) ledger_.end_census();
+  }
+  Census(const Census&) = delete;
+  Census& operator=(const Census&) = delete;
+
+  void note(State state) noexcept { is_restarted_ = state == State::Restart; }
+
+ private:
+  Ledger& ledger_;
+  bool is_restarted_ = false;
+};
 
 // One caller at a time, in the order in which they came.
 class Service::Turn {
@@ -366,7 +353,7 @@ void Service::pause_until(Clock::time_point until, const ServiceCheckpointOption
 
 CheckpointOutcome Service::take_snapshot(SnapshotPlace& place, const ServiceCheckpointOptions& options) {
   report(options, Progress::Stage::Snapshotting);
-  ledger_.take_census();
+  Census census(ledger_);
   CheckpointOptions module_options;
   module_options.after = options.after;
   module_options.leave_out = options.leave_out;
@@ -382,6 +369,7 @@ CheckpointOutcome Service::take_snapshot(SnapshotPlace& place, const ServiceChec
   module_options.write_limit = options.write_limit;
   module_options.files = options.files;
   const CheckpointOutcome outcome = module_.checkpoint(0, place.sink(), module_options);
+  census.note(outcome.state);
   // A program that tests its layers may want that of itself; nobody else wants a program ended that cannot come back.
   const bool is_lost = options.make_place && options.after != AfterCheckpoint::Continue && place.reference().empty();
   if (is_lost && outcome.state != State::Restart) {

@@ -1,13 +1,16 @@
 #include "store/running_jobs.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <charconv>
 #include <chrono>
+#include <csignal>
 #include <string_view>
 
 #include "base/error.h"
@@ -87,6 +90,30 @@ void drop_if_ended(const JobDirectory& directory) {
   }
 }
 
+bool is_being_killed(pid_t pid) {
+  constexpr std::string_view kName = "\nShdPnd:\t";  // proc(5): signals that wait for the whole process, hexadecimal
+  try {
+    const std::string status = read_file(fmt::format("/proc/{}/status", pid), 65536);
+    const std::size_t place = status.find(kName);
+    std::uint64_t waiting = 0;
+    if (place == std::string::npos) return false;
+    std::from_chars(status.data() + place + kName.size(), status.data() + status.size(), waiting, 16);
+    return (waiting >> (SIGKILL - 1) & 1) != 0;
+  } catch (const Error&) {  // it has gone
+    return false;
+  }
+}
+
+// A program of many threads or of much memory is there for a while after SIGKILL has been sent. Whether it was, and is
+// gone now.
+bool await_end_if_killed(pid_t pid) {
+  constexpr int kLimitMilliseconds = 10'000;
+  const FileDescriptor process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (!process || !is_being_killed(pid)) return false;
+  pollfd ended{.fd = process.get(), .events = POLLIN, .revents = 0};  // pidfd_open(2): the last thread has ended
+  return ::poll(&ended, 1, kLimitMilliseconds) > 0;
+}
+
 [[noreturn]] void refuse_name(const RunningJob& running) {
   if (running.restarting) {
     throw Error(ErrorKind::Failed, fmt::format("the job {} is just being restarted, by process {} (crs restart)",
@@ -152,7 +179,9 @@ void RunningJobs::announce(const std::string& job, pid_t pid, pid_t predecessor,
     const FileLock lock = lock_record(directory);
     const std::optional<store::RunningRecord> present = read_record(directory);
     const bool by_others = present && present->pid() != pid && present->pid() != predecessor;
-    if (by_others && standing_of(*present) == Standing::Runs) refuse_name({job, present->pid(), present->restarting()});
+    const auto runs = [&] { return standing_of(*present) == Standing::Runs; };
+    if (by_others && runs() && (!await_end_if_killed(present->pid()) || runs()))
+      refuse_name({job, present->pid(), present->restarting()});
     // It names a process of this boot.
     replace_file(store_.disk(), directory.descriptor(), kRunningName, record.SerializeAsString(), directory.path(),
                  Durability::UntilReboot);
@@ -171,7 +200,9 @@ void RunningJobs::withdraw(const std::string& job, pid_t pid) {
 }
 
 void RunningJobs::check_free(const std::string& job) const {
-  if (const std::optional<RunningJob> running = find(job)) refuse_name(*running);
+  std::optional<RunningJob> running = find(job);
+  if (running && await_end_if_killed(running->pid)) running = find(job);
+  if (running) refuse_name(*running);
 }
 
 std::optional<RunningJob> RunningJobs::find(const std::string& job) const {

@@ -52,6 +52,33 @@ std::string answer_of(const std::function<std::string()>& action) {
   }
 }
 
+[[noreturn]] void fail_unintelligible() { fail(ErrorKind::Failed, "the answer of a process of crs is none"); }
+
+Outcome outcome_of(std::string_view answer) {
+  if (answer.empty()) fail_unintelligible();
+  const std::string_view rest = answer.substr(1);
+  if (answer.front() == kResultFollows) return {std::string(rest), std::nullopt};
+  return {"", Error::decode(rest)};
+}
+
+void append_with_length(std::string& all, std::string_view one) {
+  const std::size_t length = one.size();
+  all.append(reinterpret_cast<const char*>(&length), sizeof length);
+  all.append(one);
+}
+
+// Takes away what append_with_length() has put at the beginning of `all`.
+std::string_view take_with_length(std::string_view& all) {
+  std::size_t length = 0;
+  if (all.size() < sizeof length) fail_unintelligible();
+  std::memcpy(&length, all.data(), sizeof length);
+  all.remove_prefix(sizeof length);
+  if (all.size() < length) fail_unintelligible();
+  const std::string_view one = all.substr(0, length);
+  all.remove_prefix(length);
+  return one;
+}
+
 // Makes this process the caller's tracer. The caller may have been killed before that and be past the place where it
 // would stop: that it stops when it is told to shows that it has not. Throws.
 void hold(pid_t caller) {
@@ -160,8 +187,21 @@ std::string done_to_the_end(const std::function<std::string()>& action) {
   let_begin(process, start_write.get());
   const std::string answer = await_answer(process, answer_file.get());
   ::prctl(PR_SET_PTRACER, 0, 0, 0, 0);
-  if (answer.front() != kResultFollows) throw Error::decode(std::string_view(answer).substr(1));
-  return answer.substr(1);
+  Outcome outcome = outcome_of(answer);
+  if (outcome.problem) throw std::move(*outcome.problem);
+  return std::move(outcome.result);
+}
+
+std::vector<Outcome> each_done_to_the_end(std::size_t count, const std::function<std::string(std::size_t)>& action) {
+  const std::string all = done_to_the_end([&] {
+    std::string answers;
+    for (std::size_t i = 0; i < count; ++i) append_with_length(answers, answer_of([&] { return action(i); }));
+    return answers;
+  });
+  std::vector<Outcome> outcomes;
+  for (std::string_view rest = all; !rest.empty();) outcomes.push_back(outcome_of(take_with_length(rest)));
+  if (outcomes.size() != count) fail_unintelligible();
+  return outcomes;
 }
 
 }  // namespace crs::engine

@@ -1,8 +1,13 @@
 // Something that must not stay half done, not even if this process is killed in the middle of it.
 #pragma once
 
+#include <cstddef>
 #include <functional>
+#include <optional>
 #include <string>
+#include <vector>
+
+#include "base/error.h"
 
 namespace crs::engine {
 
@@ -13,5 +18,15 @@ namespace crs::engine {
 // with EINTR. Throws what `action` throws; and Refused, without running it, if the calling thread cannot be traced, as
 // where a debugger traces it.
 std::string done_to_the_end(const std::function<std::string()>& action);
+
+// What an action returned, or what it threw.
+struct Outcome {
+  std::string result;
+  std::optional<Error> problem;
+};
+
+// Runs `action` so for 0, 1, ... `count` - 1, in one such process, also after one that throws. Throws what
+// done_to_the_end() throws by itself.
+std::vector<Outcome> each_done_to_the_end(std::size_t count, const std::function<std::string(std::size_t)>& action);
 
 }  // namespace crs::engine

@@ -10,6 +10,10 @@
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
+#include <fstream>
+#include <future>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -136,6 +140,49 @@ TEST_F(LedgerTest, KeepsWhatTheCheckpointerBringsBackUnderAnotherIdentity) {
   ::close(others[0]), keep(others[1]);
   EXPECT_THAT(ledger_.compare_after_restart(Capabilities{.pipes = true}), IsEmpty());
   EXPECT_TRUE(ledger_.close(claim));
+}
+
+// As soon as it asks no more, or waits for somebody.
+void await_sleep_of(pid_t thread, const std::future<bool>& answer) {
+  std::string status;
+  while (answer.wait_for(std::chrono::seconds(0)) != std::future_status::ready && status != "S") {
+    std::ifstream stat("/proc/self/task/" + std::to_string(thread) + "/stat");
+    for (int field = 0; field < 3; ++field) stat >> status;
+  }
+}
+
+// A thread that goes on before the service has looked: it hears nothing until then, and then the truth.
+class AskingBesideTheService : public LedgerTest, public ::testing::WithParamInterface<bool> {};
+
+TEST_P(AskingBesideTheService, HearsWhatTheComparisonSays) {
+  const bool restarted = GetParam();
+  const int number = socket();
+  const Claim claim = ledger_.claim(number, "messages");
+  ledger_.take_census();
+  ASSERT_EQ(::dup3(socket(), number, O_CLOEXEC), number);
+  std::promise<pid_t> id;
+  std::future<bool> answer = std::async(std::launch::async, [&] {
+    id.set_value(::gettid());
+    return ledger_.is_mine(claim);
+  });
+  await_sleep_of(id.get_future().get(), answer);
+  if (restarted) {
+    EXPECT_THAT(ledger_.compare_after_restart(Capabilities{.local_sockets = true}), IsEmpty());
+  } else {
+    ledger_.end_census();
+  }
+  EXPECT_EQ(answer.get(), restarted);
+}
+
+INSTANTIATE_TEST_SUITE_P(OfBothProcesses, AskingBesideTheService, ::testing::Bool());
+
+TEST_F(LedgerTest, AnswersAtTheTimeLimitWhereNothingIsCompared) {
+  const int number = socket();
+  const Claim claim = ledger_.claim(number, "messages");
+  ledger_.limit_waits(std::chrono::milliseconds(1));
+  ledger_.take_census();
+  replace(number);
+  EXPECT_FALSE(std::async(std::launch::async, [&] { return ledger_.is_mine(claim); }).get());
 }
 
 // A file that was replaced by a copy of itself, and what is made anew.

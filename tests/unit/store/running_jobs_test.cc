@@ -2,7 +2,11 @@
 
 #include <gmock/gmock.h>
 #include <sched.h>
+#include <sys/ptrace.h>
 #include <unistd.h>
+
+#include <chrono>
+#include <future>
 
 #include "child_process.h"
 #include "store/running_jobs.pb.h"
@@ -62,6 +66,20 @@ TEST_F(RunningJobsTest, NameOfARunningJobIsRefused) {
   EXPECT_THAT(text, HasSubstr("--name"));
   text_of_error(ErrorKind::Failed, [&] { jobs_.check_free("sim"); });
   EXPECT_EQ(jobs_.find("sim")->pid, first.pid());
+}
+
+// One that takes its time on its way out, as those with much memory do: it stops there (ptrace(2), PTRACE_O_TRACEEXIT).
+TEST_F(RunningJobsTest, WaitsForAProgramThatHasBeenKilled) {
+  const ChildProcess program = make_program();
+  jobs_.announce("sim", program.pid());
+  ASSERT_EQ(::ptrace(PTRACE_SEIZE, program.pid(), nullptr, PTRACE_O_TRACEEXIT), 0);
+  program.kill();
+  ASSERT_EQ(::waitpid(program.pid(), nullptr, 0), program.pid());
+  ASSERT_TRUE(jobs_.find("sim"));
+  std::future<void> free = std::async(std::launch::async, [&] { jobs_.check_free("sim"); });
+  EXPECT_EQ(free.wait_for(std::chrono::milliseconds(100)), std::future_status::timeout);
+  ASSERT_EQ(::ptrace(PTRACE_CONT, program.pid(), nullptr, nullptr), 0);
+  EXPECT_NO_THROW(free.get());
 }
 
 // Nobody is to end the `crs restart` for the program.

@@ -11,6 +11,7 @@
 #include <atomic>
 #include <new>
 #include <string>
+#include <vector>
 
 #include "base/error.h"
 #include "base/io.h"
@@ -35,6 +36,20 @@ TEST(DoneToTheEnd, ThrowsWhatTheActionThrows) {
     EXPECT_EQ(error.chain().front(), "not this");
     EXPECT_EQ(error.advice(), "Take that");
   }
+}
+
+TEST(DoneToTheEnd, GoesOnAfterOneOfSeveralThatFails) {
+  const std::vector<Outcome> outcomes = each_done_to_the_end(3, [](std::size_t i) -> std::string {
+    if (i == 1) throw Error(ErrorKind::Refused, "not this").advise("Take that");
+    return i == 0 ? std::string() : std::string("two\0", 4);
+  });
+  ASSERT_EQ(outcomes.size(), 3U);
+  EXPECT_FALSE(outcomes[0].problem);
+  EXPECT_EQ(outcomes[0].result, "");
+  ASSERT_TRUE(outcomes[1].problem);
+  EXPECT_EQ(outcomes[1].problem->kind(), ErrorKind::Refused);
+  EXPECT_EQ(outcomes[1].problem->chain().front(), "not this");
+  EXPECT_EQ(outcomes[2].result, std::string("two\0", 4));
 }
 
 struct Noted {

@@ -16,11 +16,9 @@
 #include <utility>
 
 #include "base/error.h"
-#include "base/thrown.h"
 #include "engine/procfs/other_names.h"
 #include "engine/resources/descriptors/message_queues/messages.h"
 #include "engine/resources/system_v/objects.h"
-#include "engine/tracee/done_to_the_end.h"
 
 namespace crs::engine {
 namespace {
@@ -98,30 +96,6 @@ std::string obstacle_by(const QueueUser& user) {
                             "process {} of another user, whose descriptors this one does not see, may have it "
                             "open by its permissions",
                             user.pid);
-}
-
-// What is said of each queue is a message of the whole; its priority tells whether that is what is in the queue, or why
-// it cannot be had.
-constexpr unsigned kCopyFollows = 0;
-constexpr unsigned kObstacleFollows = 1;
-
-image::PosixMessage copy_or_obstacle(int queue) {
-  image::PosixMessage said;
-  try {
-    if (!copy_messages(queue).SerializeToString(said.mutable_content()))
-      fail(ErrorKind::Failed, "what is in it cannot be told");
-    said.set_priority(kCopyFollows);
-  } catch (const std::exception&) {
-    said.set_content(words_of_current_exception());
-    said.set_priority(kObstacleFollows);
-  }
-  return said;
-}
-
-std::string copy_queues(std::span<const int> queues) {
-  image::PosixMessageQueue all;
-  for (const int queue : queues) *all.add_messages() = copy_or_obstacle(queue);
-  return all.SerializeAsString();
 }
 
 bool can_hold_its_messages(const image::PosixMessageQueue& queue) {
@@ -253,19 +227,17 @@ std::vector<int> MessageQueueKind::numbers_of(std::span<const Copied> queues) {
 
 void MessageQueueKind::copy_from(std::span<const Copied> queues) {
   try {
-    image::PosixMessageQueue all;
-    const std::string said = done_to_the_end([&] { return copy_queues(numbers_of(queues)); });
-    if (!all.ParseFromString(said) || all.messages_size() != static_cast<int>(queues.size()))
-      fail(ErrorKind::Failed, "what is in POSIX message queues cannot be understood");
-    for (int i = 0; i < all.messages_size(); ++i) queues[static_cast<std::size_t>(i)].place->take(all.messages(i));
+    const std::vector<Outcome> outcomes = each_done_to_the_end(
+        queues.size(), [&](std::size_t i) { return copy_messages(queues[i].both.get()).SerializeAsString(); });
+    for (std::size_t i = 0; i < outcomes.size(); ++i) queues[i].place->take(outcomes[i]);
   } catch (const Error& error) {
     for (const Copied& one : queues) one.place->obstacle = error.what();
   }
 }
 
-void MessageQueueKind::Waiting::take(const image::PosixMessage& said) {
-  if (said.priority() == kCopyFollows && copied.ParseFromString(said.content())) return;
-  obstacle = said.priority() == kObstacleFollows ? said.content() : "what is in it cannot be understood";
+void MessageQueueKind::Waiting::take(const Outcome& outcome) {
+  if (!outcome.problem && copied.ParseFromString(outcome.result)) return;
+  obstacle = outcome.problem ? outcome.problem->what() : "what is in it cannot be understood";
 }
 
 void MessageQueueKind::expect_copied(TableCapture& table, const Seen& seen, long messages) {

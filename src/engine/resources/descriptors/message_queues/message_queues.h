@@ -10,6 +10,7 @@
 
 #include "engine/resources/descriptors/kind.h"
 #include "engine/resources/descriptors/message_queues/message_queues.pb.h"
+#include "engine/tracee/done_to_the_end.h"
 
 namespace crs::engine {
 
@@ -29,7 +30,8 @@ class MessageQueueKind : public Kind {
     std::string obstacle;
     image::PosixMessageQueue copied;
 
-    void take(const image::PosixMessage& said);
+    // That of copying it.
+    void take(const Outcome& outcome);
   };
   struct Copied {
     FileDescriptor both;

@@ -20,7 +20,6 @@
 #include "engine/resources/descriptors/pseudo_terminals/terminal_device.h"
 #include "engine/resources/descriptors/pseudo_terminals/terminal_outsiders.h"
 #include "engine/resources/descriptors/terminals/terminals.h"
-#include "engine/tracee/done_to_the_end.h"
 
 namespace crs::engine {
 namespace {
@@ -84,25 +83,6 @@ std::string obstacle_of(const TableCapture& table, unsigned number, const Seen& 
   const bool tells_owner = std::ranges::any_of(
       table.seen, [&](const Seen& seen) { return (seen.flags & O_ASYNC) != 0 && number_of(seen) == number; });
   return tells_owner ? "somebody would get a signal for it (O_ASYNC)" : "";
-}
-
-// The first byte of what is said of one: its queues follow, or why they cannot be had.
-constexpr char kQueuesFollow = 'q';
-constexpr char kObstacleFollows = 'o';
-
-std::string copy_or_obstacle(const TerminalEnds& ends) {
-  try {
-    return kQueuesFollow + copy_queues(ends).SerializeAsString();
-  } catch (const std::exception& problem) {
-    return kObstacleFollows + std::string(problem.what());
-  }
-}
-
-// What is said of each is a line of the whole.
-std::string copy_all_queues(std::span<const TerminalEnds> ends) {
-  image::TerminalQueues all;
-  for (const TerminalEnds& one : ends) all.add_lines(copy_or_obstacle(one));
-  return all.SerializeAsString();
 }
 
 void capture_node(unsigned number, image::PseudoTerminal& terminal) {
@@ -264,11 +244,9 @@ void PseudoTerminalKind::copy_unread(const TableCapture& table) {
 
 void PseudoTerminalKind::copy_from(std::span<const TerminalEnds> ends, std::span<Unread* const> places) {
   try {
-    image::TerminalQueues all;
-    const std::string bytes = done_to_the_end([&] { return copy_all_queues(ends); });
-    if (!all.ParseFromString(bytes) || all.lines_size() != static_cast<int>(places.size()))
-      fail(ErrorKind::Failed, "what waits at pseudo-terminals cannot be understood");
-    for (int i = 0; i < all.lines_size(); ++i) places[static_cast<std::size_t>(i)]->take(all.lines(i));
+    const std::vector<Outcome> outcomes =
+        each_done_to_the_end(ends.size(), [&](std::size_t i) { return copy_queues(ends[i]).SerializeAsString(); });
+    for (std::size_t i = 0; i < outcomes.size(); ++i) places[i]->take(outcomes[i]);
   } catch (const Error& error) {
     for (Unread* const place : places) {
       place->obstacle = error.what();
@@ -277,9 +255,9 @@ void PseudoTerminalKind::copy_from(std::span<const TerminalEnds> ends, std::span
   }
 }
 
-void PseudoTerminalKind::Unread::take(const std::string& said) {
-  if (said.starts_with(kQueuesFollow) && queues.ParseFromString(said.substr(1))) return;
-  obstacle = said.starts_with(kObstacleFollows) ? said.substr(1) : "what waits there cannot be understood";
+void PseudoTerminalKind::Unread::take(const Outcome& outcome) {
+  if (!outcome.problem && queues.ParseFromString(outcome.result)) return;
+  obstacle = outcome.problem ? outcome.problem->what() : "what waits there cannot be understood";
   disturbed = true;
 }
 

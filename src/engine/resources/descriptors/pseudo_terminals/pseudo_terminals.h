@@ -10,6 +10,7 @@
 #include "engine/resources/descriptors/kind.h"
 #include "engine/resources/descriptors/pseudo_terminals/pseudo_terminals.pb.h"
 #include "engine/resources/descriptors/pseudo_terminals/queues.h"
+#include "engine/tracee/done_to_the_end.h"
 
 namespace crs::engine {
 
@@ -37,8 +38,9 @@ class PseudoTerminalKind : public Kind {
     std::string obstacle;    // why it cannot be copied
     bool disturbed = false;  // that was tried
     image::TerminalQueues queues;
-    // What copy_or_obstacle() says.
-    void take(const std::string& said);
+
+    // That of copying them.
+    void take(const Outcome& outcome);
   };
   void survey(const TableCapture& table);
   void look_for_unread(const TableCapture& table);
