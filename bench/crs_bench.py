@@ -24,11 +24,19 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 MIB = 1 << 20
 RECORD_START, THREAD_RECORD = 64, 64  # the layout of Record in subject.cc
+SMALLEST_INCREMENTAL = 64  # MiB, of which one in a hundred is worth measuring
 SETTLE = 0.3  # seconds for a subject to tick undisturbed
 
 # What issue and documentation promise, for cases of that name: figure -> the largest value that will do.
 TARGETS = {
-    "4 GiB idle": {"gap ms": 10.0, "stopped / raw write": 1.2, "eager restart / raw read": 1.2},
+    "4 GiB idle": {
+        "gap ms": 10.0,
+        "lazy restart ms": 30.0,
+        "stopped / raw write": 1.2,
+        "eager restart / raw read": 1.2,
+        "1 % dirty: written / dirty": 1.3,
+        "1 % dirty: total ms beyond 1.2 raw writes": 100.0,
+    },
     "4 GiB, 100 MiB/s": {"gap ms": 15.0},
     "64 MiB idle": {"gap ms": 2.0},
     "10 MiB idle": {"total ms": 15.0, "restart ms": 20.0},
@@ -45,6 +53,8 @@ SUITE = {
     "4 GiB of zeros": (4096, "zero", 1, 0, "small"),
     "1 GiB of text": (1024, "text", 1, 0, "small"),
 }
+UNDER_RUN = "a program below crs run"
+WORK = ["calls", "faults", "threads", "processes", "compute"]
 QUICK = {"16 MiB, 20 MiB/s": (16, "text", 2, 20, "small")}
 
 
@@ -83,6 +93,14 @@ class Subject:
     def reset(self):
         for thread in range(self.threads):
             os.pwrite(self.memory, struct.pack("Q", 1), self.address + RECORD_START + THREAD_RECORD * thread + 32)
+
+    def touch(self, step):
+        """Rewrites every so many'th page of each thread's part."""
+        places = [self.address + RECORD_START + THREAD_RECORD * thread + 40 for thread in range(self.threads)]
+        for place in places:
+            os.pwrite(self.memory, struct.pack("Q", step), place)
+        while any(os.pread(self.memory, 8, place) != bytes(8) for place in places):
+            time.sleep(0.001)
 
     def ticks(self):
         return sum(record["ticks"] for record in self.records())
@@ -200,6 +218,32 @@ class Bench:
         self.note(name, f"{label}speed afterwards", subject.rate() / before)
         self.remove(report["reference"])
 
+    def incremental(self, name, mib, subject):
+        """A first incremental snapshot, which is complete, and one more when every hundredth page has been rewritten."""
+        command = [self.crs, "checkpoint", "--incremental", "--json", "--name", "bench", subject.pid]
+        before = subject.rate()
+        first, seconds, *_ = run(command, self.environment)
+        self.note(name, "tracked from: total ms", seconds * 1000)
+        self.note(name, "tracked: speed", subject.rate() / before)
+        subject.touch(100)
+        subject.reset()
+        second, seconds, cpu, _ = run(command, self.environment)
+        report = json.loads(second)
+        dirty = mib / 100
+        self.note(name, "1 % dirty: gap ms", max(record["gap"] for record in subject.records()) / 1e6)
+        self.note(name, "1 % dirty: total ms", seconds * 1000)
+        self.note(name, "1 % dirty: CPU s", cpu)
+        written = float(report["stored_bytes"] - report["shared_bytes"]) / MIB
+        self.note(name, "1 % dirty: MiB written", written)
+        self.note(name, "1 % dirty: written / dirty", written / dirty)
+        file = self.directory / "raw"
+        raw = min(map(float, run([HERE / "crs-bench-raw", "write", file, max(4, round(dirty / 4) * 4)], None)[0].split())) * 1000
+        file.unlink()
+        self.note(name, "1 % dirty: raw write ms", raw)
+        self.note(name, "1 % dirty: total ms beyond 1.2 raw writes", seconds * 1000 - 1.2 * raw)
+        for output in (first, second):
+            self.remove(json.loads(output)["reference"])
+
     def remove(self, reference):
         run([self.crs, "remove", reference], self.environment)
 
@@ -267,6 +311,18 @@ class Bench:
             subprocess.run(["dmtcp_command", "-p", port, "--quit"], capture_output=True)
             subject.end()
 
+    def under_run(self, runs, kinds):
+        """What nothing costs: the same work by itself and below `crs run`, in turns."""
+        for number in range(runs):
+            print(f"{UNDER_RUN}: {number + 1} of {runs}", file=sys.stderr, flush=True)
+            for kind in kinds:
+                alone = [HERE / "crs-bench-work", kind]
+                self.note(UNDER_RUN, f"{kind}: alone ms", float(run(alone, None)[0]) * 1000)
+                self.note(UNDER_RUN, f"{kind}: below crs run ms", float(run([self.crs, "run", "--name", "bench", "--", *alone], self.environment)[0]) * 1000)
+        figures = self.results[UNDER_RUN]
+        for kind in kinds:
+            figures[f"{kind}: ratio"] = [statistics.median(figures[f"{kind}: below crs run ms"]) / statistics.median(figures[f"{kind}: alone ms"])]
+
     def measure(self, name, case):
         # The pauses first: a virtual machine may stand still for tens of milliseconds, again and again, once much has been written.
         for number in range(self.options.runs):
@@ -277,6 +333,8 @@ class Bench:
                 if case[1] == "text" and self.has_compression():
                     self.going_on(name, subject, ["--compress", "auto"], "auto: ")
                     self.going_on(name, subject, ["--compress", "zstd"], "zstd: ")
+                if case[0] >= SMALLEST_INCREMENTAL and case[3] == 0 and case[4] == "small" and case[1] != "zero":
+                    self.incremental(name, case[0], subject)
             finally:
                 subject.end()
         for number in range(self.options.runs):
@@ -355,7 +413,7 @@ def main():
     parser.add_argument("--directory", default=tempfile.gettempdir(), help="on the file system to measure; needs three times the memory of the largest case")
     parser.add_argument("--runs", type=int, default=5, help="of each case")
     parser.add_argument("--quick", action="store_true", help="one small case, once: does the benchmark itself work?")
-    parser.add_argument("--case", action="append", choices=SUITE, help="only this; may be repeated")
+    parser.add_argument("--case", action="append", choices=[*SUITE, UNDER_RUN], help="only this; may be repeated")
     parser.add_argument("--own", metavar="MIB,CONTENT,THREADS,MIB_PER_SECOND,PAGES", help="a case of your own: 512,text,4,50,huge")
     parser.add_argument("--json", type=pathlib.Path, help="write all figures there")
     parser.add_argument("--plot", type=pathlib.Path, help="write a picture (SVG) of the pauses there")
@@ -371,6 +429,8 @@ def main():
     try:
         for name, case in cases.items():
             bench.measure(name, case)
+        if options.quick or UNDER_RUN in (options.case or ([] if options.own else [UNDER_RUN])):
+            bench.under_run(options.runs, WORK[:1] if options.quick else WORK)
     finally:
         bench.close()
     summary = summarised(bench.results)

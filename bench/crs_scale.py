@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How the time of a checkpoint and a restart grows with what a program has: processes, threads, descriptors, memory areas.
 
-Each size is twice the one before. A time that is more than doubled by that, again and again, is worse than proportional.
+Each size is twice the one before, or ten times. A time that grows by more than that, again and again, is worse than proportional.
 """
 
 import argparse
@@ -21,6 +21,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 SIZES = {
     "processes": [125, 250, 500, 1000, 2000],
+    "processes of 10 MiB": [1, 10, 100],
     "threads": [125, 250, 500, 1000],
     "descriptors": [1250, 2500, 5000, 10000],
     "memory areas": [6250, 12500, 25000, 50000],
@@ -34,6 +35,18 @@ if kind == "processes":
     for _ in range(number - 1):
         if os.fork() == 0:
             while True: signal.pause()
+elif kind == "processes of 10 MiB":
+    reading, writing = os.pipe()
+    for i in range(number):
+        if i == number - 1 or os.fork() == 0: break
+    memory = os.urandom(10 << 20)
+    if i < number - 1:
+        os.write(writing, b".")
+    else:
+        for _ in range(number - 1): os.read(reading, 1)
+    os.close(reading), os.close(writing)
+    if i < number - 1:
+        while True: signal.pause()
 elif kind == "threads":
     threading.stack_size(65536)
     for _ in range(number - 1): threading.Thread(target=threading.Event().wait, daemon=True).start()
@@ -91,14 +104,15 @@ def main():
     options = parser.parse_args()
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    print("| what | number | stopped, s | checkpoint, s | restart, s |\n|---|---|---|---|---|", flush=True)
+    print("| what | number | stopped, s | checkpoint, s | restart, s | ms each |\n|---|---|---|---|---|---|", flush=True)
     for kind, sizes in SIZES.items():
         if options.kind and kind not in options.kind:
             continue
-        for number in sizes if not options.quick else [20, 40]:
+        for number in sizes if not options.quick else [2] if sizes[0] == 1 else [20, 40]:
             with tempfile.TemporaryDirectory(prefix="crs-scale-") as directory:
                 pause, checkpoint, restart = measure(options.crs, kind, number, pathlib.Path(directory))
-            print(f"| {kind} | {number} | {pause:.3f} | {checkpoint:.2f} | {restart:.2f} |", flush=True)
+            each = " + ".join(f"{seconds / number * 1000:.2f}" for seconds in (checkpoint, restart))
+            print(f"| {kind} | {number} | {pause:.3f} | {checkpoint:.2f} | {restart:.2f} | {each} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ struct alignas(64) ThreadRecord {
   std::atomic<std::uint64_t> longest_gap_end;
   std::atomic<std::uint64_t> pages_written;
   std::atomic<std::uint64_t> reset;  // set to 1 from outside: the gap counts from now on
+  std::atomic<std::uint64_t> touch;  // set from outside: every so many'th page is rewritten once; 0: it has been
 };
 
 struct Record {
@@ -143,6 +144,10 @@ struct Part {
       mine.longest_gap_end = time;
     }
     last = time;
+    if (const std::uint64_t step = mine.touch; step != 0) {
+      for (std::uint64_t page = 0; page < part.pages; page += step) content.fill(part.memory + page * kPage, random);
+      mine.touch = 0;
+    }
     const auto due = static_cast<std::uint64_t>(static_cast<double>(time - begin) / 1e9 * part.pages_per_second);
     // What was missed in a long pause is not made up for.
     if (due > written + 1024) begin = time, written = 0;
