@@ -66,7 +66,8 @@ struct crs_init_options {
   int no_requests; /* 1: `crs checkpoint` cannot ask from outside */
 };
 
-int crs_init(const struct crs_init_options* options); /* a null pointer: the defaults */
+/* A null pointer: the defaults. CRS_USAGE where there is a service already, or another thread is just making one. */
+int crs_init(const struct crs_init_options* options);
 /* Waits for a checkpoint that another thread carries out, up to the parameter crs_wait_limit: then it fails, and the
  * service goes on. It fails in a layer, a progress function, of one. To be called when no other thread uses the service
  * otherwise. It need not be called. */
@@ -215,6 +216,9 @@ int crs_environment(const char* name, char** value);
 void crs_free(void* memory);
 
 /* --- Descriptors and their owners (crs/ledger.hpp) --- */
+
+/* In a process that has just been restarted a thread that asks about a descriptor which was made anew waits until the
+ * service has looked, up to the parameter crs_wait_limit: then the function fails, and has done nothing. */
 
 struct crs_claim {
   int number;

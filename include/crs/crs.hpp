@@ -48,7 +48,8 @@ struct InitOptions {
   std::function<void(const std::string&)> output;
 };
 
-// Selects the component and makes the program's service. Throws if there is one already.
+// Selects the component and makes the program's service. Throws if there is one already, or if another thread is just
+// making it: it does not wait for that.
 void init(const InitOptions& options = {});
 
 // Ends the service and the component. Layers that are still registered are not told anything any more; their

@@ -11,6 +11,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -54,11 +55,11 @@ struct Use {
 
 // In a restarted process all threads go on at once, and the service compares what is there with its census as the
 // first thing. A thread that asks in the instant before, about a number behind which is not what was there, waits for
-// that: a descriptor that was made anew is its owner's. (So it does for such a number while a snapshot is being taken.)
+// that: a descriptor that was made anew is its owner's. No other question is waited for.
 class Ledger {
  public:
-  // How long such a thread waits at most before the number counts as somebody else's; as long as it takes, if never
-  // called.
+  // How long such a thread waits at most: then what it has called throws an Error, and has done nothing. As long as it
+  // takes, if never called.
   void limit_waits(std::chrono::nanoseconds limit);
 
   // Notes that `owner` owns the open descriptor `number` from now on. Throws an Error if the number is not open, or if
@@ -95,9 +96,10 @@ class Ledger {
   std::vector<int> numbers() const;
 
   // For the service: takes down what is behind every claimed number, to be called when all layers are ready for the
-  // snapshot. Claims whose number has become free or something else meanwhile no longer hold. Until end_census() or
-  // compare_after_restart() the process may be a restarted one.
-  void take_census();
+  // snapshot. Claims whose number has become free or something else meanwhile no longer hold. From now on, until
+  // end_census() or compare_after_restart(), `is_restarted` says whether this process is one that the snapshot has
+  // become; any thread may ask it. Empty: it cannot be.
+  void take_census(std::function<bool()> is_restarted = {});
 
   // For the service, in the process that goes on, and where there is no snapshot.
   void end_census();
@@ -119,19 +121,28 @@ class Ledger {
 
   // Of a claim that is the last one made on its number; throws otherwise.
   const Entry& entry_of(const Claim& claim, const char* operation) const;
+  // Throws while somebody uses the number.
+  static void require_unused(const Claim& claim, const Entry& entry, const char* operation);
   bool is_mine_locked(const Claim& claim, std::unique_lock<std::mutex>& lock) const;
-  // Whether the entry's object is behind its number, as it was when last seen.
+  // Whether the entry's object is behind its number, as it was when last seen; also where there is no entry that holds.
   bool is_unchanged(int number) const;
-  // Where it is not, but could be the restarted process's: waits until the service knows.
+  // Where it is not: waits for the comparison in a restarted process. Throws at the time limit.
   void await_comparison(int number, std::unique_lock<std::mutex>& lock) const;
+
+  struct Census {
+    std::thread::id taker;  // will compare
+    std::uint64_t fork_generation = 0;
+    std::function<bool()> is_restarted;
+  };
+  bool must_be_compared_by_another() const;
 
   mutable std::mutex mutex_;
   mutable std::condition_variable compared_;
-  std::optional<std::thread::id> census_taker_;  // from take_census() on
+  std::optional<Census> census_;  // that has not ended
   std::chrono::nanoseconds wait_limit_ = std::chrono::nanoseconds::max();
   std::uint64_t last_generation_ = 0;
   std::uint64_t last_use_ = 0;
-  std::map<int, Entry> entries_;
+  mutable std::map<int, Entry> entries_;  // a question may show that a claim holds no longer
 };
 
 }  // namespace crs

@@ -71,6 +71,9 @@ class SnapshotPlace {
   virtual std::string reference() const = 0;
   // Of the directory, with the reference; "" where it is unknown.
   virtual std::string final_location() const { return ""; }
+  // From sink() on, of any thread: whether this process is one that the snapshot has become. False where the component
+  // brings no memory back.
+  virtual bool is_restarted() const { return false; }
   // In a restarted process: what the restart says, if it says anything.
   virtual std::optional<RestartNews> news() const { return std::nullopt; }
   // Comes last, unless there was no snapshot: what all layers needed, and what went wrong in those that failed.
@@ -179,8 +182,8 @@ class Service {
   // longer than limit_waits() says, it throws, too, and the service goes on.
   void end();
   // How long other threads wait at most for a checkpoint to be over: to enter a critical section, to unregister a layer
-  // (LayerRegistration::unregister), to end the service, to hear of the ledger whose a changed number is. Without it
-  // there is no limit.
+  // (LayerRegistration::unregister), to end the service, and, in a process that has just been restarted, to hear
+  // from the ledger whose a changed number is. Without it there is no limit.
   void limit_waits(std::chrono::nanoseconds limit);
   // Whether the calling thread is in checkpoint(), of whichever service.
   static bool is_calling_thread_inside() noexcept;

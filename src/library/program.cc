@@ -121,7 +121,7 @@ Place& place() {
 }
 
 // A thread makes the service, without the lock: it calls code of the program's on the way, a restart function say,
-// which may wait for other threads. Nobody else may make one meanwhile, or end what is not there yet.
+// which may wait for other threads. Nobody may make one meanwhile, that thread neither, or end what is not there yet.
 class Initialising {
  public:
   // The place must be locked, and nobody be making a service.
@@ -130,12 +130,10 @@ class Initialising {
   Initialising(const Initialising&) = delete;
   Initialising& operator=(const Initialising&) = delete;
 
-  static void refuse(const char* what) {
+  static void refuse(ErrorKind kind, const char* what) {
     if (!place().is_initialising) return;
-    throw Error(ErrorKind::Failed, fmt::format("{} cannot be called while the service is being made", what))
-        .advise(
-            "Wait until crs::init() has returned. It calls a restart function itself, which leaves that to the main "
-            "function");
+    throw Error(kind, fmt::format("{} cannot be called while the service is being made", what))
+        .advise("A thread makes it for all; a restart function, which crs::init() calls, leaves it to its caller");
   }
 
  private:
@@ -159,8 +157,8 @@ Program& program() {
   fail(ErrorKind::Usage, "this program has a service already: crs::init() was called before");
 }
 
-// At exit(3). Only what the process would leave behind: other threads may still use the service. Where one of them is
-// just making or ending it, nothing is done: the thread that ends the process could be that one.
+// At exit(3). Only what the process would leave behind: other threads may still use the service. Where it is just being
+// made, there is none yet; where a thread is ending it, nothing is done: that could be the one that ends the process.
 void clean_up() {
   const std::unique_lock lock(place().mutex, std::try_to_lock);
   Program* const found = place().program;
@@ -177,14 +175,15 @@ void init(const InitOptions& options) {
   std::optional<Initialising> initialising;
   {
     const std::lock_guard lock(here.mutex);
-    Initialising::refuse("crs::init()");
+    Initialising::refuse(ErrorKind::Usage, "crs::init()");
     if (is_initialized()) fail_second_init();
     initialising.emplace(here);
   }
   static const bool cleans_up = std::atexit(clean_up) == 0;  // once, whatever becomes of this service
   static_cast<void>(cleans_up);
   try {
-    here.program = new Program(options);
+    // Not `here`: a restart function may have forked, and this be its child.
+    place().program = new Program(options);
   } catch (const std::exception& problem) {
     report_self_restart(&problem);
     throw;
@@ -194,6 +193,7 @@ void init(const InitOptions& options) {
     report_self_restart(&ended);
     throw;
   }
+  initialising.reset();
   report_self_restart(nullptr);
 }
 
@@ -206,7 +206,7 @@ void finalize() {
         .advise("A layer leaves that to the program");
   }
   const std::lock_guard lock(place().mutex);
-  Initialising::refuse("crs::finalize()");
+  Initialising::refuse(ErrorKind::Failed, "crs::finalize()");
   Program* const found = &program();
   found->end();
   place().program = nullptr;

@@ -7,12 +7,11 @@
 
 namespace crs {
 
-// How many forks lie between the process in which this was first called and this one. A restart does not count, though
-// it may change the process id. A child made without fork(2) (vfork(2), clone(2)) is not seen; it may not use the
-// service.
+// Another number in every child, but for one that shares this process's memory (vfork(2)), which may not use the
+// service. A restart changes nothing, though it may change the process id.
 std::uint64_t fork_generation();
 
-// While it lives, `descriptor` is closed in every child that fork(2) makes.
+// While it lives, `descriptor` is closed in every child that fork(3) makes. (One of _Fork(3) or clone(2) keeps it.)
 class ClosedAfterFork {
  public:
   explicit ClosedAfterFork(int descriptor);

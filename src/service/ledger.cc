@@ -9,6 +9,7 @@
 #include "base/cancellation.h"
 #include "base/error.h"
 #include "crs/component.hpp"
+#include "service/after_fork.h"
 #include "service/limited_wait.h"
 
 namespace crs {
@@ -99,19 +100,30 @@ bool Ledger::is_unchanged(int number) const {
   return identity && *identity == found->second.identity;
 }
 
+bool Ledger::must_be_compared_by_another() const {
+  return census_ && census_->taker != std::this_thread::get_id() && census_->fork_generation == fork_generation() &&
+         census_->is_restarted && census_->is_restarted();
+}
+
 void Ledger::await_comparison(int number, std::unique_lock<std::mutex>& lock) const {
-  const auto is_known = [&] { return !census_taker_ || is_unchanged(number); };
-  // The thread that took the census is the one that will compare.
-  if (is_known() || census_taker_ == std::this_thread::get_id()) return;
+  if (is_unchanged(number)) return;
+  if (!must_be_compared_by_another()) {
+    // Who hears now that it is not his is not to hear that it is when the process has been restarted.
+    if (census_) entries_.at(number).holds = false;
+    return;
+  }
   const CancellationDeferred deferred;
-  static_cast<void>(wait_limited(compared_, lock, wait_limit_, is_known));
+  if (wait_limited(compared_, lock, wait_limit_, [&] { return !census_; })) return;
+  throw Error(ErrorKind::Failed, fmt::format("whose descriptor {} is in the restarted process is not known after {} s",
+                                             number, std::chrono::duration<double>(wait_limit_).count()))
+      .advise("The parameter crs_wait_limit sets the time limit");
 }
 
 Claim Ledger::claim(int number, std::string owner) {
-  const auto identity = identify_descriptor(number);
-  if (!identity) fail(ErrorKind::Failed, "layer '{}' claims descriptor {}, which is not open", owner, number);
   std::unique_lock lock(mutex_);
   await_comparison(number, lock);
+  const auto identity = identify_descriptor(number);
+  if (!identity) fail(ErrorKind::Failed, "layer '{}' claims descriptor {}, which is not open", owner, number);
   const auto found = entries_.find(number);
   if (found != entries_.end() && found->second.holds && found->second.identity == *identity) {
     fail(ErrorKind::Failed, "layer '{}' claims descriptor {}, which layer '{}' owns", owner, number,
@@ -136,6 +148,12 @@ const Ledger::Entry& Ledger::entry_of(const Claim& claim, const char* operation)
   return found->second;
 }
 
+void Ledger::require_unused(const Claim& claim, const Entry& entry, const char* operation) {
+  if (entry.uses.empty()) return;
+  fail(ErrorKind::Failed, "cannot {} descriptor {} of layer '{}': '{}' still waits on it", operation, claim.number,
+       entry.owner, entry.uses.begin()->second);
+}
+
 bool Ledger::is_mine_locked(const Claim& claim, std::unique_lock<std::mutex>& lock) const {
   await_comparison(claim.number, lock);
   const auto found = entries_.find(claim.number);
@@ -153,10 +171,7 @@ bool Ledger::close(const Claim& claim) {
   std::unique_lock lock(mutex_);
   const bool mine = is_mine_locked(claim, lock);
   const Entry& entry = entry_of(claim, "close");
-  if (mine && !entry.uses.empty()) {
-    fail(ErrorKind::Failed, "cannot close descriptor {} of layer '{}': '{}' still waits on it", claim.number,
-         entry.owner, entry.uses.begin()->second);
-  }
+  if (mine) require_unused(claim, entry, "close");
   entries_.erase(claim.number);
   // EINTR and EIO leave the number closed all the same (close(2), "Dealing with error returns").
   if (mine) ::close(claim.number);
@@ -164,8 +179,10 @@ bool Ledger::close(const Claim& claim) {
 }
 
 void Ledger::release(const Claim& claim) {
-  const std::lock_guard lock(mutex_);
-  static_cast<void>(entry_of(claim, "release"));
+  std::unique_lock lock(mutex_);
+  const bool mine = is_mine_locked(claim, lock);
+  const Entry& entry = entry_of(claim, "release");
+  if (mine) require_unused(claim, entry, "release");
   entries_.erase(claim.number);
 }
 
@@ -211,18 +228,18 @@ std::vector<int> Ledger::numbers() const {
   return numbers;
 }
 
-void Ledger::take_census() {
+void Ledger::take_census(std::function<bool()> is_restarted) {
   const std::lock_guard lock(mutex_);
   for (auto& [number, entry] : entries_) {
     const auto identity = identify_descriptor(number);
     entry.holds = entry.holds && identity && *identity == entry.identity;
   }
-  census_taker_ = std::this_thread::get_id();
+  census_ = Census{std::this_thread::get_id(), fork_generation(), std::move(is_restarted)};
 }
 
 void Ledger::end_census() {
   const std::lock_guard lock(mutex_);
-  census_taker_.reset();
+  census_.reset();
   compared_.notify_all();
 }
 
@@ -240,7 +257,7 @@ std::vector<std::string> Ledger::compare_after_restart(const Capabilities& broug
     forgotten.push_back(
         fmt::format("descriptor {} of layer '{}' ({})", number, entry.owner, name_of(entry.identity.kind)));
   }
-  census_taker_.reset();
+  census_.reset();
   compared_.notify_all();
   return forgotten;
 }

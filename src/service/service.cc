@@ -162,7 +162,9 @@ void Service::limit_waits(std::chrono::nanoseconds limit) {
 // From the census on this process may be a restarted one, until it is known to be the same that goes on.
 class Service::Census {
  public:
-  explicit Census(Ledger& ledger) : ledger_(ledger) { ledger.take_census(); }
+  Census(Ledger& ledger, const SnapshotPlace& place) : ledger_(ledger) {
+    ledger.take_census([&place] { return place.is_restarted(); });
+  }
   ~Census() {
     if (!is_restarted_) ledger_.end_census();
   }
@@ -353,7 +355,7 @@ void Service::pause_until(Clock::time_point until, const ServiceCheckpointOption
 
 CheckpointOutcome Service::take_snapshot(SnapshotPlace& place, const ServiceCheckpointOptions& options) {
   report(options, Progress::Stage::Snapshotting);
-  Census census(ledger_);
+  Census census(ledger_, place);
   CheckpointOptions module_options;
   module_options.after = options.after;
   module_options.leave_out = options.leave_out;

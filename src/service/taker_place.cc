@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <map>
+#include <mutex>
+#include <optional>
 #include <utility>
 
 #include "base/error.h"
@@ -25,16 +27,21 @@ constexpr std::chrono::seconds kLongestEnd{10};
 // Tells this process from the one that a picture of it became: no two sockets have one inode, and a process has its
 // start time (field 22 of proc_pid_stat(5)) for its whole life.
 struct ProcessMark {
+  int number;
   std::optional<DescriptorIdentity> channel;
   std::string start_time;
 
-  explicit ProcessMark(int number) : channel(identify_descriptor(number)) {
+  explicit ProcessMark(int socket) : number(socket), channel(identify_descriptor(socket)) {
     const std::string stat = read_file("/proc/self/stat", 65536);
     std::size_t place = stat.rfind(')');
     for (int field = 2; field < 22 && place != std::string::npos; ++field) place = stat.find(' ', place + 1);
     if (place != std::string::npos) start_time = stat.substr(place, stat.find(' ', place + 1) - place);
   }
-  bool operator==(const ProcessMark& other) const { return channel == other.channel && start_time == other.start_time; }
+  // Of a mark that was made before the picture.
+  bool is_of_another_process() const {
+    const ProcessMark now(number);
+    return channel != now.channel || start_time != now.start_time;
+  }
 };
 
 class TakerPlace final : public SnapshotPlace, public PictureSink {
@@ -48,6 +55,10 @@ class TakerPlace final : public SnapshotPlace, public PictureSink {
   std::string reference() const override { return complete_ ? location_.reference : ""; }
   std::string final_location() const override { return complete_ ? location_.final_location : ""; }
   std::optional<RestartNews> news() const override { return news_; }
+  bool is_restarted() const override {
+    const std::lock_guard lock(mark_mutex_);
+    return mark_ && mark_->is_of_another_process();
+  }
 
   const std::string& location() const override {
     begin();
@@ -70,6 +81,10 @@ class TakerPlace final : public SnapshotPlace, public PictureSink {
 
  private:
   void begin() const;
+  void make_mark() {
+    const std::lock_guard lock(mark_mutex_);
+    mark_.emplace(connection_->number());
+  }
   wire::Received receive() const;
   wire::Message checked(wire::Received received) const;
   wire::Message answer() const;
@@ -91,6 +106,8 @@ class TakerPlace final : public SnapshotPlace, public PictureSink {
   std::optional<std::chrono::nanoseconds> end_limit_;
   pid_t subject_ = 0;  // of the picture; 0: this process
   std::optional<RestartNews> news_;
+  mutable std::mutex mark_mutex_;
+  std::optional<ProcessMark> mark_;  // made before a picture of this process
 };
 
 wire::Received TakerPlace::receive() const { return connection_->receive(Clock::now() + taken_by_.answer_limit); }
@@ -139,7 +156,7 @@ CheckpointOutcome TakerPlace::picture(pid_t pid, const CheckpointOptions& option
   subject_ = pid;
   pictured_ = true;
   begin();
-  const ProcessMark before(connection_->number());
+  if (pid == 0) make_mark();
   connection_->send(wire::to_message(wire::Picture{.after = options.after,
                                                    .leave_out = options.leave_out,
                                                    .exclude = options.exclude,
@@ -152,7 +169,6 @@ CheckpointOutcome TakerPlace::picture(pid_t pid, const CheckpointOptions& option
                                                    .write_limit = options.write_limit,
                                                    .files = options.files,
                                                    .time_limit = end_limit_}));
-  const auto is_restarted = [&] { return pid == 0 && !(ProcessMark(connection_->number()) == before); };
   // The picture shows this thread in the call to poll(2) that waits for the answer. In a restarted process it goes on
   // with that call, on what was put at the number.
   wire::Message message;

@@ -7,11 +7,15 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <chrono>
 #include <csignal>
+#include <filesystem>
 #include <string_view>
+#include <system_error>
 
 #include "base/error.h"
 #include "base/io.h"
@@ -90,30 +94,6 @@ void drop_if_ended(const JobDirectory& directory) {
   }
 }
 
-bool is_being_killed(pid_t pid) {
-  constexpr std::string_view kName = "\nShdPnd:\t";  // proc(5): signals that wait for the whole process, hexadecimal
-  try {
-    const std::string status = read_file(fmt::format("/proc/{}/status", pid), 65536);
-    const std::size_t place = status.find(kName);
-    std::uint64_t waiting = 0;
-    if (place == std::string::npos) return false;
-    std::from_chars(status.data() + place + kName.size(), status.data() + status.size(), waiting, 16);
-    return (waiting >> (SIGKILL - 1) & 1) != 0;
-  } catch (const Error&) {  // it has gone
-    return false;
-  }
-}
-
-// A program of many threads or of much memory is there for a while after SIGKILL has been sent. Whether it was, and is
-// gone now.
-bool await_end_if_killed(pid_t pid) {
-  constexpr int kLimitMilliseconds = 10'000;
-  const FileDescriptor process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-  if (!process || !is_being_killed(pid)) return false;
-  pollfd ended{.fd = process.get(), .events = POLLIN, .revents = 0};  // pidfd_open(2): the last thread has ended
-  return ::poll(&ended, 1, kLimitMilliseconds) > 0;
-}
-
 [[noreturn]] void refuse_name(const RunningJob& running) {
   if (running.restarting) {
     throw Error(ErrorKind::Failed, fmt::format("the job {} is just being restarted, by process {} (crs restart)",
@@ -168,6 +148,77 @@ std::optional<std::uint64_t> start_time_of(pid_t pid) {
   }
 }
 
+namespace {
+
+// Of the text of a thread's stat file: the kernel has begun to end it (field 9, PF_EXITING of include/linux/sched.h).
+// Not of a main thread that has ended: others may go on without it.
+bool is_exiting(std::string_view stat) {
+  constexpr unsigned kExiting = 4;
+  const std::size_t name_end = stat.rfind(')');
+  if (name_end == std::string_view::npos || stat.substr(name_end).size() < 3) return false;
+  std::string_view rest = stat.substr(name_end + 2);
+  if (rest.front() == 'Z' || !skip_fields(rest, 9 - 3)) return false;
+  unsigned flags = 0;
+  std::from_chars(rest.data(), rest.data() + rest.size(), flags);
+  return (flags & kExiting) != 0;
+}
+
+// Of the text of a thread's status file: SIGKILL waits for it or for all of its process (proc(5), SigPnd and ShdPnd,
+// hexadecimal). The kernel also sends it to each thread of a process that ends.
+bool is_being_killed(std::string_view status) {
+  return std::ranges::any_of(std::array{"\nSigPnd:\t", "\nShdPnd:\t"}, [&](std::string_view name) {
+    const std::size_t place = status.find(name);
+    std::uint64_t waiting = 0;
+    if (place == std::string_view::npos) return false;
+    std::from_chars(status.data() + place + name.size(), status.data() + status.size(), waiting, 16);
+    return (waiting >> (SIGKILL - 1) & 1) != 0;
+  });
+}
+
+bool is_thread_ending(const std::string& folder) {
+  constexpr std::size_t kLongest = 65536;
+  try {
+    return is_exiting(read_file(folder + "/stat", kLongest)) ||
+           is_being_killed(read_file(folder + "/status", kLongest));
+  } catch (const Error& error) {
+    return error.error_number() == ENOENT || error.error_number() == ESRCH;
+  }
+}
+
+// Whether it is on its way out: a program of many threads or of much memory is there for a while when nothing can keep
+// it any more. Also true for an instant while a thread of it ends.
+bool is_ending(pid_t pid) {
+  std::error_code gone;
+  const std::filesystem::directory_iterator threads(fmt::format("/proc/{}/task", pid), gone);
+  return gone || std::ranges::any_of(threads, [](const auto& thread) { return is_thread_ending(thread.path()); });
+}
+
+constexpr std::chrono::seconds kLongestEnd{10};
+
+enum class End { None, Pending, Complete };
+
+// Waits for a process that is ending.
+End await_end(pid_t pid) {
+  using Clock = std::chrono::steady_clock;
+  constexpr int kSliceMilliseconds = 100;
+  const FileDescriptor process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (!process) return End::Complete;
+  pollfd ended{.fd = process.get(), .events = POLLIN, .revents = 0};  // pidfd_open(2): the last thread has ended
+  for (const auto limit = Clock::now() + kLongestEnd; is_ending(pid);) {
+    if (::poll(&ended, 1, kSliceMilliseconds) > 0) return End::Complete;
+    if (Clock::now() >= limit) return End::Pending;
+  }
+  return End::None;
+}
+
+[[noreturn]] void refuse_ending(const RunningJob& running) {
+  throw Error(ErrorKind::Failed, fmt::format("process {} of the job {} is ending, and is not gone after {} s",
+                                             running.pid, running.job, kLongestEnd.count()))
+      .advise("Wait until it is gone, or give another name with --name");
+}
+
+}  // namespace
+
 void RunningJobs::announce(const std::string& job, pid_t pid, pid_t predecessor, Runner runner) {
   const std::optional<std::uint64_t> start_time = start_time_of(pid);
   if (!start_time) fail(ErrorKind::ProgramGone, "process {} of the job {} has ended", pid, job);
@@ -179,9 +230,7 @@ void RunningJobs::announce(const std::string& job, pid_t pid, pid_t predecessor,
     const FileLock lock = lock_record(directory);
     const std::optional<store::RunningRecord> present = read_record(directory);
     const bool by_others = present && present->pid() != pid && present->pid() != predecessor;
-    const auto runs = [&] { return standing_of(*present) == Standing::Runs; };
-    if (by_others && runs() && (!await_end_if_killed(present->pid()) || runs()))
-      refuse_name({job, present->pid(), present->restarting()});
+    if (by_others && standing_of(*present) == Standing::Runs) refuse_name({job, present->pid(), present->restarting()});
     // It names a process of this boot.
     replace_file(store_.disk(), directory.descriptor(), kRunningName, record.SerializeAsString(), directory.path(),
                  Durability::UntilReboot);
@@ -201,7 +250,10 @@ void RunningJobs::withdraw(const std::string& job, pid_t pid) {
 
 void RunningJobs::check_free(const std::string& job) const {
   std::optional<RunningJob> running = find(job);
-  if (running && await_end_if_killed(running->pid)) running = find(job);
+  if (!running) return;
+  const End end = await_end(running->pid);
+  running = find(job);
+  if (running && end == End::Pending) refuse_ending(*running);
   if (running) refuse_name(*running);
 }
 

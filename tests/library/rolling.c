@@ -60,8 +60,9 @@ int main(int argc, char** argv) {
   if (strcmp(argv[1], "many") == 0 && !exclude_many()) return puts(crs_error_text()), 1;
   handle(SIGUSR1);
   if (crs_checkpoint(NULL, &result) != CRS_OK) return puts(crs_error_text()), 1;
-  if (crs_checkpointed_state(result) == CRS_STATE_RESTART) return puts("back"), 0;
+  if (crs_checkpointed_state(result) == CRS_STATE_RESTART) return crs_checkpointed_free(result), puts("back"), 0;
   snprintf(reference, sizeof reference, "%s", crs_checkpointed_reference(result));
+  crs_checkpointed_free(result);
   printf("taken %s\n", reference);
   fflush(stdout);
   while (strcmp(argv[1], "waits") == 0 && access("go", F_OK) != 0) usleep(1000);

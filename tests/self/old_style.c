@@ -44,7 +44,7 @@ int my_app_continue(void) {
 }
 
 static void* call_service(void* refused) {
-  *(int*)refused = crs_init(NULL) == CRS_FAILED && crs_finalize() == CRS_FAILED;
+  *(int*)refused = crs_init(NULL) == CRS_USAGE && crs_finalize() == CRS_FAILED;
   return NULL;
 }
 

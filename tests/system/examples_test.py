@@ -74,11 +74,12 @@ class Ring:
     def __init__(self, workspace, program, stations):
         self.workspace, self.program = workspace, program
         self.ports = free_ports(stations)
-        self.outputs = [workspace.work / f"station-{number}" for number in range(stations)]
+        self.name = f"of-{stations}"
+        self.outputs = [workspace.work / f"station-{number}-{self.name}" for number in range(stations)]
         self.processes = [self.start(number) for number in range(stations)]
 
     def start(self, number):
-        output = self.workspace.output_file(f"station-{number}")
+        output = self.workspace.output_file(f"station-{number}-{self.name}")
         return self.workspace.start([self.program, number, *self.ports], stdout=output)
 
     def rounds(self):
@@ -108,7 +109,12 @@ def free_ports(count):
 
 def ring(workspace, prefix):
     program = build(workspace, prefix, "ring")
-    stations = Ring(workspace, program, 3)
+    for count in (2, 3):
+        ring_of(workspace, program, count)
+
+
+def ring_of(workspace, program, count):
+    stations = Ring(workspace, program, count)
     stations.goes_on()
     pid = stations.processes[1].pid
     for asked_from_outside in (False, True):
@@ -119,10 +125,11 @@ def ring(workspace, prefix):
         pid = workspace.restart(reference)
         stations.goes_on()
     os.kill(stations.processes[0].pid, signal.SIGTERM)
-    for number in (0, 2):
+    others = [number for number in range(count) if number != 1]
+    for number in others:
         check(workspace.wait_exit(stations.processes[number]) == 0, f"station {number} failed")
     wait_until(lambda: not is_alive(pid), "the restarted station ends")
-    for output in (stations.outputs[0], stations.outputs[2]):
+    for output in (stations.outputs[number] for number in others):
         check("none lost, none doubled" in read_text(output), read_text(output))
 
 

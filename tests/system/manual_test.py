@@ -26,6 +26,14 @@ def options_of(text):
     return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text))
 
 
+def functions_of(header):
+    """Those that it declares: not its types, nor what the program itself may define."""
+    names = set(re.findall(r"^[a-z][a-z_* ]*\b(crs_[a-z_]+)\(", header.read_text(), re.MULTILINE))
+    typedefs = set(re.findall(r"^typedef .*?(crs_[a-z_]+)\(", header.read_text(), re.MULTILINE))
+    check(len(names) >= 6, f"{header}: {names}")
+    return names - typedefs
+
+
 def test(workspace, options):
     prefix = workspace.directory / "prefix"
     result = workspace.run(["cmake", "--install", options.build, "--prefix", prefix], limit=60)
@@ -48,6 +56,9 @@ def test(workspace, options):
                     check(words(part) in text, f"{page.name} does not say {part!r}")
     for name in HAND_WRITTEN:
         check("SEE ALSO" in formatted(workspace, manual / name), f"{name} has no SEE ALSO")
+    text = formatted(workspace, manual / "man3" / "libcrs.3")
+    missing = [name for name in functions_of(next(prefix.rglob("crs.h"))) | functions_of(next(prefix.rglob("self.h"))) if name not in text]
+    check(not missing, f"libcrs.3 lacks {sorted(missing)}")
 
 
 def main():

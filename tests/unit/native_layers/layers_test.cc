@@ -1,6 +1,6 @@
-// T4, T9 and T11 of the service's contract, with the real engine: layers with listeners and connections are killed and
-// restarted, over and over; a thread that waits in a read of a layer's socket is told of its end; the wake-up channel
-// of an event loop keeps its header.
+// T4, T7, T9, T10 and T11 of the service's contract, with the real engine: layers with listeners and connections are
+// killed and restarted, over and over; a thread that waits in a read of a layer's socket is told of its end; the
+// wake-up channel of an event loop keeps its header.
 #include <gtest/gtest.h>
 
 #include <cstdlib>

@@ -145,6 +145,8 @@ int EchoLayer::hold(int number) {
 void EchoLayer::open(int more_connections) {
   hold(listen_anywhere());
   for (int index = 0; index <= shape_.connections + more_connections; ++index) hold(connect_to(server_));
+  // T10: each duplicate is a number of its own.
+  if (held_.size() > 2) hold(checked(::dup(held_.back().number), "dup"));
   start_reader();
 }
 

@@ -7,14 +7,17 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <chrono>
 #include <fstream>
+#include <functional>
 #include <future>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "crs/component.hpp"
@@ -142,47 +145,93 @@ TEST_F(LedgerTest, KeepsWhatTheCheckpointerBringsBackUnderAnotherIdentity) {
   EXPECT_TRUE(ledger_.close(claim));
 }
 
-// As soon as it asks no more, or waits for somebody.
-void await_sleep_of(pid_t thread, const std::future<bool>& answer) {
-  std::string status;
-  while (answer.wait_for(std::chrono::seconds(0)) != std::future_status::ready && status != "S") {
-    std::ifstream stat("/proc/self/task/" + std::to_string(thread) + "/stat");
-    for (int field = 0; field < 3; ++field) stat >> status;
+bool is_restarted() { return true; }
+bool goes_on() { return false; }
+
+// A thread that asks in the instant before the service has looked.
+class Asking {
+ public:
+  explicit Asking(std::function<bool()> question) {
+    std::promise<pid_t> id;
+    answer_ = std::async(std::launch::async, [&id, question = std::move(question)] {
+      id.set_value(::gettid());
+      return question();
+    });
+    await_sleep_of(id.get_future().get());
   }
-}
+  bool answer() { return answer_.get(); }
 
-// A thread that goes on before the service has looked: it hears nothing until then, and then the truth.
-class AskingBesideTheService : public LedgerTest, public ::testing::WithParamInterface<bool> {};
+ private:
+  // Until it waits, or has its answer.
+  void await_sleep_of(pid_t thread) const {
+    std::string status;
+    while (answer_.wait_for(std::chrono::seconds(0)) != std::future_status::ready && status != "S") {
+      std::ifstream stat("/proc/self/task/" + std::to_string(thread) + "/stat");
+      for (int field = 0; field < 3; ++field) stat >> status;
+    }
+  }
 
-TEST_P(AskingBesideTheService, HearsWhatTheComparisonSays) {
-  const bool restarted = GetParam();
+  std::future<bool> answer_;
+};
+
+TEST_F(LedgerTest, AnswersOthersInARestartedProcessWhenItHasCompared) {
   const int number = socket();
   const Claim claim = ledger_.claim(number, "messages");
-  ledger_.take_census();
+  ledger_.take_census(is_restarted);
   ASSERT_EQ(::dup3(socket(), number, O_CLOEXEC), number);
-  std::promise<pid_t> id;
-  std::future<bool> answer = std::async(std::launch::async, [&] {
-    id.set_value(::gettid());
-    return ledger_.is_mine(claim);
-  });
-  await_sleep_of(id.get_future().get(), answer);
-  if (restarted) {
-    EXPECT_THAT(ledger_.compare_after_restart(Capabilities{.local_sockets = true}), IsEmpty());
-  } else {
-    ledger_.end_census();
-  }
-  EXPECT_EQ(answer.get(), restarted);
+  Asking asking([&] { return ledger_.is_mine(claim); });
+  EXPECT_THAT(ledger_.compare_after_restart(Capabilities{.local_sockets = true}), IsEmpty());
+  EXPECT_TRUE(asking.answer());
 }
 
-INSTANTIATE_TEST_SUITE_P(OfBothProcesses, AskingBesideTheService, ::testing::Bool());
+TEST_F(LedgerTest, RefusesAClaimThatWaitedForTheComparison) {
+  const int number = socket();
+  const Claim claim = ledger_.claim(number, "messages");
+  ledger_.take_census(is_restarted);
+  ASSERT_EQ(::dup3(socket(), number, O_CLOEXEC), number);
+  Asking asking([&] { return ledger_.claim(number, "loop").generation != 0; });
+  ledger_.compare_after_restart(Capabilities{.local_sockets = true});
+  EXPECT_THAT([&] { asking.answer(); }, ThrowsMessage<Error>(HasSubstr("which layer 'messages' owns")));
+  EXPECT_TRUE(ledger_.close(claim));
+}
 
-TEST_F(LedgerTest, AnswersAtTheTimeLimitWhereNothingIsCompared) {
+TEST_F(LedgerTest, AnswersOthersAtOnceInTheProcessThatGoesOnAndDoesNotTakeItBack) {
+  const int number = socket();
+  const Claim claim = ledger_.claim(number, "messages");
+  ledger_.take_census(goes_on);
+  ASSERT_EQ(::dup3(socket(), number, O_CLOEXEC), number);
+  EXPECT_FALSE(Asking([&] { return ledger_.is_mine(claim); }).answer());
+  ledger_.compare_after_restart(Capabilities{.local_sockets = true});
+  EXPECT_FALSE(ledger_.close(claim));
+  EXPECT_TRUE(is_open(number));
+}
+
+TEST_F(LedgerTest, ThrowsAtTheTimeLimitAndHasDoneNothing) {
   const int number = socket();
   const Claim claim = ledger_.claim(number, "messages");
   ledger_.limit_waits(std::chrono::milliseconds(1));
-  ledger_.take_census();
-  replace(number);
-  EXPECT_FALSE(std::async(std::launch::async, [&] { return ledger_.is_mine(claim); }).get());
+  ledger_.take_census(is_restarted);
+  ASSERT_EQ(::dup3(socket(), number, O_CLOEXEC), number);
+  Asking asking([&] { return ledger_.close(claim); });
+  EXPECT_THAT([&] { asking.answer(); }, ThrowsMessage<Error>(HasSubstr("crs_wait_limit")));
+  ledger_.compare_after_restart(Capabilities{.local_sockets = true});
+  EXPECT_TRUE(ledger_.close(claim));
+}
+
+// Whoever took the census is not there.
+TEST_F(LedgerTest, DoesNotWaitInAForkedProcess) {
+  const int number = socket();
+  const Claim claim = ledger_.claim(number, "messages");
+  std::thread([&] { ledger_.take_census(is_restarted); }).join();
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::alarm(10);
+    replace(number);
+    ::_exit(ledger_.is_mine(claim) ? 1 : 0);
+  }
+  int status = -1;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
 }
 
 // A file that was replaced by a copy of itself, and what is made anew.
@@ -217,6 +266,7 @@ TEST_F(LedgerTest, TellsEventObjectsApartByKind) {
   EXPECT_EQ(identity->anonymous, "anon_inode:[eventfd]");
 }
 
+// T10.
 TEST_F(LedgerTest, ClosesDuplicatesEachForItself) {
   const int number = socket();
   const int duplicate = keep(::fcntl(number, F_DUPFD_CLOEXEC, 0));
@@ -233,6 +283,7 @@ TEST_F(LedgerTest, DoesNotCloseANumberThatSomebodyWaitsOn) {
   const Claim claim = ledger_.claim(number, "messages");
   const Use use = ledger_.add_use(claim, "event loop");
   EXPECT_THAT([&] { ledger_.close(claim); }, ThrowsMessage<Error>(HasSubstr("'event loop' still waits on it")));
+  EXPECT_THAT([&] { ledger_.release(claim); }, ThrowsMessage<Error>(HasSubstr("'event loop' still waits on it")));
   EXPECT_TRUE(ledger_.is_usable(use));
   ledger_.end_use(use);
   EXPECT_FALSE(ledger_.is_usable(use));

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -142,6 +143,66 @@ TEST_F(ServiceTest, HasAProgramStoppedWhenItsLayersHaveGoneOn) {
   EXPECT_NE(told_.end()[-2], "stop") << "of a restarted program";
 }
 
+// A thread that asks the ledger about a number that has changed while the snapshot is taken.
+TEST_F(ServiceTest, HasThreadsWaitForTheComparisonInARestartedProcessAlone) {
+  class Place : public SnapshotPlace, public SnapshotSink {
+   public:
+    explicit Place(bool restarted) : restarted_(restarted) {}
+    SnapshotSink& sink() override { return *this; }
+    std::string reference() const override { return "test@1"; }
+    bool is_restarted() const override { return restarted_; }
+    const std::string& location() const override { return nowhere_; }
+    void commit(const SnapshotContents& /*contents*/) override {}
+
+   private:
+    bool restarted_;
+    std::string nowhere_;
+  };
+  Service service{module_, Capabilities{.local_sockets = true}, counting_places()};
+  for (const bool restarted : {false, true}) {
+    const int number = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const Claim claim = service.ledger().claim(number, "messages");
+    std::future<bool> answer;
+    module_.happen = [&] {
+      const int other = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+      ::dup3(other, number, O_CLOEXEC);
+      ::close(other);
+      answer = std::async(std::launch::async, [&] { return service.ledger().is_mine(claim); });
+      if (!restarted) answer.wait();
+      return restarted ? State::Restart : State::Continue;
+    };
+    ServiceCheckpointOptions options;
+    options.make_place = [&] { return std::make_unique<Place>(restarted); };
+    EXPECT_EQ(service.checkpoint(options).state, restarted ? State::Restart : State::Continue);
+    EXPECT_EQ(answer.get(), restarted);
+    EXPECT_EQ(service.ledger().close(claim), restarted);
+    ::close(number);
+  }
+}
+
+// Also in one that no function of pthread_atfork(3) has been called in.
+TEST_F(ServiceTest, IsNoneInAForkedProcess) {
+  for (const auto make : {::fork, ::_Fork}) {
+    const pid_t child = make();
+    if (child == 0) {
+      ::alarm(10);
+      int status = 0;
+      try {
+        service_.checkpoint();
+        status = 1;
+      } catch (const Error& error) {
+        status = std::string(error.what()).find("has no service") == std::string::npos ? 2 : 0;
+      }
+      ::_exit(status);
+    }
+    int status = -1;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0);
+  }
+  EXPECT_EQ(service_.checkpoint().state, State::Continue);
+}
+
+// T5.
 TEST_F(ServiceTest, TreatsALayerThatClosedAtTheCheckpointAsRestartedThreeTimesInARow) {
   middle_.answer = [](State state) { return state == State::Checkpoint ? Answer::Reopen : Answer::Done; };
   for (int round = 1; round <= 3; ++round) {

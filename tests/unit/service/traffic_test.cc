@@ -15,6 +15,8 @@
 #include <mutex>
 #include <random>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "base/error.h"
 #include "base/file_descriptor.h"
@@ -161,6 +163,7 @@ class TrafficLayer : public Layer {
 class Program {
  public:
   explicit Program(unsigned seed) : random_(seed) {
+    make_holes();
     const int count = pick(2, 6);
     for (int index = 0; index < count; ++index) {
       const std::string name = "layer" + std::to_string(index);
@@ -194,6 +197,15 @@ class Program {
 
  private:
   int pick(int from, int to) { return std::uniform_int_distribution(from, to)(random_); }
+
+  // Numbers that are free, between others that are nobody's here.
+  void make_holes() {
+    std::vector<FileDescriptor> passing;
+    for (int count = pick(0, 12); count > 0; --count) {
+      FileDescriptor opened(::open("/dev/null", O_RDWR | O_CLOEXEC));
+      (pick(0, 1) == 0 ? passing : bystanders_).push_back(std::move(opened));
+    }
+  }
 
   State take_snapshot() {
     taking_ = true;
@@ -235,6 +247,7 @@ class Program {
   }
 
   std::mt19937 random_;
+  std::vector<FileDescriptor> bystanders_;
   PretendedModule module_;
   Service service_{module_, Capabilities{.dead_sockets = true}, counting_places()};
   std::vector<std::unique_ptr<TrafficLayer>> layers_;

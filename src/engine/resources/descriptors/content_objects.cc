@@ -157,7 +157,7 @@ std::uint32_t ContentObjects::keep(CaptureContext& context, int descriptor, std:
   if (object.size() == 0 || !store_.keeps()) return index;
   auto [name, file] = store_.create();
   const auto pack = source ? pack_content : pack_content_without_seeking;
-  in_context(fmt::format("saving the content of {} in the snapshot", shown_path), [&] {
+  in_context("saving a file's content in the snapshot", [&] {
     if (pack(readable, object.size(), file.get(), object, shown_path) > 0) object.set_content(name);
   });
   return index;

@@ -69,6 +69,9 @@ struct TableCapture {
   bool take_given_up() { return std::exchange(given_up_, false); }
 
  private:
+  bool is_expendable(const SeenNumber& number) const;
+  const SeenNumber& number_to_tell(const Seen& one) const;
+
   std::map<std::pair<std::uint32_t, int>, const Seen*> by_number_;
   std::unordered_map<pid_t, std::uint32_t> by_id_;  // processes and threads
   std::unordered_map<const Seen*, std::uint32_t> descriptions_;

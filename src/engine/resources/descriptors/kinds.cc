@@ -165,14 +165,25 @@ std::optional<std::uint32_t> TableCapture::find_process(pid_t id) const {
 std::string TableCapture::name_of(const Seen& one) const {
   if (one.numbers.empty())
     return fmt::format("a descriptor on its way through a unix socket of process {}", context.own_pid);
-  return fmt::format("descriptor {} of process {}", one.first(), holder(one).own_pid);
+  const SeenNumber& number = number_to_tell(one);
+  return fmt::format("descriptor {} of process {}", number.number, processes[number.process].own_pid);
+}
+
+bool TableCapture::is_expendable(const SeenNumber& number) const {
+  return number.process == 0 &&
+         std::ranges::find(context.options.expendable, number.number) != context.options.expendable.end();
 }
 
 bool TableCapture::is_expendable(const Seen& one) const {
-  const std::vector<int>& expendable = context.options.expendable;
-  return !one.numbers.empty() && std::ranges::all_of(one.numbers, [&](const SeenNumber& number) {
-    return number.process == 0 && std::ranges::find(expendable, number.number) != expendable.end();
-  });
+  return !one.numbers.empty() &&
+         std::ranges::all_of(one.numbers, [&](const SeenNumber& number) { return is_expendable(number); });
+}
+
+// Of several that lead to it, one that the program's layers do not reopen anyway.
+const SeenNumber& TableCapture::number_to_tell(const Seen& one) const {
+  const auto found =
+      std::ranges::find_if(one.numbers, [&](const SeenNumber& number) { return !is_expendable(number); });
+  return found == one.numbers.end() ? one.numbers.front() : *found;
 }
 
 std::optional<std::uint32_t> TableCapture::description_of(const Seen& one) const {
@@ -193,9 +204,9 @@ void TableCapture::refuse(const Seen& one, std::string_view what) {
     given_up_ = true;
     return;
   }
-  context.refusals.add(
-      fmt::format("{} is {}", name_of(one), what),
-      one.numbers.empty() ? "let the program receive it before the checkpoint" : leave_out_advice(one.first()));
+  context.refusals.add(fmt::format("{} is {}", name_of(one), what),
+                       one.numbers.empty() ? "let the program receive it before the checkpoint"
+                                           : leave_out_advice(number_to_tell(one).number));
 }
 
 }  // namespace crs::engine

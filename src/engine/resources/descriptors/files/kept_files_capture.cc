@@ -68,7 +68,9 @@ void keep(CaptureContext& context, const std::string& path, const Used& used, im
   if (object.size() == 0) return;
   if (!context.content.keeps()) return;
   auto [name, kept] = context.content.create();
-  if (pack_content(file.get(), object.size(), kept.get(), object, path) > 0) object.set_content(name);
+  in_context("saving a file's content in the snapshot", [&] {
+    if (pack_content(file.get(), object.size(), kept.get(), object, path) > 0) object.set_content(name);
+  });
 }
 
 }  // namespace
