@@ -124,9 +124,14 @@ class Ledger {
   // Throws while somebody uses the number.
   static void require_unused(const Claim& claim, const Entry& entry, const char* operation);
   bool is_mine_locked(const Claim& claim, std::unique_lock<std::mutex>& lock) const;
-  // Whether the entry's object is behind its number, as it was when last seen; also where there is no entry that holds.
-  bool is_unchanged(int number) const;
-  // Where it is not: waits for the comparison in a restarted process. Throws at the time limit.
+  // Whether there is an entry of the number that holds, and what is behind the number: by one look, which is waited
+  // with until the service has compared.
+  struct Holding {
+    bool holds = false;
+    std::optional<DescriptorIdentity> identity;
+  };
+  Holding look(int number, std::unique_lock<std::mutex>& lock) const;
+  // Throws at the time limit.
   void await_comparison(int number, std::unique_lock<std::mutex>& lock) const;
 
   struct Census {

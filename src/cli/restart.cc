@@ -263,7 +263,7 @@ class RestartVerb : public Verb {
 
   static std::optional<Announcement> announce_restart(Context& context, const std::string& job) {
     try {
-      RunningJobs(context.store()).check_free(job);  // waits for one that is ending
+      RunningJobs(context.store()).check_free(job, ::getpid());  // waits for one that is ending
       return std::optional<Announcement>(std::in_place, context.store(), job, ::getpid(), Runner::Restart);
     } catch (const Error& error) {
       if (!is_unwritable(error)) throw;

@@ -186,7 +186,8 @@ void ServiceRequest::note(const Progress& progress) {
     default:
       stage_.clear();
   }
-  context_.say_more(fmt::format("{} {}", name_of(progress.stage), progress.text));
+  const std::string stage = name_of(progress.stage);
+  context_.say_more(progress.text.empty() ? stage : fmt::format("{} {}", stage, progress.text));
 }
 
 bool ServiceRequest::wait_on() {

@@ -31,7 +31,8 @@ Generation* make_wiped_generation() {
 struct Process {
   std::mutex mutex;
   std::vector<int> descriptors;
-  Generation known = 1;  // of this process, or of the last one above it that knew of itself
+  std::uint64_t owner = 0;  // whose they are, by generation
+  Generation known = 1;     // of this process, or of the last one above it that knew of itself
   Generation* const wiped = make_wiped_generation();
 
   // Of this process. In a child, the first to ask notes it.
@@ -42,6 +43,12 @@ struct Process {
     if (!wiped->compare_exchange_strong(present, next)) return present;
     known = next;
     return next;
+  }
+  // Those of a process above this one that made it by _Fork(3) are not this one's. Under the lock.
+  void drop_foreign_descriptors() {
+    if (owner == generation()) return;
+    descriptors.clear();
+    owner = generation();
   }
   // In the child.
   void note_fork() {
@@ -57,13 +64,18 @@ Process& process() {
   // Never destroyed: a fork may come while the program ends.
   static Process* const only = [] {
     auto* made = new Process();
-    ::pthread_atfork([] { process().mutex.lock(); }, [] { process().mutex.unlock(); },
-                     [] {
-                       for (const int number : process().descriptors) ::close(number);
-                       process().descriptors.clear();
-                       process().note_fork();
-                       process().mutex.unlock();
-                     });
+    ::pthread_atfork(
+        [] {
+          process().mutex.lock();
+          process().drop_foreign_descriptors();
+        },
+        [] { process().mutex.unlock(); },
+        [] {
+          for (const int number : process().descriptors) ::close(number);
+          process().descriptors.clear();
+          process().note_fork();
+          process().mutex.unlock();
+        });
     return made;
   }();
   return *only;
@@ -75,6 +87,7 @@ std::uint64_t fork_generation() { return process().generation(); }
 
 ClosedAfterFork::ClosedAfterFork(int descriptor) : descriptor_(descriptor), generation_(fork_generation()) {
   const std::lock_guard lock(process().mutex);
+  process().drop_foreign_descriptors();
   process().descriptors.push_back(descriptor);
 }
 

@@ -11,7 +11,8 @@ namespace crs {
 // service. A restart changes nothing, though it may change the process id.
 std::uint64_t fork_generation();
 
-// While it lives, `descriptor` is closed in every child that fork(3) makes. (One of _Fork(3) or clone(2) keeps it.)
+// While it lives, `descriptor` is closed in every child that fork(3) makes. (One of _Fork(3) or clone(2) keeps it, and
+// must not use this where its parent had other threads, which may have held a lock.)
 class ClosedAfterFork {
  public:
   explicit ClosedAfterFork(int descriptor);

@@ -93,25 +93,12 @@ void Ledger::limit_waits(std::chrono::nanoseconds limit) {
   wait_limit_ = limit;
 }
 
-bool Ledger::is_unchanged(int number) const {
-  const auto found = entries_.find(number);
-  if (found == entries_.end() || !found->second.holds) return true;  // nothing to be known
-  const auto identity = identify_descriptor(number);
-  return identity && *identity == found->second.identity;
-}
-
 bool Ledger::must_be_compared_by_another() const {
   return census_ && census_->taker != std::this_thread::get_id() && census_->fork_generation == fork_generation() &&
          census_->is_restarted && census_->is_restarted();
 }
 
 void Ledger::await_comparison(int number, std::unique_lock<std::mutex>& lock) const {
-  if (is_unchanged(number)) return;
-  if (!must_be_compared_by_another()) {
-    // Who hears now that it is not his is not to hear that it is when the process has been restarted.
-    if (census_) entries_.at(number).holds = false;
-    return;
-  }
   const CancellationDeferred deferred;
   if (wait_limited(compared_, lock, wait_limit_, [&] { return !census_; })) return;
   throw Error(ErrorKind::Failed, fmt::format("whose descriptor {} is in the restarted process is not known after {} s",
@@ -119,18 +106,33 @@ void Ledger::await_comparison(int number, std::unique_lock<std::mutex>& lock) co
       .advise("The parameter crs_wait_limit sets the time limit");
 }
 
+Ledger::Holding Ledger::look(int number, std::unique_lock<std::mutex>& lock) const {
+  // The number first and the process afterwards: whoever saw the number in the old process and is in the new one by now
+  // looks again.
+  while (true) {
+    const auto found = entries_.find(number);
+    const bool holds = found != entries_.end() && found->second.holds;
+    auto identity = identify_descriptor(number);
+    if (!holds || (identity && *identity == found->second.identity)) return {holds, std::move(identity)};
+    if (!must_be_compared_by_another()) {
+      // Who hears now that it is not his is not to hear that it is when the process has been restarted.
+      if (census_) found->second.holds = false;
+      return {false, std::move(identity)};
+    }
+    await_comparison(number, lock);
+  }
+}
+
 Claim Ledger::claim(int number, std::string owner) {
   std::unique_lock lock(mutex_);
-  await_comparison(number, lock);
-  const auto identity = identify_descriptor(number);
-  if (!identity) fail(ErrorKind::Failed, "layer '{}' claims descriptor {}, which is not open", owner, number);
-  const auto found = entries_.find(number);
-  if (found != entries_.end() && found->second.holds && found->second.identity == *identity) {
+  const Holding now = look(number, lock);
+  if (!now.identity) fail(ErrorKind::Failed, "layer '{}' claims descriptor {}, which is not open", owner, number);
+  if (now.holds) {
     fail(ErrorKind::Failed, "layer '{}' claims descriptor {}, which layer '{}' owns", owner, number,
-         found->second.owner);
+         entries_.at(number).owner);
   }
   const Claim claim{number, ++last_generation_};
-  entries_.insert_or_assign(number, Entry{claim.generation, std::move(owner), *identity});
+  entries_.insert_or_assign(number, Entry{claim.generation, std::move(owner), *now.identity});
   return claim;
 }
 
@@ -155,10 +157,8 @@ void Ledger::require_unused(const Claim& claim, const Entry& entry, const char* 
 }
 
 bool Ledger::is_mine_locked(const Claim& claim, std::unique_lock<std::mutex>& lock) const {
-  await_comparison(claim.number, lock);
-  const auto found = entries_.find(claim.number);
-  if (found == entries_.end() || found->second.generation != claim.generation || !found->second.holds) return false;
-  return is_unchanged(claim.number);
+  if (!look(claim.number, lock).holds) return false;
+  return entries_.at(claim.number).generation == claim.generation;
 }
 
 bool Ledger::is_mine(const Claim& claim) const {

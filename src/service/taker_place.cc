@@ -31,16 +31,25 @@ struct ProcessMark {
   std::optional<DescriptorIdentity> channel;
   std::string start_time;
 
-  explicit ProcessMark(int socket) : number(socket), channel(identify_descriptor(socket)) {
+  explicit ProcessMark(int socket)
+      : number(socket), channel(identify_descriptor(socket)), start_time(read_start_time()) {}
+
+  // Of a mark that was made before the picture.
+  bool is_of_another_process() const {
+    if (channel != identify_descriptor(number)) return true;
+    try {
+      return start_time != read_start_time();
+    } catch (const Error&) {  // no descriptor is free, say: one socket and one number speak for one process
+      return false;
+    }
+  }
+
+ private:
+  static std::string read_start_time() {
     const std::string stat = read_file("/proc/self/stat", 65536);
     std::size_t place = stat.rfind(')');
     for (int field = 2; field < 22 && place != std::string::npos; ++field) place = stat.find(' ', place + 1);
-    if (place != std::string::npos) start_time = stat.substr(place, stat.find(' ', place + 1) - place);
-  }
-  // Of a mark that was made before the picture.
-  bool is_of_another_process() const {
-    const ProcessMark now(number);
-    return channel != now.channel || start_time != now.start_time;
+    return place == std::string::npos ? std::string() : stat.substr(place, stat.find(' ', place + 1) - place);
   }
 };
 

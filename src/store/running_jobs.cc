@@ -150,17 +150,23 @@ std::optional<std::uint64_t> start_time_of(pid_t pid) {
 
 namespace {
 
-// Of the text of a thread's stat file: the kernel has begun to end it (field 9, PF_EXITING of include/linux/sched.h).
-// Not of a main thread that has ended: others may go on without it.
+// Of the text of a thread's stat file: the kernel has begun to end it, or a signal has, with a core dump perhaps (field
+// 9, include/linux/sched.h). Not of a main thread that has ended: others may go on without it.
 bool is_exiting(std::string_view stat) {
-  constexpr unsigned kExiting = 4;
+  constexpr unsigned kExiting = 0x4;     // PF_EXITING
+  constexpr unsigned kSignaled = 0x400;  // PF_SIGNALED
   const std::size_t name_end = stat.rfind(')');
   if (name_end == std::string_view::npos || stat.substr(name_end).size() < 3) return false;
   std::string_view rest = stat.substr(name_end + 2);
-  if (rest.front() == 'Z' || !skip_fields(rest, 9 - 3)) return false;
+  if (!skip_fields(rest, 9 - 3)) return false;
   unsigned flags = 0;
   std::from_chars(rest.data(), rest.data() + rest.size(), flags);
-  return (flags & kExiting) != 0;
+  return (flags & (kExiting | kSignaled)) != 0;
+}
+
+bool is_zombie(std::string_view stat) {
+  const std::size_t name_end = stat.rfind(')');
+  return name_end != std::string_view::npos && stat.substr(name_end).starts_with(") Z");
 }
 
 // Of the text of a thread's status file: SIGKILL waits for it or for all of its process (proc(5), SigPnd and ShdPnd,
@@ -175,40 +181,52 @@ bool is_being_killed(std::string_view status) {
   });
 }
 
-bool is_thread_ending(const std::string& folder) {
+struct Threads {
+  int ending = 0;
+  int others = 0;
+};
+
+// Zombies, which main threads are that have ended before the others, count as neither.
+void count_thread(const std::string& folder, Threads& threads) {
   constexpr std::size_t kLongest = 65536;
   try {
-    return is_exiting(read_file(folder + "/stat", kLongest)) ||
-           is_being_killed(read_file(folder + "/status", kLongest));
+    const std::string stat = read_file(folder + "/stat", kLongest);
+    if (is_zombie(stat)) return;
+    const bool ends = is_exiting(stat) || is_being_killed(read_file(folder + "/status", kLongest));
+    ++(ends ? threads.ending : threads.others);
   } catch (const Error& error) {
-    return error.error_number() == ENOENT || error.error_number() == ESRCH;
+    if (error.error_number() != ENOENT && error.error_number() != ESRCH) ++threads.others;
   }
 }
 
-// Whether it is on its way out: a program of many threads or of much memory is there for a while when nothing can keep
-// it any more. Also true for an instant while a thread of it ends.
-bool is_ending(pid_t pid) {
-  std::error_code gone;
-  const std::filesystem::directory_iterator threads(fmt::format("/proc/{}/task", pid), gone);
-  return gone || std::ranges::any_of(threads, [](const auto& thread) { return is_thread_ending(thread.path()); });
+Threads threads_of(pid_t pid) {
+  Threads threads;
+  std::error_code problem;
+  for (const auto& thread : std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid), problem))
+    count_thread(thread.path(), threads);
+  return threads;
 }
 
 constexpr std::chrono::seconds kLongestEnd{10};
 
 enum class End { None, Pending, Complete };
 
-// Waits for a process that is ending.
+// Waits for a process that is ending: a program of many threads or of much memory is there for a while when nothing can
+// keep it any more. A thread may have ended for itself: whether all do is asked after a moment, when those that are to
+// end have begun.
 End await_end(pid_t pid) {
   using Clock = std::chrono::steady_clock;
-  constexpr int kSliceMilliseconds = 100;
+  constexpr int kMomentMilliseconds = 100;
   const FileDescriptor process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   if (!process) return End::Complete;
+  if (threads_of(pid).ending == 0) return End::None;
   pollfd ended{.fd = process.get(), .events = POLLIN, .revents = 0};  // pidfd_open(2): the last thread has ended
-  for (const auto limit = Clock::now() + kLongestEnd; is_ending(pid);) {
-    if (::poll(&ended, 1, kSliceMilliseconds) > 0) return End::Complete;
-    if (Clock::now() >= limit) return End::Pending;
-  }
-  return End::None;
+  const auto limit = Clock::now() + kLongestEnd;
+  do {
+    if (::poll(&ended, 1, kMomentMilliseconds) > 0) return End::Complete;
+    if (threads_of(pid).others > 0) return End::None;
+  } while (Clock::now() < limit);
+  return End::Pending;
 }
 
 [[noreturn]] void refuse_ending(const RunningJob& running) {
@@ -248,9 +266,9 @@ void RunningJobs::withdraw(const std::string& job, pid_t pid) {
   directory->clean_leftovers_if_idle();
 }
 
-void RunningJobs::check_free(const std::string& job) const {
+void RunningJobs::check_free(const std::string& job, pid_t except) const {
   std::optional<RunningJob> running = find(job);
-  if (!running) return;
+  if (!running || running->pid == except) return;
   const End end = await_end(running->pid);
   running = find(job);
   if (running && end == End::Pending) refuse_ending(*running);

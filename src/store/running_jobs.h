@@ -37,9 +37,9 @@ class RunningJobs {
   // Ends the entry of `job` if it is that of `pid`.
   void withdraw(const std::string& job, pid_t pid);
 
-  // Throws, with advice, if a running process has this name: to ask before a program is started. Waits for one that is
-  // ending already, 10 s at most.
-  void check_free(const std::string& job) const;
+  // Throws, with advice, if a running process other than `except` has this name: to ask before a program is started.
+  // Waits for one that is ending already, 10 s at most.
+  void check_free(const std::string& job, pid_t except = 0) const;
 
   std::optional<RunningJob> find(const std::string& job) const;
   std::optional<RunningJob> find_process(pid_t pid) const;

@@ -273,6 +273,13 @@ def job_names(workspace):
     workspace.kill(copy)
 
 
+def by_the_job_itself(workspace):
+    """A batch script that ends by becoming the restart of its own job."""
+    make_snapshot(workspace, "again")
+    result = workspace.crs("run", "--name", "again", "--", "sh", "-c", 'exec "$0" restart --detach again', workspace.crs_path)
+    workspace.kill(int(result.stdout))
+
+
 def two_at_once(workspace):
     """Of several restarts of one job exactly one gets through; the others say why not."""
     make_snapshot(workspace, "race")
@@ -434,7 +441,7 @@ while True: signal.sigtimedwait([], 0.1)
 
 
 TESTS = [forwards_signals, returns_the_exit_status, signals_from_the_first_instruction, many_signals_at_the_end, a_killed_restart_command,
-         killed_while_restarting, detached, outlives_its_parent, job_names, two_at_once, removed_meanwhile, unwritable_stores, on_a_terminal]
+         killed_while_restarting, detached, outlives_its_parent, job_names, by_the_job_itself, two_at_once, removed_meanwhile, unwritable_stores, on_a_terminal]
 
 
 if __name__ == "__main__":

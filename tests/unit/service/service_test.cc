@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "crs/error.hpp"
+#include "service/after_fork.h"
 #include "service/world.h"
 
 namespace crs::testing {
@@ -200,6 +201,24 @@ TEST_F(ServiceTest, IsNoneInAForkedProcess) {
     EXPECT_EQ(status, 0);
   }
   EXPECT_EQ(service_.checkpoint().state, State::Continue);
+}
+
+// A child of _Fork(3) has numbers of its own behind those that its parent wanted closed in children.
+TEST_F(ServiceTest, HasNothingClosedInTheChildrenOfAForkedProcess) {
+  const int number = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+  const ClosedAfterFork closed(number);
+  const pid_t child = ::_Fork();
+  if (child == 0) {
+    const pid_t grandchild = ::fork();
+    if (grandchild == 0) ::_exit(::fcntl(number, F_GETFD) >= 0 ? 0 : 1);
+    int status = -1;
+    ::waitpid(grandchild, &status, 0);
+    ::_exit(status == 0 ? 0 : 1);
+  }
+  int status = -1;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  ::close(number);
 }
 
 // T5.

@@ -18,6 +18,7 @@
 #include "base/error.h"
 #include "engine/procfs/other_names.h"
 #include "engine/resources/descriptors/message_queues/messages.h"
+#include "engine/resources/descriptors/serialised.h"
 #include "engine/resources/system_v/objects.h"
 
 namespace crs::engine {
@@ -228,7 +229,7 @@ std::vector<int> MessageQueueKind::numbers_of(std::span<const Copied> queues) {
 void MessageQueueKind::copy_from(std::span<const Copied> queues) {
   try {
     const std::vector<Outcome> outcomes = each_done_to_the_end(
-        queues.size(), [&](std::size_t i) { return copy_messages(queues[i].both.get()).SerializeAsString(); });
+        queues.size(), [&](std::size_t i) { return serialised(copy_messages(queues[i].both.get()), "what is in it"); });
     for (std::size_t i = 0; i < outcomes.size(); ++i) queues[i].place->take(outcomes[i]);
   } catch (const Error& error) {
     for (const Copied& one : queues) one.place->obstacle = error.what();

@@ -19,6 +19,7 @@
 #include "engine/resources/descriptors/pseudo_terminals/queues.h"
 #include "engine/resources/descriptors/pseudo_terminals/terminal_device.h"
 #include "engine/resources/descriptors/pseudo_terminals/terminal_outsiders.h"
+#include "engine/resources/descriptors/serialised.h"
 #include "engine/resources/descriptors/terminals/terminals.h"
 
 namespace crs::engine {
@@ -244,8 +245,8 @@ void PseudoTerminalKind::copy_unread(const TableCapture& table) {
 
 void PseudoTerminalKind::copy_from(std::span<const TerminalEnds> ends, std::span<Unread* const> places) {
   try {
-    const std::vector<Outcome> outcomes =
-        each_done_to_the_end(ends.size(), [&](std::size_t i) { return copy_queues(ends[i]).SerializeAsString(); });
+    const std::vector<Outcome> outcomes = each_done_to_the_end(
+        ends.size(), [&](std::size_t i) { return serialised(copy_queues(ends[i]), "what waits there"); });
     for (std::size_t i = 0; i < outcomes.size(); ++i) places[i]->take(outcomes[i]);
   } catch (const Error& error) {
     for (Unread* const place : places) {
