@@ -239,7 +239,8 @@ class Bench:
         self.note(name, "1 % dirty: written / dirty", written / dirty)
         if dirty >= PIECE:
             file = self.directory / "raw"
-            raw = min(map(float, run([HERE / "crs-bench-raw", "write", file, round(dirty / PIECE) * PIECE], None)[0].split())) * 1000
+            pieces = round(dirty / PIECE) * PIECE
+            raw = min(map(float, run([HERE / "crs-bench-raw", "write", file, pieces], None)[0].split())) * 1000 * dirty / pieces
             file.unlink()
             self.note(name, "1 % dirty: raw write ms", raw)
             self.note(name, "1 % dirty: total ms beyond 1.2 raw writes", seconds * 1000 - 1.2 * raw)

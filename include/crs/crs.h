@@ -217,8 +217,8 @@ void crs_free(void* memory);
 
 /* --- Descriptors and their owners (crs/ledger.hpp) --- */
 
-/* In a process that has just been restarted a thread that asks about a descriptor which was made anew waits until the
- * service has looked, up to the parameter crs_wait_limit: then the function fails, and has done nothing. */
+/* In a process that has just been restarted a thread that asks about a claimed descriptor waits until the service has
+ * looked at it, up to the parameter crs_wait_limit: then the function fails, and has done nothing. */
 
 struct crs_claim {
   int number;

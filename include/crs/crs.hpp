@@ -166,6 +166,7 @@ class RegisteredFunction {
   LayerRegistration registration_;
 };
 
+// NOLINTNEXTLINE(modernize-use-constraints): this is C++17
 template <typename Function, typename = std::enable_if_t<std::is_invocable_v<Function&, State>>>
 [[nodiscard]] RegisteredFunction register_layer(std::string name, Function function) {
   return {std::move(name), std::make_unique<FunctionLayer<Function>>(std::move(function))};

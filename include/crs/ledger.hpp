@@ -54,8 +54,8 @@ struct Use {
 };
 
 // In a restarted process all threads go on at once, and the service compares what is there with its census as the
-// first thing. A thread that asks in the instant before, about a number behind which is not what was there, waits for
-// that: a descriptor that was made anew is its owner's. No other question is waited for.
+// first thing. A thread that asks in the instant before, about a number that is claimed, waits for that: a descriptor
+// that was made anew is its owner's. Nobody waits in the process that goes on.
 class Ledger {
  public:
   // How long such a thread waits at most: then what it has called throws an Error, and has done nothing. As long as it
@@ -124,8 +124,8 @@ class Ledger {
   // Throws while somebody uses the number.
   static void require_unused(const Claim& claim, const Entry& entry, const char* operation);
   bool is_mine_locked(const Claim& claim, std::unique_lock<std::mutex>& lock) const;
-  // Whether there is an entry of the number that holds, and what is behind the number: by one look, which is waited
-  // with until the service has compared.
+  // Whether there is an entry of the number that holds, and what is behind the number: by one look. In a restarted
+  // process it is waited with until the service has compared.
   struct Holding {
     bool holds = false;
     std::optional<DescriptorIdentity> identity;
@@ -135,6 +135,7 @@ class Ledger {
   void await_comparison(int number, std::unique_lock<std::mutex>& lock) const;
 
   struct Census {
+    std::uint64_t number = 0;
     std::thread::id taker;  // will compare
     std::uint64_t fork_generation = 0;
     std::function<bool()> is_restarted;
@@ -147,6 +148,7 @@ class Ledger {
   std::chrono::nanoseconds wait_limit_ = std::chrono::nanoseconds::max();
   std::uint64_t last_generation_ = 0;
   std::uint64_t last_use_ = 0;
+  std::uint64_t last_census_ = 0;
   mutable std::map<int, Entry> entries_;  // a question may show that a claim holds no longer
 };
 

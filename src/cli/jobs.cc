@@ -231,7 +231,7 @@ std::string advice_from_snapshots(const std::vector<SnapshotInfo>& snapshots, co
 
 Announcement::Announcement(Store& store, std::string job, pid_t pid, Runner runner)
     : jobs_(store), job_(std::move(job)), pid_(pid) {
-  jobs_.announce(job_, pid_, 0, runner);
+  jobs_.announce(job_, pid_, ::getpid(), runner);  // it may have been the job's process itself until now
 }
 
 Announcement::~Announcement() {

@@ -76,7 +76,7 @@ class RunVerb : public Verb {
     if (!job_.empty()) check_chosen_job_name(job_);
     if (!component_.empty()) context.parameters().read_option("crs=" + component_);
     const Selection selection = context.components().select();
-    if (!job_.empty()) RunningJobs(context.store()).check_free(job_);
+    if (!job_.empty()) RunningJobs(context.store()).check_free(job_, ::getpid());
     Launch start{.plan = make_plan(context),
                  .allow_tracing = selection.status().capabilities.other_processes && tracing_needs_permission(),
                  .file_mode_mask = context.file_mode_mask};

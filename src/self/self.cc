@@ -51,7 +51,7 @@ class Registry {
  public:
   static Registry& instance() {
     // Never destroyed: a thread may take a checkpoint while the program ends.
-    static Registry* const registry = new Registry;
+    static auto* const registry = new Registry;
     return *registry;
   }
 
@@ -99,7 +99,7 @@ class Registry {
 };
 
 bool Registry::bring_back(std::uint64_t id, void* memory, std::size_t bytes) {
-  if (!is_restarted() || settled_.count(id) != 0) return false;
+  if (!is_restarted() || settled_.contains(id)) return false;
   return in_context(fmt::format("restarting from {}", reference_), [&] {
     const std::string path = location_ + "/" + kMemoryFile;
     // A program that saves itself by callbacks alone has none.
@@ -115,7 +115,7 @@ bool Registry::bring_back(std::uint64_t id, void* memory, std::size_t bytes) {
 bool Registry::protect(std::uint64_t id, void* memory, std::size_t bytes) {
   const std::lock_guard lock(mutex_);
   if (memory == nullptr && bytes > 0) fail(ErrorKind::Failed, "protected memory {} is a null pointer", id);
-  if (areas_.count(id) != 0) {
+  if (areas_.contains(id)) {
     throw Error(ErrorKind::Failed, fmt::format("memory is protected under the number {} already", id))
         .advise("Unprotect it first");
   }

@@ -98,7 +98,7 @@ ClosedAfterFork::~ClosedAfterFork() {
 
 std::mutex& ClosedAfterFork::fork_mutex() { return process().mutex; }
 
-void ClosedAfterFork::forget() noexcept {
+void ClosedAfterFork::forget() const noexcept {
   if (generation_ != process().generation()) return;
   auto& numbers = process().descriptors;
   const auto found = std::find(numbers.begin(), numbers.end(), descriptor_);

@@ -30,7 +30,7 @@ class ClosedAfterFork {
 
  private:
   static std::mutex& fork_mutex();
-  void forget() noexcept;
+  void forget() const noexcept;
 
   int descriptor_;
   std::uint64_t generation_;

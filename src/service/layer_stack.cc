@@ -13,7 +13,7 @@ namespace {
 // Where its virtual functions are: what an object with any begins with (Itanium C++ ABI, 2.4).
 CodePlace code_of(const Layer& layer) {
   const void* table = nullptr;
-  std::memcpy(&table, static_cast<const void*>(&layer), sizeof table);
+  std::memcpy(static_cast<void*>(&table), static_cast<const void*>(&layer), sizeof table);
   return CodePlace(table);
 }
 
@@ -32,7 +32,7 @@ bool LayerStack::remove(std::uint64_t id, std::chrono::nanoseconds limit) {
   const auto found =
       std::find_if(members_.begin(), members_.end(), [&](const auto& member) { return member->id == id; });
   if (found == members_.end()) return true;
-  const MemberPointer member = *found;
+  const MemberPointer member = std::move(*found);
   members_.erase(found);
   // A layer may take itself out while it is being told something.
   const auto is_free = [&] { return !member->told_by || *member->told_by == std::this_thread::get_id(); };

@@ -24,7 +24,7 @@ std::string link_of(int number) {
 }
 
 Kind kind_of(const struct stat& status, const std::string& link) {
-  if (link.rfind("anon_inode:", 0) == 0) return Kind::Anonymous;
+  if (link.starts_with("anon_inode:")) return Kind::Anonymous;
   if (S_ISSOCK(status.st_mode)) return Kind::Socket;
   if (S_ISFIFO(status.st_mode)) return Kind::Pipe;
   if (S_ISDIR(status.st_mode)) return Kind::Directory;
@@ -100,7 +100,9 @@ bool Ledger::must_be_compared_by_another() const {
 
 void Ledger::await_comparison(int number, std::unique_lock<std::mutex>& lock) const {
   const CancellationDeferred deferred;
-  if (wait_limited(compared_, lock, wait_limit_, [&] { return !census_; })) return;
+  if (wait_limited(compared_, lock, wait_limit_,
+                   [&, number = census_->number] { return !census_ || census_->number != number; }))
+    return;
   throw Error(ErrorKind::Failed, fmt::format("whose descriptor {} is in the restarted process is not known after {} s",
                                              number, std::chrono::duration<double>(wait_limit_).count()))
       .advise("The parameter crs_wait_limit sets the time limit");
@@ -111,15 +113,16 @@ Ledger::Holding Ledger::look(int number, std::unique_lock<std::mutex>& lock) con
   // looks again.
   while (true) {
     const auto found = entries_.find(number);
-    const bool holds = found != entries_.end() && found->second.holds;
     auto identity = identify_descriptor(number);
-    if (!holds || (identity && *identity == found->second.identity)) return {holds, std::move(identity)};
-    if (!must_be_compared_by_another()) {
-      // Who hears now that it is not his is not to hear that it is when the process has been restarted.
-      if (census_) found->second.holds = false;
-      return {false, std::move(identity)};
+    if (found == entries_.end() || !found->second.holds) return {false, std::move(identity)};
+    if (must_be_compared_by_another()) {
+      await_comparison(number, lock);
+      continue;
     }
-    await_comparison(number, lock);
+    const bool holds = identity && *identity == found->second.identity;
+    // Who hears now that it is not his is not to hear that it is when the process has been restarted.
+    if (census_ && !holds) found->second.holds = false;
+    return {holds, std::move(identity)};
   }
 }
 
@@ -157,8 +160,11 @@ void Ledger::require_unused(const Claim& claim, const Entry& entry, const char* 
 }
 
 bool Ledger::is_mine_locked(const Claim& claim, std::unique_lock<std::mutex>& lock) const {
-  if (!look(claim.number, lock).holds) return false;
-  return entries_.at(claim.number).generation == claim.generation;
+  const auto is_current = [&] {
+    const auto found = entries_.find(claim.number);
+    return found != entries_.end() && found->second.generation == claim.generation;
+  };
+  return is_current() && look(claim.number, lock).holds && is_current();
 }
 
 bool Ledger::is_mine(const Claim& claim) const {
@@ -201,7 +207,7 @@ Use Ledger::add_use(const Claim& claim, std::string user) {
 
 bool Ledger::is_usable(const Use& use) const {
   std::unique_lock lock(mutex_);
-  return is_mine_locked(use.claim, lock) && entries_.at(use.claim.number).uses.count(use.id) != 0;
+  return is_mine_locked(use.claim, lock) && entries_.at(use.claim.number).uses.contains(use.id);
 }
 
 void Ledger::end_use(const Use& use) {
@@ -234,7 +240,7 @@ void Ledger::take_census(std::function<bool()> is_restarted) {
     const auto identity = identify_descriptor(number);
     entry.holds = entry.holds && identity && *identity == entry.identity;
   }
-  census_ = Census{std::this_thread::get_id(), fork_generation(), std::move(is_restarted)};
+  census_ = Census{++last_census_, std::this_thread::get_id(), fork_generation(), std::move(is_restarted)};
 }
 
 void Ledger::end_census() {

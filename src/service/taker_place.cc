@@ -24,8 +24,8 @@ using Clock = std::chrono::steady_clock;
 // Until an ended program is really gone.
 constexpr std::chrono::seconds kLongestEnd{10};
 
-// Tells this process from the one that a picture of it became: no two sockets have one inode, and a process has its
-// start time (field 22 of proc_pid_stat(5)) for its whole life.
+// Tells this process from the one that a picture of it became: no two sockets of a boot have one inode, and a process
+// has its start time (field 22 of proc_pid_stat(5)) for its whole life.
 struct ProcessMark {
   int number;
   std::optional<DescriptorIdentity> channel;
@@ -39,7 +39,7 @@ struct ProcessMark {
     if (channel != identify_descriptor(number)) return true;
     try {
       return start_time != read_start_time();
-    } catch (const Error&) {  // no descriptor is free, say: one socket and one number speak for one process
+    } catch (const Error&) {  // no descriptor is free, say; within a boot the socket tells
       return false;
     }
   }

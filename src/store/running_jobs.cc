@@ -217,14 +217,18 @@ enum class End { None, Pending, Complete };
 End await_end(pid_t pid) {
   using Clock = std::chrono::steady_clock;
   constexpr int kMomentMilliseconds = 100;
+  constexpr int kLooks = 2;
   const FileDescriptor process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   if (!process) return End::Complete;
   if (threads_of(pid).ending == 0) return End::None;
   pollfd ended{.fd = process.get(), .events = POLLIN, .revents = 0};  // pidfd_open(2): the last thread has ended
   const auto limit = Clock::now() + kLongestEnd;
+  int alive = 0;  // looks in a row at which a thread was not about to end
   do {
     if (::poll(&ended, 1, kMomentMilliseconds) > 0) return End::Complete;
-    if (threads_of(pid).others > 0) return End::None;
+    const Threads threads = threads_of(pid);
+    alive = threads.others > 0 ? alive + 1 : 0;
+    if (threads.ending == 0 || alive == kLooks) return End::None;
   } while (Clock::now() < limit);
   return End::Pending;
 }

@@ -276,8 +276,12 @@ def job_names(workspace):
 def by_the_job_itself(workspace):
     """A batch script that ends by becoming the restart of its own job."""
     make_snapshot(workspace, "again")
-    result = workspace.crs("run", "--name", "again", "--", "sh", "-c", 'exec "$0" restart --detach again', workspace.crs_path)
+    script = '"$0" restart again; exec "$0" restart --detach again'
+    result = workspace.crs("run", "--name", "again", "--", "sh", "-c", script, workspace.crs_path)
+    check("the job again runs already" in result.stderr, f"its child is not the job: {result}")
     workspace.kill(int(result.stdout))
+    result = workspace.crs("run", "--name", "again", "--", "sh", "-c", 'exec "$0" run --name again -- echo here', workspace.crs_path)
+    check(result.stdout == "here\n", f"{result}")
 
 
 def two_at_once(workspace):

@@ -7,7 +7,7 @@
 #include "engine/tracee/ptrace.h"
 #include "engine/tracee/remote_caller.h"
 
-struct clone_args;  // linux/sched.h
+struct clone_args;  // linux/sched.h; NOLINT(readability-identifier-naming)
 
 namespace crs::engine {
 

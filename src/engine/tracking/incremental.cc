@@ -153,7 +153,7 @@ void Incremental::keep() noexcept {
   if (after_.processes.empty() || path_.empty() || options_.sequence == 0) return;
   try {
     after_.sequence = options_.sequence;
-    keep_tracking(path_, std::move(after_));
+    keep_tracking(path_, std::exchange(after_, {}));
   } catch (const std::exception&) {  // the store is full, or the program has ended
   }
 }

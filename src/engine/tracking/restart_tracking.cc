@@ -2,6 +2,7 @@
 
 #include <exception>
 #include <filesystem>
+#include <utility>
 
 #include "engine/tracking/incremental.h"
 
@@ -33,7 +34,7 @@ void RestartTracking::add(pid_t pid, std::uint32_t index, std::unique_ptr<WriteT
 void RestartTracking::keep() noexcept {
   if (tracking_.processes.empty()) return;
   try {
-    keep_tracking(path_, std::move(tracking_));
+    keep_tracking(path_, std::exchange(tracking_, {}));
   } catch (const std::exception&) {  // the store is full
   }
 }

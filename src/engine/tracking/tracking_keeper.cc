@@ -203,7 +203,7 @@ TrackedProcess* Tracking::find(pid_t pid) {
   return found == processes.end() ? nullptr : &*found;
 }
 
-void keep_tracking(const std::string& path, Tracking tracking) {
+void keep_tracking(const std::string& path, const Tracking& tracking) {
   TrackingFile file;
   file.set_boot_id(boot_id());
   file.set_sequence(tracking.sequence);

@@ -36,7 +36,7 @@ struct Tracking {
 
 // Starts a keeper and notes in the file `path` what it holds. Throws; then nothing is tracked any more. The caller must
 // have no thread that holds a lock which the keeper, a copy of it, might need: it only closes and waits.
-void keep_tracking(const std::string& path, Tracking tracking);
+void keep_tracking(const std::string& path, const Tracking& tracking);
 
 // What a keeper holds according to the file `path`; nothing if there is none or it is not certain to be right. The file
 // is removed and the keeper ended: from now on it is the caller's to keep, and if the caller fails, nothing is known

@@ -184,6 +184,31 @@ TEST_F(LedgerTest, AnswersOthersInARestartedProcessWhenItHasCompared) {
   EXPECT_TRUE(asking.answer());
 }
 
+// As where layers are quick: the thread that waited is not to wait for the second as well.
+TEST_F(LedgerTest, AnswersOthersAlsoWhereTheNextCensusHasBegun) {
+  const int number = socket();
+  const Claim claim = ledger_.claim(number, "messages");
+  ledger_.limit_waits(std::chrono::seconds(2));
+  ledger_.take_census(is_restarted);
+  ASSERT_EQ(::dup3(socket(), number, O_CLOEXEC), number);
+  Asking asking([&] { return ledger_.is_mine(claim); });
+  ledger_.compare_after_restart(Capabilities{.local_sockets = true});
+  ledger_.take_census(goes_on);
+  EXPECT_TRUE(asking.answer());
+}
+
+TEST_F(LedgerTest, AnswersAClaimThatWasReplacedAtOnce) {
+  const int number = socket();
+  const Claim old_claim = ledger_.claim(number, "messages");
+  ledger_.release(old_claim);
+  const Claim claim = ledger_.claim(number, "loop");
+  ledger_.limit_waits(std::chrono::milliseconds(1));
+  ledger_.take_census(is_restarted);
+  EXPECT_FALSE(Asking([&] { return ledger_.is_mine(old_claim); }).answer());
+  ledger_.compare_after_restart({});
+  EXPECT_TRUE(ledger_.is_mine(claim));
+}
+
 TEST_F(LedgerTest, RefusesAClaimThatWaitedForTheComparison) {
   const int number = socket();
   const Claim claim = ledger_.claim(number, "messages");

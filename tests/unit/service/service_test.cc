@@ -11,6 +11,7 @@
 #include <future>
 #include <thread>
 
+#include "base/file_descriptor.h"
 #include "crs/error.hpp"
 #include "service/after_fork.h"
 #include "service/world.h"
@@ -205,10 +206,13 @@ TEST_F(ServiceTest, IsNoneInAForkedProcess) {
 
 // A child of _Fork(3) has numbers of its own behind those that its parent wanted closed in children.
 TEST_F(ServiceTest, HasNothingClosedInTheChildrenOfAForkedProcess) {
-  const int number = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+  const FileDescriptor opened(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  const int number = opened.get();
   const ClosedAfterFork closed(number);
   const pid_t child = ::_Fork();
+  ASSERT_GE(child, 0);
   if (child == 0) {
+    ::alarm(10);
     const pid_t grandchild = ::fork();
     if (grandchild == 0) ::_exit(::fcntl(number, F_GETFD) >= 0 ? 0 : 1);
     int status = -1;
@@ -218,7 +222,6 @@ TEST_F(ServiceTest, HasNothingClosedInTheChildrenOfAForkedProcess) {
   int status = -1;
   ASSERT_EQ(::waitpid(child, &status, 0), child);
   EXPECT_EQ(status, 0);
-  ::close(number);
 }
 
 // T5.

@@ -15,6 +15,7 @@
 #include "engine/procfs/tree.h"
 #include "engine/resources/system_v/objects.h"
 #include "engine/resources/system_v/system_v.h"
+#include "engine/tracee/serialised.h"
 
 namespace crs::engine {
 namespace {
@@ -104,7 +105,7 @@ class SystemVCapture {
   }
 
  private:
-  std::string visit(const std::function<std::string()>& action) {
+  std::string visit(const std::function<std::string()>& action) const {
     return in_ipc_namespace_of(root_.pid, root_.pidfd, action);
   }
 
@@ -205,9 +206,9 @@ class SystemVCapture {
       image::MessageQueue content;
       const std::string bytes = visit([&] {
         copy_messages(found, content);
-        return content.SerializeAsString();
+        return serialised(content, "what is in it");
       });
-      content.ParseFromString(bytes);
+      if (!content.ParseFromString(bytes)) fail(ErrorKind::Failed, "what is in it cannot be understood");
       queue.mutable_messages()->Swap(content.mutable_messages());
     } catch (const Error& error) {
       root_.refusals.add(fmt::format("{}: {}", name_of_object(kQueueName, queue.object()), error.what()),

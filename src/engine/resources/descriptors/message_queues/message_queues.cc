@@ -18,8 +18,8 @@
 #include "base/error.h"
 #include "engine/procfs/other_names.h"
 #include "engine/resources/descriptors/message_queues/messages.h"
-#include "engine/resources/descriptors/serialised.h"
 #include "engine/resources/system_v/objects.h"
+#include "engine/tracee/serialised.h"
 
 namespace crs::engine {
 namespace {

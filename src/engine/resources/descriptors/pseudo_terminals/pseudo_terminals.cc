@@ -19,8 +19,8 @@
 #include "engine/resources/descriptors/pseudo_terminals/queues.h"
 #include "engine/resources/descriptors/pseudo_terminals/terminal_device.h"
 #include "engine/resources/descriptors/pseudo_terminals/terminal_outsiders.h"
-#include "engine/resources/descriptors/serialised.h"
 #include "engine/resources/descriptors/terminals/terminals.h"
+#include "engine/tracee/serialised.h"
 
 namespace crs::engine {
 namespace {
