@@ -228,6 +228,8 @@ class Service {
   void require_wanted(const ServiceCheckpointOptions& options) const;
   void pause_until(std::chrono::steady_clock::time_point until, const ServiceCheckpointOptions& options);
   Checkpointed checkpoint_in_turn(const ServiceCheckpointOptions& options);
+  CheckpointOutcome take_or_unwind(Round& round, std::unique_ptr<SnapshotPlace>& place,
+                                   const ServiceCheckpointOptions& options);
   CheckpointOutcome take_snapshot(SnapshotPlace& place, const ServiceCheckpointOptions& options);
   void conclude(Round& round, const CheckpointOutcome& outcome, SnapshotPlace& place, Checkpointed& result);
   void tell_end(Round& round, State state);

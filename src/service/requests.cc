@@ -345,7 +345,7 @@ class RequestListener::Loop : public Layer {
       return service_.look_again();
     }
     try {
-      wire::Received received = client->connection->receive(Clock::now());
+      const wire::Received received = client->connection->receive(Clock::now());
       if (received.kind == wire::Received::Kind::End) client->gone = true;
       if (received.kind == wire::Received::Kind::Arrived) begin(client, wire::from<wire::Request>(received.message));
     } catch (const std::exception& problem) {

@@ -450,24 +450,10 @@ Checkpointed Service::checkpoint(const ServiceCheckpointOptions& options) {
   std::rethrow_exception(failure);
 }
 
-Checkpointed Service::checkpoint_in_turn(const ServiceCheckpointOptions& options) {
-  const auto begin = Clock::now();
-  const CriticalSections::Closed closed(
-      sections_, options.time_limit,
-      [&](const Delay& delay) { report(options, Progress::Stage::Delayed, delay.text()); },
-      [&] {
-        require_wanted(options);
-        return false;
-      });
-  const auto end = std::max(begin + bounded(options.time_limit), Clock::now());
-  Round round(*stack_, [this](State state) { set_state(state); });
-  set_state(State::Checkpoint);
-  round.prepare(
-      end, [&](const std::string& layer) { report(options, Progress::Stage::Quiescing, layer); },
-      [&](Clock::time_point until) { pause_until(until, options); });
-  Checkpointed result;
+// Where that fails, the layers hear of it.
+CheckpointOutcome Service::take_or_unwind(Round& round, std::unique_ptr<SnapshotPlace>& place,
+                                          const ServiceCheckpointOptions& options) {
   CheckpointOutcome outcome;
-  std::unique_ptr<SnapshotPlace> place;
   FirstFailure failure;
   try {
     place = options.make_place ? options.make_place() : make_place_();
@@ -486,6 +472,27 @@ Checkpointed Service::checkpoint_in_turn(const ServiceCheckpointOptions& options
   // Not in the handler, where no layer could end the thread.
   if (failure.any()) round.unwind(failure);
   failure.rethrow();
+  return outcome;
+}
+
+Checkpointed Service::checkpoint_in_turn(const ServiceCheckpointOptions& options) {
+  const auto begin = Clock::now();
+  const CriticalSections::Closed closed(
+      sections_, options.time_limit,
+      [&](const Delay& delay) { report(options, Progress::Stage::Delayed, delay.text()); },
+      [&] {
+        require_wanted(options);
+        return false;
+      });
+  const auto end = std::max(begin + bounded(options.time_limit), Clock::now());
+  Round round(*stack_, [this](State state) { set_state(state); });
+  set_state(State::Checkpoint);
+  round.prepare(
+      end, [&](const std::string& layer) { report(options, Progress::Stage::Quiescing, layer); },
+      [&](Clock::time_point until) { pause_until(until, options); });
+  Checkpointed result;
+  std::unique_ptr<SnapshotPlace> place;
+  const CheckpointOutcome outcome = take_or_unwind(round, place, options);
   conclude(round, outcome, *place, result);
   if (result.state != State::Restart) quietly([&] { report(options, Progress::Stage::Done, result.reference); });
   if (result.state == State::Continue && options.after == AfterCheckpoint::Stop) place->stop_when_finished();

@@ -220,10 +220,10 @@ std::vector<std::string> environment_now(const std::optional<RestartNews>& news)
   for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
     const std::string_view text = *entry;
     const std::string name(text.substr(0, text.find('=')));
-    if (!news || news->environment.count(name) == 0) environment.emplace_back(text);
+    if (!news || !news->environment.contains(name)) environment.emplace_back(text);
   }
   if (!news) return environment;
-  for (const auto& [name, value] : news->environment) environment.push_back(name + "=" + value);
+  for (const auto& [name, value] : news->environment) environment.push_back(fmt::format("{}={}", name, value));
   return environment;
 }
 

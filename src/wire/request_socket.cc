@@ -136,7 +136,7 @@ std::set<std::uint64_t> open_sockets(pid_t pid) {
     std::error_code closed;
     const std::string target = std::filesystem::read_symlink(descriptors->path(), closed).string();
     std::uint64_t inode = 0;
-    if (target.rfind(kSocket, 0) != 0) continue;
+    if (!target.starts_with(kSocket)) continue;
     std::from_chars(target.data() + kSocket.size(), target.data() + target.size(), inode);
     inodes.insert(inode);
   }
@@ -146,7 +146,7 @@ std::set<std::uint64_t> open_sockets(pid_t pid) {
 // A name of random_name(), in the directory that address_of() names or in the abstract namespace.
 bool is_request_socket(const std::string& path, const std::vector<pid_t>& ids) {
   const std::size_t slash = path.rfind('/');
-  return (path.rfind("/proc/self/fd/", 0) == 0 || path.rfind(kAbstract, 0) == 0) && slash != std::string::npos &&
+  return (path.starts_with("/proc/self/fd/") || path.starts_with(kAbstract)) && slash != std::string::npos &&
          std::find(ids.begin(), ids.end(), pid_in(path.substr(slash + 1))) != ids.end();
 }
 
@@ -163,7 +163,7 @@ std::set<std::string> request_sockets_of(pid_t pid, const std::vector<pid_t>& id
     std::uint64_t inode = 0;
     std::string path;
     for (int column = 0; column < 6; ++column) fields >> skipped;
-    if (fields >> inode >> path && open.count(inode) != 0 && is_request_socket(path, ids)) names.insert(path);
+    if (fields >> inode >> path && open.contains(inode) && is_request_socket(path, ids)) names.insert(path);
   }
   return names;
 }
@@ -177,7 +177,7 @@ bool is_own_directory(const std::string& path, uid_t user) {
 
 std::vector<std::string> request_directories(const std::string& runtime_directory, uid_t user) {
   std::vector<std::string> directories;
-  if (runtime_directory.rfind('/', 0) == 0) directories.push_back(runtime_directory + "/crs");
+  if (runtime_directory.starts_with('/')) directories.push_back(runtime_directory + "/crs");
   directories.push_back(fmt::format("/tmp/crs-{}", user));
   return directories;
 }
@@ -267,7 +267,7 @@ std::optional<Connection> connect_in_directory(pid_t pid, const std::vector<pid_
 std::optional<Connection> connect_without_directory(pid_t pid, const std::vector<pid_t>& ids) {
   std::vector<std::string> names;
   for (const std::string& name : request_sockets_of(pid, ids)) {
-    if (name.rfind(kAbstract, 0) == 0) names.push_back(name);
+    if (name.starts_with(kAbstract)) names.push_back(name);
   }
   return connect_to_first(pid, names, [](FileDescriptor& socket, const std::string& name) {
     const auto [address, size] = abstract_address(name);

@@ -55,7 +55,7 @@ Host::Host(std::string component, ProgramOffers offers) : component_(std::move(c
 }
 
 void Host::say(const crs_component_host* handle, int level, const char* line) {
-  Host& host = of(handle);
+  const Host& host = of(handle);
   if (!host.output_) return;
   // A line that is no line is not worth failing for.
   try {
@@ -106,7 +106,7 @@ const void* Host::program(const crs_component_host* handle, const char* name) {
   }
 }
 
-int Host::keep(std::exception_ptr failure) noexcept {
+int Host::keep(const std::exception_ptr& failure) noexcept {
   try {
     const std::lock_guard lock(mutex_);
     failures_[std::this_thread::get_id()] = failure;

@@ -67,7 +67,7 @@ class Host {
   static const char* parameter(const crs_component_host* handle, const char* name);
   static const void* program(const crs_component_host* handle, const char* name);
 
-  int keep(std::exception_ptr failure) noexcept;
+  int keep(const std::exception_ptr& failure) noexcept;
   std::exception_ptr take_failure();
   void note_exception(std::string_view operation, const char* words);
   void check(std::string_view operation, int status);

@@ -10,7 +10,7 @@ namespace crs::c_interface {
 
 inline constexpr std::size_t kLongestName = 255;
 inline constexpr std::size_t kLongestLine = 4096;
-inline constexpr std::size_t kLongestText = 128 * 1024;  // of an argument: execve(2), MAX_ARG_STRLEN
+inline constexpr std::size_t kLongestText = std::size_t{128} << 10;  // of an argument: execve(2), MAX_ARG_STRLEN
 inline constexpr std::size_t kMostTexts = 65536;
 
 // The text; throws an Error that calls it `what` for a null pointer and for more than `limit` bytes.

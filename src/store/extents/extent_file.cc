@@ -150,7 +150,7 @@ struct ExtentWriter::State {
   bool is_worth_compressing(Compressor& compressor, std::span<const std::byte> payload);
 };
 
-ExtentWriter::ExtentWriter(std::string directory, std::string name, ExtentWriterOptions options)
+ExtentWriter::ExtentWriter(std::string directory, std::string name, const ExtentWriterOptions& options)
     : state_(std::make_unique<State>(options)) {
   state_->directory = std::move(directory);
   state_->name = std::move(name);

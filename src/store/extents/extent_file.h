@@ -39,7 +39,7 @@ class ExtentReader;
 class ExtentWriter {
  public:
   // Creates DIRECTORY/NAME, which must not exist. Throws.
-  ExtentWriter(std::string directory, std::string name, ExtentWriterOptions options = {});
+  ExtentWriter(std::string directory, std::string name, const ExtentWriterOptions& options = {});
   ~ExtentWriter();
   ExtentWriter(const ExtentWriter&) = delete;
   ExtentWriter& operator=(const ExtentWriter&) = delete;

@@ -141,7 +141,7 @@ void InetSocketKind::survey(const TableCapture& table) {
     if (!one.local.empty() && !one.remote.empty())
       by_places_.emplace(std::pair(one.local.place(), one.remote.place()), known_->size());
     by_seen_.emplace(&seen, known_->size());
-    known_->push_back(std::move(one));
+    known_->push_back(one);
   }
 }
 

@@ -39,7 +39,7 @@ FileDescriptor ControllingTerminalKind::open(TableRestore& table, const Descript
     if (table.stream(stream) >= 0 && ::isatty(table.stream(stream)) != 0)
       return reopen(table.stream(stream), description.status_flags());
   }
-  table.context.notes.push_back(
+  table.context.notes.emplace_back(
       "the program had the controlling terminal (/dev/tty) open; there is none here, it gets /dev/null");
   return open_again("/dev/null", description.status_flags());
 }
