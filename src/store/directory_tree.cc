@@ -35,7 +35,7 @@ void visit_tree(int directory, const std::string& prefix, const std::string& pat
       on_file(prefix + name, status);
       continue;
     }
-    const std::string inner_path = path + "/" + name;
+    const std::string inner_path = fmt::format("{}/{}", path, name);
     const FileDescriptor inner = open_directory_if_present(directory, name, inner_path);
     if (!inner) fail(ErrorKind::Damaged, "{} vanished while it was read", inner_path);
     visit_tree(inner.get(), fmt::format("{}{}/", prefix, name), inner_path, on_file, on_directory);

@@ -222,11 +222,18 @@ std::uint32_t ContentObjects::keep_opened(CaptureContext& context, const FileDes
   return index;
 }
 
-std::uint32_t ContentObjects::keep_from_memory(const CaptureContext& context, dev_t device, ino_t inode,
-                                               std::string shown_path, std::span<const MappedPiece> pieces) {
-  constexpr std::string_view kNewline = "\\012";  // as maps shows it
+namespace {
+
+// As maps shows it, but for its newlines.
+std::string with_newlines(std::string shown_path) {
+  constexpr std::string_view kNewline = "\\012";
   for (std::size_t at = 0; (at = shown_path.find(kNewline, at)) != std::string::npos; ++at)
     shown_path.replace(at, kNewline.size(), 1, '\n');
+  return shown_path;
+}
+
+// What is not known of a file that nobody can open.
+struct stat likely_status(dev_t device, ino_t inode, std::string_view shown_path) {
   struct stat status{};
   status.st_dev = device;
   status.st_ino = inode;
@@ -234,33 +241,59 @@ std::uint32_t ContentObjects::keep_from_memory(const CaptureContext& context, de
   status.st_uid = ::geteuid();
   status.st_gid = ::getegid();
   ::clock_gettime(CLOCK_REALTIME, &status.st_mtim);
-  std::vector<MappedPiece> ordered(pieces.begin(), pieces.end());
-  std::ranges::sort(ordered, {}, &MappedPiece::file_offset);
-  const std::uint32_t index = add(status, shown_path);
-  read_from_memory_.insert(index);
-  if (!store_.keeps()) return index;
-  auto [name, file] = store_.create();
-  image::ContentObject& object = *image_.mutable_objects(static_cast<int>(index));
-  std::vector<std::byte> page(kPageSize);
-  std::uint64_t packed = 0;
-  std::uint64_t end = 0;
-  for (const MappedPiece& piece : ordered) {
+  return status;
+}
+
+// Reads what is mapped of a file, in order, into the file `to`.
+class MappedContent {
+ public:
+  MappedContent(const CaptureContext& context, image::ContentObject& object, int to, std::string_view name)
+      : context_(context), object_(object), to_(to), name_(name), page_(kPageSize) {}
+
+  void add(const MappedPiece& piece) {
     std::optional<SharedView> view;
-    if (piece.guarded) view.emplace(context.remote, RemoteRange{piece.start, piece.end});
+    if (piece.guarded) view.emplace(context_.remote, RemoteRange{piece.start, piece.end});
     const RemoteAddress start = view ? view->of(piece.start) : piece.start;
     const std::uint64_t piece_end = piece.file_offset + (piece.end - piece.start);
-    for (std::uint64_t offset = std::max(end, piece.file_offset); offset < piece_end; offset += kPageSize) {
+    for (std::uint64_t offset = std::max(end_, piece.file_offset); offset < piece_end; offset += kPageSize) {
       // Beyond the end of the file nothing can be read: that is where the file ends.
-      if (!read_page(context.memory, start + (offset - piece.file_offset), page)) break;
-      end = offset + kPageSize;
-      if (is_zero(page)) continue;
-      pwrite_all(file.get(), name, page, packed);
-      append_extent(object, offset, page.size());
-      packed += page.size();
+      if (!read_page(context_.memory, start + (offset - piece.file_offset), page_)) break;
+      end_ = offset + kPageSize;
+      if (is_zero(page_)) continue;
+      pwrite_all(to_, name_, page_, packed_);
+      append_extent(object_, offset, page_.size());
+      packed_ += page_.size();
     }
   }
-  object.set_size(end);
-  if (packed > 0) object.set_content(name);
+  std::uint64_t end() const { return end_; }
+  std::uint64_t packed() const { return packed_; }
+
+ private:
+  const CaptureContext& context_;
+  image::ContentObject& object_;
+  int to_;
+  std::string_view name_;
+  std::vector<std::byte> page_;
+  std::uint64_t packed_ = 0;
+  std::uint64_t end_ = 0;
+};
+
+}  // namespace
+
+std::uint32_t ContentObjects::keep_from_memory(const CaptureContext& context, dev_t device, ino_t inode,
+                                               const std::string& shown_path, std::span<const MappedPiece> pieces) {
+  const std::string path = with_newlines(shown_path);
+  const std::uint32_t index = add(likely_status(device, inode, path), path);
+  read_from_memory_.insert(index);
+  if (!store_.keeps()) return index;
+  std::vector<MappedPiece> ordered(pieces.begin(), pieces.end());
+  std::ranges::sort(ordered, {}, &MappedPiece::file_offset);
+  const auto [name, file] = store_.create();
+  image::ContentObject& object = *image_.mutable_objects(static_cast<int>(index));
+  MappedContent content(context, object, file.get(), name);
+  for (const MappedPiece& piece : ordered) content.add(piece);
+  object.set_size(content.end());
+  if (content.packed() > 0) object.set_content(name);
   return index;
 }
 

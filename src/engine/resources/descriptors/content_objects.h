@@ -81,8 +81,8 @@ class ContentObjects {
  private:
   std::uint32_t keep_opened(CaptureContext& context, const FileDescriptor& file, dev_t device, ino_t inode);
   std::uint32_t add(const struct stat& status, std::string_view shown_path);
-  std::uint32_t keep_from_memory(const CaptureContext& context, dev_t device, ino_t inode, std::string shown_path,
-                                 std::span<const MappedPiece> pieces);
+  std::uint32_t keep_from_memory(const CaptureContext& context, dev_t device, ino_t inode,
+                                 const std::string& shown_path, std::span<const MappedPiece> pieces);
 
   ContentStore& store_;
   image::Descriptors& image_;

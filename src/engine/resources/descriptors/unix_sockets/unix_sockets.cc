@@ -248,44 +248,69 @@ void check_messages(const TableCheck& table, const image::UnixSocket& socket) {
 }
 
 // What a forger could write about connections would otherwise make the restart wait or crash.
-void check_relations(const image::Descriptors& image) {
-  std::map<std::uint64_t, const image::UnixSocket*> sockets;
-  for (const image::OpenDescription& description : image.descriptions()) {
-    if (!description.has_unix_socket()) continue;
-    const image::UnixSocket& socket = description.unix_socket();
-    if (socket.id() == 0 || !sockets.emplace(socket.id(), &socket).second)
-      fail(ErrorKind::Damaged, "the snapshot has two unix sockets with one id");
+class Relations {
+ public:
+  explicit Relations(const image::Descriptors& image) {
+    for (const image::OpenDescription& description : image.descriptions()) {
+      if (!description.has_unix_socket()) continue;
+      const image::UnixSocket& socket = description.unix_socket();
+      if (socket.id() == 0 || !sockets_.emplace(socket.id(), &socket).second)
+        fail(ErrorKind::Damaged, "the snapshot has two unix sockets with one id");
+    }
   }
-  const auto find = [&](std::uint64_t id) { return sockets.contains(id) ? sockets.at(id) : nullptr; };
-  std::set<std::uint64_t> waiting;
-  for (const auto& [id, socket] : sockets) {
-    for (const std::uint64_t pending : socket->pending()) {
+
+  void check() {
+    for (const auto& [id, socket] : sockets_) note_waiting(id, *socket);
+    for (const auto& [id, socket] : sockets_) {
+      const bool possible = may_have_peer(id, *socket) && may_have_state(id, *socket) && may_be_accepted(*socket) &&
+                            (!socket->shares_name() || socket->has_name());
+      if (!possible) fail(ErrorKind::Damaged, "the snapshot has a unix socket that cannot be connected so");
+    }
+  }
+
+ private:
+  const image::UnixSocket* find(std::uint64_t id) const {
+    const auto found = sockets_.find(id);
+    return found == sockets_.end() ? nullptr : found->second;
+  }
+
+  // The connections that wait at a listener.
+  void note_waiting(std::uint64_t id, const image::UnixSocket& socket) {
+    for (const std::uint64_t pending : socket.pending()) {
       const image::UnixSocket* const client = find(pending);
-      const bool possible = socket->state() == image::UnixSocket::LISTENING && client != nullptr &&
+      const bool possible = socket.state() == image::UnixSocket::LISTENING && client != nullptr &&
                             client->state() == image::UnixSocket::PENDING && client->peer() == id &&
-                            waiting.insert(pending).second;
+                            waiting_.insert(pending).second;
       if (!possible) fail(ErrorKind::Damaged, "the snapshot has a waiting connection that cannot be");
     }
   }
-  for (const auto& [id, socket] : sockets) {
-    const image::UnixSocket* const peer = find(socket->peer());
-    const bool has_peer =
-        socket->state() == image::UnixSocket::CONNECTED || socket->state() == image::UnixSocket::PENDING;
-    bool possible = !has_peer || (peer != nullptr && peer != socket && peer->type() == socket->type());
-    const bool mutual = peer != nullptr && peer->state() == image::UnixSocket::CONNECTED && peer->peer() == id;
-    if (socket->state() == image::UnixSocket::CONNECTED)
-      possible = possible && (mutual || (!connects(*socket) && peer->has_name()));
-    if (socket->state() == image::UnixSocket::PENDING) possible = possible && connects(*socket) && waiting.contains(id);
-    if (socket->state() == image::UnixSocket::LISTENING) possible = possible && connects(*socket) && socket->has_name();
-    if (socket->accepted_by() != 0) {
-      const image::UnixSocket* const listener = find(socket->accepted_by());
-      possible = possible && listener != nullptr && listener->state() == image::UnixSocket::LISTENING &&
-                 listener->type() == socket->type();
-    }
-    possible = possible && (!socket->shares_name() || socket->has_name());
-    if (!possible) fail(ErrorKind::Damaged, "the snapshot has a unix socket that cannot be connected so");
+
+  bool may_have_peer(std::uint64_t id, const image::UnixSocket& socket) const {
+    const image::UnixSocket* const peer = find(socket.peer());
+    const bool is_connected = socket.state() == image::UnixSocket::CONNECTED;
+    const bool has_peer = is_connected || socket.state() == image::UnixSocket::PENDING;
+    if (!has_peer) return true;
+    if (peer == nullptr || peer == &socket || peer->type() != socket.type()) return false;
+    const bool mutual = peer->state() == image::UnixSocket::CONNECTED && peer->peer() == id;
+    return !is_connected || mutual || (!connects(socket) && peer->has_name());
   }
-}
+
+  bool may_have_state(std::uint64_t id, const image::UnixSocket& socket) const {
+    if (socket.state() == image::UnixSocket::PENDING) return connects(socket) && waiting_.contains(id);
+    if (socket.state() == image::UnixSocket::LISTENING) return connects(socket) && socket.has_name();
+    return true;
+  }
+
+  bool may_be_accepted(const image::UnixSocket& socket) const {
+    if (socket.accepted_by() == 0) return true;
+    const image::UnixSocket* const listener = find(socket.accepted_by());
+    return listener != nullptr && listener->state() == image::UnixSocket::LISTENING &&
+           listener->type() == socket.type();
+  }
+
+  std::map<std::uint64_t, const image::UnixSocket*> sockets_;
+  std::set<std::uint64_t> waiting_;
+};
 
 }  // namespace
 
@@ -300,7 +325,7 @@ void UnixSocketKind::check(TableCheck& table, const Description& description) {
   if (socket.has_peer_name()) check_address(socket.peer_name());
   check_settings(socket.settings());
   check_messages(table, socket);
-  if (!checked_) check_relations(table.image);
+  if (!checked_) Relations(table.image).check();
   checked_ = true;
 }
 
