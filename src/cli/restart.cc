@@ -175,6 +175,7 @@ class RestartVerb : public Verb {
   }
 
  private:
+  // NOLINTNEXTLINE(readability-function-size): a story is a list of steps
   int carry_out(Context& context) {
     periodic_.check();
     if (detach_ && periodic_.wanted())
@@ -232,7 +233,7 @@ class RestartVerb : public Verb {
 
   // Whoever asked through libcrs gets an answer; the output is the program's.
   int leave(Context& context, const SnapshotInfo& snapshot, const std::string& job, const std::string& component,
-            const RestartedProgram& program, const std::vector<std::string>& failures) {
+            const RestartedProgram& program, const std::vector<std::string>& failures) const {
     if (answer_to_ < 0) print_result(context, snapshot, job, component, program, failures);
     return failures.empty() ? kDone : kFailed;
   }

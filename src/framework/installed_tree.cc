@@ -23,7 +23,7 @@ fs::path own_file() {
   // directory (dladdr(3)); in a static program there is no link map.
   const bool is_shared_object = object != nullptr && object->l_name != nullptr && *object->l_name != '\0';
   std::error_code problem;
-  fs::path file = fs::canonical(is_shared_object ? object->l_name : "/proc/self/exe", problem);
+  const fs::path file = fs::canonical(is_shared_object ? object->l_name : "/proc/self/exe", problem);
   return problem ? fs::path() : file;
 }
 

@@ -120,9 +120,7 @@ void SnapshotWriter::set_layers(const std::vector<LayerTime>& layers) {
     if (!again) highest_first.emplace_back().set_name(time.layer);
     highest_first.back().set_nanoseconds(highest_first.back().nanoseconds() + time.nanoseconds);
   }
-  for (auto record = highest_first.rbegin(); record != highest_first.rend(); ++record) {
-    *manifest_.add_layers() = *record;
-  }
+  for (const auto& record : highest_first | std::views::reverse) *manifest_.add_layers() = record;
 }
 
 void SnapshotWriter::take_over(const store::Manifest& earlier) {

@@ -330,9 +330,9 @@ std::string Store::path_if_remembered(const std::string& job) const {
 }
 
 SetAside Store::make_set_aside(const Reference& reference) {
-  JobDirectory directory = create_job(reference.job);
+  const JobDirectory directory = create_job(reference.job);
   disk_->sync(directory.open_store().get(), location_);
-  return {std::move(directory), reference.sequence.value_or(0)};
+  return {directory, reference.sequence.value_or(0)};
 }
 
 }  // namespace crs

@@ -98,7 +98,7 @@ void crs_snapshot_clear(crs_snapshot* snapshot) {
 
 int crs_module_select(const crs_init_options* options, crs_module** module) {
   return guard([&] {
-    require(module, "the place for the module");
+    require(static_cast<const void*>(module), "the place for the module");
     *module = std::make_unique<crs_module>(crs::c::init_options(options)).release();
   });
 }

@@ -187,7 +187,7 @@ namespace {
 
 int give_ranges(const std::vector<MemoryRange>& found, crs_range** ranges, std::size_t* count) {
   return guard([&] {
-    require(ranges, "the place for the ranges");
+    require(static_cast<const void*>(ranges), "the place for the ranges");
     require(count, "the place for their number");
     auto* const list = static_cast<crs_range*>(allocate(found.size() * sizeof(crs_range)));
     std::transform(found.begin(), found.end(), list,
@@ -232,7 +232,7 @@ int crs_is_initialized(void) { return crs::is_initialized() ? 1 : 0; }
 
 int crs_component_name(char** name) {
   return guard([&] {
-    require(name, "the place for the name");
+    require(static_cast<const void*>(name), "the place for the name");
     *name = crs::c::copy_of(crs::component_name());
   });
 }
@@ -250,7 +250,7 @@ int crs_register(const char* name, crs_layer_function* notify, void* context, cr
   return guard([&] {
     require(name, "the layer's name");
     require(reinterpret_cast<const void*>(notify), "the layer's function");
-    require(layer, "the place for the layer");
+    require(static_cast<const void*>(layer), "the place for the layer");
     auto made = std::make_unique<crs_layer>(notify, context);
     made->registration = crs::register_layer(name, made->function);
     *layer = made.release();
@@ -349,7 +349,7 @@ int crs_lost_memory(crs_range** ranges, size_t* count) {
 int crs_environment(const char* name, char** value) {
   return guard([&] {
     require(name, "the variable's name");
-    require(value, "the place for the value");
+    require(static_cast<const void*>(value), "the place for the value");
     const std::optional<std::string> found = crs::environment(name);
     *value = found ? crs::c::copy_of(*found) : nullptr;
   });

@@ -33,7 +33,7 @@ bool can_be_offset(off_t offset, const image::FileIdentity& file) {
 // Whoever appends, or stands at the end, only makes a file longer, and that is undone. What was written over is not.
 bool may_be_changed_inside(const image::OpenDescription& description, const struct stat& now) {
   const image::RegularFile& file = description.regular_file();
-  const int flags = description.status_flags();
+  const auto flags = static_cast<int>(description.status_flags());
   if ((flags & O_ACCMODE) == O_RDONLY || (flags & O_APPEND) != 0) return false;
   const image::FileIdentity& then = file.file();
   const bool touched = then.modified_seconds() != now.st_mtim.tv_sec ||

@@ -153,7 +153,7 @@ FileDescriptor NameBinder::bind_at_path_meanwhile(int socket, const image::UnixN
 void NameBinder::bind_in_passing(int socket, const std::string& sun_path) {
   const UnixAddress address(sun_path);
   if (sun_path.starts_with('\0')) {
-    ::bind(socket, address.get(), address.size);
+    static_cast<void>(::bind(socket, address.get(), address.size));  // whoever uses it sees
     return;
   }
   for (const char* place : kPassingPlaces) {

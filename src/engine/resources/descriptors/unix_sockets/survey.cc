@@ -125,9 +125,9 @@ bool UnixSurvey::is_whole(const Seen& seen) const {
 }
 
 const std::vector<SurveyedMessage>& UnixSurvey::messages(const Seen& seen) const {
-  static const std::vector<SurveyedMessage> kNone;
+  static const std::vector<SurveyedMessage> none;
   const auto found = messages_.find(inode_of(seen));
-  return found == messages_.end() ? kNone : found->second;
+  return found == messages_.end() ? none : found->second;
 }
 
 }  // namespace crs::engine
