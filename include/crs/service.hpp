@@ -183,7 +183,7 @@ class Service {
   void end();
   // How long other threads wait at most for a checkpoint to be over: to enter a critical section, to unregister a layer
   // (LayerRegistration::unregister), to end the service, and, in a process that has just been restarted, to hear
-  // from the ledger whose a changed number is. Without it there is no limit.
+  // from the ledger whose a claimed number is. Without it there is no limit.
   void limit_waits(std::chrono::nanoseconds limit);
   // Whether the calling thread is in checkpoint(), of whichever service.
   static bool is_calling_thread_inside() noexcept;

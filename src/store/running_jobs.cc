@@ -108,6 +108,14 @@ void drop_if_ended(const JobDirectory& directory) {
 
 namespace {
 
+// From the state, field 3, on. The second field, the name in parentheses, may hold spaces and parentheses itself
+// (proc_pid_stat(5)). Nothing: the text is none of a stat file.
+std::optional<std::string_view> from_state(std::string_view stat) {
+  const std::size_t name_end = stat.rfind(')');
+  if (name_end == std::string_view::npos || stat.size() - name_end < 3) return std::nullopt;
+  return stat.substr(name_end + 2);
+}
+
 bool skip_fields(std::string_view& text, int count) {
   for (int i = 0; i < count; ++i) {
     const std::size_t space = text.find(' ');
@@ -125,10 +133,9 @@ bool is_above_one(std::string_view text) {
 }  // namespace
 
 std::optional<std::uint64_t> parse_start_time(std::string_view stat) {
-  // The second field, the name in parentheses, may hold spaces and parentheses itself (proc(5)); field 3 is the state.
-  const std::size_t name_end = stat.rfind(')');
-  if (name_end == std::string_view::npos || stat.substr(name_end).size() < 3) return std::nullopt;
-  std::string_view rest = stat.substr(name_end + 2);
+  const std::optional<std::string_view> fields = from_state(stat);
+  if (!fields) return std::nullopt;
+  std::string_view rest = *fields;
   const char state = rest.front();
   if (state == 'X' || !skip_fields(rest, 20 - 3)) return std::nullopt;
   // Of a process whose main thread alone has ended the others are counted.
@@ -150,23 +157,15 @@ std::optional<std::uint64_t> start_time_of(pid_t pid) {
 
 namespace {
 
-// Of the text of a thread's stat file: the kernel has begun to end it, or a signal has, with a core dump perhaps (field
-// 9, include/linux/sched.h). Not of a main thread that has ended: others may go on without it.
-bool is_exiting(std::string_view stat) {
+// Of the text of a thread's stat file, from the state on: the kernel has begun to end it, or a signal has, with a core
+// dump perhaps (field 9, include/linux/sched.h).
+bool is_exiting(std::string_view fields) {
   constexpr unsigned kExiting = 0x4;     // PF_EXITING
   constexpr unsigned kSignaled = 0x400;  // PF_SIGNALED
-  const std::size_t name_end = stat.rfind(')');
-  if (name_end == std::string_view::npos || stat.substr(name_end).size() < 3) return false;
-  std::string_view rest = stat.substr(name_end + 2);
-  if (!skip_fields(rest, 9 - 3)) return false;
   unsigned flags = 0;
-  std::from_chars(rest.data(), rest.data() + rest.size(), flags);
+  if (!skip_fields(fields, 9 - 3)) return false;
+  std::from_chars(fields.data(), fields.data() + fields.size(), flags);
   return (flags & (kExiting | kSignaled)) != 0;
-}
-
-bool is_zombie(std::string_view stat) {
-  const std::size_t name_end = stat.rfind(')');
-  return name_end != std::string_view::npos && stat.substr(name_end).starts_with(") Z");
 }
 
 // Of the text of a thread's status file: SIGKILL waits for it or for all of its process (proc(5), SigPnd and ShdPnd,
@@ -191,8 +190,9 @@ void count_thread(const std::string& folder, Threads& threads) {
   constexpr std::size_t kLongest = 65536;
   try {
     const std::string stat = read_file(folder + "/stat", kLongest);
-    if (is_zombie(stat)) return;
-    const bool ends = is_exiting(stat) || is_being_killed(read_file(folder + "/status", kLongest));
+    const std::string_view fields = from_state(stat).value_or("?");
+    if (fields.front() == 'Z') return;
+    const bool ends = is_exiting(fields) || is_being_killed(read_file(folder + "/status", kLongest));
     ++(ends ? threads.ending : threads.others);
   } catch (const Error& error) {
     if (error.error_number() != ENOENT && error.error_number() != ESRCH) ++threads.others;

@@ -35,7 +35,8 @@ struct Tracking {
 };
 
 // Starts a keeper and notes in the file `path` what it holds. Throws; then nothing is tracked any more. The caller must
-// have no thread that holds a lock which the keeper, a copy of it, might need: it only closes and waits.
+// have no thread that holds a lock which the keeper, a copy of it, might need: it only closes and waits. The keeper has
+// descriptors of its own: the caller closes those of `tracking`.
 void keep_tracking(const std::string& path, const Tracking& tracking);
 
 // What a keeper holds according to the file `path`; nothing if there is none or it is not certain to be right. The file

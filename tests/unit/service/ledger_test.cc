@@ -39,6 +39,13 @@ class LedgerTest : public ::testing::Test {
     kept_.push_back(number);
     return number;
   }
+  // Of a layer 'messages', on a socket that another one takes the place of once the census is taken.
+  Claim claim_made_anew(const std::function<bool()>& is_restarted) {
+    const Claim claim = ledger_.claim(socket(), "messages");
+    ledger_.take_census(is_restarted);
+    EXPECT_EQ(::dup3(socket(), claim.number, O_CLOEXEC), claim.number);
+    return claim;
+  }
   // Puts another object behind a number.
   void replace(int number) {
     const int other = ::open("/proc/self/status", O_RDONLY | O_CLOEXEC);
@@ -175,10 +182,7 @@ class Asking {
 };
 
 TEST_F(LedgerTest, AnswersOthersInARestartedProcessWhenItHasCompared) {
-  const int number = socket();
-  const Claim claim = ledger_.claim(number, "messages");
-  ledger_.take_census(is_restarted);
-  ASSERT_EQ(::dup3(socket(), number, O_CLOEXEC), number);
+  const Claim claim = claim_made_anew(is_restarted);
   Asking asking([&] { return ledger_.is_mine(claim); });
   EXPECT_THAT(ledger_.compare_after_restart(Capabilities{.local_sockets = true}), IsEmpty());
   EXPECT_TRUE(asking.answer());
@@ -186,11 +190,8 @@ TEST_F(LedgerTest, AnswersOthersInARestartedProcessWhenItHasCompared) {
 
 // As where layers are quick: the thread that waited is not to wait for the second as well.
 TEST_F(LedgerTest, AnswersOthersAlsoWhereTheNextCensusHasBegun) {
-  const int number = socket();
-  const Claim claim = ledger_.claim(number, "messages");
+  const Claim claim = claim_made_anew(is_restarted);
   ledger_.limit_waits(std::chrono::seconds(2));
-  ledger_.take_census(is_restarted);
-  ASSERT_EQ(::dup3(socket(), number, O_CLOEXEC), number);
   Asking asking([&] { return ledger_.is_mine(claim); });
   ledger_.compare_after_restart(Capabilities{.local_sockets = true});
   ledger_.take_census(goes_on);
@@ -210,33 +211,24 @@ TEST_F(LedgerTest, AnswersAClaimThatWasReplacedAtOnce) {
 }
 
 TEST_F(LedgerTest, RefusesAClaimThatWaitedForTheComparison) {
-  const int number = socket();
-  const Claim claim = ledger_.claim(number, "messages");
-  ledger_.take_census(is_restarted);
-  ASSERT_EQ(::dup3(socket(), number, O_CLOEXEC), number);
-  Asking asking([&] { return ledger_.claim(number, "loop").generation != 0; });
+  const Claim claim = claim_made_anew(is_restarted);
+  Asking asking([&] { return ledger_.claim(claim.number, "loop").generation != 0; });
   ledger_.compare_after_restart(Capabilities{.local_sockets = true});
   EXPECT_THAT([&] { asking.answer(); }, ThrowsMessage<Error>(HasSubstr("which layer 'messages' owns")));
   EXPECT_TRUE(ledger_.close(claim));
 }
 
 TEST_F(LedgerTest, AnswersOthersAtOnceInTheProcessThatGoesOnAndDoesNotTakeItBack) {
-  const int number = socket();
-  const Claim claim = ledger_.claim(number, "messages");
-  ledger_.take_census(goes_on);
-  ASSERT_EQ(::dup3(socket(), number, O_CLOEXEC), number);
+  const Claim claim = claim_made_anew(goes_on);
   EXPECT_FALSE(Asking([&] { return ledger_.is_mine(claim); }).answer());
   ledger_.compare_after_restart(Capabilities{.local_sockets = true});
   EXPECT_FALSE(ledger_.close(claim));
-  EXPECT_TRUE(is_open(number));
+  EXPECT_TRUE(is_open(claim.number));
 }
 
 TEST_F(LedgerTest, ThrowsAtTheTimeLimitAndHasDoneNothing) {
-  const int number = socket();
-  const Claim claim = ledger_.claim(number, "messages");
+  const Claim claim = claim_made_anew(is_restarted);
   ledger_.limit_waits(std::chrono::milliseconds(1));
-  ledger_.take_census(is_restarted);
-  ASSERT_EQ(::dup3(socket(), number, O_CLOEXEC), number);
   Asking asking([&] { return ledger_.close(claim); });
   EXPECT_THAT([&] { asking.answer(); }, ThrowsMessage<Error>(HasSubstr("crs_wait_limit")));
   ledger_.compare_after_restart(Capabilities{.local_sockets = true});

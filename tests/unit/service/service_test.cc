@@ -11,9 +11,7 @@
 #include <future>
 #include <thread>
 
-#include "base/file_descriptor.h"
 #include "crs/error.hpp"
-#include "service/after_fork.h"
 #include "service/world.h"
 
 namespace crs::testing {
@@ -64,6 +62,18 @@ class ServiceTest : public ::testing::Test {
   std::vector<LayerRegistration> registrations_;
 };
 
+// Stores nothing, and says that it is test@1.
+class Nowhere : public SnapshotPlace, public SnapshotSink {
+ public:
+  SnapshotSink& sink() override { return *this; }
+  std::string reference() const override { return "test@1"; }
+  const std::string& location() const override { return nowhere_; }
+  void commit(const SnapshotContents& /*contents*/) override {}
+
+ private:
+  std::string nowhere_;
+};
+
 TEST_F(ServiceTest, GoesDownAndUpAndReturnsTheReference) {
   const Checkpointed outcome = service_.checkpoint();
   EXPECT_EQ(outcome.state, State::Continue);
@@ -93,17 +103,11 @@ TEST_F(ServiceTest, TellsTheLayersThatTheProgramEnds) {
 
 // A component that stores nothing, on somebody else's wish to have the program ended or stopped.
 TEST_F(ServiceTest, DoesNotEndOrStopAProgramForSomebodyElseWithoutASnapshot) {
-  class NoPlace : public SnapshotPlace, public SnapshotSink {
+  class NoPlace : public Nowhere {
    public:
-    SnapshotSink& sink() override { return *this; }
     std::string reference() const override { return ""; }
-    const std::string& location() const override { return nowhere_; }
-    void commit(const SnapshotContents& /*contents*/) override {}
     void stop_when_finished() override { FAIL() << "it is stopped"; }
     void end_process() override { FAIL() << "it is ended"; }
-
-   private:
-    std::string nowhere_;
   };
   for (const AfterCheckpoint after : {AfterCheckpoint::Kill, AfterCheckpoint::Stop}) {
     told_.clear();
@@ -118,13 +122,9 @@ TEST_F(ServiceTest, DoesNotEndOrStopAProgramForSomebodyElseWithoutASnapshot) {
 }
 
 TEST_F(ServiceTest, HasAProgramStoppedWhenItsLayersHaveGoneOn) {
-  class Place : public SnapshotPlace, public SnapshotSink {
+  class Place : public Nowhere {
    public:
     explicit Place(std::vector<std::string>& told) : told_(told) {}
-    SnapshotSink& sink() override { return *this; }
-    std::string reference() const override { return "test@1"; }
-    const std::string& location() const override { return nowhere_; }
-    void commit(const SnapshotContents& /*contents*/) override {}
     void stop_when_finished() override { told_.emplace_back("stop"); }
     void finished(const std::vector<LayerTime>& /*layers*/, const std::vector<std::string>& /*failures*/) override {
       told_.emplace_back("finished");
@@ -132,7 +132,6 @@ TEST_F(ServiceTest, HasAProgramStoppedWhenItsLayersHaveGoneOn) {
 
    private:
     std::vector<std::string>& told_;
-    std::string nowhere_;
   };
   ServiceCheckpointOptions options;
   options.make_place = [&] { return std::make_unique<Place>(told_); };
@@ -147,18 +146,13 @@ TEST_F(ServiceTest, HasAProgramStoppedWhenItsLayersHaveGoneOn) {
 
 // A thread that asks the ledger about a number that has changed while the snapshot is taken.
 TEST_F(ServiceTest, HasThreadsWaitForTheComparisonInARestartedProcessAlone) {
-  class Place : public SnapshotPlace, public SnapshotSink {
+  class Place : public Nowhere {
    public:
     explicit Place(bool restarted) : restarted_(restarted) {}
-    SnapshotSink& sink() override { return *this; }
-    std::string reference() const override { return "test@1"; }
     bool is_restarted() const override { return restarted_; }
-    const std::string& location() const override { return nowhere_; }
-    void commit(const SnapshotContents& /*contents*/) override {}
 
    private:
     bool restarted_;
-    std::string nowhere_;
   };
   Service service{module_, Capabilities{.local_sockets = true}, counting_places()};
   for (const bool restarted : {false, true}) {
@@ -202,26 +196,6 @@ TEST_F(ServiceTest, IsNoneInAForkedProcess) {
     EXPECT_EQ(status, 0);
   }
   EXPECT_EQ(service_.checkpoint().state, State::Continue);
-}
-
-// A child of _Fork(3) has numbers of its own behind those that its parent wanted closed in children.
-TEST_F(ServiceTest, HasNothingClosedInTheChildrenOfAForkedProcess) {
-  const FileDescriptor opened(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-  const int number = opened.get();
-  const ClosedAfterFork closed(number);
-  const pid_t child = ::_Fork();
-  ASSERT_GE(child, 0);
-  if (child == 0) {
-    ::alarm(10);
-    const pid_t grandchild = ::fork();
-    if (grandchild == 0) ::_exit(::fcntl(number, F_GETFD) >= 0 ? 0 : 1);
-    int status = -1;
-    ::waitpid(grandchild, &status, 0);
-    ::_exit(status == 0 ? 0 : 1);
-  }
-  int status = -1;
-  ASSERT_EQ(::waitpid(child, &status, 0), child);
-  EXPECT_EQ(status, 0);
 }
 
 // T5.
