@@ -2,9 +2,11 @@
 
 #include <fcntl.h>
 
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <sstream>
+#include <system_error>
 
 #include "base/error.h"
 #include "base/io.h"
@@ -172,8 +174,8 @@ std::uint64_t nanoseconds_since(Clock::time_point start) {
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start).count());
 }
 
-// OneAtATime is the caller's.
-Examination examine_alone(pid_t root, const CheckpointOptions& options) {
+// OneAtATime is the caller's. `known` is filled.
+Examination examine_alone(pid_t root, const CheckpointOptions& options, KnownMemory& known) {
   const ChildSignalBlocked child_signal;
   raise_descriptor_limit();
   Passes passes;
@@ -199,18 +201,20 @@ Examination examine_alone(pid_t root, const CheckpointOptions& options) {
   refusals.throw_if_any();
   frozen.let_go_on();
   found.pause_nanoseconds = nanoseconds_since(frozen.tree().since());
+  known = surveys.take_known_memory();
   found.processes = static_cast<std::uint32_t>(image.processes_size());
   for (const image::Process& process : image.processes())
     found.threads += static_cast<std::uint32_t>(process.threads().threads_size());
   return found;
 }
 
-}  // namespace
+enum class AskStopped { No, Yes };
 
+// OneAtATime is the caller's. Nothing if the program, which runs again, has changed meanwhile what was relied upon; in
+// `paused` is how long it stood still in vain.
 // NOLINTNEXTLINE(readability-function-size): a story is a list of steps
-CheckpointOutcome checkpoint(pid_t root, SnapshotSink& sink, const CheckpointOptions& options) {
-  const ChildSignalBlocked child_signal;
-  raise_descriptor_limit();  // each process of a tree takes several
+std::optional<CheckpointOutcome> take(pid_t root, SnapshotSink& sink, const CheckpointOptions& options,
+                                      AskStopped ask_stopped, std::uint64_t& paused) {
   Passes passes;
   Refusals refusals;
   SnapshotContents contents;
@@ -220,14 +224,13 @@ CheckpointOutcome checkpoint(pid_t root, SnapshotSink& sink, const CheckpointOpt
   // Look at everything that can be looked at while the program still runs. Memory is copied before it is captured, and
   // content of files meanwhile: what would be refused then is refused before anything is written.
   check_is_program(root);
-  const OneAtATime alone(root);
   const pid_t pid = living_thread_of(root);
   if (options.single) refuse_children(pid, refusals);
   refusals.throw_if_any();
   const bool goes_on = options.after == AfterCheckpoint::Continue;
   const bool is_much = goes_on && (options.incremental || has_much_memory(pid));
-  std::uint64_t paused_before = 0;
-  if (is_much || is_worth_examining(pid)) paused_before = examine_alone(root, options).pause_nanoseconds;
+  KnownMemory known;
+  if (is_much || is_worth_examining(pid)) paused += examine_alone(root, options, known).pause_nanoseconds;
   const auto ahead = !goes_on  ? Surveys::CopyAhead::OnlyContinued
                      : is_much ? Surveys::CopyAhead::Everything
                                : Surveys::CopyAhead::ReadAtOnce;
@@ -235,6 +238,13 @@ CheckpointOutcome checkpoint(pid_t root, SnapshotSink& sink, const CheckpointOpt
   Incremental incremental(pid, options);
   ExtentWriter writer(sink.location(), kPagesName, writer_options(options, sink));
   Surveys surveys(pid, options, incremental, remembered, writer, contents.warnings);
+  surveys.use(std::move(known));
+  if (!goes_on || ask_stopped == AskStopped::Yes) surveys.ask_stopped();
+  if (ask_stopped == AskStopped::Yes) {
+    contents.warnings.push_back(
+        "the program changed how its memory is set (madvise, mlock) in the moment of the checkpoint; it was stopped "
+        "once more, and all of it written anew");
+  }
   passes.run("look", [&] {
     surveys.look();
     describe(pid, contents);
@@ -259,8 +269,9 @@ CheckpointOutcome checkpoint(pid_t root, SnapshotSink& sink, const CheckpointOpt
 
   // The program goes on; what follows is not part of its pause.
   if (goes_on) frozen->let_go_on();
-  contents.pause_nanoseconds =
-      paused_before + nanoseconds_since(tree.since()) + static_cast<std::uint64_t>(surveys.stopped().count());
+  paused += nanoseconds_since(tree.since()) + static_cast<std::uint64_t>(surveys.stopped().count());
+  contents.pause_nanoseconds = paused;
+  if (!surveys.were_right(tree)) return std::nullopt;
   passes.run("write pages", [&] {
     surveys.forget_ended(tree);
     finish_pages(tree, surveys, incremental, image);
@@ -287,10 +298,35 @@ CheckpointOutcome checkpoint(pid_t root, SnapshotSink& sink, const CheckpointOpt
   return outcome;
 }
 
+// A checkpoint begins with an empty directory.
+void remove_all_in(const std::string& directory) {
+  std::error_code problem;
+  std::filesystem::directory_iterator entry(directory, problem);
+  for (; !problem && entry != std::filesystem::directory_iterator(); entry.increment(problem)) {
+    std::filesystem::remove_all(entry->path(), problem);
+    if (problem) break;
+  }
+  if (problem) fail_errno(problem.value(), "cannot empty {}", directory);
+}
+
+}  // namespace
+
+CheckpointOutcome checkpoint(pid_t root, SnapshotSink& sink, const CheckpointOptions& options) {
+  const ChildSignalBlocked child_signal;
+  raise_descriptor_limit();  // each process of a tree takes several
+  check_is_program(root);
+  const OneAtATime alone(root);
+  std::uint64_t paused = 0;
+  if (auto outcome = take(root, sink, options, AskStopped::No, paused)) return *std::move(outcome);
+  remove_all_in(sink.location());
+  return take(root, sink, options, AskStopped::Yes, paused).value();
+}
+
 Examination examine(pid_t root, const CheckpointOptions& options) {
   check_is_program(root);
   const OneAtATime alone(root);
-  return examine_alone(root, options);
+  KnownMemory known;
+  return examine_alone(root, options, known);
 }
 
 }  // namespace crs::engine

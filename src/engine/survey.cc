@@ -31,7 +31,7 @@ bool has_ended(const Survey& survey) {
 }  // namespace
 
 Survey::Survey(pid_t pid, bool is_stopped)
-    : process(open_process(pid)), gadgets(gadgets_of(pid, is_stopped)), memory(look_at_memory(pid)), waits(pid) {}
+    : process(open_process(pid)), gadgets(gadgets_of(pid, is_stopped)), waits(pid) {}
 
 Surveys::Surveys(pid_t root, const CheckpointOptions& options, Incremental& incremental, RememberedWaits& remembered,
                  ExtentWriter& writer, std::vector<std::string>& warnings)
@@ -49,9 +49,36 @@ void Surveys::add(pid_t pid, bool is_stopped) {
   refusals.throw_if_any();
   if (!is_stopped) wait_for_memory(pid, options_.remembered_path);
   Survey& survey = surveys_.try_emplace(pid, pid, is_stopped).first->second;
-  survey.memory.writes_tracked = incremental_.hide_tracking(pid, survey.memory.areas);
+  survey.memory = look_at_memory_of(pid);
   survey.pages = std::make_unique<ProcessPages>(writer_, PauseBudget{}, &held_memory_);
   survey.stops = std::make_unique<ShortStops>(pid, root_, options_.remembered_path, remembered_, survey.gadgets);
+}
+
+MemorySurvey Surveys::look_at_memory_of(pid_t pid) {
+  MemorySurvey survey;
+  const auto known = known_memory_.extract(pid);
+  if (known) {
+    survey = std::move(known.mapped());
+    survey.writes_tracked = incremental_.hide_tracking(pid, survey.areas);
+  }
+  const bool is_of_use = known && has_same_areas(pid, survey);
+  // That tracking may have ended meanwhile.
+  const bool is_marked = std::ranges::any_of(survey.areas, [](const MappedArea& area) { return area.has("uw"); });
+  if (!is_of_use || is_marked) {
+    survey = look_at_memory(pid);
+    survey.writes_tracked = incremental_.hide_tracking(pid, survey.areas);
+  }
+  survey.ask_stopped = ask_stopped_;
+  return survey;
+}
+
+KnownMemory Surveys::take_known_memory() {
+  KnownMemory known;
+  for (auto& [pid, survey] : surveys_) {
+    std::ranges::for_each(survey.memory.areas, &MappedArea::show_tracking);
+    known.emplace(pid, std::move(survey.memory));
+  }
+  return known;
 }
 
 // Who ends meanwhile is no longer of the tree, and who executes another program has none of the memory any more that
@@ -106,13 +133,31 @@ void Surveys::copy_ahead(CopyAhead what) {
     if (seen.size() == seen_before) break;
     look();
   }
+  look_again();
   for (const pid_t pid : known()) {
     try_with(pid, [&] {
       Survey& survey = of(pid);
-      // While the others were copied this one went on.
-      if (surveys_.size() > 1) survey.pages->catch_up([&](const auto& action) { survey.stops->stop(action); });
-      look_again(pid, survey.memory);
+      survey.pages->catch_up([&](const auto& action) { survey.stops->stop(action); });
       survey.waits = WaitsBefore(pid);
+    });
+  }
+}
+
+// Everything where what is known is old: then another look costs little beside the time since.
+void Surveys::look_again() {
+  constexpr int kOld = 10;
+  const auto now = std::chrono::steady_clock::now();
+  auto since = now;
+  std::chrono::steady_clock::duration took{};
+  for (const auto& [pid, survey] : surveys_) {
+    since = std::min(since, survey.memory.since);
+    took += survey.memory.took;
+  }
+  const bool is_old = now - since > kOld * took;
+  for (const pid_t pid : known()) {
+    try_with(pid, [&] {
+      MemorySurvey& memory = of(pid).memory;
+      if (is_old || !has_same_areas(pid, memory)) engine::look_again(pid, memory);
     });
   }
 }
@@ -159,6 +204,18 @@ void Surveys::let_go_on(StoppedTree& tree) {
   remembered_.replace(keeper.waits());
   look();
   for (auto& [pid, survey] : surveys_) survey.waits = WaitsBefore(pid);
+}
+
+bool Surveys::were_right(const StoppedTree& tree) const {
+  return std::ranges::all_of(tree.members(), [&](const StoppedTree::Member& member) {
+    if (!member.process) return true;
+    const Survey& survey = surveys_.at(member.pid);
+    try {
+      return !survey.memory.relied_upon || has_same_settings(member.pid, survey.memory);
+    } catch (const Error&) {
+      return has_ended(survey);  // and can be asked no more
+    }
+  });
 }
 
 void Surveys::forget_ended(const StoppedTree& tree) {

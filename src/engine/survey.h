@@ -38,11 +38,21 @@ struct Survey {
   std::unique_ptr<ShortStops> stops;
 };
 
+// What is known of the memory of processes, by their ids. What of it is no longer true is found out when it is used.
+using KnownMemory = std::map<pid_t, MemorySurvey>;
+
 class Surveys {
  public:
   // Of the program whose first process is `root`. All must outlive this.
   Surveys(pid_t root, const CheckpointOptions& options, Incremental& incremental, RememberedWaits& remembered,
           ExtentWriter& writer, std::vector<std::string>& warnings);
+
+  // Before look(): need not be read again where it still fits.
+  void use(KnownMemory known) { known_memory_ = std::move(known); }
+  // Before look(): how areas are set is asked for while the program stands still, however long that takes.
+  void ask_stopped() { ask_stopped_ = true; }
+  // Leaves nothing to capture.
+  KnownMemory take_known_memory();
 
   // The program runs: looks at every process that is not known yet. Throws what stands in the way of taking one that
   // lives on; the root first.
@@ -61,6 +71,8 @@ class Surveys {
   void note_waits(StoppedTree& tree);
   // Lets it run, to be stopped once more.
   void let_go_on(StoppedTree& tree);
+  // The program runs again: whether all that the capture relied upon was so.
+  bool were_right(const StoppedTree& tree) const;
   // Whoever is not of the tree any more leaves nothing in the snapshot.
   void forget_ended(const StoppedTree& tree);
 
@@ -71,6 +83,8 @@ class Surveys {
 
  private:
   void add(pid_t pid, bool is_stopped);
+  MemorySurvey look_at_memory_of(pid_t pid);
+  void look_again();
   template <typename Action>
   void try_with(pid_t pid, Action&& action);
   void forget(pid_t pid);
@@ -84,6 +98,8 @@ class Surveys {
   ExtentWriter& writer_;
   std::vector<std::string>& warnings_;
   HeldMemory held_memory_;
+  KnownMemory known_memory_;
+  bool ask_stopped_ = false;
   std::map<pid_t, Survey> surveys_;
   Surroundings surroundings_;
   int stopped_too_early_ = 0;

@@ -99,7 +99,7 @@ Securebits capture_threads(CaptureContext& context, BorrowedProcess& borrowed, i
 // Every room's part of one process: timers before the signals that they may send meanwhile, then in the order of the
 // image. Returns which pages are to be saved.
 // NOLINTNEXTLINE(readability-function-size): a story is a list of steps
-std::vector<PageArea> capture_process(CaptureContext& context, pid_t root, const MemorySurvey& survey,
+std::vector<PageArea> capture_process(CaptureContext& context, pid_t root, MemorySurvey& survey,
                                       BorrowedProcess& borrowed, AskedAhead& main, image::Process& image) {
   const auto before_timers = Clock::now();
   if (!context.only_looks) main.ask(questions_for_process());

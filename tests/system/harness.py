@@ -127,6 +127,20 @@ def link_target(path):
         return ""
 
 
+def executable_of(pid):
+    return link_target(f"/proc/{living_thread_of(pid)}/exe")
+
+
+def name_of(pid):
+    return read_text(f"/proc/{pid}/comm").strip()
+
+
+def parent_of(pid):
+    """0 if there is no such process."""
+    text = read_text(f"/proc/{pid}/stat")
+    return int(text[text.rfind(")") + 2 :].split()[1]) if text else 0
+
+
 def describe_process(pid):
     lines = [f"--- process {pid}: {read_text(f'/proc/{pid}/cmdline').replace(chr(0), ' ')}"]
     wanted = re.compile(r"^(Name|State|Tgid|NSpid|PPid|TracerPid|Uid|Threads|Sig|Shd)", re.MULTILINE)
@@ -340,9 +354,12 @@ class Workspace:
         def find():
             if runner.poll() is not None:
                 raise Failure(f"ended with status {runner.returncode} before its program was up: {shlex.join(runner.args)}")
-            return [pid for pid in descendants_of(runner.pid) if link_target(f"/proc/{living_thread_of(pid)}/exe") == program and is_alive(pid)]
+            return [pid for pid in descendants_of(runner.pid) if executable_of(pid) == program and is_alive(pid) and not is_being_restored(parent_of(pid))]
 
-        # The first: what else executes it are the program's own children.
+        def is_being_restored(pid):
+            return pid != runner.pid and executable_of(pid) == executable_of(runner.pid) and name_of(pid) != "crs-init"
+
+        # The first: what else executes it are the program's own children, which may be complete before it.
         return wait_until(find, f"{program} runs below process {runner.pid}", limit)[0]
 
     def restart(self, reference, *options, **keywords):
@@ -373,9 +390,8 @@ class Workspace:
     @staticmethod
     def tree_of(pid):
         """The process, its descendants, and the orphans of them that its crs has adopted."""
-        match = re.search(r"^PPid:\t(\d+)", read_text(f"/proc/{pid}/status"), re.MULTILINE)
-        parent = int(match[1]) if match else 0
-        adopted = read_text(f"/proc/{parent}/comm").strip() in ("crs-run", "crs-init")
+        parent = parent_of(pid)
+        adopted = name_of(parent) in ("crs-run", "crs-init")
         return [pid, *descendants_of(pid)] + [p for p in descendants_of(parent) if adopted and p != pid]
 
     def wait_gone(self, pid=None, limit=STEP_LIMIT):

@@ -151,12 +151,13 @@ std::string Precopy::run(const std::vector<PageArea>& areas, const StopBriefly& 
     copy(chosen_);
   }
   outside_ = expected_;
-  copy_written(earlier_ ? without_copy() : std::vector<PageArea>{}, stop_briefly);
   return {};
 }
 
 void Precopy::catch_up(const StopBriefly& stop_briefly) {
-  if (tracker_) copy_written({}, stop_briefly);
+  if (!tracker_) return;
+  copy_written(earlier_ && !has_caught_up_ ? without_copy() : std::vector<PageArea>{}, stop_briefly);
+  has_caught_up_ = true;
 }
 
 // In rounds, the first with `written` besides.

@@ -71,11 +71,11 @@ class Precopy {
   // `areas`; all other pages need not be written again.
   void continue_from(EarlierPages earlier, FileDescriptor userfault, PageRuns areas);
 
-  // The program runs. Copies what of `areas` (ascending; all readable) is worth it. Nothing at all if there is less
-  // than `least` bytes, or if this kernel or the program does not allow it; then the reason is returned.
+  // The program runs. Copies once what of `areas` (ascending; all readable) is worth it. Nothing at all if there is
+  // less than `least` bytes, or if this kernel or the program does not allow it; then the reason is returned.
   std::string run(const std::vector<PageArea>& areas, const StopBriefly& stop_briefly, std::uint64_t least);
 
-  // After run(), if the program has gone on for a while: copies once more what was written since, if there is much.
+  // After run(), just before the program is stopped: copies once more what was written since, as long as there is much.
   void catch_up(const StopBriefly& stop_briefly);
 
   bool tracks() const noexcept { return tracker_ != nullptr; }
@@ -133,6 +133,7 @@ class Precopy {
   std::uint64_t outside_ = 0;
   std::unique_ptr<WriteTracker> tracker_;
   std::optional<EarlierPages> earlier_;
+  bool has_caught_up_ = false;
   bool uses_earlier_ = false;
   std::mutex mutex_;  // protects what follows while several threads copy
   CopyTable copies_;

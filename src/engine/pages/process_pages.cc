@@ -22,14 +22,15 @@ std::string ProcessPages::copy_ahead(pid_t pid, const std::vector<PageArea>& are
     own_held_memory_ = std::make_unique<HeldMemory>(budget_.most_held);
     held_memory_ = own_held_memory_.get();
   }
-  // What of much memory was written meanwhile may become twice as much until the program stands still.
-  held_memory_->expect(precopy_->tracks() ? precopy_->expected() * 2 : precopy_->expected() / 8 * 9);
   held_.emplace(*held_memory_);
   return obstacle;
 }
 
 void ProcessPages::catch_up(const Precopy::StopBriefly& stop_briefly) {
-  if (precopy_) precopy_->catch_up(stop_briefly);
+  if (!precopy_) return;
+  precopy_->catch_up(stop_briefly);
+  // What of much memory was written meanwhile may become twice as much until the program stands still.
+  held_memory_->expect(precopy_->tracks() ? precopy_->expected() * 2 : precopy_->expected() / 8 * 9);
 }
 
 // By what there is to be read: the areas of which all pages exist are known by their sizes, the others by what was

@@ -45,7 +45,7 @@ class ProcessPages {
   std::string copy_ahead(pid_t pid, const std::vector<PageArea>& areas, const Precopy::StopBriefly& stop_briefly,
                          std::uint64_t least = kWorthCopyingAhead);
 
-  // Copies once more what was written meanwhile, if that is worth it: for when others were copied since.
+  // After copy_ahead(), just before the program is stopped: copies what was written meanwhile, if that is worth it.
   void catch_up(const Precopy::StopBriefly& stop_briefly);
 
   // Before take(): whose pages they are, by its index in the tree, which is known when all of it is frozen.

@@ -23,6 +23,11 @@ struct MapsLine {
   ino_t inode = 0;           // 0: no file
   std::string name;          // as shown: path (newline as \012), " (deleted)" behind it, "[heap]", or empty
 
+  // Whether both show the same file, or memory of none.
+  bool is_of_same_object(const MapsLine& other) const {
+    return shared == other.shared && device == other.device && inode == other.inode;
+  }
+
   // `wanted`: PROT_ bits, all of them.
   bool permits(int wanted) const { return (protection & wanted) == wanted; }
 

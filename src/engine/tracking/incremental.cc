@@ -39,11 +39,6 @@ std::vector<std::string> trackings_of_other_jobs(const std::filesystem::path& pa
   return found;
 }
 
-void hide_mark(MappedArea& area) {
-  const std::size_t flag = area.flags.find(" uw ");
-  if (flag != std::string::npos) area.flags.erase(flag, 3);
-}
-
 void end_tracking(std::optional<Tracking> tracking) {
   if (!tracking) return;
   for (TrackedProcess& process : tracking->processes)
@@ -96,7 +91,7 @@ bool Incremental::hide_tracking(pid_t pid, std::vector<MappedArea>& areas) const
   const auto tracked = std::ranges::find(before_->processes, pid, &TrackedProcess::pid);
   if (tracked == before_->processes.end()) return false;
   for (MappedArea& area : areas) {
-    if (!common_parts(area.range, tracked->areas).empty()) hide_mark(area);
+    if (!common_parts(area.range, tracked->areas).empty()) area.hide_tracking();
   }
   return false;
 }
@@ -105,7 +100,7 @@ bool Incremental::hide_all_tracking(pid_t pid, std::vector<MappedArea>& areas) c
   const std::vector<std::string> others = trackings_of_other_jobs(path_);
   const bool tracked = is_tracked(path_, pid) ||
                        std::ranges::any_of(others, [&](const std::string& other) { return is_tracked(other, pid); });
-  if (tracked) std::ranges::for_each(areas, hide_mark);
+  if (tracked) std::ranges::for_each(areas, &MappedArea::hide_tracking);
   return tracked;
 }
 

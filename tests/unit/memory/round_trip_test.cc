@@ -55,7 +55,7 @@ class RoundTripTest : public ::testing::Test {
   void TearDown() override { std::filesystem::remove_all(directory_); }
 
   image::Memory capture(pid_t pid) {
-    const MemorySurvey survey = look_at_memory(pid);
+    MemorySurvey survey = look_at_memory(pid);
     const Gadgets gadgets = find_gadgets(pid, RemoteMemory(pid));
     const StoppedProcess process(pid);
     BorrowedProcess borrowed(process, gadgets);

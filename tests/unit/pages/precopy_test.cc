@@ -294,12 +294,12 @@ Frozen PrecopyTest::take(pid_t pid, const std::string& directory, Row& row) {
   auto survey = look_at_memory(pid);
   for (MappedArea& area : survey.areas) {
     // What it says of the row's own tracking, as Incremental::hide_tracking() does.
-    const std::size_t flag = area.flags.find(" uw ");
-    if (flag != std::string::npos && !common_parts(area.range, row.tracked.areas).empty()) area.flags.erase(flag, 3);
+    if (!common_parts(area.range, row.tracked.areas).empty()) area.hide_tracking();
   }
   if (row.tracked.userfault) pages.continue_from(row.earlier, std::move(row.tracked));
-  const std::string obstacle =
-      pages.copy_ahead(pid, areas_to_copy_ahead(survey, {}), [&](const auto& action) { stops.stop(action); });
+  const auto stop = [&](const auto& action) { stops.stop(action); };
+  const std::string obstacle = pages.copy_ahead(pid, areas_to_copy_ahead(survey, {}), stop);
+  pages.catch_up(stop);
   if (!pages.tracks()) {
     frozen.obstacle = "this kernel cannot track writes: " + obstacle;
     return frozen;

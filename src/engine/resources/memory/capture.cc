@@ -36,14 +36,17 @@ bool is_kernel_part(const MappedArea& area) { return area.name == "[vdso]" || ar
 // The inode of a System V segment is its id, and the first one of a system has id 0.
 bool is_backed(const MapsLine& line) { return line.inode != 0 || line.name.starts_with('/'); }
 
-// Tracked by this checkpoint, an area looks as if the program had a userfaultfd for it.
 std::vector<MappedArea> read_areas(pid_t pid, bool writes_tracked) {
   std::vector<MappedArea> areas = read_smaps(pid);
-  for (MappedArea& area : areas) {
-    const std::size_t flag = writes_tracked ? area.flags.find(" uw ") : std::string::npos;
-    if (flag != std::string::npos) area.flags.erase(flag, 3);
-  }
+  if (writes_tracked) std::ranges::for_each(areas, &MappedArea::hide_tracking);
   return areas;
+}
+
+void read_into(pid_t pid, MemorySurvey& survey) {
+  const auto before = std::chrono::steady_clock::now();
+  survey.areas = read_areas(pid, survey.writes_tracked);
+  survey.since = std::chrono::steady_clock::now();
+  survey.took = survey.since - before;
 }
 
 // An area that has only grown or shrunk at one end, as stack and heap do, has the flags it had.
@@ -73,14 +76,19 @@ std::optional<std::vector<MappedArea>> by_survey(const std::vector<MapsLine>& no
 }
 
 // The survey's answers for the areas that there are now.
-std::vector<MappedArea> current_areas(pid_t pid, const MemorySurvey& survey) {
+std::vector<MappedArea> current_areas(pid_t pid, MemorySurvey& survey) {
+  survey.relied_upon = false;
+  if (survey.ask_stopped) return read_areas(pid, survey.writes_tracked);
   const std::vector<MapsLine> now = read_maps(pid);
   // How much of shared memory is swapped changes without anyone's doing.
   struct sysinfo system{};
   const bool may_be_swapped = ::sysinfo(&system) != 0 || system.freeswap != system.totalswap;
   const bool shares = std::ranges::any_of(now, is_shared_memory);
   if (!(may_be_swapped && shares)) {
-    if (auto areas = by_survey(now, survey)) return *std::move(areas);
+    if (auto areas = by_survey(now, survey)) {
+      survey.relied_upon = true;
+      return *std::move(areas);
+    }
   }
   return read_areas(pid, survey.writes_tracked);
 }
@@ -469,15 +477,33 @@ class MemoryCapture {
 }  // namespace
 
 MemorySurvey look_at_memory(pid_t pid) {
+  return in_context(fmt::format("looking at the memory of process {}", pid), [&] {
+    MemorySurvey survey;
+    read_into(pid, survey);
+    return survey;
+  });
+}
+
+bool has_same_areas(pid_t pid, const MemorySurvey& survey) {
   return in_context(fmt::format("looking at the memory of process {}", pid),
-                    [&] { return MemorySurvey{.areas = read_smaps(pid)}; });
+                    [&] { return by_survey(read_maps(pid), survey).has_value(); });
 }
 
-void look_again(pid_t pid, MemorySurvey& survey) {
-  if (!by_survey(read_maps(pid), survey)) survey.areas = read_areas(pid, survey.writes_tracked);
+void look_again(pid_t pid, MemorySurvey& survey) { read_into(pid, survey); }
+
+bool has_same_settings(pid_t pid, const MemorySurvey& survey) {
+  auto first = survey.areas.begin();
+  for (const MappedArea& now : read_areas(pid, survey.writes_tracked)) {
+    first = std::find_if(first, survey.areas.end(),
+                         [&](const MappedArea& area) { return now.range.start < area.range.end; });
+    for (auto before = first; before != survey.areas.end() && before->range.start < now.range.end; ++before) {
+      if (now.is_of_same_object(*before) && !now.has_same_settings(*before)) return false;
+    }
+  }
+  return true;
 }
 
-std::vector<PageArea> capture_memory(CaptureContext& context, const MemorySurvey& survey, image::Memory& image) {
+std::vector<PageArea> capture_memory(CaptureContext& context, MemorySurvey& survey, image::Memory& image) {
   MemoryCapture capture(context, current_areas(context.pid, survey), image);
   std::vector<PageArea> pages = capture.run();
   look_for_room(context, image);

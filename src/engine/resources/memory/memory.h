@@ -8,6 +8,7 @@
 // mlockall(MCL_FUTURE) of a program without any locked area.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -31,26 +32,41 @@ inline constexpr const char* kPagesName = "pages";
 // What is slow to find out (/proc/PID/smaps), before the program is stopped.
 struct MemorySurvey {
   std::vector<MappedArea> areas;
+  // When they were read, and how long that took.
+  std::chrono::steady_clock::time_point since;
+  std::chrono::steady_clock::duration took{};
   // Since then this checkpoint tracks what is written into areas (WriteTracker), which smaps shows as it would show a
   // userfaultfd of the program's.
   bool writes_tracked = false;
+  // Not to be relied upon by capture_memory().
+  bool ask_stopped = false;
+  // By capture_memory(): whether it has been.
+  bool relied_upon = false;
 };
 
 // Throws if the process cannot be looked at.
 MemorySurvey look_at_memory(pid_t pid);
 
-// Just before the program is stopped, if the survey was some time ago.
+// Whether the areas of process `pid` are where they were, or have only grown or shrunk.
+bool has_same_areas(pid_t pid, const MemorySurvey& survey);
+
+// Reads everything again.
 void look_again(pid_t pid, MemorySurvey& survey);
+
+// The program runs again: whether the areas that are still there, in whole or in part, have the settings that
+// capture_memory() relied upon (madvise(2) and mlock(2) on a whole area change nothing in /proc/PID/maps). A setting
+// that was changed and changed back between look_again() and now, or whose area is gone, is taken for one that was not
+// changed.
+bool has_same_settings(pid_t pid, const MemorySurvey& survey);
 
 // A program that a lazy restart of the same job began (`remembered_path`) and whose memory is still coming: waits until
 // all is there.
 void wait_for_memory(pid_t pid, const std::string& remembered_path);
 
-// The program is frozen. Takes the survey's word for areas that are where they were, and asks again if any is not.
-// (What changes nothing in /proc/PID/maps, such as madvise on a whole area in the moment between survey and freeze,
-// keeps the survey's value.) Returns which pages are to be saved. Areas that cannot be kept
+// The program is frozen. Takes the survey's word for areas that are where they were (has_same_settings() tells later
+// whether that was right), and asks again if any is not. Returns which pages are to be saved. Areas that cannot be kept
 // are added to context.refusals.
-std::vector<PageArea> capture_memory(CaptureContext& context, const MemorySurvey& survey, image::Memory& image);
+std::vector<PageArea> capture_memory(CaptureContext& context, MemorySurvey& survey, image::Memory& image);
 
 // What of the survey's areas can be copied while the program still runs, ascending: private memory whose content is to
 // be in the snapshot. `exclude` as in CheckpointOptions.

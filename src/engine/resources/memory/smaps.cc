@@ -46,6 +46,24 @@ void add_detail(MappedArea& area, std::string_view line) {
   }
 }
 
+constexpr std::string_view kTracked = " uw ";
+constexpr std::string_view kHidden = " UW ";  // the kernel's codes are in lower case
+
+void replace_code(std::string& flags, std::string_view code, std::string_view by) {
+  const std::size_t at = flags.find(code);
+  if (at != std::string::npos) flags.replace(at, code.size(), by);
+}
+
+// Without the marks of hidden tracking and of pages written to (soft-dirty), and without what tells only that there are
+// guard pages, which the pages themselves tell as well.
+std::string settings_of(std::string flags, bool with_account) {
+  for (const std::string_view code : {kHidden, std::string_view(" sd "), std::string_view(" gu "),
+                                      std::string_view(" rd "), std::string_view(" wr "), std::string_view(" ex ")})
+    replace_code(flags, code, " ");
+  if (!with_account) replace_code(flags, " ac ", " ");
+  return flags;
+}
+
 }  // namespace
 
 // Asked for some thousand times of each process.
@@ -55,6 +73,16 @@ bool MappedArea::has(std::string_view code) const {
     if (at > 0 && flags[at - 1] == ' ' && end < flags.size() && flags[end] == ' ') return true;
   }
   return false;
+}
+
+void MappedArea::hide_tracking() { replace_code(flags, kTracked, kHidden); }
+
+void MappedArea::show_tracking() { replace_code(flags, kHidden, kTracked); }
+
+bool MappedArea::has_same_settings(const MappedArea& other) const {
+  const bool with_account = protection == other.protection;  // mprotect(2) makes an area count
+  return settings_of(flags, with_account) == settings_of(other.flags, with_account) &&
+         protection_key == other.protection_key && page_bytes == other.page_bytes;
 }
 
 std::vector<MappedArea> parse_smaps(std::string_view text) {

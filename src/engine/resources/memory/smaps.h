@@ -24,6 +24,13 @@ struct MappedArea : MapsLine {
 
   // `code` as in VmFlags: "lo".
   bool has(std::string_view code) const;
+  // Tracked by CRS itself (WriteTracker), an area looks as if the program had a userfaultfd for it. Hidden, the mark
+  // can be shown again.
+  void hide_tracking();
+  void show_tracking();
+  // Apart from how many pages of what kind there are, from what comes and goes without the program's doing, and from
+  // the protection, which maps shows.
+  bool has_same_settings(const MappedArea& other) const;
   // Whether many of its pages are, until somebody writes to them, another process's as well (fork(2)).
   bool is_copied_on_write() const { return !shared && anonymous_bytes > 0 && common_bytes >= anonymous_bytes / 16; }
 };
