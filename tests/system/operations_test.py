@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 
-from harness import Workspace, check, is_alive, link_target, read_text, run_cases, state_of, users_to_test, wait_until
+from harness import STEP_LIMIT, Workspace, check, is_alive, link_target, read_text, run_cases, state_of, users_to_test, wait_until
 
 
 def lines_of(workspace, options, language, component):
@@ -104,9 +104,9 @@ def start_rolling(workspace, options, *words):
     return workspace.start([program, *words], env=environment)
 
 
-def rolled(workspace, process):
+def rolled(workspace, process, limit=STEP_LIMIT):
     """What the program says at last, and its exit status."""
-    status = workspace.wait_exit(process)
+    status = workspace.wait_exit(process, limit)
     return status, read_text(workspace.work / "stdout.txt").splitlines()
 
 
@@ -155,7 +155,7 @@ def rolling_with_few_descriptors(workspace, options, language):
 def rolling_with_many_areas_left_out(workspace, options, language):
     """However long the list of what was not saved, the program is told of it: in place, and in a new process."""
     process = start_rolling(workspace, options, "many")
-    status, lines = rolled(workspace, process)
+    status, lines = rolled(workspace, process, 3 * STEP_LIMIT)
     check((status, lines[-1]) == (0, "back"), f"{status} {lines}")
     result = workspace.crs("restart", f"rolling-{process.pid}")
     check(read_text(workspace.work / "stdout.txt") == "back\n" and "lost" not in result.stderr, f"{result}")

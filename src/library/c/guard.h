@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstddef>
+#include <cstring>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -50,6 +52,15 @@ void require_size(const Structure& structure, const Member& last, const char* na
 template <typename Structure, typename Member>
 Member member_or(const Structure& structure, const Member& member, Member otherwise) {
   return has(structure, member) ? member : otherwise;
+}
+
+// The same of an enumeration, as a number: C lets a caller store any in it, which C++ may not read as one.
+template <typename Structure, typename Enumeration>
+int number_or(const Structure& structure, const Enumeration& member, Enumeration otherwise) {
+  if (!has(structure, member)) return otherwise;
+  std::underlying_type_t<Enumeration> number{};
+  std::memcpy(&number, &member, sizeof number);
+  return static_cast<int>(number);
 }
 
 // For memory that the caller frees; throws std::bad_alloc.

@@ -116,7 +116,7 @@ void set_limit(std::chrono::nanoseconds& limit, double seconds) {
 
 namespace {
 
-TcpPolicy tcp_policy(crs_tcp given) {
+TcpPolicy tcp_policy(int given) {
   switch (given) {
     case CRS_TCP_RESET:
       return TcpPolicy::Reset;
@@ -125,7 +125,7 @@ TcpPolicy tcp_policy(crs_tcp given) {
     case CRS_TCP_KEEP:
       return TcpPolicy::Keep;
     default:
-      fail(ErrorKind::Usage, "{} says nothing of TCP connections", static_cast<int>(given));
+      fail(ErrorKind::Usage, "{} says nothing of TCP connections", given);
   }
 }
 
@@ -137,7 +137,8 @@ GivenRestartOptions restart_options(const crs_restart_options* given) {
   GivenRestartOptions options;
   if (given == nullptr) return options;
   require_size(*given, given->time_limit, "crs_restart_options");
-  switch (member_or(*given, given->ids, CRS_IDS_AUTOMATIC)) {
+  const int ids = number_or(*given, given->ids, CRS_IDS_AUTOMATIC);
+  switch (ids) {
     case CRS_IDS_AUTOMATIC:
       break;
     case CRS_IDS_KEEP:
@@ -150,7 +151,7 @@ GivenRestartOptions restart_options(const crs_restart_options* given) {
       options.options.ids = Ids::New;
       break;
     default:
-      fail(ErrorKind::Usage, "{} says nothing of process ids", static_cast<int>(given->ids));
+      fail(ErrorKind::Usage, "{} says nothing of process ids", ids);
   }
   if (member_or(*given, given->accept_changed_files, 0) != 0) options.options.changed_files = ChangedFiles::Accept;
   set_limit(options.time_limit, member_or(*given, given->time_limit, 0.0));
@@ -162,7 +163,7 @@ ServiceCheckpointOptions checkpoint_options(const crs_checkpoint_options* given)
   ServiceCheckpointOptions options;
   if (given == nullptr) return options;
   require_size(*given, given->files, "crs_checkpoint_options");
-  options.after = after_checkpoint(member_or(*given, given->after, CRS_AFTER_CONTINUE));
+  options.after = after_checkpoint(number_or(*given, given->after, CRS_AFTER_CONTINUE));
   set_limit(options.time_limit, member_or(*given, given->time_limit, 0.0));
   options.leave_out = texts(member_or(*given, given->leave_out, static_cast<const char* const*>(nullptr)));
   if (has(*given, given->progress_context) && given->progress != nullptr) {
@@ -176,7 +177,7 @@ ServiceCheckpointOptions checkpoint_options(const crs_checkpoint_options* given)
     options.exclude.push_back({given->exclude[i].start, given->exclude[i].end});
   options.single = member_or(*given, given->single, 0) != 0;
   options.incremental = member_or(*given, given->incremental, 0) != 0;
-  options.tcp = tcp_policy(member_or(*given, given->tcp, CRS_TCP_RESET));
+  options.tcp = tcp_policy(number_or(*given, given->tcp, CRS_TCP_RESET));
   options.compression = text_or_nothing(member_or(*given, given->compression, static_cast<const char*>(nullptr)));
   options.write_limit = member_or(*given, given->write_limit, std::uint64_t{0});
   options.files = texts(member_or(*given, given->files, static_cast<const char* const*>(nullptr)));
