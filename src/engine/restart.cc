@@ -14,6 +14,7 @@
 #include "engine/newborn/newborn_tree.h"
 #include "engine/newborn/sharing.h"
 #include "engine/passes.h"
+#include "engine/private_descriptors.h"
 #include "engine/resources/attributes/attributes.h"
 #include "engine/resources/attributes/barriers.h"
 #include "engine/resources/attributes/limits.h"
@@ -127,37 +128,6 @@ void check_tree(CheckContext& context, const image::Tree& tree, const PageData& 
   check_descriptors(context, tree.descriptors(), static_cast<std::uint32_t>(tree.processes_size()));
 }
 
-// The numbers of the newborns' private descriptors: none is one of the program's.
-struct PrivateDescriptors {
-  PrivateDescriptors(const image::Tree& tree, const Sharing& sharing) {
-    // Those that have one descriptor table have their files beside each other's.
-    std::vector<int> for_memory(sharing.descriptors().size());
-    for (std::size_t i = 0; i < for_memory.size(); ++i) {
-      int& next = for_memory[sharing.descriptors_of(i)];
-      memory.push_back(next);
-      next += memory_descriptors_needed(tree.processes(static_cast<int>(i)).memory());
-    }
-    const int for_descriptors = private_descriptors_needed(tree.descriptors());
-    needed = for_descriptors + std::ranges::max(for_memory);
-    all = choose_private_numbers(tree.descriptors(), needed);
-    for (int& first : memory) first += all.first + for_descriptors;
-  }
-
-  // Throws unless a process like this one, whose limit has been raised, may have them.
-  void check() const {
-    if (static_cast<std::size_t>(all.first) + static_cast<std::size_t>(needed) <= descriptor_limit()) return;
-    throw Error(ErrorKind::Failed,
-                fmt::format("the restart needs descriptors up to {} for a while, and no more than {} "
-                            "are allowed here",
-                            all.first + needed - 1, descriptor_limit()))
-        .advise(fmt::format("Raise the limit of open files to {} or more (ulimit -n, ulimit -Hn)", all.first + needed));
-  }
-
-  PrivateNumbers all;       // first the channel and the descriptors room's own
-  std::vector<int> memory;  // then files to be mapped: where those of each process begin
-  int needed;
-};
-
 // Those of the root first.
 std::vector<pid_t> ids_of(const image::Tree& tree, const Kinship& kinship) {
   std::vector<pid_t> ids;
@@ -231,7 +201,7 @@ class Preparation {
     } else if (sharing_.descriptors_of(index) != index) {
       join_descriptors_inside(context, tree_.descriptors());
     }
-    restore_memory_inside(context, process.memory(), numbers_.memory[index]);
+    restore_memory_inside(context, process.memory(), numbers_.of_memory(index));
     restore_signals_inside(context, process.signals(), process.timers());
     restore_attributes_inside(context, process.attributes());
     if (!sharing_.any()) restore_directories_inside(context, process.attributes());
@@ -264,8 +234,8 @@ class Preparation {
             content_,
             notes_,
             streams_,
-            numbers_.all.first,
-            numbers_.all.end,
+            numbers_.all().first,
+            numbers_.all().end,
             static_cast<std::uint32_t>(index),
             &kept_files_,
             &connections_};
@@ -300,15 +270,15 @@ class Rebuilt {
                 .options = options,
                 .content = content,
                 .notes = notes,
-                .first_private_descriptor = numbers.all.first,
-                .end_private_descriptor = numbers.all.end,
+                .first_private_descriptor = numbers.all().first,
+                .end_private_descriptor = numbers.all().end,
                 .reserved = made.settle(occupied_ranges(image.memory())),
                 .inherited = shared.range(),
                 .threads = {},
                 .new_ids = {},
                 .process = index},
         threads(made.main_thread(), image.threads()),
-        memory(context, image.memory(), pages, shared, numbers.memory[index]) {}
+        memory(context, image.memory(), pages, shared, numbers.of_memory(index)) {}
 
   void restore_threads(IdPlan::ThreadIds ids) {
     restore_barriers(context, image.attributes());
@@ -368,7 +338,8 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
     check_message_queues(tree.descriptors());
   }
   const PrivateDescriptors numbers(tree, sharing);
-  numbers.check();
+  if (const auto lack = numbers.lack())
+    throw Error(ErrorKind::Failed, lack->what).advise("Before that, " + lack->advice);
   if (options.check_only) return program;
   if (!plan.note.empty()) program.notes.push_back(plan.note);
   passes.run("files", [&] { kept_files.stage(program.notes); });
@@ -381,7 +352,7 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
   Steps steps;
   const FamilyWork work{.kinship = kinship,
                         .steps = steps,
-                        .first_private_descriptor = numbers.all.first,
+                        .first_private_descriptor = numbers.all().first,
                         .begin = [&] { preparation.begin(); },
                         .complete = [&] { preparation.complete(); },
                         .lead_session = [&](std::size_t index) { preparation.lead_session(index); },

@@ -10,8 +10,10 @@
 #include "base/io.h"
 #include "engine/image/process.pb.h"
 #include "engine/newborn/shared_births.h"
+#include "engine/newborn/sharing.h"
 #include "engine/pages/process_pages.h"
 #include "engine/passes.h"
+#include "engine/private_descriptors.h"
 #include "engine/procfs/shared_tables.h"
 #include "engine/procfs/status.h"
 #include "engine/procfs/tree.h"
@@ -189,6 +191,7 @@ class TreeCapture::Rooms {
       passes.run("descriptors", [&] { capture_descriptors(root, processes_, *image_.mutable_descriptors()); });
       refuse_impossible_births(image_, refusals_);
       passes.run("files", [&] { keep_files(root, memories(), *image_.mutable_descriptors()); });
+      if (refusals_.empty()) look_for_numbers(root);
     });
   }
 
@@ -203,6 +206,10 @@ class TreeCapture::Rooms {
     options.expendable.clear();
     options.channel = -1;
     return options;
+  }
+
+  void look_for_numbers(CaptureContext& root) const {
+    if (const auto lack = PrivateDescriptors(image_, Sharing(image_)).lack()) tell_lack(root, lack->what, lack->advice);
   }
 
   std::vector<const image::Memory*> memories() const {

@@ -28,9 +28,9 @@ std::optional<std::uint64_t> parse_sequence(std::string_view text) {
   return value;
 }
 
-bool is_directory(int parent, const std::string& name) {
-  struct stat status{};
-  return ::fstatat(parent, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(status.st_mode);
+// Whatever has the name of a snapshot is one, or a damaged one.
+bool exists(int parent, const std::string& name) {
+  return ::faccessat(parent, name.c_str(), F_OK, AT_SYMLINK_NOFOLLOW | AT_EACCESS) == 0 || errno != ENOENT;
 }
 
 // Of a checkpoint or removal that was interrupted; replace_file() writes the last one.
@@ -65,13 +65,13 @@ std::vector<std::uint64_t> JobDirectory::sequences() const {
   std::vector<std::uint64_t> sequences;
   for (const std::string& name : names_in(descriptor(), path_)) {
     const std::optional<std::uint64_t> sequence = parse_sequence(name);
-    if (sequence && is_directory(descriptor(), name)) sequences.push_back(*sequence);
+    if (sequence) sequences.push_back(*sequence);
   }
   std::ranges::sort(sequences);
   return sequences;
 }
 
-bool JobDirectory::has(std::uint64_t sequence) const { return is_directory(descriptor(), std::to_string(sequence)); }
+bool JobDirectory::has(std::uint64_t sequence) const { return exists(descriptor(), std::to_string(sequence)); }
 
 std::uint64_t JobDirectory::recorded_sequence() const {
   const FileDescriptor file(::openat(descriptor(), kSequenceName, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));

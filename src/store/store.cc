@@ -221,6 +221,8 @@ std::unique_ptr<SnapshotWriter> Store::begin(const SnapshotRequest& request) {
 SnapshotInfo Store::inspect(const JobDirectory& directory, std::uint64_t sequence) const {
   SnapshotInfo info{{directory.job(), sequence}, fmt::format("{}/{}", directory.path(), sequence), {}, {}};
   try {
+    // What else has that name, a link say, is damage.
+    static_cast<void>(open_directory_if_present(directory.descriptor(), std::to_string(sequence), info.location));
     info.manifest = SnapshotReader(info.location).manifest();
     check_identity(info);
   } catch (const Error&) {
@@ -284,6 +286,11 @@ SnapshotInfo Store::open_location(const std::string& location) {
 void Store::remove_sequence(const JobDirectory& directory, std::uint64_t sequence, RemovedSnapshots& removed) {
   const std::string name = std::to_string(sequence);
   const std::string path = directory.path() + "/" + name;
+  if (::unlinkat(directory.descriptor(), name.c_str(), 0) == 0) {  // it was no directory
+    disk_->sync(directory.descriptor(), directory.path());
+    removed.references.push_back({directory.job(), sequence});
+    return;
+  }
   const FileDescriptor snapshot = open_directory_if_present(directory.descriptor(), name, path);
   if (!snapshot) return;
   std::uint64_t bytes = 0;

@@ -100,7 +100,8 @@ def excluding(workspace, options, language):
 
 def start_rolling(workspace, options, *words):
     program = workspace.reachable(options.build / "library" / "rolling")
-    environment = {**workspace.environment, "CRS_PARAM_crs_helper": str(workspace.crs_path)}
+    # The leak checker of the sanitizers knows threads by the ids that they had, and takes what only those know for lost.
+    environment = {**workspace.environment, "CRS_PARAM_crs_helper": str(workspace.crs_path), "ASAN_OPTIONS": "detect_leaks=0"}
     return workspace.start([program, *words], env=environment)
 
 
@@ -112,8 +113,6 @@ def rolled(workspace, process, limit=STEP_LIMIT):
 
 def rolling(workspace, options, language):
     """Neither the program's timers nor signals that it has handlers for end it while it becomes what it was."""
-    # The leak checker of the sanitizers knows threads by the ids that they had, and takes what only those know for lost.
-    workspace.environment["ASAN_OPTIONS"] = f"{workspace.environment.get('ASAN_OPTIONS', '')}:detect_leaks=0"
     for _ in range(3):
         status, lines = rolled(workspace, start_rolling(workspace, options, "timers"))
         check((status, lines[-1]) == (0, "back"), f"with timers: {status} {lines}")

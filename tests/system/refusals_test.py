@@ -159,5 +159,35 @@ def several_at_once(workspace, options):
         os.close(end)
 
 
+# Many pipes; told to, it ends.
+PIPES = """
+import os, time
+pipes = [os.pipe() for _ in range(60)]
+for number, (_, end) in enumerate(pipes): os.write(end, b"%d" % number)
+open("ready", "w").close()
+while not os.path.exists("go"): time.sleep(0.005)
+for number, (end, _) in enumerate(pipes): assert os.read(end, 9) == b"%d" % number
+"""
+
+
+def open_files_of_a_restart(workspace, options):
+    """A restart needs more descriptors for a while than the program and its checkpoint: said beforehand."""
+    program = workspace.start([PYTHON, "-c", PIPES])
+    wait_until(lambda: (workspace.work / "ready").exists(), "the program is ready")
+    limited = lambda *words: workspace.run(["sh", "-c", 'ulimit -n 300; exec "$0" "$@"', workspace.crs_path, *words])
+    says = "a restart needs descriptors up to"
+    result = limited("checkpoint", "--kill", str(program.pid))
+    check(result.status == 1 and says in result.stderr and "raise the limit of open files to" in result.stderr, f"{result}")
+    check(is_alive(program.pid), "the program has ended")
+    result = limited("checkpoint", str(program.pid))
+    check(result.status == 0 and says in result.stderr, f"{result}")
+    workspace.kill(program.pid)
+    reference = result.stdout.strip()
+    result = limited("restart", reference)
+    check(result.status == 1 and says in result.stderr, f"{result}")
+    (workspace.work / "go").touch()
+    workspace.crs("restart", reference)
+
+
 if __name__ == "__main__":
-    main([descriptors, areas, settings, several_at_once])
+    main([descriptors, areas, settings, several_at_once, open_files_of_a_restart])

@@ -146,6 +146,12 @@ def stores_of_the_wrong_kind(workspace):
     (workspace.store / "good" / "7").symlink_to(elsewhere / "1")
     (workspace.store / ".hidden").mkdir()
     (workspace.store / "stray").write_text("")
+    check(references_of(workspace) == ["good@1", "good@7"], f"{references_of(workspace)}")
+    # Nor is an older snapshot taken for the newest one, whose place it has.
+    for verb in ("show", "restart", "verify"):
+        result = workspace.crs(verb, "good", expect=4)
+        check("good/7 is not a directory" in result.stderr, f"{result}")
+    workspace.crs("remove", "good@7")
     check(references_of(workspace) == ["good@1"], f"{references_of(workspace)}")
     for arguments in (["show", "link@1"], ["restart", "link"], ["verify", "link"], ["remove", "--all", "link"], ["checkpoint", "link"]):
         result = workspace.crs(*arguments, expect=None)

@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <gmock/gmock.h>
+#include <grp.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
 #include <pty.h>
@@ -9,6 +10,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -19,6 +21,7 @@
 #include "base/file_descriptor.h"
 #include "base/io.h"
 #include "descriptors/round_trip.h"
+#include "engine/resources/descriptors/pipes/content.h"
 
 namespace crs::engine::testing {
 namespace {
@@ -119,6 +122,37 @@ TEST_F(Pipes, TheOriginalKeepsItsData) {
     }
   });
   EXPECT_EQ(trip.image.pipes(0).pieces(0).data(), "stays");
+}
+
+// Of a user of its own: how much all pipes of one may take is limited (pipe(7)).
+TEST_F(Pipes, AreCopiedWhereTheUserMayHaveNoMore) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs to become another user";
+  constexpr uid_t kUser = 61299;
+  const pid_t child = ::fork();
+  if (child == 0) {
+    try {
+      require(::setgroups(0, nullptr) == 0 && ::setresuid(kUser, kUser, kUser) == 0, "becoming another user");
+      std::array<int, 2> ends{};
+      require(::pipe2(ends.data(), 0) == 0, "pipe");
+      const int capacity = ::fcntl(ends[0], F_GETPIPE_SZ);
+      put(ends[1], "some words");
+      // Until they are made small.
+      std::array<int, 2> more{};
+      do require(::pipe2(more.data(), 0) == 0, "one more pipe");
+      while (::fcntl(more[0], F_GETPIPE_SZ) == capacity);
+      image::Pipe pipe;
+      copy_pipe_content(ends[0], false, "the pipe", pipe);
+      const bool is_right = pipe.pieces_size() == 1 && pipe.pieces(0).data() == "some words" &&
+                            pipe.capacity() == static_cast<std::uint64_t>(capacity) && take(ends[0]) == "some words";
+      ::_exit(is_right ? 0 : 1);
+    } catch (const std::exception& problem) {
+      ::dprintf(STDERR_FILENO, "%s\n", problem.what());
+      ::_exit(2);
+    }
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
 }
 
 TEST_F(Pipes, HalfClosed) {

@@ -48,7 +48,8 @@ class FileIdentityTest : public ::testing::Test {
 };
 
 TEST_F(FileIdentityTest, FindsAFileUnderAnyName) {
-  for (const char* name : {"plain", "with spaces", "ends (deleted)", "new\nline", "back\\012slash"}) {
+  for (const char* name :
+       {"plain", "with spaces", "ends (deleted)", "new\nline", "back\\012slash", "both\nand\\012", "\\012\n"}) {
     const std::string path = directory_ + "/" + name;
     write(path, "x");
     const Backing backing = Backings().of(line_of(open_file(path, O_RDONLY).get()));

@@ -147,7 +147,6 @@ TEST_F(StoreTest, NeitherPartialNorRemovedNorStrangeEntriesAreListed) {
   for (const char* name : {".partial-2-abcdef", ".removed-3-abcdef", "04", "x5", "-6", "7x", "18446744073709551616"}) {
     fs::copy(store_.location() + "/sim/1", store_.location() + "/sim/" + name, fs::copy_options::recursive);
   }
-  write_text(store_.location() + "/sim/8", "a file");
   fs::create_directory(store_.location() + "/.hidden");
   EXPECT_THAT(listed(), ElementsAre("sim@1"));
   EXPECT_FALSE(fs::exists(store_.location() + "/sim/.partial-2-abcdef")) << "a leftover is cleaned by listing";
@@ -315,11 +314,23 @@ TEST_F(StoreTest, LinksInsideAreNotFollowed) {
   make_snapshot(store_, "own");
   fs::create_directory_symlink(other.location() + "/sim", store_.location() + "/sim");
   fs::create_directory_symlink(other.location() + "/sim/1", store_.location() + "/own/2");
-  EXPECT_THAT(listed(), ElementsAre("own@1"));
   EXPECT_THAT(refusal(ErrorKind::Damaged, [&] { store_.open({"sim", 1}); }), HasSubstr("symbolic links"));
   refusal(ErrorKind::Damaged, [&] { store_.begin(request_of("sim")); });
-  refusal(ErrorKind::NotFound, [&] { store_.remove({"own", 2}); });
+  // Nor is an older snapshot taken for the newest one.
+  EXPECT_THAT(listed(), ElementsAre("own@1", "own@2"));
+  EXPECT_THAT(refusal(ErrorKind::Damaged, [&] { store_.open({"own", std::nullopt}); }), HasSubstr("symbolic links"));
+  store_.remove({"own", 2});
+  EXPECT_THAT(listed(), ElementsAre("own@1"));
   EXPECT_NO_THROW(verify_snapshot(other.location() + "/sim/1"));
+}
+
+TEST_F(StoreTest, AFileInTheNewestSnapshotsPlaceIsDamage) {
+  make_snapshot(store_, "own");
+  write_text(store_.location() + "/own/2", "not a snapshot");
+  refusal(ErrorKind::Damaged, [&] { store_.open({"own", std::nullopt}); });
+  EXPECT_EQ(make_snapshot(store_, "own").to_string(), "own@3");
+  store_.remove({"own", 2});
+  EXPECT_THAT(listed(), ElementsAre("own@1", "own@3"));
 }
 
 TEST_F(StoreTest, RemovalDoesNotFollowLinks) {

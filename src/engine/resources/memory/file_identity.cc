@@ -17,20 +17,25 @@
 namespace crs::engine {
 namespace {
 
-// maps shows a newline in a path as \012 and nothing else so.
-std::string unescaped(std::string_view shown) {
+// maps shows a newline in a path as \012, and these four characters likewise: what the path may be, as it is shown
+// first. Of very many, not all are tried.
+std::vector<std::string> possible_paths(std::string_view shown) {
   constexpr std::string_view kNewline = "\\012";
-  std::string path;
+  constexpr std::size_t kMostPaths = 256;
+  std::vector<std::string> paths{"", ""};  // the second with newlines alone
   while (!shown.empty()) {
-    if (shown.starts_with(kNewline)) {
-      path += '\n';
-      shown.remove_prefix(kNewline.size());
-    } else {
-      path += shown.front();
-      shown.remove_prefix(1);
+    const std::size_t plain = std::min(shown.find(kNewline), shown.size());
+    for (std::string& path : paths) path += shown.substr(0, plain);
+    shown.remove_prefix(plain);
+    if (shown.empty()) break;
+    const std::size_t before = paths.size();
+    for (std::size_t i = 0; i < before; ++i) {
+      if (i != 1 && before < kMostPaths) paths.push_back(paths[i] + '\n');
+      paths[i] += i == 1 ? "\n" : kNewline;
     }
+    shown.remove_prefix(kNewline.size());
   }
-  return path;
+  return paths;
 }
 
 // On file systems such as btrfs and overlayfs, maps shows another device (and inode) than stat(2). A mapping of our own
@@ -84,9 +89,8 @@ std::optional<Backing> special(const MapsLine& line) {
 // By the name that is shown.
 Backing backing_of(const MapsLine& line) {
   if (const auto object = special(line)) return *object;
-  const std::string_view shown = line.name;
   struct stat status{};
-  for (const std::string& path : {std::string(shown), unescaped(shown)}) {
+  for (const std::string& path : possible_paths(line.name)) {
     if (leads_to(path, line, status)) return of_path(path, line, status);
   }
   return {BackingKind::Gone, line.name};
@@ -105,7 +109,7 @@ bool is_shared_memory(const MapsLine& line) {
 Backing Backings::look_for(const MapsLine& line) {
   Backing backing = backing_of(line);
   if (backing.kind != BackingKind::Gone || is_memfd_name(line.name)) return backing;
-  for (const std::string& shown : {line.name, unescaped(line.name)}) {
+  for (const std::string& shown : possible_paths(line.name)) {
     struct stat status{};
     const auto leads_there = [&](const std::string& path) { return leads_to(path, line, status); };
     if (const auto path = other_names_.find(shown, line.inode, leads_there)) return of_path(*path, line, status);

@@ -1,6 +1,7 @@
 #include "engine/resources/descriptors/pipes/content.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -23,25 +24,36 @@ std::size_t unread_bytes(int descriptor, std::string_view name) {
   return static_cast<std::size_t>(bytes);
 }
 
-std::pair<FileDescriptor, FileDescriptor> make_twin(std::uint64_t capacity, std::string_view name) {
-  std::array<int, 2> ends{};
-  if (::pipe2(ends.data(), O_CLOEXEC | O_NONBLOCK) != 0) fail_errno(errno, "cannot make a pipe to copy {}", name);
-  FileDescriptor read_end(ends[0]);
-  FileDescriptor write_end(ends[1]);
-  if (::fcntl(write_end.get(), F_SETPIPE_SZ, static_cast<int>(capacity)) < 0) {
-    fail_errno(errno, "cannot make a pipe of {} bytes to copy {}", capacity, name);
-  }
-  return {std::move(read_end), std::move(write_end)};
-}
+struct PipeCopy {
+  FileDescriptor read_end;
+  FileDescriptor write_end;
 
-// A copy of all that is in the pipe, in a pipe of its own.
+  explicit PipeCopy(std::string_view name) {
+    std::array<int, 2> ends{};
+    if (::pipe2(ends.data(), O_CLOEXEC | O_NONBLOCK) != 0) fail_errno(errno, "cannot make a pipe to copy {}", name);
+    read_end = FileDescriptor(ends[0]);
+    write_end = FileDescriptor(ends[1]);
+  }
+
+  void enlarge(std::uint64_t capacity, std::string_view name) const {
+    if (::fcntl(write_end.get(), F_SETPIPE_SZ, static_cast<int>(capacity)) >= 0) return;
+    throw Error::from_errno(fmt::format("cannot make a pipe of {} bytes to copy {}", capacity, name), errno)
+        .advise("Raise what pipes this user may have (fs.pipe-user-pages-soft, fs.pipe-max-size: pipe(7))");
+  }
+};
+
+// A copy of all that is in the pipe, in a pipe of its own. That is as large only if need be: how much all pipes of a
+// user may take is limited.
 FileDescriptor copy_to_twin(int read_end, const image::Pipe& pipe, std::size_t bytes, std::string_view name) {
-  auto [twin_read, twin_write] = make_twin(pipe.capacity(), name);
-  const ssize_t copied = ::tee(read_end, twin_write.get(), bytes, SPLICE_F_NONBLOCK);
-  if (copied < 0) fail_errno(errno, "cannot copy the unread data of {}", name);
-  if (static_cast<std::size_t>(copied) != bytes)
-    fail(ErrorKind::Failed, "only {} of {} unread bytes of {} could be copied", copied, bytes, name);
-  return std::move(twin_read);
+  ssize_t copied = 0;
+  for (const bool is_large : {false, true}) {
+    PipeCopy twin(name);
+    if (is_large) twin.enlarge(pipe.capacity(), name);
+    copied = ::tee(read_end, twin.write_end.get(), bytes, SPLICE_F_NONBLOCK);
+    if (copied < 0) fail_errno(errno, "cannot copy the unread data of {}", name);
+    if (static_cast<std::size_t>(copied) == bytes) return std::move(twin.read_end);
+  }
+  fail(ErrorKind::Failed, "only {} of {} unread bytes of {} could be copied", copied, bytes, name);
 }
 
 void take(int twin, std::string& buffer, std::size_t most, std::string_view name) {
@@ -121,10 +133,11 @@ void fill_pipe(int write_end, const image::Pipe& pipe) {
       continue;
     }
     // The kernel would put a packet that fits into the page of these bytes there; not where the page came by tee(2).
-    const auto [aside_read, aside_write] = make_twin(pipe.capacity(), "unread data");
-    write_piece(aside_write.get(), piece);
+    const PipeCopy aside("unread data");
+    aside.enlarge(pipe.capacity(), "unread data");
+    write_piece(aside.write_end.get(), piece);
     const std::size_t bytes = piece.data().size();
-    if (::tee(aside_read.get(), writer.get(), bytes, SPLICE_F_NONBLOCK) != static_cast<ssize_t>(bytes))
+    if (::tee(aside.read_end.get(), writer.get(), bytes, SPLICE_F_NONBLOCK) != static_cast<ssize_t>(bytes))
       fail_errno(errno, "cannot put the unread data back into a pipe");
   }
 }
