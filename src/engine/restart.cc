@@ -24,6 +24,7 @@
 #include "engine/resources/descriptors/files/kept_files.h"
 #include "engine/resources/descriptors/inet_sockets/kept_connections.h"
 #include "engine/resources/descriptors/message_queues/message_queues.h"
+#include "engine/resources/memory/huge_pages.h"
 #include "engine/resources/memory/memory.h"
 #include "engine/resources/memory/shared_objects.h"
 #include "engine/resources/processor/local_descriptors.h"
@@ -120,12 +121,14 @@ void check_tree(CheckContext& context, const image::Tree& tree, const PageData& 
     for_process(tree, process, [&] {
       check_process(context, process, objects, pages, static_cast<std::uint32_t>(i));
       check_kinds_of_objects(tree.descriptors(), process);
+      validate_huge_files(process.memory(), tree.descriptors());
     });
   }
   check_system_v(context, tree);
   check_pidfds(tree);
   check_memory_supply(memories_of(tree));
   check_descriptors(context, tree.descriptors(), static_cast<std::uint32_t>(tree.processes_size()));
+  check_huge_pages(memories_of(tree), tree.descriptors());
 }
 
 // Those of the root first.

@@ -128,7 +128,6 @@ DESCRIPTORS = {
     "message-queue": message_queue,
     "lease": leased_file,
     "secret-memory-file": lambda: call(447, 0),
-    "huge-page-file": lambda: call(319, b"huge", 4),
     "namespace": lambda: os.open("/proc/self/ns/net", os.O_RDONLY),
     "landlock": lambda: call(444, (1).to_bytes(8, "little"), 8, 0),
     "file-system-context": lambda: call(430, b"tmpfs", 0),

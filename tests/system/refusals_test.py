@@ -33,7 +33,6 @@ DESCRIPTORS = {
     "message-queue": "a POSIX message queue",
     "lease": "lease",
     "secret-memory-file": "secret",
-    "huge-page-file": "huge page",
     "namespace": "a namespace (net:[",
     "landlock": "a Landlock rule set",
     "file-system-context": "a file system that is being configured",

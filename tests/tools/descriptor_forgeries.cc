@@ -70,6 +70,27 @@ void add_descriptor_forgeries(std::vector<Forgery>& all) {
     object.set_origin(image::ContentObject::MEMFD);
     object.set_size(kHuge);
   });
+  const auto huge_file = [](Snapshot& s, std::uint64_t page_bytes, std::uint64_t size) -> image::ContentObject& {
+    image::ContentObject& object = *s.tree.mutable_descriptors()->add_objects();
+    object.set_origin(image::ContentObject::MEMFD);
+    object.set_huge_page_bytes(page_bytes);
+    object.set_size(size);
+    return object;
+  };
+  constexpr std::uint64_t kHugePage = std::uint64_t{2} << 20;
+  constexpr const char* kSaysHuge = "a file of huge pages that cannot be";
+  add("huge-file-of-small-pages", kDamaged, kSaysHuge, [=](Snapshot& s) { huge_file(s, kPage, kPage); });
+  add("huge-file-of-odd-pages", kDamaged, kSaysHuge, [=](Snapshot& s) { huge_file(s, 3 * kPage, 3 * kPage); });
+  add("huge-file-of-enormous-pages", kDamaged, kSaysHuge,
+      [=](Snapshot& s) { huge_file(s, std::uint64_t{1} << 63, 0); });
+  add("huge-file-of-half-a-page", kDamaged, kSaysHuge, [=](Snapshot& s) { huge_file(s, kHugePage, kHugePage / 2); });
+  add("huge-file-executed", kDamaged, kSaysHuge, [=](Snapshot& s) { huge_file(s, kHugePage, 0).set_executed(true); });
+  add("huge-file-mapped-as-another", kDamaged, "other pages than the file", [=](Snapshot& s) {
+    huge_file(s, kHugePage, kHugePage);
+    image::Area& area = *s.process.mutable_memory()->mutable_areas(0);
+    area.set_kind(image::Area::SHARED_CONTENT);
+    area.set_backing(static_cast<std::uint32_t>(s.tree.descriptors().objects_size() - 1));
+  });
   const auto attribute = [](image::ContentObject& object, std::string_view name) {
     object.set_origin(image::ContentObject::MEMFD);
     object.add_extended_attributes()->set_name(std::string(name));

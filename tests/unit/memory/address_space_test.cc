@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "engine/resources/memory/huge_pages.h"
 #include "engine/resources/memory/memory.h"
 
 namespace crs::engine {
@@ -94,6 +95,50 @@ image::Memory sound_with_huge_pages() {
   place(0, 2 * kMiB, 4 * kMiB);
   place(1, 4 * kMiB, 8 * kMiB);
   return memory;
+}
+
+// A view of a file of huge pages.
+Area& view_of_huge_file(image::Memory& memory) {
+  Area& area = *memory.add_areas();
+  area.set_start(16 * kMiB);
+  area.set_end(18 * kMiB);
+  area.set_kind(Area::SHARED_CONTENT);
+  area.set_offset(4 * kMiB);
+  area.set_huge_page_bytes(2 * kMiB);
+  return area;
+}
+
+TEST(Validate, RefusesViewsOfHugeFilesThatCannotBe) {
+  image::Memory memory = sound_with_huge_pages();
+  Area& view = view_of_huge_file(memory);
+  EXPECT_FALSE(is_damaged(memory));
+  image::Descriptors descriptors;
+  descriptors.add_objects()->set_huge_page_bytes(2 * kMiB);
+  EXPECT_NO_THROW(validate_huge_files(memory, descriptors));
+  descriptors.mutable_objects(0)->set_huge_page_bytes(0);
+  EXPECT_THROW(validate_huge_files(memory, descriptors), Error);
+  view.set_offset(kPageSize);
+  EXPECT_TRUE(is_damaged(memory));
+  view.set_offset(0);
+  view.set_kind(Area::SHARED_FILE);
+  EXPECT_TRUE(is_damaged(memory));
+}
+
+TEST(HugePages, OfAFileCountOnce) {
+  image::Descriptors descriptors;
+  image::ContentObject& object = *descriptors.add_objects();
+  object.set_huge_page_bytes(2 * kMiB);
+  image::ContentObject::Extent& extent = *object.add_data();
+  extent.set_offset(3 * kMiB);
+  extent.set_bytes(2 * kMiB);  // of two pages
+  image::Memory memory;
+  view_of_huge_file(memory);  // one of these, and reserved
+  view_of_huge_file(memory).set_offset(20 * kMiB);
+  view_of_huge_file(memory).set_kind(Area::PRIVATE_CONTENT);
+  view_of_huge_file(memory).add_properties(Area::NO_RESERVE);
+  HugeMemory demand;
+  add_huge_files(std::vector<const image::Memory*>{&memory, &memory}, descriptors, demand);
+  EXPECT_EQ(demand, (HugeMemory{{2 * kMiB, 6 * kMiB}}));
 }
 
 TEST(Validate, RefusesHugePagesThatCannotBe) {

@@ -21,6 +21,7 @@
 #include "engine/procfs/other_names.h"
 #include "engine/resources/descriptors/content_copy.h"
 #include "engine/resources/descriptors/extended_attributes.h"
+#include "engine/resources/descriptors/huge_files.h"
 #include "engine/resources/memory/shared_view.h"
 
 namespace crs::engine {
@@ -78,6 +79,21 @@ FileDescriptor open_source(const CaptureContext& context, dev_t device, ino_t in
   return file;
 }
 
+// Reading a huge page that is not there brings it. Where none is promised, that might be the last free one.
+bool takes_free_pages(std::span<const MappedPiece> pieces) {
+  return std::ranges::any_of(pieces,
+                             [](const MappedPiece& piece) { return piece.huge_page_bytes != 0 && !piece.reserves; });
+}
+
+void refuse_unseen(CaptureContext& context, std::string_view shown_path) {
+  context.refusals.add(
+      fmt::format("which huge pages there are of {}, which process {} has mapped without reserving them and has not "
+                  "open, cannot be seen",
+                  shown_path, context.own_pid),
+      "Take the snapshot with CAP_CHECKPOINT_RESTORE, or let the program keep the file open or map it without "
+      "MAP_NORESERVE");
+}
+
 // Also where the program itself may not read. False: there is no such page, since the file ends before it.
 bool read_page(const RemoteMemory& memory, RemoteAddress address, std::span<std::byte> page) {
   if (memory.read_some(address, page) == page.size()) return true;
@@ -107,7 +123,6 @@ std::optional<std::string> content_cannot_be_kept(int descriptor, std::string_vi
   struct statfs file_system{};
   if (::fstatfs(descriptor, &file_system) != 0) fail_errno(errno, "cannot look at {}", shown_path);
   const auto type = static_cast<std::uint64_t>(file_system.f_type);
-  if (type == HUGETLBFS_MAGIC) return "a file of huge pages";
   if (type == SECRETMEM_MAGIC) return "secret memory (memfd_secret)";
   if (type == kMessageQueues) return "a POSIX message queue";  // looks like a regular file
   if (!S_ISREG(status_of(descriptor, shown_path).st_mode)) return "not a regular file";
@@ -153,10 +168,13 @@ std::uint32_t ContentObjects::keep(CaptureContext& context, int descriptor, std:
     if (seals < 0) fail_errno(errno, "cannot read the seals of {}", shown_path);
     object.set_seals(static_cast<std::uint32_t>(seals));
   }
+  object.set_huge_page_bytes(huge_page_bytes_of(readable));
   capture_extended_attributes(readable, shown_path, object, context.warnings);
   if (object.size() == 0 || !store_.keeps()) return index;
   auto [name, file] = store_.create();
-  const auto pack = source ? pack_content : pack_content_without_seeking;
+  // hugetlbfs knows no holes (SEEK_DATA), but reading one brings no page.
+  const bool seeks = source && object.huge_page_bytes() == 0;
+  const auto pack = seeks ? pack_content : pack_content_without_seeking;
   in_context("saving a file's content in the snapshot", [&] {
     if (pack(readable, object.size(), file.get(), object, shown_path) > 0) object.set_content(name);
   });
@@ -168,6 +186,7 @@ std::optional<std::uint32_t> ContentObjects::keep_mapped(CaptureContext& context
                                                          std::span<const MappedPiece> pieces) {
   if (const auto known = find(device, inode)) return known;
   const FileDescriptor file = open_source(context, device, inode, pieces);
+  if (!file && takes_free_pages(pieces)) return refuse_unseen(context, shown_path), std::nullopt;
   if (!file) return keep_from_memory(context, device, inode, std::string(shown_path), pieces);
   if (const auto reason = content_cannot_be_kept(file.get(), shown_path)) {
     context.refusals.add(
@@ -208,7 +227,8 @@ std::uint32_t ContentObjects::keep_directory(CaptureContext& context, const std:
 std::optional<std::uint32_t> ContentObjects::keep_executable(CaptureContext& context) {
   const std::string link = fmt::format("/proc/{}/exe", context.pid);
   const FileDescriptor file(::open(link.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file || content_cannot_be_kept(file.get(), link)) return std::nullopt;
+  const bool can_be = file && !content_cannot_be_kept(file.get(), link) && huge_page_bytes_of(file.get()) == 0;
+  if (!can_be) return std::nullopt;
   const std::uint32_t index = keep(context, file.get(), read_link(link));
   image_.mutable_objects(static_cast<int>(index))->set_executed(true);
   return index;
@@ -285,11 +305,12 @@ std::uint32_t ContentObjects::keep_from_memory(const CaptureContext& context, de
   const std::string path = with_newlines(shown_path);
   const std::uint32_t index = add(likely_status(device, inode, path), path);
   read_from_memory_.insert(index);
+  image::ContentObject& object = *image_.mutable_objects(static_cast<int>(index));
+  object.set_huge_page_bytes(pieces.front().huge_page_bytes);
   if (!store_.keeps()) return index;
   std::vector<MappedPiece> ordered(pieces.begin(), pieces.end());
   std::ranges::sort(ordered, {}, &MappedPiece::file_offset);
   const auto [name, file] = store_.create();
-  image::ContentObject& object = *image_.mutable_objects(static_cast<int>(index));
   MappedContent content(context, object, file.get(), name);
   for (const MappedPiece& piece : ordered) content.add(piece);
   object.set_size(content.end());

@@ -41,8 +41,10 @@ constexpr int content_object_descriptor(int first_private_descriptor, std::uint3
 struct MappedPiece {
   RemoteAddress start;  // start and end of the area exactly as /proc/PID/maps has them
   RemoteAddress end;
-  std::uint64_t file_offset;  // bytes
-  bool guarded = false;       // it has guard pages
+  std::uint64_t file_offset;          // bytes
+  bool guarded = false;               // it has guard pages
+  std::uint64_t huge_page_bytes = 0;  // of pages that were set aside (hugetlbfs); 0: usual pages
+  bool reserves = true;               // of huge pages: each that is not there yet is promised to it
 };
 
 // The capturing side. One for each captured process; not thread-safe.
@@ -61,8 +63,8 @@ class ContentObjects {
   // Keeps the file behind memory areas: all shared areas of the process that map this inode (device and inode as
   // /proc/PID/maps has them). The content comes from an open descriptor of the process, else from /proc/PID/map_files
   // (needs CAP_CHECKPOINT_RESTORE), else from the mapped memory itself; then what no area maps is not known and comes
-  // back as a hole. Adds to context.refusals and returns nothing where the file cannot be kept (hugetlbfs, secret
-  // memory).
+  // back as a hole. Adds to context.refusals and returns nothing where the file cannot be kept (secret memory, huge
+  // pages whose reading might take the last free ones).
   std::optional<std::uint32_t> keep_mapped(CaptureContext& context, dev_t device, ino_t inode,
                                            std::string_view shown_path, std::span<const MappedPiece> pieces);
 
@@ -90,8 +92,8 @@ class ContentObjects {
   std::set<std::uint32_t> read_from_memory_;  // of these, what no area mapped is not known
 };
 
-// Whether the content of this open file can be kept at all: a regular file, and neither huge pages nor secret memory
-// nor a dma-buf. Gives the reason if not.
+// Whether the content of this open file can be kept at all: a regular file, and neither secret memory nor a dma-buf.
+// Gives the reason if not.
 std::optional<std::string> content_cannot_be_kept(int descriptor, std::string_view shown_path);
 
 // Whether this user may read the content of this open file: by opening it again, or through the description itself. A

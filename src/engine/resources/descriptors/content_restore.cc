@@ -17,23 +17,16 @@
 #include "base/error.h"
 #include "engine/resources/descriptors/content_copy.h"
 #include "engine/resources/descriptors/extended_attributes.h"
+#include "engine/resources/descriptors/huge_files.h"
+#include "engine/resources/memory/huge_pages.h"
 
 namespace crs::engine {
 namespace {
 
 constexpr unsigned kMakeExecutable = 0x0010U;              // MFD_EXEC, since Linux 6.3
+constexpr unsigned kMapHugetlb = 0x40000U;                 // MAP_HUGETLB
 constexpr std::uint32_t kSetLater = O_DIRECT | O_NOATIME;  // what not every file system takes from open(2)
 constexpr std::size_t kLongestMemfdName = 249;             // memfd_create(2)
-
-FileDescriptor make_memfd(const std::string& name) {
-  FileDescriptor made(::memfd_create(name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING | kMakeExecutable));
-  if (!made && errno == EINVAL) made = FileDescriptor(::memfd_create(name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  // Where the administrator forbids executable ones (vm.memfd_noexec).
-  if (!made && errno == EACCES)
-    made = FileDescriptor(::memfd_create(name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING | 0x0008U));
-  if (!made) fail_errno(errno, "cannot make memory file '{}'", name);
-  return made;
-}
 
 // Of each unlinked file that was made without a name (O_TMPFILE, open(2)), the flags of the description that made it:
 // it alone has that flag, and no later one can have it.
@@ -52,14 +45,16 @@ bool allows_execution(const FileDescriptor& file) {
 }
 
 // An unlinked file, on the file system where it was if that still exists, else where temporary files go.
-FileDescriptor make_unlinked(const image::ContentObject& object, std::uint32_t flags) {
+FileDescriptor make_unlinked(const image::ContentObject& object, std::uint32_t flags, std::vector<std::string>& notes) {
   const std::string folder = std::filesystem::path(object.name()).parent_path();
-  flags = (flags & ~static_cast<std::uint32_t>(O_EXCL | O_CREAT | O_TRUNC | kSetLater)) | O_TMPFILE | O_CLOEXEC;
+  flags &= ~static_cast<std::uint32_t>(O_EXCL | O_CREAT | O_TRUNC | kSetLater);
+  if (object.huge_page_bytes() != 0) return make_huge_unlinked(object, flags, notes);
+  flags |= O_TMPFILE | O_CLOEXEC;
   for (const std::string& place : std::array<std::string, 3>{folder, "/var/tmp", "/tmp"}) {
     FileDescriptor made(::open(place.c_str(), static_cast<int>(flags), 0600));
     if (made && (!object.executed() || allows_execution(made))) return made;
   }
-  if (object.executed()) return make_memfd("executable");
+  if (object.executed()) return make_memory_file("executable");
   fail_errno(errno, "cannot make an unlinked file like {}, neither in its directory nor in /var/tmp or /tmp",
              object.name());
 }
@@ -165,6 +160,12 @@ void finish_mode(RestoreContext& context, int number, const image::ContentObject
   if (!is_so) context.remote.call("fchmod", SYS_fchmod, number, object.mode());
 }
 
+// Whoever maps more of a file of hugetlbfs than there is of it makes it longer (hugetlbfs_file_mmap() in the kernel's
+// fs/hugetlbfs/inode.c); the program had cut it back.
+void undo_growth(RestoreContext& context, int number, const image::ContentObject& object) {
+  if (object.huge_page_bytes() != 0) context.remote.call("ftruncate", SYS_ftruncate, number, object.size());
+}
+
 void keep_at(int number, const FileDescriptor& made) {
   if (::dup3(made.get(), number, O_CLOEXEC) < 0)
     fail_errno(errno, "cannot keep an unlinked file at descriptor {}", number);
@@ -188,6 +189,20 @@ void finish(int descriptor, const image::ContentObject& object, std::vector<std:
 
 }  // namespace
 
+FileDescriptor make_memory_file(std::string_view name, std::uint64_t huge_page_bytes) {
+  const std::string own(name.substr(0, kLongestMemfdName));
+  // The numbers of MFD_HUGE_SHIFT are those of mmap(2).
+  const auto size = static_cast<unsigned>(huge_page_flags(huge_page_bytes)) & ~kMapHugetlb;
+  const unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING | (huge_page_bytes != 0 ? MFD_HUGETLB : 0U) | size;
+  FileDescriptor made(::memfd_create(own.c_str(), flags | kMakeExecutable));
+  if (!made && errno == EINVAL) made = FileDescriptor(::memfd_create(own.c_str(), flags));
+  // Where the administrator forbids executable ones (vm.memfd_noexec).
+  if (!made && errno == EACCES) made = FileDescriptor(::memfd_create(own.c_str(), flags | 0x0008U));
+  if (made) return made;
+  if (huge_page_bytes == 0) fail_errno(errno, "cannot make memory file '{}'", own);
+  fail_errno(errno, "cannot make memory file '{}' of huge pages of {} KiB", own, huge_page_bytes / 1024);
+}
+
 void check_content_object(const ContentStore& content, const image::ContentObject& object,
                           image::ContentObject::Origin origin) {
   constexpr std::uint32_t kKnownSeals = 0x3f;  // fcntl(2), up to F_SEAL_EXEC
@@ -200,6 +215,7 @@ void check_content_object(const ContentStore& content, const image::ContentObjec
                         is_at_path == (origin == image::ContentObject::PATH);
   if (!possible)
     fail(ErrorKind::Damaged, "the snapshot has {} that cannot be", is_at_path ? "a kept file" : "an unlinked file");
+  check_huge_file(object);
   check_extents(object);
   check_extended_attributes(object);
   check_stored_size(content, object);
@@ -231,13 +247,13 @@ void make_content_objects(TableRestore& table) {
     const auto maker = makers.find(index);
     FileDescriptor made;
     if (object.origin() == image::ContentObject::MEMFD) {
-      made = make_memfd(object.name());
+      made = make_memory_file(object.name(), object.huge_page_bytes());
     } else if (object.origin() == image::ContentObject::DIRECTORY) {
       made = make_directory(object);
     } else if (maker == makers.end()) {
-      made = make_unlinked(object, O_RDWR);
+      made = make_unlinked(object, O_RDWR, table.context.notes);
     } else {
-      FileDescriptor first = table.aside(make_unlinked(object, maker->second));
+      FileDescriptor first = table.aside(make_unlinked(object, maker->second, table.context.notes));
       made = reopen(first.get(), O_RDWR | O_CLOEXEC);
       table.makers[index] = std::move(first);
     }
@@ -247,7 +263,8 @@ void make_content_objects(TableRestore& table) {
     }
     const FileDescriptor content =
         object.content().empty() ? FileDescriptor() : table.context.content.open(object.content());
-    unpack_content(content.get(), made.get(), object, object.name());
+    const auto unpack = object.huge_page_bytes() != 0 ? unpack_huge_content : unpack_content;
+    unpack(content.get(), made.get(), object, object.name());
     if (object.executed()) made = without_writer(made, object);
     keep_at(table.object(index), made);
   }
@@ -267,6 +284,7 @@ void seal_content_objects(std::span<RestoreContext* const> processes, const imag
     const std::uint32_t seals = image.objects(index).seals();
     const int number = content_object_descriptor(context.first_private_descriptor, static_cast<std::uint32_t>(index));
     finish_mode(context, number, image.objects(index));
+    undo_growth(context, number, image.objects(index));
     if (seals != 0 && !image.objects(index).executed())
       context.remote.call("fcntl(F_ADD_SEALS)", SYS_fcntl, number, F_ADD_SEALS, seals);
   }

@@ -10,6 +10,10 @@ namespace crs::engine {
 void check_content_object(const ContentStore& content, const image::ContentObject& object,
                           image::ContentObject::Origin origin);
 
+// As memfd_create(2) makes it, to be sealed, executable where that is allowed. `huge_page_bytes`: of its pages
+// (MFD_HUGETLB); 0: usual ones. A name that is too long is cut.
+FileDescriptor make_memory_file(std::string_view name, std::uint64_t huge_page_bytes = 0);
+
 // Throws Damaged for objects that cannot be.
 void check_content_objects(const TableCheck& table);
 

@@ -95,9 +95,7 @@ std::vector<MappedArea> current_areas(pid_t pid, MemorySurvey& survey) {
 
 // What an area is that cannot be kept, by its flags alone; or nothing.
 std::optional<std::pair<std::string_view, std::string_view>> refused_by_flags(const MappedArea& area) {
-  constexpr std::array<std::array<std::string_view, 3>, 8> kRefused{{
-      {kHuge, "a file or System V segment of huge pages (hugetlbfs)",
-       "Let the program use memory of no file (MAP_ANONYMOUS)"},
+  constexpr std::array<std::array<std::string_view, 3>, 7> kRefused{{
       {"ss", "a shadow stack", "Start the program without GLIBC_TUNABLES=glibc.cpu.x86_shstk=on"},
       {"um", "registered with a userfaultfd", "Only the program itself knows what belongs there"},
       {"uw", "registered with a userfaultfd", "Only the program itself knows what belongs there"},
@@ -107,7 +105,6 @@ std::optional<std::pair<std::string_view, std::string_view>> refused_by_flags(co
       {"mm", "memory of a device", "Let the program release the device first"},
   }};
   for (const auto& [flag, what, advice] : kRefused) {
-    if (flag == kHuge && is_anonymous_huge(area)) continue;
     if (area.has(flag)) return std::pair(what, advice);
   }
   return std::nullopt;
@@ -194,6 +191,7 @@ class MemoryCapture {
       return refuse(area, fmt::format("{}, which another area shows under a name in another directory", area.name),
                     "Let the program map it again by the name that it has now");
     }
+    if (area.has(kHuge) && backing.kind != BackingKind::Gone) return refuse_huge(area, backing.kind);
     switch (backing.kind) {
       case BackingKind::File:
         return capture_file(area, backing.path);
@@ -237,8 +235,9 @@ class MemoryCapture {
   void capture_private_content(const MappedArea& area) {
     std::vector<MappedPiece> pieces;
     if (!context_.objects.find(area.device, area.inode)) pieces = pieces_of(area);
+    if (pieces.empty() && area.has(kHuge)) pieces.push_back(piece_of(area));
     const auto object = context_.objects.keep_whole(context_, area.device, area.inode, area.name, pieces);
-    if (!object) return capture_lost_file(area);
+    if (!object) return area.has(kHuge) ? refuse_lost_huge(area) : capture_lost_file(area);
     Area& entry = add(area, Area::PRIVATE_CONTENT);
     entry.set_backing(*object);
     entry.set_offset(area.offset);
@@ -269,9 +268,18 @@ class MemoryCapture {
     std::vector<MappedPiece> pieces;
     for (const MappedArea& other : areas_) {
       if (!other.shared || other.device != area.device || other.inode != area.inode) continue;
-      pieces.push_back({other.range.start, other.range.end, other.offset, !guards_in(pagemap_, other.range).empty()});
+      pieces.push_back(piece_of(other));
     }
     return pieces;
+  }
+
+  MappedPiece piece_of(const MappedArea& area) const {
+    return {.start = area.range.start,
+            .end = area.range.end,
+            .file_offset = area.offset,
+            .guarded = !guards_in(pagemap_, area.range).empty(),
+            .huge_page_bytes = area.has(kHuge) ? area.page_bytes : 0,
+            .reserves = !area.has("nr")};
   }
 
   // Of an area whose pages PageChoice::Own does not look at.
@@ -450,6 +458,23 @@ class MemoryCapture {
     }
   }
 
+  void refuse_huge(const MappedArea& area, BackingKind kind) {
+    refuse(area,
+           kind == BackingKind::SystemV
+               ? "a System V segment of huge pages (SHM_HUGETLB)"
+               : fmt::format("of {}, a file of huge pages (hugetlbfs) that has a name", area.name),
+           "Let the program use memory of no file (MAP_ANONYMOUS) or of a memory file (memfd_create)");
+  }
+
+  // Where it has written nothing it shows the file, and reading what is not there of that takes a huge page.
+  void refuse_lost_huge(const MappedArea& area) {
+    refuse(area,
+           fmt::format("a private mapping of {}, a file of huge pages (hugetlbfs) that is not open and that this user "
+                       "cannot look at",
+                       area.name),
+           "Take the snapshot with CAP_CHECKPOINT_RESTORE, or let the program keep the file open");
+  }
+
   void refuse(const MappedArea& area, std::string_view what, std::string_view advice) {
     context_.refusals.add(fmt::format("the memory at {:#x}-{:#x} of process {} is {}", area.range.start.value,
                                       area.range.end.value, context_.own_pid, what),
@@ -520,6 +545,7 @@ std::vector<PageArea> areas_to_copy_ahead(const MemorySurvey& survey, const std:
   for (const MappedArea& area : survey.areas) {
     if (area.shared || !area.permits(PROT_READ) || area.has("dp") || is_kernel_part(area) || refused_by_flags(area))
       continue;
+    if (area.has(kHuge)) continue;
     if (area.name == "[vsyscall]" || area.name.ends_with(kDeleted)) continue;
     const RemoteRange range{std::max(area.range.start, end), area.range.end};
     if (range.start >= range.end) continue;

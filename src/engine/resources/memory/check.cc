@@ -64,7 +64,7 @@ MemoryDemand demand_of(const image::Memory& image, std::set<std::uint32_t>& coun
   for (const Area& area : image.areas()) {
     const std::uint64_t bytes = area.end() - area.start();
     demand.address_space += bytes;
-    if (area.huge_page_bytes() != 0) huge += bytes;
+    if (area.huge_page_bytes() != 0 && has_page_data(area)) huge += bytes;
     if (!is_private(area)) continue;
     const bool writable = (area.protection() & PROT_WRITE) != 0;
     const bool reserved = writable ? !has_property(area, Area::NO_RESERVE) : has_property(area, Area::RESERVED);
@@ -118,11 +118,8 @@ void check_memory(CheckContext& context, const image::Memory& image, std::uint32
 void check_memory_supply(std::span<const image::Memory* const> memories) {
   MemoryDemand all;
   std::set<std::uint32_t> counted;
-  std::set<std::uint32_t> counted_huge;
-  HugeMemory huge;
   for (const image::Memory* const memory : memories) {
     const MemoryDemand demand = demand_of(*memory, counted);
-    add_huge_pages(*memory, counted_huge, huge);
     all.content += demand.content;
     all.committed += std::min(demand.committed, kMostMemory + 1);
     all.address_space = std::max(all.address_space, demand.address_space);
@@ -132,7 +129,14 @@ void check_memory_supply(std::span<const image::Memory* const> memories) {
       fail(ErrorKind::Damaged, "the image holds {} bytes of memory, which no machine has", all.committed);
   }
   check_supply(all, memory_supply());
-  check_huge_supply(huge);
+}
+
+void check_huge_pages(std::span<const image::Memory* const> memories, const image::Descriptors& descriptors) {
+  std::set<std::uint32_t> counted;
+  HugeMemory demand;
+  for (const image::Memory* const memory : memories) add_huge_pages(*memory, counted, demand);
+  add_huge_files(memories, descriptors, demand);
+  check_huge_supply(demand);
 }
 
 }  // namespace crs::engine

@@ -11,6 +11,8 @@
 #include <charconv>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "base/error.h"
 #include "base/file_descriptor.h"
@@ -28,10 +30,14 @@ constexpr int kSizeShift = 26;  // MAP_HUGE_SHIFT: above it stands the logarithm
 constexpr std::uint64_t kSmallest = std::uint64_t{64} << 10;
 constexpr std::uint64_t kLargest = std::uint64_t{16} << 30;
 
+bool maps_content(const Area& area) {
+  return area.kind() == Area::SHARED_CONTENT || area.kind() == Area::PRIVATE_CONTENT;
+}
+
 bool can_be(const Area& area) {
   const std::uint64_t page_bytes = area.huge_page_bytes();
-  return std::has_single_bit(page_bytes) && page_bytes >= kSmallest && page_bytes <= kLargest &&
-         area.start() % page_bytes == 0 && area.end() % page_bytes == 0 && !has_property(area, Area::GROWS_DOWN) &&
+  return is_huge_page_size(page_bytes) && area.start() % page_bytes == 0 && area.end() % page_bytes == 0 &&
+         (!maps_content(area) || area.offset() % page_bytes == 0) && !has_property(area, Area::GROWS_DOWN) &&
          !has_property(area, Area::NOT_MAPPED);
 }
 
@@ -42,6 +48,33 @@ const image::SharedMemory& shared_by(const image::Memory& memory, const Area& ar
 bool shows_all(const image::Memory& memory, const Area& area) {
   const image::SharedMemory& shared = shared_by(memory, area);
   return !shared.has_segment() && area.offset() == 0 && range_of(area).size() == shared.size();
+}
+
+// In a file, the end exclusive.
+using FileParts = std::vector<std::pair<std::uint64_t, std::uint64_t>>;
+
+// Those of whole pages.
+FileParts parts_with_data(const image::ContentObject& object) {
+  const std::uint64_t page_bytes = object.huge_page_bytes();
+  FileParts parts;
+  for (const image::ContentObject::Extent& extent : object.data()) {
+    const std::uint64_t end = extent.offset() + extent.bytes();
+    parts.emplace_back(extent.offset() / page_bytes * page_bytes, (end + page_bytes - 1) / page_bytes * page_bytes);
+  }
+  return parts;
+}
+
+// Of all together: they may overlap.
+std::uint64_t bytes_of(FileParts& parts) {
+  std::ranges::sort(parts);
+  std::uint64_t bytes = 0;
+  std::uint64_t position = 0;
+  for (const auto& [start, end] : parts) {
+    if (end <= position) continue;
+    bytes += end - std::max(start, position);
+    position = end;
+  }
+  return bytes;
 }
 
 // MADV_GUARD_INSTALL knows no huge pages.
@@ -104,6 +137,10 @@ std::optional<std::uint64_t> existing_huge_bytes(pid_t pid, RemoteRange area) {
   return static_cast<std::uint64_t>(status.st_blocks) * kBlock;
 }
 
+bool is_huge_page_size(std::uint64_t bytes) {
+  return std::has_single_bit(bytes) && bytes >= kSmallest && bytes <= kLargest;
+}
+
 int huge_page_flags(std::uint64_t page_bytes) {
   if (page_bytes == 0) return 0;
   return kMapHugetlb | (std::countr_zero(page_bytes) << kSizeShift);
@@ -116,7 +153,7 @@ void validate_huge_pages(const image::Memory& memory) {
     const bool agrees = !is_shared || shared_by(memory, area).huge_page_bytes() == area.huge_page_bytes();
     if (agrees && area.huge_page_bytes() == 0) continue;
     const bool is_view_of_all = is_shared && shows_all(memory, area) && shown.insert(area.backing()).second;
-    const bool can_have = is_view_of_all || area.kind() == Area::ANONYMOUS;
+    const bool can_have = is_view_of_all || area.kind() == Area::ANONYMOUS || maps_content(area);
     if (!agrees || !can_have || !can_be(area) || is_guarded(memory, area))
       fail(ErrorKind::Damaged, "the image's area at {:#x} has huge pages that cannot be", area.start());
   }
@@ -127,12 +164,39 @@ void validate_huge_pages(const image::Memory& memory) {
   }
 }
 
+void validate_huge_files(const image::Memory& memory, const image::Descriptors& descriptors) {
+  for (const Area& area : memory.areas()) {
+    if (!maps_content(area)) continue;
+    if (descriptors.objects(static_cast<int>(area.backing())).huge_page_bytes() != area.huge_page_bytes())
+      fail(ErrorKind::Damaged, "the image's area at {:#x} has other pages than the file that it maps", area.start());
+  }
+}
+
 void add_huge_pages(const image::Memory& memory, std::set<std::uint32_t>& seen, HugeMemory& demand) {
   for (const Area& area : memory.areas()) {
-    if (area.huge_page_bytes() == 0 || has_property(area, Area::NO_RESERVE)) continue;
+    if (area.huge_page_bytes() == 0 || area.kind() == Area::SHARED_CONTENT || has_property(area, Area::NO_RESERVE))
+      continue;
     if (area.kind() == Area::SHARED_MEMORY && !seen.insert(shared_by(memory, area).object()).second) continue;
     demand[area.huge_page_bytes()] += area.end() - area.start();
   }
+}
+
+void add_huge_files(std::span<const image::Memory* const> memories, const image::Descriptors& descriptors,
+                    HugeMemory& demand) {
+  std::map<std::uint32_t, FileParts> files;
+  for (int i = 0; i < descriptors.objects_size(); ++i) {
+    const image::ContentObject& object = descriptors.objects(i);
+    if (object.huge_page_bytes() != 0) files[static_cast<std::uint32_t>(i)] = parts_with_data(object);
+  }
+  for (const image::Memory* const memory : memories) {
+    for (const Area& area : memory->areas()) {
+      const bool reserves = area.kind() == Area::SHARED_CONTENT && !has_property(area, Area::NO_RESERVE);
+      if (!reserves || area.huge_page_bytes() == 0) continue;
+      files[area.backing()].emplace_back(area.offset(), area.offset() + range_of(area).size());
+    }
+  }
+  for (auto& [index, parts] : files)
+    demand[descriptors.objects(static_cast<int>(index)).huge_page_bytes()] += bytes_of(parts);
 }
 
 void check_huge_supply(const HugeMemory& demand) {

@@ -8,8 +8,10 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <span>
 
 #include "engine/pages/page_runs.h"
+#include "engine/resources/descriptors/descriptors.pb.h"
 #include "engine/resources/memory/memory.pb.h"
 #include "engine/resources/memory/smaps.h"
 
@@ -26,11 +28,16 @@ PageRuns touched_huge_pages(pid_t pid, const MappedArea& area);
 // (proc_pid_map_files(5)).
 std::optional<std::uint64_t> existing_huge_bytes(pid_t pid, RemoteRange area);
 
+// Whether there are machines with pages of so many bytes.
+bool is_huge_page_size(std::uint64_t bytes);
+
 // What mmap(2) takes beside MAP_ANONYMOUS for pages of so many bytes; 0 for 0.
 int huge_page_flags(std::uint64_t page_bytes);
 
 // Throws an Error of kind Damaged unless the image's huge pages can be.
 void validate_huge_pages(const image::Memory& memory);
+// The same for the files that areas map, whose numbers must have been checked.
+void validate_huge_files(const image::Memory& memory, const image::Descriptors& descriptors);
 
 // Bytes of huge pages by their size.
 using HugeMemory = std::map<std::uint64_t, std::uint64_t>;
@@ -38,6 +45,10 @@ using HugeMemory = std::map<std::uint64_t, std::uint64_t>;
 // Adds what the memory of one process takes as soon as it is mapped (not that without reservation). What several show
 // counts for the one that shows it first: `seen` has the numbers of the objects that have been counted.
 void add_huge_pages(const image::Memory& memory, std::set<std::uint32_t>& seen, HugeMemory& demand);
+
+// Adds what is in the files of all processes, and what these have reserved in them (MAP_SHARED) or for themselves.
+void add_huge_files(std::span<const image::Memory* const> memories, const image::Descriptors& descriptors,
+                    HugeMemory& demand);
 
 // Throws unless so many are free here.
 void check_huge_supply(const HugeMemory& demand);

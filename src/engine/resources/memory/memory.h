@@ -19,6 +19,7 @@
 #include "engine/pages/page_loader.h"
 #include "engine/pages/page_saver.h"
 #include "engine/resources/context.h"
+#include "engine/resources/descriptors/descriptors.pb.h"
 #include "engine/resources/memory/memory.pb.h"
 #include "engine/resources/memory/shared_objects.h"
 #include "engine/resources/memory/smaps.h"
@@ -85,6 +86,8 @@ void check_memory(CheckContext& context, const image::Memory& image, std::uint32
                   const PageData& pages, std::uint32_t process = 0);
 // Whether there is enough for all of them. Throws what is missing.
 void check_memory_supply(std::span<const image::Memory* const> memories);
+// The same for huge pages. The files must have been checked.
+void check_huge_pages(std::span<const image::Memory* const> memories, const image::Descriptors& descriptors);
 
 // How many descriptors restore_memory_inside() needs, from `first_number` on. These numbers must be free, above all of
 // the image's, and not below first_private_descriptor + private_descriptors_needed(image.descriptors()); RLIMIT_NOFILE

@@ -35,6 +35,8 @@ constexpr std::uint64_t kWorthWaiting = std::uint64_t{2} << 20;
 constexpr std::uint64_t kWorthTracking = std::uint64_t{4} << 20;
 constexpr std::uint64_t kSmallestTracked = std::uint64_t{128} << 10;
 
+constexpr std::string_view kTooFewHugePages = "There may be too few free huge pages: see /proc/meminfo";
+
 constexpr int kMapDroppable = 0x08;  // MAP_DROPPABLE: Linux 6.11
 
 std::vector<RemoteRange> ranges_of(const image::Memory& image) {
@@ -134,7 +136,11 @@ class AreaMapper {
   }
 
   void map_at(const Area& area, int protection, int flags, int descriptor) {
-    if (const int problem = try_map(area, protection, flags, descriptor)) fail_errno(problem, "mmap");
+    const int problem = try_map(area, protection, flags, descriptor);
+    if (problem == 0) return;
+    Error error = Error::from_errno("mmap", problem);
+    if (problem == ENOMEM && area.huge_page_bytes() != 0) error.advise(std::string(kTooFewHugePages));
+    throw error;
   }
 
   // Returns 0 or the errno.
@@ -262,8 +268,7 @@ void MemoryRestore::load_pages() {
     loader_.load(context_.memory);
   } catch (Error& error) {
     const bool is_huge = std::ranges::any_of(image_.areas(), &Area::huge_page_bytes);
-    if (is_huge && error.error_number() == EFAULT)
-      error.advise("There may be too few free huge pages: see /proc/meminfo");
+    if (is_huge && error.error_number() == EFAULT) error.advise(std::string(kTooFewHugePages));
     throw;
   }
 }

@@ -31,8 +31,12 @@ struct MappedArea : MapsLine {
   // Apart from how many pages of what kind there are, from what comes and goes without the program's doing, and from
   // the protection, which maps shows.
   bool has_same_settings(const MappedArea& other) const;
-  // Whether many of its pages are, until somebody writes to them, another process's as well (fork(2)).
-  bool is_copied_on_write() const { return !shared && anonymous_bytes > 0 && common_bytes >= anonymous_bytes / 16; }
+  // Whether many of its pages are, until somebody writes to them, another process's as well (fork(2)). Of huge pages
+  // smaps does not say it, and there may be none for a copy.
+  bool is_copied_on_write() const {
+    if (!shared && page_bytes != kPageSize) return true;
+    return !shared && anonymous_bytes > 0 && common_bytes >= anonymous_bytes / 16;
+  }
 };
 
 std::vector<MappedArea> parse_smaps(std::string_view text);
