@@ -236,6 +236,11 @@ void add_of_memory(std::vector<Forgery>& all) {
       [](Snapshot& s) { memory(s).mutable_files(0)->set_path("/"); });
   add("mapped-file-path-too-long", kDamaged, "cannot be",
       [](Snapshot& s) { memory(s).mutable_files(0)->set_path("/" + std::string(100000, 'n')); });
+  add("segment-of-odd-pages", kDamaged, "pages of 12288 bytes", [](Snapshot& s) {
+    image::SharedSegment& segment = *s.tree.mutable_system_v()->add_segments();
+    segment.set_size(kPage);
+    segment.set_huge_page_bytes(3 * kPage);
+  });
   add("shared-memory-huge", kDamaged, "shared memory",
       [](Snapshot& s) { memory(s).add_shared()->set_size(kHuge - kPage + 1); });
   add("shared-memory-of-no-segment", kDamaged, "does not fit", [](Snapshot& s) {

@@ -124,6 +124,18 @@ TEST(Validate, RefusesViewsOfHugeFilesThatCannotBe) {
   EXPECT_TRUE(is_damaged(memory));
 }
 
+TEST(Validate, AcceptsPartsOfSegmentsOfHugePages) {
+  image::Memory memory = sound_with_huge_pages();
+  memory.mutable_shared(0)->set_segment(1);
+  Area& part = *memory.add_areas() = memory.areas(1);
+  part.set_start(8 * kMiB);
+  part.set_end(10 * kMiB);
+  part.set_offset(2 * kMiB);
+  EXPECT_FALSE(is_damaged(memory));
+  part.set_offset(2 * kMiB - kPageSize);
+  EXPECT_TRUE(is_damaged(memory));
+}
+
 TEST(HugePages, OfAFileCountOnce) {
   image::Descriptors descriptors;
   image::ContentObject& object = *descriptors.add_objects();
@@ -156,7 +168,6 @@ TEST(Validate, RefusesHugePagesThatCannotBe) {
       [](image::Memory& memory) { memory.mutable_areas(1)->set_end(6 * kMiB); },
       [](image::Memory& memory) { memory.mutable_shared(0)->set_huge_page_bytes(0); },
       [](image::Memory& memory) { memory.mutable_shared(0)->set_size(8 * kMiB); },
-      [](image::Memory& memory) { memory.mutable_shared(0)->set_segment(1); },
       [](image::Memory& memory) {
         Area& second = *memory.add_areas() = memory.areas(1);
         second.set_start(8 * kMiB);

@@ -191,7 +191,7 @@ class MemoryCapture {
       return refuse(area, fmt::format("{}, which another area shows under a name in another directory", area.name),
                     "Let the program map it again by the name that it has now");
     }
-    if (area.has(kHuge) && backing.kind != BackingKind::Gone) return refuse_huge(area, backing.kind);
+    if (area.has(kHuge) && backing.kind == BackingKind::File) return refuse_named_huge(area);
     switch (backing.kind) {
       case BackingKind::File:
         return capture_file(area, backing.path);
@@ -310,7 +310,9 @@ class MemoryCapture {
     entry.set_offset(area.offset);
     memory.set_size(std::max(memory.size(), area.offset + area.range.size()));
     if (!area.has("nr")) memory.set_reserves(true);
-    if (area.has(kHuge)) return capture_shared_huge(area, object, memory);
+    if (area.has(kHuge)) memory.set_huge_page_bytes(area.page_bytes);
+    if (area.has(kHuge) && memory.has_segment()) return;  // whose content capture_system_v() keeps
+    if (area.has(kHuge)) return capture_shared_huge(area, object);
     const PageRuns guards = record_guards(area);
     const bool readable = (area.protection & PROT_READ) != 0;
     for (const RemoteRange& run :
@@ -325,8 +327,7 @@ class MemoryCapture {
   }
 
   // Each process tells of those that it has touched; of others, capture_unmapped().
-  void capture_shared_huge(const MappedArea& area, SharedObjects::Object& object, image::SharedMemory& memory) {
-    memory.set_huge_page_bytes(area.page_bytes);
+  void capture_shared_huge(const MappedArea& area, SharedObjects::Object& object) {
     object.size = area.range.size();  // what nobody maps of it nobody can map again
     if (!object.huge)
       object.huge = {.reserved = !area.has("nr"), .existing = existing_huge_bytes(context_.pid, area.range)};
@@ -458,11 +459,8 @@ class MemoryCapture {
     }
   }
 
-  void refuse_huge(const MappedArea& area, BackingKind kind) {
-    refuse(area,
-           kind == BackingKind::SystemV
-               ? "a System V segment of huge pages (SHM_HUGETLB)"
-               : fmt::format("of {}, a file of huge pages (hugetlbfs) that has a name", area.name),
+  void refuse_named_huge(const MappedArea& area) {
+    refuse(area, fmt::format("of {}, a file of huge pages (hugetlbfs) that has a name", area.name),
            "Let the program use memory of no file (MAP_ANONYMOUS) or of a memory file (memfd_create)");
   }
 

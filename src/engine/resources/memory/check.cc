@@ -131,9 +131,9 @@ void check_memory_supply(std::span<const image::Memory* const> memories) {
   check_supply(all, memory_supply());
 }
 
-void check_huge_pages(std::span<const image::Memory* const> memories, const image::Descriptors& descriptors) {
+void check_huge_pages(std::span<const image::Memory* const> memories, const image::Descriptors& descriptors,
+                      HugeMemory demand) {
   std::set<std::uint32_t> counted;
-  HugeMemory demand;
   for (const image::Memory* const memory : memories) add_huge_pages(*memory, counted, demand);
   add_huge_files(memories, descriptors, demand);
   check_huge_supply(demand);

@@ -37,7 +37,7 @@ bool maps_content(const Area& area) {
 bool can_be(const Area& area) {
   const std::uint64_t page_bytes = area.huge_page_bytes();
   return is_huge_page_size(page_bytes) && area.start() % page_bytes == 0 && area.end() % page_bytes == 0 &&
-         (!maps_content(area) || area.offset() % page_bytes == 0) && !has_property(area, Area::GROWS_DOWN) &&
+         (area.kind() == Area::ANONYMOUS || area.offset() % page_bytes == 0) && !has_property(area, Area::GROWS_DOWN) &&
          !has_property(area, Area::NOT_MAPPED);
 }
 
@@ -47,7 +47,7 @@ const image::SharedMemory& shared_by(const image::Memory& memory, const Area& ar
 
 bool shows_all(const image::Memory& memory, const Area& area) {
   const image::SharedMemory& shared = shared_by(memory, area);
-  return !shared.has_segment() && area.offset() == 0 && range_of(area).size() == shared.size();
+  return area.offset() == 0 && range_of(area).size() == shared.size();
 }
 
 // In a file, the end exclusive.
@@ -152,8 +152,10 @@ void validate_huge_pages(const image::Memory& memory) {
     const bool is_shared = area.kind() == Area::SHARED_MEMORY;
     const bool agrees = !is_shared || shared_by(memory, area).huge_page_bytes() == area.huge_page_bytes();
     if (agrees && area.huge_page_bytes() == 0) continue;
-    const bool is_view_of_all = is_shared && shows_all(memory, area) && shown.insert(area.backing()).second;
-    const bool can_have = is_view_of_all || area.kind() == Area::ANONYMOUS || maps_content(area);
+    const bool is_segment = is_shared && shared_by(memory, area).has_segment();
+    const bool is_first_view = is_shared && shown.insert(area.backing()).second;
+    const bool is_view = is_segment || (is_first_view && shows_all(memory, area));
+    const bool can_have = is_view || area.kind() == Area::ANONYMOUS || maps_content(area);
     if (!agrees || !can_have || !can_be(area) || is_guarded(memory, area))
       fail(ErrorKind::Damaged, "the image's area at {:#x} has huge pages that cannot be", area.start());
   }
@@ -176,7 +178,9 @@ void add_huge_pages(const image::Memory& memory, std::set<std::uint32_t>& seen, 
   for (const Area& area : memory.areas()) {
     if (area.huge_page_bytes() == 0 || area.kind() == Area::SHARED_CONTENT || has_property(area, Area::NO_RESERVE))
       continue;
-    if (area.kind() == Area::SHARED_MEMORY && !seen.insert(shared_by(memory, area).object()).second) continue;
+    const bool is_shared = area.kind() == Area::SHARED_MEMORY;
+    if (is_shared && shared_by(memory, area).has_segment()) continue;
+    if (is_shared && !seen.insert(shared_by(memory, area).object()).second) continue;
     demand[area.huge_page_bytes()] += area.end() - area.start();
   }
 }

@@ -42,8 +42,8 @@ void validate_huge_files(const image::Memory& memory, const image::Descriptors& 
 // Bytes of huge pages by their size.
 using HugeMemory = std::map<std::uint64_t, std::uint64_t>;
 
-// Adds what the memory of one process takes as soon as it is mapped (not that without reservation). What several show
-// counts for the one that shows it first: `seen` has the numbers of the objects that have been counted.
+// Adds what the memory of one process takes as soon as it is mapped (not that without reservation, nor segments). What
+// several show counts for the one that shows it first: `seen` has the numbers of the objects that have been counted.
 void add_huge_pages(const image::Memory& memory, std::set<std::uint32_t>& seen, HugeMemory& demand);
 
 // Adds what is in the files of all processes, and what these have reserved in them (MAP_SHARED) or for themselves.

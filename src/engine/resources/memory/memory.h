@@ -10,6 +10,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -86,8 +87,9 @@ void check_memory(CheckContext& context, const image::Memory& image, std::uint32
                   const PageData& pages, std::uint32_t process = 0);
 // Whether there is enough for all of them. Throws what is missing.
 void check_memory_supply(std::span<const image::Memory* const> memories);
-// The same for huge pages. The files must have been checked.
-void check_huge_pages(std::span<const image::Memory* const> memories, const image::Descriptors& descriptors);
+// The same for huge pages, of which `demand` has what else takes some. The files must have been checked.
+void check_huge_pages(std::span<const image::Memory* const> memories, const image::Descriptors& descriptors,
+                      std::map<std::uint64_t, std::uint64_t> demand);
 
 // How many descriptors restore_memory_inside() needs, from `first_number` on. These numbers must be free, above all of
 // the image's, and not below first_private_descriptor + private_descriptors_needed(image.descriptors()); RLIMIT_NOFILE

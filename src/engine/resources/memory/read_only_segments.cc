@@ -18,7 +18,7 @@ std::vector<const image::Area*> attach_segments_read_only(RestoreContext& contex
   for (const image::Area& area : image.areas()) {
     if (area.kind() != image::Area::SHARED_MEMORY || !has_property(area, image::Area::NEVER_WRITABLE)) continue;
     const image::SharedMemory& memory = image.shared(static_cast<int>(area.backing()));
-    if (!memory.has_segment()) continue;
+    if (!memory.has_segment() || memory.huge_page_bytes() != 0) continue;
     in_context(fmt::format("the memory at {:#x}", area.start()), [&] {
       // At first anywhere, as a whole; with an old size of 0, mremap(2) makes a second mapping of the same pages.
       const auto whole = context.remote.call("shmat", SYS_shmat, memory.segment(), 0, SHM_RDONLY);

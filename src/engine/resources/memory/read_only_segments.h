@@ -8,7 +8,8 @@
 
 namespace crs::engine {
 
-// Until now such areas were writable, to be filled. Replaces them by ones that can never be made so, and returns those.
+// Until now such areas were writable, to be filled, but those of huge pages. Replaces them by ones that can never be
+// made so, and returns those.
 std::vector<const image::Area*> attach_segments_read_only(RestoreContext& context, const image::Memory& image);
 
 }  // namespace crs::engine

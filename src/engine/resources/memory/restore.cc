@@ -1,5 +1,6 @@
 // From outside: the areas of the newborn, their content and their settings.
 #include <sys/mman.h>
+#include <sys/shm.h>
 #include <sys/syscall.h>
 
 #include <algorithm>
@@ -179,7 +180,10 @@ class AreaMapper {
     const RemoteAddress spare = largest > 0 ? spare_place(largest) : RemoteAddress{};
     for (std::size_t i = 0; i < views.size(); ++i) {
       const image::SharedMemory& memory = image_.shared(static_cast<int>(i));
-      if (const auto inherited = shared_.find(memory)) {
+      const auto inherited = shared_.find(memory);
+      if (inherited && memory.has_segment() && memory.huge_page_bytes() != 0) {
+        for (const Area* const view : views[i]) attach_huge(memory, *view);
+      } else if (inherited) {
         for (const Area* const view : views[i]) map_inherited(*inherited, *view);
       } else {
         map_views(memory, views[i], spare);
@@ -216,6 +220,19 @@ class AreaMapper {
     const std::uint64_t bytes = range_of(view).size();
     remote_.call("mremap of shared huge pages", SYS_mremap, memory, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED,
                  view.start());
+  }
+
+  // One by one, at a spare place, from which the part that is seen moves.
+  void attach_huge(const image::SharedMemory& memory, const Area& view) {
+    const std::uint64_t page_bytes = memory.huge_page_bytes();
+    const std::uint64_t bytes = shared_.size_of(memory);
+    const std::uint64_t room = spare_place(bytes + page_bytes).value;
+    const RemoteAddress spare{(room + page_bytes - 1) / page_bytes * page_bytes};
+    const int flags = has_property(view, Area::NEVER_WRITABLE) ? SHM_RDONLY : 0;
+    remote_.call("shmat of huge pages", SYS_shmat, memory.segment(), spare, flags);
+    remote_.call("mremap of huge pages", SYS_mremap, spare + view.offset(), range_of(view).size(),
+                 range_of(view).size(), MREMAP_MAYMOVE | MREMAP_FIXED, view.start());
+    remote_.call("munmap", SYS_munmap, spare, bytes);
   }
 
   void map_views(const image::SharedMemory& memory, const std::vector<const Area*>& views, RemoteAddress spare) {

@@ -102,6 +102,8 @@ class SharedPlaces {
   RemoteRange range() const noexcept { return range_; }
   // Where the newborn has that memory; nothing if only one process has it and it is no segment.
   std::optional<RemoteAddress> find(const image::SharedMemory& memory) const;
+  // All that it has there, in bytes of whole pages; find() must have found it.
+  std::uint64_t size_of(const image::SharedMemory& memory) const { return places_.at(memory.object()).size; }
 
   // In the root newborn, when the segments are there: makes the memory. Throws.
   void make_inside() const;

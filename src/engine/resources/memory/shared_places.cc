@@ -18,7 +18,9 @@ namespace {
 
 constexpr RemoteAddress kNear{std::uint64_t{1} << 32};
 
-std::uint64_t whole_pages(std::uint64_t bytes) { return (bytes + kPageSize - 1) / kPageSize * kPageSize; }
+std::uint64_t whole_pages(std::uint64_t bytes, std::uint64_t page_bytes) {
+  return (bytes + page_bytes - 1) / page_bytes * page_bytes;
+}
 
 std::uint64_t size_of_segment(const image::SystemV& system_v, int id) {
   for (const image::SharedSegment& segment : system_v.segments()) {
@@ -48,7 +50,7 @@ void SharedPlaces::collect(std::span<const image::Memory* const> memories, const
       place.huge_page_bytes = shared.huge_page_bytes();
       if (!shared.has_segment()) continue;
       place.segment = shared.segment();
-      place.size = whole_pages(size_of_segment(system_v, shared.segment()));
+      place.size = whole_pages(size_of_segment(system_v, shared.segment()), place.alignment());
     }
   }
   std::erase_if(places_, [&](const auto& place) {
@@ -77,7 +79,7 @@ SharedPlaces::SharedPlaces(std::span<const image::Memory* const> memories, const
   range_ = {*start, *start + bytes};
   RemoteAddress next = *start;
   for (auto& [object, place] : places_) {
-    place.address = {(next.value + place.alignment() - 1) / place.alignment() * place.alignment()};
+    place.address = {whole_pages(next.value, place.alignment())};
     next = place.address + place.size;
   }
 }

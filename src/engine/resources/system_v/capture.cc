@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <set>
@@ -24,6 +25,7 @@ namespace {
 struct Attachment {
   std::uint64_t areas = 0;
   PageRuns parts;  // offsets in it
+  std::uint64_t huge_page_bytes = 0;
 
   void add(RemoteRange part) {
     ++areas;
@@ -47,7 +49,9 @@ std::map<int, Attachment> attachments_of(const image::Tree& image) {
       if (area.kind() != image::Area::SHARED_MEMORY) continue;
       const image::SharedMemory& memory = process.memory().shared(static_cast<int>(area.backing()));
       if (!memory.has_segment()) continue;
-      attachments[memory.segment()].add({{area.offset()}, {area.offset() + (area.end() - area.start())}});
+      Attachment& attachment = attachments[memory.segment()];
+      attachment.add({{area.offset()}, {area.offset() + (area.end() - area.start())}});
+      attachment.huge_page_bytes = memory.huge_page_bytes();
     }
   }
   return attachments;
@@ -161,11 +165,19 @@ class SystemVCapture {
     segment.set_size(found.state.shm_segsz);
     segment.set_removed((found.state.shm_perm.mode & SHM_DEST) != 0);
     segment.set_locked((found.state.shm_perm.mode & SHM_LOCKED) != 0);
-    if (!attachment.covers(segment.size())) keep_content(segment);
+    segment.set_huge_page_bytes(attachment.areas > 0 ? attachment.huge_page_bytes : pages_of(found.id));
+    if (segment.huge_page_bytes() != 0 || !attachment.covers(segment.size())) keep_content(segment);
     if (found.state.shm_nattch <= attachment.areas) return;
     root_.warnings.push_back(
         fmt::format("{} is attached by other processes, too: a restarted program does not share it with them",
                     name_of_object(kSegmentName, segment.object())));
+  }
+
+  // Of a segment that nobody has attached. Where it may not be attached, keep_content() says so.
+  std::uint64_t pages_of(int id) const {
+    if (!root_.content.keeps()) return 0;
+    const std::string answer = visit([&] { return std::to_string(huge_page_bytes_of_segment(id).value_or(0)); });
+    return std::strtoull(answer.c_str(), nullptr, 10);
   }
 
   void capture_semaphores(const FoundSemaphores& found) {

@@ -4,6 +4,8 @@
 
 #include "base/error.h"
 #include "engine/resources/memory/address_space.h"
+#include "engine/resources/memory/huge_pages.h"
+#include "engine/resources/system_v/objects.h"
 #include "engine/resources/system_v/system_v.h"
 
 namespace crs::engine {
@@ -47,11 +49,17 @@ void check_adjustments(const image::Process& process, const image::SystemV& syst
   }
 }
 
+// In pages, of which it takes the last one as a whole.
+std::uint64_t whole_size_of(const image::SharedSegment& segment) {
+  const std::uint64_t page_bytes = segment.huge_page_bytes() != 0 ? segment.huge_page_bytes() : kPageSize;
+  return (segment.size() + page_bytes - 1) / page_bytes * page_bytes;
+}
+
 // What a process maps is a segment of the image, the same one under the same number in all of them.
 class MappedSegments {
  public:
   explicit MappedSegments(const image::SystemV& image) {
-    for (const image::SharedSegment& segment : image.segments()) sizes_[segment.object().id()] = segment.size();
+    for (const image::SharedSegment& segment : image.segments()) segments_[segment.object().id()] = &segment;
   }
 
   void check(const image::SharedMemory& memory) {
@@ -60,8 +68,9 @@ class MappedSegments {
     const bool ours = id == kNone || known->first != 0;
     if (!ours || known->second != id) fail_here(id);
     if (id == kNone) return;
-    const auto size = sizes_.find(id);
-    if (size == sizes_.end() || memory.size() > size->second + kPageSize - 1) fail_here(id);
+    const auto segment = segments_.find(id);
+    if (segment == segments_.end() || memory.size() > whole_size_of(*segment->second)) fail_here(id);
+    if (memory.huge_page_bytes() != segment->second->huge_page_bytes()) fail_here(id);
     const auto [object, first] = by_segment_.try_emplace(id, memory.object());
     if (!first && object->second != memory.object()) fail_here(id);
   }
@@ -73,12 +82,24 @@ class MappedSegments {
     fail(ErrorKind::Damaged, "the image's memory does not fit System V segment {}", id);
   }
 
-  std::map<int, std::uint64_t> sizes_;
+  std::map<int, const image::SharedSegment*> segments_;
   std::map<std::uint32_t, int> by_object_;
   std::map<int, std::uint32_t> by_segment_;
 };
 
 }  // namespace
+
+std::map<std::uint64_t, std::uint64_t> huge_pages_of_segments(const image::SystemV& image) {
+  HugeMemory demand;
+  for (const image::SharedSegment& segment : image.segments()) {
+    if (segment.huge_page_bytes() == 0) continue;
+    // One that the killed program has left is removed first. What has its id but is another is an error by itself.
+    const auto left = segment_at(segment.object().id());
+    const bool is_left = left && left->id == segment.object().id() && left->state.shm_segsz == segment.size();
+    if (!is_left) demand[segment.huge_page_bytes()] += whole_size_of(segment);
+  }
+  return demand;
+}
 
 void check_system_v(const CheckContext& context, const image::Tree& image) {
   std::set<int> ids;
@@ -88,6 +109,8 @@ void check_system_v(const CheckContext& context, const image::Tree& image) {
     check_object(segment.object(), ids);
     if (segment.size() == 0 || segment.size() > kAddressLimit.value)
       fail(ErrorKind::Damaged, "the image holds a System V segment of {} bytes", segment.size());
+    if (segment.huge_page_bytes() != 0 && !is_huge_page_size(segment.huge_page_bytes()))
+      fail(ErrorKind::Damaged, "the image holds a System V segment of pages of {} bytes", segment.huge_page_bytes());
     if (!segment.content().empty()) static_cast<void>(context.content.open(segment.content()));
   }
   for (const image::SemaphoreSet& set : image.system_v().semaphores()) check_semaphores(set, ids_of_semaphores);

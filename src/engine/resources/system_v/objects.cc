@@ -1,5 +1,6 @@
 #include "engine/resources/system_v/objects.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sched.h>
 #include <sys/prctl.h>
@@ -12,8 +13,10 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/file_descriptor.h"
 #include "base/io.h"
 #include "base/no_process.h"
+#include "engine/resources/memory/smaps.h"
 #include "engine/tracee/remote_address.h"
 
 namespace crs::engine {
@@ -71,6 +74,22 @@ class Attached {
  private:
   void* start_;
 };
+
+MappedArea area_of_attached(const Attached& segment) {
+  for (MappedArea& area : read_smaps(::getpid())) {
+    if (area.range.start.value == reinterpret_cast<std::uint64_t>(segment.bytes())) return std::move(area);
+  }
+  fail(ErrorKind::Failed, "an attached System V {} is not to be seen in /proc/self/smaps", kSegmentName);
+}
+
+// Of one of huge pages, where this process may open it (proc_pid_map_files(5)): reading that brings in no page. Null
+// otherwise.
+FileDescriptor file_of(const Attached& segment) {
+  const MappedArea area = area_of_attached(segment);
+  if (area.page_bytes == kPageSize) return {};
+  const std::string path = fmt::format("/proc/self/map_files/{:x}-{:x}", area.range.start.value, area.range.end.value);
+  return FileDescriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+}
 
 void join_ipc_namespace(pid_t pid, int pidfd) {
   const auto differs = [&](std::string_view kind) {
@@ -178,10 +197,27 @@ void copy_segment(int id, std::uint64_t size, int to) {
   const Attached segment(id);
   constexpr std::uint64_t kPiece = std::uint64_t{1} << 16;
   if (::ftruncate(to, static_cast<off_t>(size)) != 0) fail_errno(errno, "cannot keep System V {} {}", kSegmentName, id);
+  const FileDescriptor file = file_of(segment);
+  std::vector<std::byte> read(file ? kPiece : 0);
   for (std::uint64_t position = 0; position < size; position += kPiece) {
-    const std::span piece(segment.bytes() + position, std::min(kPiece, size - position));
-    if (std::ranges::all_of(piece, [](std::byte byte) { return byte == std::byte{0}; })) continue;
-    pwrite_all(to, "the snapshot", piece, position);
+    const std::uint64_t bytes = std::min(kPiece, size - position);
+    std::span<const std::byte> piece;
+    if (file) {
+      pread_exact(file.get(), kSegmentName, std::span(read).first(bytes), position);
+      piece = std::span(read).first(bytes);
+    } else {
+      piece = {segment.bytes() + position, bytes};
+    }
+    if (!is_zero(piece)) pwrite_all(to, "the snapshot", piece, position);
+  }
+}
+
+std::optional<std::uint64_t> huge_page_bytes_of_segment(int id) {
+  try {
+    const Attached segment(id);
+    return area_of_attached(segment).page_bytes == kPageSize ? 0 : area_of_attached(segment).page_bytes;
+  } catch (const Error&) {
+    return std::nullopt;
   }
 }
 

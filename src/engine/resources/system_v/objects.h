@@ -61,6 +61,9 @@ void copy_messages(const FoundQueue& found, image::MessageQueue& image);
 
 // Writes the content of a segment to the file `to`, with holes where it has zeros. Throws.
 void copy_segment(int id, std::uint64_t size, int to);
+// Of the pages that were set aside in which a segment lies (SHM_HUGETLB); 0: usual pages. Attaches it: nothing else
+// tells. Nothing where this process may not.
+std::optional<std::uint64_t> huge_page_bytes_of_segment(int id);
 
 // Runs `action` in the IPC namespace of process `pid`, with the rights that its maker has there: in a process of its
 // own, unless that is this process's namespace, too. Throws what it throws. `pidfd`: of that process.

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "engine/resources/memory/huge_pages.h"
 #include "engine/resources/system_v/objects.h"
 #include "engine/resources/system_v/places.h"
 #include "engine/resources/system_v/system_v.h"
@@ -69,13 +70,43 @@ void make(const Object& object, std::string_view kind, Get get) {
   fail(ErrorKind::Failed, "its id is in use here");
 }
 
+// Where there are zeros only, no huge page is taken.
+void fill_without_zeros(const FileDescriptor& file, const image::SharedSegment& segment, std::span<std::byte> place) {
+  std::vector<std::byte> piece(std::size_t{1} << 16);
+  for (std::size_t position = 0; position < place.size(); position += piece.size()) {
+    const std::span part = std::span(piece).first(std::min(piece.size(), place.size() - position));
+    pread_exact(file.get(), segment.content(), part, position);
+    // Not copied by hand: where a huge page cannot be had after all that would be a SIGBUS, and this is an error.
+    if (!is_zero(part)) pread_exact(file.get(), segment.content(), place.subspan(position, part.size()), position);
+  }
+}
+
+int make_segment(const image::SharedSegment& segment, key_t key) {
+  // SHM_HUGE_SHIFT is MAP_HUGE_SHIFT, SHM_HUGETLB is not MAP_HUGETLB.
+  constexpr int kMapHugetlb = 0x40000;
+  const std::uint64_t page_bytes = segment.huge_page_bytes();
+  const int flags = page_bytes == 0 ? 0 : SHM_HUGETLB | (huge_page_flags(page_bytes) & ~kMapHugetlb);
+  const int id = ::shmget(key, segment.size(), kNew | flags);
+  if (id >= 0 || page_bytes == 0) return id;
+  Error error = Error::from_errno(fmt::format("cannot make it of huge pages of {} KiB", page_bytes / 1024), errno);
+  if (error.error_number() == EPERM)
+    error.advise("Raise the limit of locked memory (ulimit -l), or let vm.hugetlb_shm_group be a group of this user's");
+  if (error.error_number() == ENOMEM) error.advise("There may be too few free huge pages: see /proc/meminfo");
+  throw error;
+}
+
 void fill(const NewbornContext& context, const image::SharedSegment& segment) {
   if (segment.content().empty()) return;
   const FileDescriptor file = context.content.open(segment.content());
   void* const start = ::shmat(segment.object().id(), nullptr, 0);
   // NOLINTNEXTLINE(performance-no-int-to-ptr): shmat(2) says it so
   if (start == reinterpret_cast<void*>(-1)) fail_errno(errno, "shmat");
-  pread_exact(file.get(), segment.content(), std::span(static_cast<std::byte*>(start), segment.size()), 0);
+  const std::span place(static_cast<std::byte*>(start), segment.size());
+  if (segment.huge_page_bytes() == 0) {
+    pread_exact(file.get(), segment.content(), place, 0);
+  } else {
+    fill_without_zeros(file, segment, place);
+  }
   if (::shmdt(start) != 0) fail_errno(errno, "shmdt");
 }
 
@@ -187,7 +218,7 @@ void for_each_of(const Objects& objects, std::string_view kind, Action action) {
 
 void make_system_v_inside(const NewbornContext& context, const image::SystemV& image) {
   for_each_of(image.segments(), kSegmentName, [&](const image::SharedSegment& segment) {
-    make(segment, "shm", [&](key_t key) { return ::shmget(key, segment.size(), kNew); });
+    make(segment, "shm", [&](key_t key) { return make_segment(segment, key); });
     fill(context, segment);
   });
   for_each_of(image.semaphores(), kSemaphoresName, [&](const image::SemaphoreSet& set) {

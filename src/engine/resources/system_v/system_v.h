@@ -9,6 +9,8 @@
 // Shared memory is mapped by the memory room, whose SharedMemory names its segment.
 #pragma once
 
+#include <cstdint>
+#include <map>
 #include <span>
 
 #include "engine/image/process.pb.h"
@@ -24,6 +26,10 @@ bool has_objects(const image::SystemV& image);
 
 // Of each process, when the objects of the tree are known: what its end does to semaphores.
 void capture_adjustments(CaptureContext& context, const image::SystemV& system_v, image::Process& process);
+
+// Bytes of huge pages (SHM_HUGETLB) by their size that the segments take as soon as they are made, beside those that
+// the killed program has left there.
+std::map<std::uint64_t, std::uint64_t> huge_pages_of_segments(const image::SystemV& image);
 
 // Throws Damaged for an image that cannot be.
 void check_system_v(const CheckContext& context, const image::Tree& image);
