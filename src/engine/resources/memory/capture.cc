@@ -191,7 +191,6 @@ class MemoryCapture {
       return refuse(area, fmt::format("{}, which another area shows under a name in another directory", area.name),
                     "Let the program map it again by the name that it has now");
     }
-    if (area.has(kHuge) && backing.kind == BackingKind::File) return refuse_named_huge(area);
     switch (backing.kind) {
       case BackingKind::File:
         return capture_file(area, backing.path);
@@ -212,6 +211,7 @@ class MemoryCapture {
     entry.set_backing(file_index(path));
     entry.set_offset(area.offset);
     image::MappedFile& file = *image_.mutable_files(static_cast<int>(entry.backing()));
+    if (area.has(kHuge) && area.offset + area.range.size() > file.size()) return refuse_long_view(area);
     if (area.shared) {
       record_guards(area);
       file.set_shared_areas(true);
@@ -459,9 +459,10 @@ class MemoryCapture {
     }
   }
 
-  void refuse_named_huge(const MappedArea& area) {
-    refuse(area, fmt::format("of {}, a file of huge pages (hugetlbfs) that has a name", area.name),
-           "Let the program use memory of no file (MAP_ANONYMOUS) or of a memory file (memfd_create)");
+  // Mapping it so again would make the file longer (hugetlbfs_file_mmap() in the kernel's fs/hugetlbfs/inode.c).
+  void refuse_long_view(const MappedArea& area) {
+    refuse(area, fmt::format("a view of more than there is of {}, a file of huge pages (hugetlbfs)", area.name),
+           "Let the program make the file as long as what it maps of it (ftruncate(2))");
   }
 
   // Where it has written nothing it shows the file, and reading what is not there of that takes a huge page.

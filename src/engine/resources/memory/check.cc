@@ -112,6 +112,7 @@ void check_memory(CheckContext& context, const image::Memory& image, std::uint32
          image.page_bytes());
   }
   check_files(context, image);
+  check_named_huge_files(image);
   check_lowest_address(image);
 }
 
@@ -136,6 +137,7 @@ void check_huge_pages(std::span<const image::Memory* const> memories, const imag
   std::set<std::uint32_t> counted;
   for (const image::Memory* const memory : memories) add_huge_pages(*memory, counted, demand);
   add_huge_files(memories, descriptors, demand);
+  add_named_huge_files(memories, demand);
   check_huge_supply(demand);
 }
 

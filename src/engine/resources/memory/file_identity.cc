@@ -13,6 +13,7 @@
 
 #include "base/file_birth.h"
 #include "base/file_descriptor.h"
+#include "engine/resources/descriptors/huge_files.h"
 
 namespace crs::engine {
 namespace {
@@ -42,7 +43,8 @@ std::vector<std::string> possible_paths(std::string_view shown) {
 // shows how this file is shown.
 bool shown_alike(const std::string& path, const MapsLine& line) {
   const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
-  if (!file) return false;
+  // There stat(2) tells the same, and nobody else's pages are to be reserved for a look.
+  if (!file || huge_page_bytes_of(file.get()) != 0) return false;
   void* const place = ::mmap(nullptr, kPageSize, PROT_NONE, MAP_PRIVATE, file.get(), 0);
   if (place == MAP_FAILED) return false;
   const RemoteAddress address{reinterpret_cast<std::uint64_t>(place)};

@@ -2,7 +2,9 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -77,6 +79,22 @@ std::uint64_t bytes_of(FileParts& parts) {
   return bytes;
 }
 
+constexpr std::uint64_t kBlock = 512;  // of stat(2)
+
+// In pages that are there.
+std::uint64_t bytes_in(const std::string& path) {
+  struct stat status{};
+  return ::stat(path.c_str(), &status) == 0 ? static_cast<std::uint64_t>(status.st_blocks) * kBlock : 0;
+}
+
+// Of the file system of huge pages where it lies; 0 where it does not.
+std::uint64_t pages_of_file(const std::string& path) {
+  struct statfs file_system{};
+  const bool is_huge =
+      ::statfs(path.c_str(), &file_system) == 0 && static_cast<std::uint64_t>(file_system.f_type) == HUGETLBFS_MAGIC;
+  return is_huge ? static_cast<std::uint64_t>(file_system.f_bsize) : 0;
+}
+
 // MADV_GUARD_INSTALL knows no huge pages.
 bool is_guarded(const image::Memory& memory, const Area& area) {
   return std::ranges::any_of(
@@ -130,7 +148,6 @@ PageRuns touched_huge_pages(pid_t pid, const MappedArea& area) {
 }
 
 std::optional<std::uint64_t> existing_huge_bytes(pid_t pid, RemoteRange area) {
-  constexpr std::uint64_t kBlock = 512;  // of stat(2)
   const std::string path = fmt::format("/proc/{}/map_files/{:x}-{:x}", pid, area.start.value, area.end.value);
   struct stat status{};
   if (::stat(path.c_str(), &status) != 0) return std::nullopt;
@@ -155,7 +172,7 @@ void validate_huge_pages(const image::Memory& memory) {
     const bool is_segment = is_shared && shared_by(memory, area).has_segment();
     const bool is_first_view = is_shared && shown.insert(area.backing()).second;
     const bool is_view = is_segment || (is_first_view && shows_all(memory, area));
-    const bool can_have = is_view || area.kind() == Area::ANONYMOUS || maps_content(area);
+    const bool can_have = is_view || !is_shared;
     if (!agrees || !can_have || !can_be(area) || is_guarded(memory, area))
       fail(ErrorKind::Damaged, "the image's area at {:#x} has huge pages that cannot be", area.start());
   }
@@ -176,8 +193,8 @@ void validate_huge_files(const image::Memory& memory, const image::Descriptors& 
 
 void add_huge_pages(const image::Memory& memory, std::set<std::uint32_t>& seen, HugeMemory& demand) {
   for (const Area& area : memory.areas()) {
-    if (area.huge_page_bytes() == 0 || area.kind() == Area::SHARED_CONTENT || has_property(area, Area::NO_RESERVE))
-      continue;
+    const bool is_of_file = area.kind() == Area::SHARED_CONTENT || area.kind() == Area::SHARED_FILE;
+    if (area.huge_page_bytes() == 0 || is_of_file || has_property(area, Area::NO_RESERVE)) continue;
     const bool is_shared = area.kind() == Area::SHARED_MEMORY;
     if (is_shared && shared_by(memory, area).has_segment()) continue;
     if (is_shared && !seen.insert(shared_by(memory, area).object()).second) continue;
@@ -201,6 +218,34 @@ void add_huge_files(std::span<const image::Memory* const> memories, const image:
   }
   for (auto& [index, parts] : files)
     demand[descriptors.objects(static_cast<int>(index)).huge_page_bytes()] += bytes_of(parts);
+}
+
+void add_named_huge_files(std::span<const image::Memory* const> memories, HugeMemory& demand) {
+  std::map<std::string, std::pair<std::uint64_t, FileParts>> files;
+  for (const image::Memory* const memory : memories) {
+    for (const Area& area : memory->areas()) {
+      const bool reserves = area.kind() == Area::SHARED_FILE && !has_property(area, Area::NO_RESERVE);
+      if (!reserves || area.huge_page_bytes() == 0) continue;
+      auto& [page_bytes, parts] = files[memory->files(static_cast<int>(area.backing())).path()];
+      page_bytes = area.huge_page_bytes();
+      parts.emplace_back(area.offset(), area.offset() + range_of(area).size());
+    }
+  }
+  for (auto& [path, file] : files) {
+    const std::uint64_t reserved = bytes_of(file.second);
+    demand[file.first] += reserved - std::min(reserved, bytes_in(path));
+  }
+}
+
+void check_named_huge_files(const image::Memory& memory) {
+  for (const Area& area : memory.areas()) {
+    if (area.kind() != Area::SHARED_FILE && area.kind() != Area::PRIVATE_FILE) continue;
+    const std::string& path = memory.files(static_cast<int>(area.backing())).path();
+    if (area.huge_page_bytes() == 0 || pages_of_file(path) == area.huge_page_bytes()) continue;
+    throw Error(ErrorKind::Failed, fmt::format("{}, which the program has mapped, was a file of huge pages of {} KiB",
+                                               path, area.huge_page_bytes() / 1024))
+        .advise("Mount a hugetlbfs of such pages there and put the file back");
+  }
 }
 
 void check_huge_supply(const HugeMemory& demand) {

@@ -10,6 +10,7 @@
 #include "engine/resources/descriptors/extended_attributes.h"
 #include "engine/resources/descriptors/files/file_rules.h"
 #include "engine/resources/descriptors/files/kept_files.h"
+#include "engine/resources/descriptors/huge_files.h"
 
 namespace crs::engine {
 namespace {
@@ -47,6 +48,13 @@ void keep(CaptureContext& context, const std::string& path, const Used& used, im
   if (!file || ::fstat(file.get(), &status) != 0) {
     context.refusals.add(fmt::format("{}, whose content is to be kept (--files copy), cannot be read", path),
                          "chmod u+r it, or let it be a reference (--files reference=PATH)");
+    return;
+  }
+  if (huge_page_bytes_of(file.get()) != 0) {
+    context.refusals.add(fmt::format("{}, whose content is to be kept (--files copy), is a file of huge pages "
+                                     "(hugetlbfs), which can be written to through a mapping alone",
+                                     path),
+                         fmt::format("let it be a reference (--files reference={})", path));
     return;
   }
   if (status.st_dev != used.device || status.st_ino != used.inode || !S_ISREG(status.st_mode))
