@@ -24,7 +24,6 @@ namespace crs::engine {
 namespace {
 
 constexpr unsigned kMakeExecutable = 0x0010U;              // MFD_EXEC, since Linux 6.3
-constexpr unsigned kMapHugetlb = 0x40000U;                 // MAP_HUGETLB
 constexpr std::uint32_t kSetLater = O_DIRECT | O_NOATIME;  // what not every file system takes from open(2)
 constexpr std::size_t kLongestMemfdName = 249;             // memfd_create(2)
 
@@ -191,8 +190,7 @@ void finish(int descriptor, const image::ContentObject& object, std::vector<std:
 
 FileDescriptor make_memory_file(std::string_view name, std::uint64_t huge_page_bytes) {
   const std::string own(name.substr(0, kLongestMemfdName));
-  // The numbers of MFD_HUGE_SHIFT are those of mmap(2).
-  const auto size = static_cast<unsigned>(huge_page_flags(huge_page_bytes)) & ~kMapHugetlb;
+  const auto size = static_cast<unsigned>(huge_page_size_flags(huge_page_bytes));
   const unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING | (huge_page_bytes != 0 ? MFD_HUGETLB : 0U) | size;
   FileDescriptor made(::memfd_create(own.c_str(), flags | kMakeExecutable));
   if (!made && errno == EINVAL) made = FileDescriptor(::memfd_create(own.c_str(), flags));

@@ -28,7 +28,8 @@ namespace {
 using image::Area;
 
 constexpr int kMapHugetlb = 0x40000;
-constexpr int kSizeShift = 26;  // MAP_HUGE_SHIFT: above it stands the logarithm of the size
+constexpr int kSizeShift =
+    26;  // MAP_HUGE_SHIFT, MFD_HUGE_SHIFT, SHM_HUGE_SHIFT: above it stands the logarithm of the size
 constexpr std::uint64_t kSmallest = std::uint64_t{64} << 10;
 constexpr std::uint64_t kLargest = std::uint64_t{16} << 30;
 
@@ -158,9 +159,12 @@ bool is_huge_page_size(std::uint64_t bytes) {
   return std::has_single_bit(bytes) && bytes >= kSmallest && bytes <= kLargest;
 }
 
+int huge_page_size_flags(std::uint64_t page_bytes) {
+  return page_bytes == 0 ? 0 : std::countr_zero(page_bytes) << kSizeShift;
+}
+
 int huge_page_flags(std::uint64_t page_bytes) {
-  if (page_bytes == 0) return 0;
-  return kMapHugetlb | (std::countr_zero(page_bytes) << kSizeShift);
+  return page_bytes == 0 ? 0 : kMapHugetlb | huge_page_size_flags(page_bytes);
 }
 
 void validate_huge_pages(const image::Memory& memory) {

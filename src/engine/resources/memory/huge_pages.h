@@ -31,6 +31,8 @@ std::optional<std::uint64_t> existing_huge_bytes(pid_t pid, RemoteRange area);
 // Whether there are machines with pages of so many bytes.
 bool is_huge_page_size(std::uint64_t bytes);
 
+// The size of such pages as mmap(2), memfd_create(2) and shmget(2) take it among their flags; 0 for 0.
+int huge_page_size_flags(std::uint64_t page_bytes);
 // What mmap(2) takes beside MAP_ANONYMOUS for pages of so many bytes; 0 for 0.
 int huge_page_flags(std::uint64_t page_bytes);
 

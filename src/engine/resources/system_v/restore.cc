@@ -82,10 +82,8 @@ void fill_without_zeros(const FileDescriptor& file, const image::SharedSegment& 
 }
 
 int make_segment(const image::SharedSegment& segment, key_t key) {
-  // SHM_HUGE_SHIFT is MAP_HUGE_SHIFT, SHM_HUGETLB is not MAP_HUGETLB.
-  constexpr int kMapHugetlb = 0x40000;
   const std::uint64_t page_bytes = segment.huge_page_bytes();
-  const int flags = page_bytes == 0 ? 0 : SHM_HUGETLB | (huge_page_flags(page_bytes) & ~kMapHugetlb);
+  const int flags = page_bytes == 0 ? 0 : SHM_HUGETLB | huge_page_size_flags(page_bytes);
   const int id = ::shmget(key, segment.size(), kNew | flags);
   if (id >= 0 || page_bytes == 0) return id;
   Error error = Error::from_errno(fmt::format("cannot make it of huge pages of {} KiB", page_bytes / 1024), errno);
