@@ -11,6 +11,7 @@
 
 #include "base/io.h"
 #include "descriptors/round_trip.h"
+#include "engine/resources/descriptors/content_copy.h"
 
 namespace crs::engine::testing {
 namespace {
@@ -362,6 +363,19 @@ TEST_F(Files, RemovedDirectoryComesBackRemoved) {
                require(::fstat(0, &status) == 0 && S_ISDIR(status.st_mode) && status.st_nlink == 0, "0 is removed");
                require(::access(path.c_str(), F_OK) != 0 && errno == ENOENT, "nothing has its name");
              });
+}
+
+TEST(ContentCopy, SaysWhereThereIsNoRoom) {
+  const FileDescriptor from(::memfd_create("source", MFD_CLOEXEC));
+  write_all(from.get(), "source", as_byte_span(std::string("words")));
+  const FileDescriptor full = open_file("/dev/full", O_WRONLY);  // full(4)
+  try {
+    needing_room("the target", [&] { copy_range(from.get(), 0, full.get(), 0, 5, {"the source", "the target"}); });
+    FAIL() << "it was written";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("cannot write the target"));
+    EXPECT_THAT(error.advice(), HasSubstr("Make room on the file system of the target"));
+  }
 }
 
 }  // namespace

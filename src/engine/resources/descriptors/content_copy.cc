@@ -1,6 +1,7 @@
 #include "engine/resources/descriptors/content_copy.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -9,6 +10,7 @@
 #include <cstddef>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/error.h"
@@ -21,17 +23,19 @@ constexpr std::uint64_t kPieceBytes = std::uint64_t{1} << 20;
 
 // For pairs of file systems that copy_file_range(2) does not serve.
 void copy_by_hand(int from, std::uint64_t from_offset, int to, std::uint64_t to_offset, std::uint64_t bytes,
-                  std::string_view what) {
+                  const CopyNames& names) {
   std::vector<std::byte> buffer(std::min(bytes, kPieceBytes));
   while (bytes > 0) {
     const std::span<std::byte> piece = std::span(buffer).first(std::min<std::uint64_t>(bytes, buffer.size()));
-    pread_exact(from, what, piece, from_offset);
-    pwrite_all(to, what, piece, to_offset);
+    pread_exact(from, names.from, piece, from_offset);
+    pwrite_all(to, names.to, piece, to_offset);
     from_offset += piece.size();
     to_offset += piece.size();
     bytes -= piece.size();
   }
 }
+
+std::string copy_of(std::string_view what) { return fmt::format("the snapshot's copy of {}", what); }
 
 bool is_unsupported(int error) {
   return error == EXDEV || error == EINVAL || error == EOPNOTSUPP || error == ENOSYS || error == EBADF ||
@@ -142,17 +146,27 @@ void append_extent(image::ContentObject& object, std::uint64_t offset, std::uint
   extent.set_bytes(bytes);
 }
 
+void needing_room(std::string_view what, const std::function<void()>& action) {
+  try {
+    action();
+  } catch (Error& error) {
+    if (error.error_number() == ENOSPC || error.error_number() == EDQUOT)
+      error.advise(fmt::format("Make room on the file system of {}", what));
+    throw;
+  }
+}
+
 void copy_range(int from, std::uint64_t from_offset, int to, std::uint64_t to_offset, std::uint64_t bytes,
-                std::string_view what) {
+                const CopyNames& names) {
   while (bytes > 0) {
     auto in = static_cast<off64_t>(from_offset);
     auto out = static_cast<off64_t>(to_offset);
     const ssize_t copied =
         ::copy_file_range(from, &in, to, &out, std::min<std::uint64_t>(bytes, std::uint64_t{1} << 30), 0);
     if (copied < 0 && errno == EINTR) continue;
-    if (copied < 0 && !is_unsupported(errno)) fail_errno(errno, "cannot copy {}", what);
+    if (copied < 0 && !is_unsupported(errno)) fail_errno(errno, "cannot copy {} to {}", names.from, names.to);
     // 0 is the end of the file, but also what some file systems say where they cannot: reading tells.
-    if (copied <= 0) return copy_by_hand(from, from_offset, to, to_offset, bytes, what);
+    if (copied <= 0) return copy_by_hand(from, from_offset, to, to_offset, bytes, names);
     from_offset += static_cast<std::uint64_t>(copied);
     to_offset += static_cast<std::uint64_t>(copied);
     bytes -= static_cast<std::uint64_t>(copied);
@@ -160,11 +174,12 @@ void copy_range(int from, std::uint64_t from_offset, int to, std::uint64_t to_of
 }
 
 std::uint64_t pack_content(int from, std::uint64_t size, int to, image::ContentObject& object, std::string_view what) {
+  const std::string copy = copy_of(what);
   std::uint64_t packed = 0;
   for (std::uint64_t offset = 0; offset < size;) {
     const auto [start, end] = next_data(from, offset, size, what);
     if (start >= end) break;
-    copy_range(from, start, to, packed, end - start, what);
+    copy_range(from, start, to, packed, end - start, {what, copy});
     image::ContentObject::Extent& extent = *object.add_data();
     extent.set_offset(start);
     extent.set_bytes(end - start);
@@ -182,13 +197,14 @@ std::uint64_t pack_content_without_seeking(int from, std::uint64_t size, int to,
   std::size_t room = storage.size();
   std::align(kBlock, kPieceBytes, start, room);
   const std::span buffer(static_cast<std::byte*>(start), kPieceBytes);
+  const std::string copy = copy_of(what);
   std::uint64_t packed = 0;
   for (std::uint64_t offset = 0; offset < size; offset += kPieceBytes) {
     const std::span<const std::byte> piece = read_piece(from, buffer, offset, size, what);
     for (std::size_t at = 0; at < piece.size(); at += kBlock) {
       const std::span block = piece.subspan(at, std::min(kBlock, piece.size() - at));
       if (is_zero(block)) continue;
-      pwrite_all(to, what, block, packed);
+      pwrite_all(to, copy, block, packed);
       append_extent(object, offset + at, block.size());
       packed += block.size();
     }
@@ -199,19 +215,25 @@ std::uint64_t pack_content_without_seeking(int from, std::uint64_t size, int to,
 void unpack_content(int from, int to, const image::ContentObject& object, std::string_view what) {
   if (::ftruncate(to, static_cast<off_t>(object.size())) != 0)
     fail_errno(errno, "cannot give {} its size of {} bytes", what, object.size());
-  std::uint64_t packed = 0;
-  for (const image::ContentObject::Extent& extent : object.data()) {
-    copy_range(from, packed, to, extent.offset(), extent.bytes(), what);
-    packed += extent.bytes();
-  }
+  const std::string copy = copy_of(what);
+  needing_room(what, [&] {
+    std::uint64_t packed = 0;
+    for (const image::ContentObject::Extent& extent : object.data()) {
+      copy_range(from, packed, to, extent.offset(), extent.bytes(), {copy, what});
+      packed += extent.bytes();
+    }
+  });
 }
 
 void write_over_content(int from, int to, const image::ContentObject& object, std::string_view what) {
-  std::uint64_t packed = 0;
-  for_each_part(object, [&](std::uint64_t start, std::uint64_t end, bool is_data) {
-    if (!is_data) return write_zeros(to, start, end, what);
-    copy_range(from, packed, to, start, end - start, what);
-    packed += end - start;
+  const std::string copy = copy_of(what);
+  needing_room(what, [&] {
+    std::uint64_t packed = 0;
+    for_each_part(object, [&](std::uint64_t start, std::uint64_t end, bool is_data) {
+      if (!is_data) return write_zeros(to, start, end, what);
+      copy_range(from, packed, to, start, end - start, {copy, what});
+      packed += end - start;
+    });
   });
   if (::ftruncate(to, static_cast<off_t>(object.size())) != 0)
     fail_errno(errno, "cannot give {} its size of {} bytes", what, object.size());
@@ -231,10 +253,11 @@ bool holds_content(int file, int packed, const image::ContentObject& object, std
 
 void copy_with_holes(int from, int to, std::string_view what) {
   const std::uint64_t size = size_of(from, what);
+  const std::string copy = fmt::format("a copy of {}", what);
   for (std::uint64_t offset = 0; offset < size;) {
     const auto [start, end] = next_data(from, offset, size, what);
     if (start >= end) break;
-    copy_range(from, start, to, start, end - start, what);
+    needing_room(copy, [&] { copy_range(from, start, to, start, end - start, {what, copy}); });
     offset = end;
   }
   if (::ftruncate(to, static_cast<off_t>(size)) != 0) fail_errno(errno, "cannot copy {}", what);

@@ -2,16 +2,26 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string_view>
 
 #include "engine/resources/descriptors/content_objects.pb.h"
 
 namespace crs::engine {
 
+// What errors call the two files.
+struct CopyNames {
+  std::string_view from;
+  std::string_view to;
+};
+
 // Copies `bytes` bytes between regular files, by reflink or inside the kernel where the file systems allow it. Both
 // offsets are given; the descriptors' own offsets do not move. Throws; Damaged if the source ends early.
 void copy_range(int from, std::uint64_t from_offset, int to, std::uint64_t to_offset, std::uint64_t bytes,
-                std::string_view what);
+                const CopyNames& names);
+
+// Calls `action`, which writes `what`. Where there is no room for that, says what the user can do.
+void needing_room(std::string_view what, const std::function<void()>& action);
 
 // Writes the data of `from` (size bytes) without its holes to the start of `to` and records the extents in `object`.
 // Returns the bytes written.

@@ -85,7 +85,9 @@ FileDescriptor create_unused(const std::string& folder, const std::string& name,
 
 void save_tail(const RestartOptions& options, Grown& grown) {
   const FileDescriptor tail = create_unused(options.set_aside_directory, tail_name(grown), grown.place);
-  copy_range(grown.file.get(), grown.kept, tail.get(), 0, grown.length - grown.kept, grown.path);
+  needing_room(grown.place, [&] {
+    copy_range(grown.file.get(), grown.kept, tail.get(), 0, grown.length - grown.kept, {grown.path, grown.place});
+  });
   if (::fsync(tail.get()) != 0) fail_errno(errno, "cannot sync {}", grown.place);
 }
 
