@@ -128,7 +128,7 @@ void check_tree(CheckContext& context, const image::Tree& tree, const PageData& 
   check_pidfds(tree);
   check_memory_supply(memories_of(tree));
   check_descriptors(context, tree.descriptors(), static_cast<std::uint32_t>(tree.processes_size()));
-  check_huge_pages(memories_of(tree), tree.descriptors(), huge_pages_of_segments(tree.system_v()));
+  check_huge_pages(memories_of(tree), tree.descriptors(), huge_pages_of_segments(context.content, tree.system_v()));
 }
 
 // Those of the root first.

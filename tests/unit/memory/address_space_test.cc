@@ -140,6 +140,7 @@ TEST(Validate, AcceptsPartsOfSegmentsOfHugePages) {
 TEST(HugePages, OfAFileCountOnce) {
   image::Descriptors descriptors;
   image::ContentObject& object = *descriptors.add_objects();
+  object.set_origin(image::ContentObject::MEMFD);
   object.set_huge_page_bytes(2 * kMiB);
   image::ContentObject::Extent& extent = *object.add_data();
   extent.set_offset(3 * kMiB);

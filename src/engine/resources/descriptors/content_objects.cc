@@ -79,19 +79,18 @@ FileDescriptor open_source(const CaptureContext& context, dev_t device, ino_t in
   return file;
 }
 
-// Reading a huge page that is not there brings it. Where none is promised, that might be the last free one.
-bool takes_free_pages(std::span<const MappedPiece> pieces) {
-  return std::ranges::any_of(pieces,
-                             [](const MappedPiece& piece) { return piece.huge_page_bytes != 0 && !piece.reserves; });
+// Reading a huge page that is not there brings it, which may be the last free one: also where the mapping has reserved
+// pages, since a hole that was made later (fallocate(2)) has none. And if there is none, nothing tells that from the
+// end of the file.
+bool has_huge_pages(std::span<const MappedPiece> pieces) {
+  return std::ranges::any_of(pieces, [](const MappedPiece& piece) { return piece.huge_page_bytes != 0; });
 }
 
 void refuse_unseen(CaptureContext& context, std::string_view shown_path) {
-  context.refusals.add(
-      fmt::format("which huge pages there are of {}, which process {} has mapped without reserving them and has not "
-                  "open, cannot be seen",
-                  shown_path, context.own_pid),
-      "Take the snapshot with CAP_CHECKPOINT_RESTORE, or let the program keep the file open or map it without "
-      "MAP_NORESERVE");
+  context.refusals.add(fmt::format("which huge pages there are of {}, which process {} has mapped and not open, cannot "
+                                   "be seen",
+                                   shown_path, context.own_pid),
+                       "Take the snapshot with CAP_CHECKPOINT_RESTORE, or let the program keep the file open");
 }
 
 // Also where the program itself may not read. False: there is no such page, since the file ends before it.
@@ -186,7 +185,10 @@ std::optional<std::uint32_t> ContentObjects::keep_mapped(CaptureContext& context
                                                          std::span<const MappedPiece> pieces) {
   if (const auto known = find(device, inode)) return known;
   const FileDescriptor file = open_source(context, device, inode, pieces);
-  if (!file && takes_free_pages(pieces)) return refuse_unseen(context, shown_path), std::nullopt;
+  if (!file && has_huge_pages(pieces)) {
+    refuse_unseen(context, shown_path);
+    return std::nullopt;
+  }
   if (!file) return keep_from_memory(context, device, inode, std::string(shown_path), pieces);
   if (const auto reason = content_cannot_be_kept(file.get(), shown_path)) {
     context.refusals.add(
@@ -306,7 +308,6 @@ std::uint32_t ContentObjects::keep_from_memory(const CaptureContext& context, de
   const std::uint32_t index = add(likely_status(device, inode, path), path);
   read_from_memory_.insert(index);
   image::ContentObject& object = *image_.mutable_objects(static_cast<int>(index));
-  object.set_huge_page_bytes(pieces.front().huge_page_bytes);
   if (!store_.keeps()) return index;
   std::vector<MappedPiece> ordered(pieces.begin(), pieces.end());
   std::ranges::sort(ordered, {}, &MappedPiece::file_offset);

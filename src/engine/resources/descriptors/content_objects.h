@@ -44,7 +44,6 @@ struct MappedPiece {
   std::uint64_t file_offset;          // bytes
   bool guarded = false;               // it has guard pages
   std::uint64_t huge_page_bytes = 0;  // of pages that were set aside (hugetlbfs); 0: usual pages
-  bool reserves = true;               // of huge pages: each that is not there yet is promised to it
 };
 
 // The capturing side. One for each captured process; not thread-safe.
@@ -64,7 +63,7 @@ class ContentObjects {
   // /proc/PID/maps has them). The content comes from an open descriptor of the process, else from /proc/PID/map_files
   // (needs CAP_CHECKPOINT_RESTORE), else from the mapped memory itself; then what no area maps is not known and comes
   // back as a hole. Adds to context.refusals and returns nothing where the file cannot be kept (secret memory, huge
-  // pages whose reading might take the last free ones).
+  // pages that would have to be read from the memory itself).
   std::optional<std::uint32_t> keep_mapped(CaptureContext& context, dev_t device, ino_t inode,
                                            std::string_view shown_path, std::span<const MappedPiece> pieces);
 

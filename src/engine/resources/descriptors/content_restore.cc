@@ -159,10 +159,23 @@ void finish_mode(RestoreContext& context, int number, const image::ContentObject
   if (!is_so) context.remote.call("fchmod", SYS_fchmod, number, object.mode());
 }
 
+// As utimensat(2) takes them.
+std::array<timespec, 2> times_of(const image::ContentObject& object) {
+  return {timespec{0, UTIME_OMIT},
+          timespec{object.modified_seconds(), static_cast<long>(object.modified_nanoseconds())}};
+}
+
 // Whoever maps more of a file of hugetlbfs than there is of it makes it longer (hugetlbfs_file_mmap() in the kernel's
 // fs/hugetlbfs/inode.c); the program had cut it back.
 void undo_growth(RestoreContext& context, int number, const image::ContentObject& object) {
-  if (object.huge_page_bytes() != 0) context.remote.call("ftruncate", SYS_ftruncate, number, object.size());
+  if (object.huge_page_bytes() == 0) return;
+  const std::string place = fmt::format("/proc/{}/fd/{}", context.pid, number);
+  struct stat status{};
+  if (::stat(place.c_str(), &status) != 0) fail_errno(errno, "cannot look at {}", object.name());
+  if (static_cast<std::uint64_t>(status.st_size) == object.size()) return;
+  context.remote.call("ftruncate", SYS_ftruncate, number, object.size());
+  const std::array<timespec, 2> times = times_of(object);
+  static_cast<void>(::utimensat(AT_FDCWD, place.c_str(), times.data(), 0));
 }
 
 void keep_at(int number, const FileDescriptor& made) {
@@ -181,8 +194,7 @@ void finish(int descriptor, const image::ContentObject& object, std::vector<std:
   }
   set_mode(descriptor, status.st_mode & 07777, object);
   restore_extended_attributes(descriptor, AttributeStage::AfterMode, object, notes);
-  const std::array<timespec, 2> times{
-      timespec{0, UTIME_OMIT}, timespec{object.modified_seconds(), static_cast<long>(object.modified_nanoseconds())}};
+  const std::array<timespec, 2> times = times_of(object);
   static_cast<void>(::futimens(descriptor, times.data()));
 }
 

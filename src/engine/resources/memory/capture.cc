@@ -221,8 +221,7 @@ class MemoryCapture {
             .end = area.range.end,
             .file_offset = area.offset,
             .guarded = !guards_in(pagemap_, area.range).empty(),
-            .huge_page_bytes = area.has(kHuge) ? area.page_bytes : 0,
-            .reserves = !area.has("nr")};
+            .huge_page_bytes = area.has(kHuge) ? area.page_bytes : 0};
   }
 
   // Of an area whose pages PageChoice::Own does not look at.

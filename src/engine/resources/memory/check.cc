@@ -137,7 +137,6 @@ void check_huge_pages(std::span<const image::Memory* const> memories, const imag
   std::set<std::uint32_t> counted;
   for (const image::Memory* const memory : memories) add_huge_pages(*memory, counted, demand);
   add_huge_files(memories, descriptors, demand);
-  add_named_huge_files(memories, demand);
   check_huge_supply(demand);
 }
 

@@ -67,6 +67,11 @@ FileParts parts_with_data(const image::ContentObject& object) {
   return parts;
 }
 
+// What a file on a mounted hugetlbfs takes may have been set aside for its mount already (min_size).
+bool is_counted(const image::ContentObject& object) {
+  return object.huge_page_bytes() != 0 && object.origin() == image::ContentObject::MEMFD;
+}
+
 // Of all together: they may overlap.
 std::uint64_t bytes_of(FileParts& parts) {
   std::ranges::sort(parts);
@@ -78,14 +83,6 @@ std::uint64_t bytes_of(FileParts& parts) {
     position = end;
   }
   return bytes;
-}
-
-constexpr std::uint64_t kBlock = 512;  // of stat(2)
-
-// In pages that are there.
-std::uint64_t bytes_in(const std::string& path) {
-  struct stat status{};
-  return ::stat(path.c_str(), &status) == 0 ? static_cast<std::uint64_t>(status.st_blocks) * kBlock : 0;
 }
 
 // Of the file system of huge pages where it lies; 0 where it does not.
@@ -149,6 +146,7 @@ PageRuns touched_huge_pages(pid_t pid, const MappedArea& area) {
 }
 
 std::optional<std::uint64_t> existing_huge_bytes(pid_t pid, RemoteRange area) {
+  constexpr std::uint64_t kBlock = 512;  // of stat(2)
   const std::string path = fmt::format("/proc/{}/map_files/{:x}-{:x}", pid, area.start.value, area.end.value);
   struct stat status{};
   if (::stat(path.c_str(), &status) != 0) return std::nullopt;
@@ -211,34 +209,17 @@ void add_huge_files(std::span<const image::Memory* const> memories, const image:
   std::map<std::uint32_t, FileParts> files;
   for (int i = 0; i < descriptors.objects_size(); ++i) {
     const image::ContentObject& object = descriptors.objects(i);
-    if (object.huge_page_bytes() != 0) files[static_cast<std::uint32_t>(i)] = parts_with_data(object);
+    if (is_counted(object)) files[static_cast<std::uint32_t>(i)] = parts_with_data(object);
   }
   for (const image::Memory* const memory : memories) {
     for (const Area& area : memory->areas()) {
       const bool reserves = area.kind() == Area::SHARED_CONTENT && !has_property(area, Area::NO_RESERVE);
-      if (!reserves || area.huge_page_bytes() == 0) continue;
+      if (!reserves || !files.contains(area.backing())) continue;
       files[area.backing()].emplace_back(area.offset(), area.offset() + range_of(area).size());
     }
   }
   for (auto& [index, parts] : files)
     demand[descriptors.objects(static_cast<int>(index)).huge_page_bytes()] += bytes_of(parts);
-}
-
-void add_named_huge_files(std::span<const image::Memory* const> memories, HugeMemory& demand) {
-  std::map<std::string, std::pair<std::uint64_t, FileParts>> files;
-  for (const image::Memory* const memory : memories) {
-    for (const Area& area : memory->areas()) {
-      const bool reserves = area.kind() == Area::SHARED_FILE && !has_property(area, Area::NO_RESERVE);
-      if (!reserves || area.huge_page_bytes() == 0) continue;
-      auto& [page_bytes, parts] = files[memory->files(static_cast<int>(area.backing())).path()];
-      page_bytes = area.huge_page_bytes();
-      parts.emplace_back(area.offset(), area.offset() + range_of(area).size());
-    }
-  }
-  for (auto& [path, file] : files) {
-    const std::uint64_t reserved = bytes_of(file.second);
-    demand[file.first] += reserved - std::min(reserved, bytes_in(path));
-  }
 }
 
 void check_named_huge_files(const image::Memory& memory) {

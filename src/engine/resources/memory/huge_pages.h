@@ -48,11 +48,11 @@ using HugeMemory = std::map<std::uint64_t, std::uint64_t>;
 // several show counts for the one that shows it first: `seen` has the numbers of the objects that have been counted.
 void add_huge_pages(const image::Memory& memory, std::set<std::uint32_t>& seen, HugeMemory& demand);
 
-// Adds what is in the files of all processes, and what these have reserved in them (MAP_SHARED).
+// Adds what is in the memory files of all processes, and what these have reserved in them (MAP_SHARED). Of what lies on
+// a mounted hugetlbfs nobody knows what is set aside for it already.
 void add_huge_files(std::span<const image::Memory* const> memories, const image::Descriptors& descriptors,
                     HugeMemory& demand);
-// Adds what the processes have reserved in files that have a path, beside what these hold now.
-void add_named_huge_files(std::span<const image::Memory* const> memories, HugeMemory& demand);
+
 // Throws unless the areas' files lie in such pages as they did.
 void check_named_huge_files(const image::Memory& memory);
 

@@ -229,10 +229,17 @@ class SystemVCapture {
   }
 
   void keep_content(image::SharedSegment& segment) {
-    if (!root_.content.keeps()) return;
-    auto [name, file] = root_.content.create();
+    if (!root_.content.keeps() && segment.huge_page_bytes() == 0) return;
     const int id = segment.object().id();
     try {
+      if (!root_.content.keeps()) {
+        visit([&] {
+          check_segment_can_be_seen(id);
+          return std::string();
+        });
+        return;
+      }
+      auto [name, file] = root_.content.create();
       visit([&, to = file.get()] {
         copy_segment(id, segment.size(), to);
         return std::string();

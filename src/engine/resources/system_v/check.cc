@@ -1,3 +1,5 @@
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <map>
 #include <set>
@@ -89,14 +91,20 @@ class MappedSegments {
 
 }  // namespace
 
-std::map<std::uint64_t, std::uint64_t> huge_pages_of_segments(const image::SystemV& image) {
+std::map<std::uint64_t, std::uint64_t> huge_pages_of_segments(const ContentStore& content,
+                                                              const image::SystemV& image) {
+  constexpr std::uint64_t kBlock = 512;  // of stat(2)
   HugeMemory demand;
   for (const image::SharedSegment& segment : image.segments()) {
     if (segment.huge_page_bytes() == 0) continue;
     // One that the killed program has left is removed first. What has its id but is another is an error by itself.
     const auto left = segment_at(segment.object().id());
     const bool is_left = left && left->id == segment.object().id() && left->state.shm_segsz == segment.size();
-    if (!is_left) demand[segment.huge_page_bytes()] += whole_size_of(segment);
+    if (is_left || segment.content().empty()) continue;
+    struct stat status{};
+    if (::fstat(content.open(segment.content()).get(), &status) != 0) continue;
+    const std::uint64_t pages = static_cast<std::uint64_t>(status.st_blocks) * kBlock / segment.huge_page_bytes();
+    demand[segment.huge_page_bytes()] += std::min(pages * segment.huge_page_bytes(), whole_size_of(segment));
   }
   return demand;
 }

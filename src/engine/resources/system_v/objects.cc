@@ -91,6 +91,13 @@ FileDescriptor file_of(const Attached& segment) {
   return FileDescriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
 }
 
+// Reading a huge page that is not there brings it, and may take the last free one: nobody says whether the segment has
+// reserved its pages (SHM_NORESERVE).
+void require_seen(const Attached& segment, const FileDescriptor& file) {
+  if (file || area_of_attached(segment).page_bytes == kPageSize) return;
+  fail(ErrorKind::Failed, "which of its huge pages there are can be seen with CAP_CHECKPOINT_RESTORE only");
+}
+
 void join_ipc_namespace(pid_t pid, int pidfd) {
   const auto differs = [&](std::string_view kind) {
     return read_link(fmt::format("/proc/{}/ns/{}", pid, kind)) != read_link(fmt::format("/proc/self/ns/{}", kind));
@@ -198,6 +205,7 @@ void copy_segment(int id, std::uint64_t size, int to) {
   constexpr std::uint64_t kPiece = std::uint64_t{1} << 16;
   if (::ftruncate(to, static_cast<off_t>(size)) != 0) fail_errno(errno, "cannot keep System V {} {}", kSegmentName, id);
   const FileDescriptor file = file_of(segment);
+  require_seen(segment, file);
   std::vector<std::byte> read(file ? kPiece : 0);
   for (std::uint64_t position = 0; position < size; position += kPiece) {
     const std::uint64_t bytes = std::min(kPiece, size - position);
@@ -210,6 +218,11 @@ void copy_segment(int id, std::uint64_t size, int to) {
     }
     if (!is_zero(piece)) pwrite_all(to, "the snapshot", piece, position);
   }
+}
+
+void check_segment_can_be_seen(int id) {
+  const Attached segment(id);
+  require_seen(segment, file_of(segment));
 }
 
 std::optional<std::uint64_t> huge_page_bytes_of_segment(int id) {

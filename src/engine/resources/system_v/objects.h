@@ -59,8 +59,12 @@ std::optional<FoundQueue> queue_at(int id);
 // Adds the messages, which stay where they are (MSG_COPY of msgrcv(2)). Throws where this process may not read them.
 void copy_messages(const FoundQueue& found, image::MessageQueue& image);
 
-// Writes the content of a segment to the file `to`, with holes where it has zeros. Throws.
+// Writes the content of a segment to the file `to`, with holes where it has zeros. Throws; for one of huge pages also
+// unless check_segment_can_be_seen() allows it.
 void copy_segment(int id, std::uint64_t size, int to);
+
+// Throws unless all of it can be looked at as it is.
+void check_segment_can_be_seen(int id);
 // Of the pages that were set aside in which a segment lies (SHM_HUGETLB); 0: usual pages. Attaches it: nothing else
 // tells. Nothing where this process may not.
 std::optional<std::uint64_t> huge_page_bytes_of_segment(int id);

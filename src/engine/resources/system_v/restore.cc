@@ -84,7 +84,9 @@ void fill_without_zeros(const FileDescriptor& file, const image::SharedSegment& 
 int make_segment(const image::SharedSegment& segment, key_t key) {
   const std::uint64_t page_bytes = segment.huge_page_bytes();
   const int flags = page_bytes == 0 ? 0 : SHM_HUGETLB | huge_page_size_flags(page_bytes);
-  const int id = ::shmget(key, segment.size(), kNew | flags);
+  int id = ::shmget(key, segment.size(), kNew | flags);
+  // Nobody told whether it had reserved its pages.
+  if (id < 0 && errno == ENOMEM && page_bytes != 0) id = ::shmget(key, segment.size(), kNew | flags | SHM_NORESERVE);
   if (id >= 0 || page_bytes == 0) return id;
   Error error = Error::from_errno(fmt::format("cannot make it of huge pages of {} KiB", page_bytes / 1024), errno);
   if (error.error_number() == EPERM)

@@ -27,9 +27,9 @@ bool has_objects(const image::SystemV& image);
 // Of each process, when the objects of the tree are known: what its end does to semaphores.
 void capture_adjustments(CaptureContext& context, const image::SystemV& system_v, image::Process& process);
 
-// Bytes of huge pages (SHM_HUGETLB) by their size that the segments take as soon as they are made, beside those that
+// Bytes of huge pages (SHM_HUGETLB) by their size that the content of the segments takes at least, beside those that
 // the killed program has left there.
-std::map<std::uint64_t, std::uint64_t> huge_pages_of_segments(const image::SystemV& image);
+std::map<std::uint64_t, std::uint64_t> huge_pages_of_segments(const ContentStore& content, const image::SystemV& image);
 
 // Throws Damaged for an image that cannot be.
 void check_system_v(const CheckContext& context, const image::Tree& image);
