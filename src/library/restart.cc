@@ -35,6 +35,8 @@ const char* name_of(Ids ids) noexcept {
 }
 
 std::vector<std::string> command(const RestartRequest& request, const HelperOptions& helper, const std::string& way) {
+  if (request.reference.starts_with('-'))  // which crs would take for an option
+    fail(ErrorKind::Usage, "'{}' names no snapshot", request.reference);
   if (helper.program.empty()) {
     throw Error(ErrorKind::Failed, "there is no crs that could restart " + request.reference)
         .advise("The parameter crs_helper names the crs to use");

@@ -284,7 +284,13 @@ int crs_self_set_callbacks(crs_self_checkpoint_callback* checkpoint, crs_self_ca
         const int status = checkpoint(data, &line);
         const std::unique_ptr<char, void (*)(void*)> owner(line, std::free);
         self::check_status(status, "checkpoint");
-        if (line != nullptr) command.arguments = self::split_words(line);
+        if (line == nullptr) return;
+        try {
+          command.arguments = self::split_words(line);
+        } catch (...) {  // prepared, the program must hear that it goes on
+          if (go_on != nullptr) static_cast<void>(go_on(data));
+          throw;
+        }
       };
     }
     if (go_on != nullptr) callbacks.go_on = [=] { self::check_status(go_on(data), "continue"); };
@@ -301,6 +307,8 @@ int crs_self_set_restart_command(const char* const* arguments, const char* worki
       command.arguments.emplace_back(*argument);
     }
     if (arguments != nullptr && command.arguments.empty()) fail(ErrorKind::Failed, "the restart command is empty");
+    if (arguments != nullptr && command.arguments.front().empty())
+      fail(ErrorKind::Failed, "the restart command names no program");
     if (working_directory != nullptr) command.working_directory = working_directory;
     self::set_restart_command(std::move(command));
     return 0;

@@ -30,6 +30,7 @@ std::vector<std::string> split_words(std::string_view line) {
   }
   if (quote != 0) fail(ErrorKind::Failed, "the restart command ends inside of a quotation: {}", line);
   if (words.empty()) fail(ErrorKind::Failed, "the restart command is empty");
+  if (words.front().empty()) fail(ErrorKind::Failed, "the restart command names no program: {}", line);
   return words;
 }
 

@@ -99,7 +99,13 @@ class Program {
     const int status = checkpoint_(&line);
     const std::unique_ptr<char, void (*)(void*)> owner(line, std::free);
     check(status, "checkpoint");
-    if (line != nullptr && *line != '\0') set_arguments(record, split_words(line));
+    if (line == nullptr || *line == '\0') return;
+    try {
+      set_arguments(record, split_words(line));
+    } catch (...) {  // prepared, it must hear that it goes on
+      if (go_on_ != nullptr) static_cast<void>(go_on_());
+      throw;
+    }
   }
 
   void go_on() const {
@@ -145,6 +151,7 @@ class Program {
   };
 
   static void set_arguments(ProgramRecord& record, std::vector<std::string> arguments) {
+    if (arguments.front().empty()) fail(ErrorKind::Failed, "the restart command names no program");
     record.executable = arguments.front();
     record.arguments = std::move(arguments);
   }

@@ -63,7 +63,14 @@ Answer Round::tell(LayerStack::Member& member, State state) {
   const auto note_time = [&] {
     if (member.internal) return;
     const auto spent = std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - begin);
-    times_.push_back({member.name, state, static_cast<std::uint64_t>(spent.count())});
+    const auto nanoseconds = static_cast<std::uint64_t>(spent.count());
+    // One that is asked again, however often, is one entry.
+    const bool is_again = !times_.empty() && times_.back().layer == member.name && times_.back().state == state;
+    if (is_again) {
+      times_.back().nanoseconds += nanoseconds;
+    } else {
+      times_.push_back({member.name, state, nanoseconds});
+    }
   };
   try {
     const auto answer = for_layer(member.name, state, [&] { return stack_.tell(member, state); });

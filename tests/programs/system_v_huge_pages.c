@@ -1,6 +1,7 @@
 // System V shared memory of huge pages (SHM_HUGETLB): attached more than once, for reading only, by a child, in part,
 // by nobody, and marked to be removed.
 // subject: huge-pages 16
+// subject: root-only
 #include <sys/ipc.h>
 #include <sys/shm.h>
 #include <sys/wait.h>

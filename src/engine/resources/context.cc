@@ -12,7 +12,10 @@
 
 namespace crs::engine {
 
-void Refusals::add(std::string what, std::string advice) { entries_.push_back({std::move(what), std::move(advice)}); }
+void Refusals::add(std::string what, std::string advice) {
+  const auto says_so = [&](const Refusal& entry) { return entry.what == what; };
+  if (std::ranges::none_of(entries_, says_so)) entries_.push_back({std::move(what), std::move(advice)});
+}
 
 void Refusals::throw_if_any() const {
   if (entries_.empty()) return;

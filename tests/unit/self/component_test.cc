@@ -27,6 +27,7 @@ namespace {
 std::string called;
 constexpr int kEndsItsThread = -77;
 int checkpoint_status = 0;
+const char* restart_line = "sh -c 'exit 7' \"$HOME\"";
 int continue_status = 0;
 int answer(int status) {
   if (status == kEndsItsThread) ::pthread_exit(nullptr);
@@ -36,7 +37,7 @@ int answer(int status) {
 extern "C" {
 __attribute__((visibility("default"))) int old_style_checkpoint(char** restart_command) {
   called += "checkpoint ";
-  *restart_command = ::strdup("sh -c 'exit 7' \"$HOME\"");
+  *restart_command = ::strdup(restart_line);
   return answer(checkpoint_status);
 }
 __attribute__((visibility("default"))) int old_style_continue() {
@@ -193,6 +194,20 @@ TEST_F(SelfTest, FunctionsAreFoundByTheirNames) {
   EXPECT_EQ(exit_status_of(program.pid), 7);
 }
 
+TEST_F(SelfTest, WhoIsPreparedHearsThatItGoesOnWhereItsCommandCannotBe) {
+  const char* const sound = restart_line;
+  for (const char* const line : {"sh 'unended", "   ", "'' words"}) {
+    restart_line = line;
+    called.clear();
+    LocalSink other;
+    EXPECT_THAT(error_of([&] { select("old_style")->module().checkpoint(0, other, {}); }).what(),
+                HasSubstr("restart command"));
+    EXPECT_EQ(called, "checkpoint continue ") << line;
+    EXPECT_FALSE(other.committed);
+  }
+  restart_line = sound;
+}
+
 TEST_F(SelfTest, AFailingCallbackLeavesNoSnapshot) {
   checkpoint_status = 3;
   EXPECT_THAT(error_of([&] { select("old_style")->module().checkpoint(0, sink_, {}); }).what(),
@@ -328,6 +343,8 @@ TEST_F(SelfTest, ForC) {
   EXPECT_EQ(crs_self_restarted_from(), nullptr);
   const char* const nothing[] = {nullptr};
   EXPECT_EQ(crs_self_set_restart_command(nothing, nullptr), -1);
+  const char* const nameless[] = {"", nullptr};
+  EXPECT_EQ(crs_self_set_restart_command(nameless, nullptr), -1);
   const auto save = [](void* data, char**) { return *static_cast<int*>(data); };
   EXPECT_EQ(crs_self_set_callbacks(save, nullptr, nullptr, &number), 0);
   EXPECT_THAT(error_of([&] { select()->module().checkpoint(0, sink_, {}); }).what(),

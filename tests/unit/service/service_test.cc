@@ -311,8 +311,12 @@ TEST_F(ServiceTest, AsksALayerAgainThatCannotYet) {
   middle_.answer = [&](State state) {
     return state == State::Checkpoint && ++asked < 4 ? Answer::NotYet : Answer::Done;
   };
-  EXPECT_EQ(service_.checkpoint().state, State::Continue);
+  const auto outcome = service_.checkpoint();
+  EXPECT_EQ(outcome.state, State::Continue);
   EXPECT_EQ(asked, 4);
+  // However often it was asked, it stands there once.
+  const auto is_its = [](const LayerTime& time) { return time.layer == "middle" && time.state == State::Checkpoint; };
+  EXPECT_EQ(std::ranges::count_if(outcome.layers, is_its), 1);
 }
 
 TEST_F(ServiceTest, GivesUpOnALayerThatIsNeverReady) {

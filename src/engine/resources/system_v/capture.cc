@@ -248,7 +248,8 @@ class SystemVCapture {
     } catch (const Error& error) {
       root_.refusals.add(
           fmt::format("{} cannot be read: {}", name_of_object(kSegmentName, segment.object()), error.what()),
-          "let the program attach all of it or remove it");
+          segment.huge_page_bytes() != 0 ? "take the snapshot as root, or let the program remove it"
+                                         : "let the program attach all of it or remove it");
     }
   }
 

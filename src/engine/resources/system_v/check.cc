@@ -1,10 +1,13 @@
-#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <map>
 #include <set>
+#include <vector>
 
 #include "base/error.h"
+#include "base/io.h"
 #include "engine/resources/memory/address_space.h"
 #include "engine/resources/memory/huge_pages.h"
 #include "engine/resources/system_v/objects.h"
@@ -89,11 +92,26 @@ class MappedSegments {
   std::map<int, std::uint32_t> by_segment_;
 };
 
+// How many huge pages its content takes. Read, since a copy of the store may have no holes.
+std::uint64_t pages_with_data(const ContentStore& content, const image::SharedSegment& segment) {
+  const FileDescriptor file = content.open(segment.content());
+  std::vector<std::byte> piece(std::size_t{64} << 10);  // of any huge page
+  std::set<std::uint64_t> pages;
+  for (std::uint64_t position = 0; position < segment.size(); position += piece.size()) {
+    const off_t data = ::lseek(file.get(), static_cast<off_t>(position), SEEK_DATA);
+    if (data < 0 && errno == ENXIO) break;  // only a hole is left
+    if (data > 0) position = std::max(position, static_cast<std::uint64_t>(data) / piece.size() * piece.size());
+    const std::uint64_t bytes = std::min<std::uint64_t>(piece.size(), segment.size() - position);
+    pread_exact(file.get(), segment.content(), std::span(piece).first(bytes), position);
+    if (!is_zero(std::span(piece).first(bytes))) pages.insert(position / segment.huge_page_bytes());
+  }
+  return pages.size();
+}
+
 }  // namespace
 
 std::map<std::uint64_t, std::uint64_t> huge_pages_of_segments(const ContentStore& content,
                                                               const image::SystemV& image) {
-  constexpr std::uint64_t kBlock = 512;  // of stat(2)
   HugeMemory demand;
   for (const image::SharedSegment& segment : image.segments()) {
     if (segment.huge_page_bytes() == 0) continue;
@@ -101,10 +119,7 @@ std::map<std::uint64_t, std::uint64_t> huge_pages_of_segments(const ContentStore
     const auto left = segment_at(segment.object().id());
     const bool is_left = left && left->id == segment.object().id() && left->state.shm_segsz == segment.size();
     if (is_left || segment.content().empty()) continue;
-    struct stat status{};
-    if (::fstat(content.open(segment.content()).get(), &status) != 0) continue;
-    const std::uint64_t pages = static_cast<std::uint64_t>(status.st_blocks) * kBlock / segment.huge_page_bytes();
-    demand[segment.huge_page_bytes()] += std::min(pages * segment.huge_page_bytes(), whole_size_of(segment));
+    demand[segment.huge_page_bytes()] += pages_with_data(content, segment) * segment.huge_page_bytes();
   }
   return demand;
 }

@@ -84,8 +84,7 @@ MappedArea area_of_attached(const Attached& segment) {
 
 // Of one of huge pages, where this process may open it (proc_pid_map_files(5)): reading that brings in no page. Null
 // otherwise.
-FileDescriptor file_of(const Attached& segment) {
-  const MappedArea area = area_of_attached(segment);
+FileDescriptor file_of(const MappedArea& area) {
   if (area.page_bytes == kPageSize) return {};
   const std::string path = fmt::format("/proc/self/map_files/{:x}-{:x}", area.range.start.value, area.range.end.value);
   return FileDescriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
@@ -93,9 +92,11 @@ FileDescriptor file_of(const Attached& segment) {
 
 // Reading a huge page that is not there brings it, and may take the last free one: nobody says whether the segment has
 // reserved its pages (SHM_NORESERVE).
-void require_seen(const Attached& segment, const FileDescriptor& file) {
-  if (file || area_of_attached(segment).page_bytes == kPageSize) return;
-  fail(ErrorKind::Failed, "which of its huge pages there are can be seen with CAP_CHECKPOINT_RESTORE only");
+void require_seen(const MappedArea& area, const FileDescriptor& file) {
+  if (file || area.page_bytes == kPageSize) return;
+  throw Error(ErrorKind::Failed,
+              "which of its huge pages there are can be seen only with CAP_CHECKPOINT_RESTORE in the initial user "
+              "namespace");
 }
 
 void join_ipc_namespace(pid_t pid, int pidfd) {
@@ -204,8 +205,9 @@ void copy_segment(int id, std::uint64_t size, int to) {
   const Attached segment(id);
   constexpr std::uint64_t kPiece = std::uint64_t{1} << 16;
   if (::ftruncate(to, static_cast<off_t>(size)) != 0) fail_errno(errno, "cannot keep System V {} {}", kSegmentName, id);
-  const FileDescriptor file = file_of(segment);
-  require_seen(segment, file);
+  const MappedArea area = area_of_attached(segment);
+  const FileDescriptor file = file_of(area);
+  require_seen(area, file);
   std::vector<std::byte> read(file ? kPiece : 0);
   for (std::uint64_t position = 0; position < size; position += kPiece) {
     const std::uint64_t bytes = std::min(kPiece, size - position);
@@ -222,7 +224,8 @@ void copy_segment(int id, std::uint64_t size, int to) {
 
 void check_segment_can_be_seen(int id) {
   const Attached segment(id);
-  require_seen(segment, file_of(segment));
+  const MappedArea area = area_of_attached(segment);
+  require_seen(area, file_of(area));
 }
 
 std::optional<std::uint64_t> huge_page_bytes_of_segment(int id) {

@@ -81,12 +81,18 @@ void fill_without_zeros(const FileDescriptor& file, const image::SharedSegment& 
   }
 }
 
-int make_segment(const image::SharedSegment& segment, key_t key) {
+int make_segment(const NewbornContext& context, const image::SharedSegment& segment, key_t key) {
   const std::uint64_t page_bytes = segment.huge_page_bytes();
   const int flags = page_bytes == 0 ? 0 : SHM_HUGETLB | huge_page_size_flags(page_bytes);
   int id = ::shmget(key, segment.size(), kNew | flags);
   // Nobody told whether it had reserved its pages.
-  if (id < 0 && errno == ENOMEM && page_bytes != 0) id = ::shmget(key, segment.size(), kNew | flags | SHM_NORESERVE);
+  if (id < 0 && errno == ENOMEM && page_bytes != 0) {
+    id = ::shmget(key, segment.size(), kNew | flags | SHM_NORESERVE);
+    if (id >= 0)
+      context.notes.push_back(
+          fmt::format("{} has no huge pages reserved: there are too few free ones for all of it (SHM_NORESERVE)",
+                      name_of_object(kSegmentName, segment.object())));
+  }
   if (id >= 0 || page_bytes == 0) return id;
   Error error = Error::from_errno(fmt::format("cannot make it of huge pages of {} KiB", page_bytes / 1024), errno);
   if (error.error_number() == EPERM)
@@ -105,7 +111,13 @@ void fill(const NewbornContext& context, const image::SharedSegment& segment) {
   if (segment.huge_page_bytes() == 0) {
     pread_exact(file.get(), segment.content(), place, 0);
   } else {
-    fill_without_zeros(file, segment, place);
+    try {
+      fill_without_zeros(file, segment, place);
+    } catch (Error& error) {
+      if (error.error_number() != EFAULT) throw;
+      fail(ErrorKind::Failed, "there are too few free huge pages of {} KiB for its content: see /proc/meminfo",
+           segment.huge_page_bytes() / 1024);
+    }
   }
   if (::shmdt(start) != 0) fail_errno(errno, "shmdt");
 }
@@ -218,7 +230,7 @@ void for_each_of(const Objects& objects, std::string_view kind, Action action) {
 
 void make_system_v_inside(const NewbornContext& context, const image::SystemV& image) {
   for_each_of(image.segments(), kSegmentName, [&](const image::SharedSegment& segment) {
-    make(segment, "shm", [&](key_t key) { return make_segment(segment, key); });
+    make(segment, "shm", [&](key_t key) { return make_segment(context, segment, key); });
     fill(context, segment);
   });
   for_each_of(image.semaphores(), kSemaphoresName, [&](const image::SemaphoreSet& set) {
