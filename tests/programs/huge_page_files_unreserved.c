@@ -7,12 +7,6 @@
 enum { kPages = 4 };
 static const size_t kHuge = (size_t)2 << 20;
 
-static bool is_there(char* place) {
-  unsigned char there = 0;
-  SUBJECT_CHECK(mincore(place, PAGE, &there) == 0);
-  return there & 1;
-}
-
 static char* map(int file, int flags) {
   char* const place = mmap(NULL, kPages * kHuge, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE, file, 0);
   SUBJECT_NEED(place != MAP_FAILED);
@@ -32,7 +26,8 @@ int main(void) {
   memory_fill(shared + 3 * kHuge, kHuge, 2);
   memory_fill(own + 2 * kHuge, kHuge, 3);
   subject_ready();
-  SUBJECT_CHECK(!is_there(shared) && !is_there(shared + 2 * kHuge) && !is_there(own) && !is_there(own + kHuge),
+  SUBJECT_CHECK(!memory_is_there(shared) && !memory_is_there(shared + 2 * kHuge) && !memory_is_there(own) &&
+                    !memory_is_there(own + kHuge),
                 "the checkpoint brought pages in");
   MEMORY_CHECK(shared + kHuge, kHuge, 1);
   MEMORY_CHECK(shared + 3 * kHuge, kHuge, 2);

@@ -7,12 +7,6 @@
 enum { kPages = 4 };
 static const size_t kHuge = (size_t)2 << 20;
 
-static bool is_there(char* place) {
-  unsigned char there = 0;
-  SUBJECT_CHECK(mincore(place, PAGE, &there) == 0);
-  return there & 1;
-}
-
 int main(void) {
   char* const shared = mmap(NULL, kPages * kHuge, PROT_READ | PROT_WRITE,
                             MAP_SHARED | MAP_ANONYMOUS | MAP_HUGETLB | (21 << 26) | MAP_NORESERVE, -1, 0);
@@ -20,7 +14,7 @@ int main(void) {
   memory_fill(shared + kHuge, kHuge, 1);
   memory_fill(shared + 3 * kHuge, kHuge, 2);
   subject_ready();
-  SUBJECT_CHECK(!is_there(shared) && !is_there(shared + 2 * kHuge), "the checkpoint brought pages in");
+  SUBJECT_CHECK(!memory_is_there(shared) && !memory_is_there(shared + 2 * kHuge), "the checkpoint brought pages in");
   MEMORY_CHECK(shared + kHuge, kHuge, 1);
   MEMORY_CHECK(shared + 3 * kHuge, kHuge, 2);
   SUBJECT_CHECK(memory_is_zero(shared, kHuge) && memory_is_zero(shared + 2 * kHuge, kHuge));

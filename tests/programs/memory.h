@@ -179,6 +179,13 @@ static inline struct memory_area memory_area_of(const void* address) {
   return area;
 }
 
+// Whether the page at `place` is there, without touching it.
+static inline bool memory_is_there(void* place) {
+  unsigned char there = 0;
+  SUBJECT_CHECK(mincore(place, PAGE, &there) == 0);
+  return there & 1;
+}
+
 // Whether VmFlags of the area has `code`, such as "hg".
 static inline bool memory_has_flag(const void* address, const char* code) {
   char wanted[8];

@@ -20,11 +20,6 @@
 namespace crs::engine {
 namespace {
 
-std::string advice_for_pages(std::uint64_t page_bytes) {
-  return fmt::format("Set more of them aside (/sys/kernel/mm/hugepages/hugepages-{}kB/nr_hugepages)",
-                     page_bytes / 1024);
-}
-
 // Touching a page that cannot be had would end the newborn (SIGBUS, mmap(2)); fallocate(2) says so.
 void take_huge_page(int file, std::uint64_t offset, std::uint64_t page_bytes, std::string_view what) {
   int problem = 0;
@@ -34,7 +29,7 @@ void take_huge_page(int file, std::uint64_t offset, std::uint64_t page_bytes, st
   if (problem == 0) return;
   Error error =
       Error::from_errno(fmt::format("cannot take a huge page of {} KiB for {}", page_bytes / 1024, what), problem);
-  if (problem == ENOSPC || problem == ENOMEM) error.advise(advice_for_pages(page_bytes));
+  if (problem == ENOSPC || problem == ENOMEM) error.advise(advice_on_huge_pages(page_bytes));
   throw error;
 }
 

@@ -28,8 +28,8 @@ namespace {
 using image::Area;
 
 constexpr int kMapHugetlb = 0x40000;
-constexpr int kSizeShift =
-    26;  // MAP_HUGE_SHIFT, MFD_HUGE_SHIFT, SHM_HUGE_SHIFT: above it stands the logarithm of the size
+// MAP_HUGE_SHIFT, MFD_HUGE_SHIFT, SHM_HUGE_SHIFT: above it stands the logarithm of the size.
+constexpr int kSizeShift = 26;
 constexpr std::uint64_t kSmallest = std::uint64_t{64} << 10;
 constexpr std::uint64_t kLargest = std::uint64_t{16} << 30;
 
@@ -233,6 +233,11 @@ void check_named_huge_files(const image::Memory& memory) {
   }
 }
 
+std::string advice_on_huge_pages(std::uint64_t page_bytes) {
+  return fmt::format("Set more of them aside (/sys/kernel/mm/hugepages/hugepages-{}kB/nr_hugepages)",
+                     page_bytes / 1024);
+}
+
 void check_huge_supply(const HugeMemory& demand) {
   for (const auto& [page_bytes, bytes] : demand) {
     const std::uint64_t wanted = bytes / page_bytes;
@@ -242,8 +247,7 @@ void check_huge_supply(const HugeMemory& demand) {
         ErrorKind::Failed,
         fmt::format("no space for the restarted program's memory: {} huge pages of {} KiB are needed, {} are free",
                     wanted, page_bytes / 1024, *free))
-        .advise(fmt::format("Set more of them aside (/sys/kernel/mm/hugepages/hugepages-{}kB/nr_hugepages)",
-                            page_bytes / 1024));
+        .advise(advice_on_huge_pages(page_bytes));
   }
 }
 

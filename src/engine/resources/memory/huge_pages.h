@@ -9,6 +9,7 @@
 #include <optional>
 #include <set>
 #include <span>
+#include <string>
 
 #include "engine/pages/page_runs.h"
 #include "engine/resources/descriptors/descriptors.pb.h"
@@ -55,6 +56,9 @@ void add_huge_files(std::span<const image::Memory* const> memories, const image:
 
 // Throws unless the areas' files lie in such pages as they did.
 void check_named_huge_files(const image::Memory& memory);
+
+// What to do where there are too few.
+std::string advice_on_huge_pages(std::uint64_t page_bytes);
 
 // Throws unless so many are free here.
 void check_huge_supply(const HugeMemory& demand);
