@@ -159,8 +159,10 @@ class Service {
   Service(const Service&) = delete;
   Service& operator=(const Service&) = delete;
 
-  // Puts a layer on top of those registered so far. While a checkpoint or restart is under way it takes part from the
-  // next one on. The layer must outlive the registration. The name is for people; it need not be unique.
+  // Puts a layer on top of those registered so far. One that comes while a checkpoint is under way is not asked to
+  // prepare for that, but hears how it ended if the process is a restarted one (State::RestartPre, State::Restart) or
+  // ends. The layer must outlive the registration. The name is for people; it need not be unique; longer than 1000
+  // bytes it is an Error of kind Usage.
   // A layer whose code lies in a shared object that has been unloaded since is not called any more: the next checkpoint
   // fails with an Error that names it, and later ones go on without it.
   [[nodiscard]] LayerRegistration register_layer(std::string name, Layer& layer);

@@ -162,6 +162,8 @@ class CheckpointVerb : public Verb {
     const auto add = [&](bool given, const char* name) {
       if (given) names.emplace_back(name);
     };
+    add(!leave_out_.empty(), "--leave-out");
+    add(!excluded().empty(), "--exclude");
     add(storing_.single, "--single");
     add(storing_.incremental, "--incremental");
     add(!storing_.compression.empty(), "--compress");

@@ -102,7 +102,7 @@ Verb& CommandLine::find(const std::string& name) const {
     if (!verb->hidden()) names.push_back(verb->name());
   }
   Error error(ErrorKind::Usage, fmt::format("there is no verb '{}'", name));
-  const std::string nearest = nearest_name(name, names);
+  const std::string nearest = meant_name(name, names);
   throw error.advise(nearest.empty() ? "'crs help' lists the verbs" : fmt::format("Did you mean '{}'?", nearest));
 }
 

@@ -30,9 +30,9 @@ class CompactVerb : public Verb {
            "next incremental snapshot of the program goes on from the new one. One that is complete already is left as "
            "it is.\n\n"
            "Example:\n  crs compact sim\n  crs compact --keep-row --compress zstd sim@7\n\n"
-           "Exit statuses:\n  0  done, also where it is complete already\n  1  failed: nothing was removed\n  2  wrong "
-           "usage\n"
-           "  3  no such snapshot\n  4  the snapshot is damaged: nothing was removed\n";
+           "Exit statuses:\n  0  done\n  1  failed: nothing was removed\n  2  wrong usage\n"
+           "  3  it is complete already, or there is no such snapshot\n  4  the snapshot is damaged: nothing was "
+           "removed\n";
   }
   std::string action() const override { return target_.empty() ? "compact" : "compact " + target_; }
 
@@ -54,7 +54,7 @@ class CompactVerb : public Verb {
     if (!snapshot.manifest.has_parent_sequence()) {
       context.say(fmt::format("{} is complete already", snapshot.reference.to_string()));
       print_result(context, snapshot.reference, snapshot.manifest, {});
-      return kDone;
+      return kNothingToDo;
     }
     const auto writer = write(context, snapshot);
     const RemovedSnapshots removed = keep_row_ ? RemovedSnapshots{} : remove_row(context, snapshot);

@@ -221,7 +221,7 @@ std::string advice_from_snapshots(const std::vector<SnapshotInfo>& snapshots, co
   if (!snapshots.empty()) throw error.advise(advice_from_snapshots(snapshots, name));
   std::vector<std::string> names;
   for (const RunningJob& running : jobs.list()) names.push_back(running.job);
-  const std::string nearest = nearest_name(name, names);
+  const std::string nearest = meant_name(name, names);
   throw error.advise(nearest.empty()
                          ? "'crs list' shows the jobs that run; one that crs did not start has only its process id"
                          : fmt::format("Did you mean '{}'?", nearest));

@@ -28,8 +28,7 @@ class PruneVerb : public Verb {
            "removed:\n"
            "'crs list' shows them. DURATION is a number and ms, s, m, h or d.\n\n"
            "Example:\n  crs prune --keep 3 sim\n  crs prune --older-than 30d --dry-run\n\n"
-           "Exit statuses:\n  0  done, also where there was nothing to remove\n  1  failed\n  2  wrong usage\n"
-           "  3  no such job\n";
+           "Exit statuses:\n  0  done\n  1  failed\n  2  wrong usage\n  3  nothing to remove, or no such job\n";
   }
   std::string action() const override { return "prune"; }
 
@@ -59,7 +58,7 @@ class PruneVerb : public Verb {
       removed.bytes += one.bytes;
     }
     print_result(context, removed);
-    return kDone;
+    return removed.references.empty() ? kNothingToDo : kDone;
   }
 
  private:
@@ -103,6 +102,7 @@ class PruneVerb : public Verb {
     for (const Reference& reference : removed.references)
       text += fmt::format("{} {}\n", dry_run_ ? "would remove" : "removed", reference.to_string());
     context.print(text);
+    if (text.empty()) return context.say("there is nothing to remove");
     context.say_more(fmt::format("{} {} free", human_bytes(removed.bytes), dry_run_ ? "would become" : "are again"));
   }
 

@@ -15,6 +15,7 @@ inline constexpr int kDone = 0;
 inline constexpr int kFailed = 1;
 inline constexpr int kWrongUsage = 2;
 inline constexpr int kNotFound = 3;
+inline constexpr int kNothingToDo = 3;
 inline constexpr int kDamaged = 4;
 
 class Verb {

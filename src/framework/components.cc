@@ -216,7 +216,7 @@ void ComponentRegistry::fail_unknown(std::string_view name, ErrorKind kind) {
   std::vector<std::string> known;
   for (const auto& component : components_) known.push_back(component->name());
   Error error(kind, fmt::format("there is no component '{}'; {}", name, listing(statuses())));
-  if (const std::string nearest = nearest_name(name, known); !nearest.empty())
+  if (const std::string nearest = meant_name(name, known); !nearest.empty())
     error.advise(fmt::format("Did you mean '{}'?", nearest));
   throw error;
 }

@@ -26,23 +26,19 @@ std::size_t edit_distance(std::string_view left, std::string_view right) {
 }
 
 std::string nearest_name(std::string_view name, std::span<const std::string> candidates) {
-  std::string nearest;
-  std::size_t smallest = std::string_view::npos;
-  for (const std::string& candidate : candidates) {
-    const std::size_t distance = edit_distance(name, candidate);
-    const std::size_t tolerated = std::max<std::size_t>(2, std::max(name.size(), candidate.size()) / 2);
-    if (distance <= tolerated && distance < smallest) {
-      smallest = distance;
-      nearest = candidate;
-    }
-  }
-  return nearest;
+  const auto nearest = std::ranges::min_element(
+      candidates, {}, [&](const std::string& candidate) { return edit_distance(name, candidate); });
+  return nearest == candidates.end() ? "" : *nearest;
+}
+
+std::string meant_name(std::string_view name, std::span<const std::string> candidates) {
+  std::string nearest = nearest_name(name, candidates);
+  const std::size_t tolerated = std::max<std::size_t>(2, std::max(name.size(), nearest.size()) / 2);
+  return edit_distance(name, nearest) <= tolerated ? nearest : "";
 }
 
 std::string advice_on_parameter(std::string_view name, std::span<const std::string> known) {
-  const std::string nearest = nearest_name(name, known);
-  return nearest.empty() ? "'crs params' lists all parameters"
-                         : fmt::format("The nearest one is '{}'; 'crs params' lists all", nearest);
+  return fmt::format("The nearest one is '{}'; 'crs params' lists all", nearest_name(name, known));
 }
 
 }  // namespace crs

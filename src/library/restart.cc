@@ -103,7 +103,8 @@ class TimersStopped {
 // What crs answers to one of its ways that start or check something.
 wire::RestartDone ask(const std::vector<std::string>& arguments, const HelperOptions& helper,
                       const std::optional<RestartNews>& news, Streams streams) {
-  wire::Connection connection = start_helper(helper.program, arguments, environment_now(news), streams);
+  wire::Connection connection =
+      start_helper(helper.program, arguments, environment_now(news), {"restarts the snapshot", streams});
   const wire::Received received = connection.receive(std::chrono::steady_clock::now() + helper.restart_limit);
   if (received.kind == wire::Received::Kind::TimedOut) {
     connection.shut();  // so that it starts nothing later on

@@ -1,17 +1,28 @@
 // The eight operations of a component's module, without the service.
+#include <signal.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <optional>
 
 #include "base/cancellation.h"
 #include "base/error.h"
+#include "base/excluded_areas.h"
 #include "crs/crs.hpp"
 #include "library/restart.h"
 #include "library/selected.h"
 #include "service/helper.h"
 
 namespace crs {
+namespace {
+
+void check_process(pid_t pid) {
+  if (pid < 0) fail(ErrorKind::Usage, "{} is no process id", pid);
+  if (pid != 0 && ::kill(pid, 0) != 0 && errno == ESRCH) fail(ErrorKind::NotFound, "there is no process {}", pid);
+}
+
+}  // namespace
 
 struct SelectedModule::Parts {
   explicit Parts(const InitOptions& options) : selected(options) { sections.limit_waits(selected.wait_limit()); }
@@ -32,6 +43,8 @@ Module& SelectedModule::module() { return parts_->selected.module(); }
 State SelectedModule::checkpoint(pid_t pid, Snapshot& snapshot, const CheckpointOptions& options,
                                  std::chrono::nanoseconds time_limit) {
   const CancellationDeferred deferred;
+  check_process(pid);
+  check_excluded_ranges(options.exclude);
   const bool is_caller = pid == 0 || pid == ::getpid();
   // Another process has its own.
   std::optional<CriticalSections::Closed> closed;

@@ -1,6 +1,7 @@
 #include "self/program_record.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <string_view>
@@ -23,16 +24,43 @@ void append(std::string& bytes, const std::string& text) {
   bytes += '\0';
 }
 
+// What a link of /proc/self leads to, by the name that it has or had. proc_pid_exe(5): " (deleted)" follows the name of
+// what was removed, or replaced; a file may be called so, too.
+std::string name_behind(const char* link) {
+  constexpr std::string_view kRemoved = " (deleted)";
+  std::string name = read_link(link);
+  if (!name.ends_with(kRemoved)) return name;
+  struct stat behind{};
+  struct stat named{};
+  const bool is_called_so = ::stat(link, &behind) == 0 && ::stat(name.c_str(), &named) == 0 &&
+                            behind.st_dev == named.st_dev && behind.st_ino == named.st_ino;
+  if (!is_called_so) name.resize(name.size() - kRemoved.size());
+  return name;
+}
+
 }  // namespace
 
 ProgramRecord record_of_this_process() {
   ProgramRecord record;
   // Not the first argument, which may be relative to another directory, or anything.
-  record.executable = read_link("/proc/self/exe");
+  record.executable = name_behind("/proc/self/exe");
   record.arguments = command_line_of(::getpid());
-  record.working_directory = read_link("/proc/self/cwd");
+  record.working_directory = name_behind("/proc/self/cwd");
   if (record.arguments.empty()) fail(ErrorKind::Failed, "the program has hidden its command line");
   return record;
+}
+
+void check_can_start(const ProgramRecord& record, const ProgramRecord& own) {
+  const auto gone = [](std::string_view what, const std::string& path) {
+    throw Error(ErrorKind::Failed, fmt::format("the program's {} {} is gone, and a restart needs it", what, path))
+        .advise("Put it back, or have the program name another in its restart command");
+  };
+  struct stat status{};
+  const std::string& directory = record.working_directory;
+  const bool is_directory = ::stat(directory.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
+  if (directory == own.working_directory && !is_directory) gone("working directory", directory);
+  const std::string& executable = record.executable;
+  if (executable == own.executable && ::access(executable.c_str(), X_OK) != 0) gone("executable", executable);
 }
 
 void write_program_record(const std::string& path, const ProgramRecord& record) {

@@ -26,6 +26,11 @@ struct ProgramRecord {
 // Of this process as it was started, in its present working directory. Throws an Error if /proc does not say.
 ProgramRecord record_of_this_process();
 
+// Throws an Error unless what `record` has in common with `own`, the record of this process, is there: the program may
+// have lost its executable or its working directory. What replaced the executable meanwhile is what a restart runs.
+// Other commands and directories are the program's affair.
+void check_can_start(const ProgramRecord& record, const ProgramRecord& own);
+
 void write_program_record(const std::string& path, const ProgramRecord& record);
 // Throws an Error of kind Damaged for anything that write_program_record() does not write.
 ProgramRecord read_program_record(const std::string& path);

@@ -284,7 +284,7 @@ int crs_self_set_callbacks(crs_self_checkpoint_callback* checkpoint, crs_self_ca
         const int status = checkpoint(data, &line);
         const std::unique_ptr<char, void (*)(void*)> owner(line, std::free);
         self::check_status(status, "checkpoint");
-        if (line == nullptr) return;
+        if (line == nullptr || *line == '\0') return;
         try {
           command.arguments = self::split_words(line);
         } catch (...) {  // prepared, the program must hear that it goes on

@@ -240,10 +240,11 @@ std::string problem_of_going_on(const Program& program) {
 
 // The program, once prepared, must hear that it goes on, whatever becomes of the snapshot.
 std::uint64_t save_prepared(const Program& program, const std::string& location, const ProgramRecord& record,
-                            bool goes_on) {
+                            const ProgramRecord& own, bool goes_on) {
   std::uint64_t bytes = 0;
   std::exception_ptr failure;
   try {
+    check_can_start(record, own);
     bytes = save(program, location, record);
   } catch (...) {
     failure = std::current_exception();
@@ -290,13 +291,15 @@ int checkpoint(const Host* host, void* state, pid_t pid, const crs_component_sin
     const Program program(host);
     if (program.offer() == nullptr) fail(ErrorKind::Failed, "component self works in programs linked with libcrs only");
     require_something_to_save(program, program.areas());
-    ProgramRecord record = record_of_this_process();
+    const ProgramRecord own = record_of_this_process();
+    ProgramRecord record = own;
     // What the program does for its snapshot it does instead of its work.
     Passes passes;
     program.prepare(record);
     passes.end("program saves itself");
     record.reports = program.has_restart_function() && is_this_program(record.executable);
-    const std::uint64_t bytes = save_prepared(program, sink->location, record, options->after != CRS_COMPONENT_KILL);
+    const std::uint64_t bytes =
+        save_prepared(program, sink->location, record, own, options->after != CRS_COMPONENT_KILL);
     passes.end("save protected memory", bytes);
     crs_component_contents contents{};
     contents.size = sizeof contents;

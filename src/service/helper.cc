@@ -161,7 +161,7 @@ std::string find_helper(const std::string& parameter) {
 }
 
 wire::Connection start_helper(const std::string& program, const std::vector<std::string>& arguments,
-                              const std::vector<std::string>& environment, Streams streams) {
+                              const std::vector<std::string>& environment, const HelperTask& task) {
   auto [ours, theirs] = wire::Connection::make_pair();
   const FileDescriptor null_device(::open("/dev/null", O_RDWR | O_CLOEXEC));
   if (!null_device) fail_errno(errno, "opening /dev/null");
@@ -177,15 +177,15 @@ wire::Connection start_helper(const std::string& program, const std::vector<std:
               .environment = environment_pointers.data(),
               .socket = socket.get(),
               .null_device = in_place_of_streams.get(),
-              .has_streams = streams == Streams::Callers};
+              .has_streams = task.streams == Streams::Callers};
   run(start);
   if (start.error_number != 0) {
-    throw Error::from_errno(fmt::format("cannot start {} to take the snapshot", program), start.error_number)
+    throw Error::from_errno(fmt::format("cannot start {}, the crs that {}", program, task.name), start.error_number)
         .advise("The parameter crs_helper names the crs to use");
   }
   // Where there is no Yama the call fails, and is not needed.
   ::prctl(PR_SET_PTRACER, static_cast<unsigned long>(start.helper), 0, 0, 0);
-  return {std::move(ours), "the crs that takes the snapshot"};
+  return {std::move(ours), "the crs that " + task.name};
 }
 
 }  // namespace crs

@@ -156,16 +156,30 @@ void Round::go_on() {
   conclude(steps);
 }
 
+std::vector<LayerStack::MemberPointer> Round::newcomers() const {
+  std::vector<LayerStack::MemberPointer> members = stack_.members();
+  // They are in the order of their ids.
+  members.erase(members.begin(),
+                std::ranges::upper_bound(members, last_id_, {}, [](const auto& one) { return one->id; }));
+  return members;
+}
+
 void Round::restart() {
+  // What they had open is as stale as that of the others. One that was registered after the restart, before this is
+  // looked at, has nothing to fear from being told as well.
+  const std::vector<LayerStack::MemberPointer> newer = newcomers();
   std::vector<Step> steps;
+  for (const auto& member : newer | std::views::reverse) steps.push_back({member, State::RestartPre});
   for (const auto& prepared : prepared_) steps.push_back({prepared.member, State::RestartPre});
   for (const auto& prepared : prepared_ | std::views::reverse) steps.push_back({prepared.member, State::Restart});
+  for (const auto& member : newer) steps.push_back({member, State::Restart});
   conclude(steps);
 }
 
 void Round::end() {
   std::vector<Step> steps;
   for (const auto& prepared : prepared_ | std::views::reverse) steps.push_back({prepared.member, State::Term});
+  for (const auto& member : newcomers()) steps.push_back({member, State::Term});
   conclude(steps);
 }
 

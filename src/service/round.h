@@ -36,7 +36,7 @@ class Round {
 
   // `enter` is called with the state that is about to be told, each time.
   Round(LayerStack& stack, std::function<void(State)> enter)
-      : stack_(stack), enter_(std::move(enter)), members_(stack.members()) {}
+      : stack_(stack), enter_(std::move(enter)), members_(stack.members()), last_id_(id_of_highest(members_)) {}
 
   // State::Checkpoint, highest first. If a layer fails, or still answers NotYet at `end`, those prepared before it are
   // told State::Error and the failure is thrown.
@@ -66,10 +66,16 @@ class Round {
   // All of them, whatever a layer does.
   void tell_all(std::span<const Step> steps, FirstFailure& failure);
   void conclude(const std::vector<Step>& steps);
+  static std::uint64_t id_of_highest(const std::vector<LayerStack::MemberPointer>& members) noexcept {
+    return members.empty() ? 0 : members.back()->id;
+  }
+  // Registered since the round began, lowest first: above all that were asked to prepare.
+  std::vector<LayerStack::MemberPointer> newcomers() const;
 
   LayerStack& stack_;
   std::function<void(State)> enter_;
   std::vector<LayerStack::MemberPointer> members_;  // lowest first
+  std::uint64_t last_id_;                           // of them
   std::vector<Prepared> prepared_;                  // highest first
   std::vector<LayerTime> times_;
 };

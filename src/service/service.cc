@@ -35,11 +35,6 @@ std::uintptr_t begin_of_area(const void* start, std::size_t bytes) {
   return first;
 }
 
-void check_range(const MemoryRange& range) {
-  if (range.start >= range.end || range.end > UINTPTR_MAX / 2)
-    fail(ErrorKind::Usage, "{:#x}-{:#x} is no range of a program's addresses", range.start, range.end);
-}
-
 std::uintptr_t page_size() { return static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE)); }
 
 // The component hears of every section of the program.
@@ -245,6 +240,10 @@ void Service::require_own_process() const {
 
 LayerRegistration Service::register_layer(std::string name, Layer& layer) {
   require_own_process();
+  // It stands in messages, which have a limit.
+  constexpr std::size_t kLongestName = 1000;
+  if (name.size() > kLongestName)
+    fail(ErrorKind::Usage, "the name of a layer has {} bytes; {} are allowed", name.size(), kLongestName);
   return {stack_, stack_->add(std::move(name), layer)};
 }
 
@@ -424,7 +423,7 @@ void Service::conclude(Round& round, const CheckpointOutcome& outcome, SnapshotP
 Checkpointed Service::checkpoint(const ServiceCheckpointOptions& options) {
   const CancellationDeferred deferred;
   require_own_process();
-  for (const MemoryRange& range : options.exclude) check_range(range);
+  check_excluded_ranges(options.exclude);
   if (sections_.depth() > 0) {
     fail(ErrorKind::Failed, "the thread that asks for a checkpoint is in a critical section itself");
   }

@@ -1,13 +1,26 @@
 #include "wire/messages.h"
 
+#include <algorithm>
 #include <array>
+#include <functional>
 #include <limits>
+#include <map>
+#include <numeric>
+#include <set>
 #include <utility>
 
 #include "base/error.h"
 
 namespace crs::wire {
 namespace {
+
+// Words that a program's code chose may be of any length.
+std::string shortened(std::string text) {
+  constexpr std::size_t kLongest = kLongestMessage / 2;
+  if (text.size() <= kLongest) return text;
+  text.resize(kLongest);
+  return text + " ...";
+}
 
 Message start(const char* type) { return {{"version", kProtocolVersion}, {"type", type}}; }
 
@@ -118,9 +131,37 @@ State read_state(const Fields& fields) {
   fields.wrong("state");
 }
 
+// As many as a message has room for: those that took longest, and in the place of the others one entry for each state.
+std::vector<LayerTime> fitting(const std::vector<LayerTime>& times) {
+  constexpr std::size_t kRoom = kLongestMessage / 8 * 3;
+  constexpr std::size_t kBesideName = 64;
+  std::vector<std::size_t> longest_first(times.size());
+  std::iota(longest_first.begin(), longest_first.end(), std::size_t{0});
+  std::ranges::stable_sort(longest_first, std::greater(), [&](std::size_t at) { return times[at].nanoseconds; });
+  std::set<std::size_t> kept;
+  std::map<State, LayerTime> others;
+  std::map<State, std::size_t> counts;
+  std::size_t taken = 0;
+  for (const std::size_t at : longest_first) {
+    taken += times[at].layer.size() + kBesideName;
+    if (taken <= kRoom) {
+      kept.insert(at);
+      continue;
+    }
+    const State state = times[at].state;
+    LayerTime& sum = others.try_emplace(state, LayerTime{"", state, 0}).first->second;
+    sum.nanoseconds += times[at].nanoseconds;
+    sum.layer = fmt::format("({} others)", ++counts[state]);
+  }
+  std::vector<LayerTime> chosen;
+  for (const std::size_t at : kept) chosen.push_back(times[at]);
+  for (const auto& [state, sum] : others) chosen.push_back(sum);
+  return chosen;
+}
+
 Message list_of(const std::vector<LayerTime>& times) {
   Message list = Message::array();
-  for (const LayerTime& time : times) {
+  for (const LayerTime& time : fitting(times)) {
     list.push_back({{"layer", time.layer}, {"state", name_of(time.state)}, {"nanoseconds", time.nanoseconds}});
   }
   return list;
@@ -307,7 +348,7 @@ Outcome from<Outcome>(const Message& message) {
 
 Message to_message(const Failure& value) {
   Message message = start(Failure::kType);
-  message["error"] = value.error.encode();
+  message["error"] = shortened(value.error.encode());
   return message;
 }
 
@@ -319,7 +360,9 @@ Failure from<Failure>(const Message& message) {
 Message to_message(const Layers& value) {
   Message message = start(Layers::kType);
   message["times"] = list_of(value.times);
-  message["failures"] = value.failures;
+  message["failures"] = Message::array();
+  // Beside the times; there is one, with those that came after it.
+  for (const std::string& failure : value.failures) message["failures"].push_back(shortened(failure));
   message["stop"] = value.stop ? 1U : 0U;
   message["end"] = value.end ? 1U : 0U;
   return message;

@@ -283,6 +283,9 @@ static void module(const struct crs_init_options* options) {
   CHECK(crs_module_checkpoint(module, 0, &snapshot, NULL, &state) == CRS_OK);
   CHECK(state == CRS_STATE_CONTINUE && strcmp(snapshot.component, "none") == 0 && snapshot.cold_start == 0);
   CHECK(crs_module_checkpoint(module, getppid(), &snapshot, NULL, &state) == CRS_FAILED);
+  CHECK(crs_module_checkpoint(module, -1, &snapshot, NULL, &state) == CRS_USAGE);
+  /* The largest process id there can be is 2^22 (proc_sys_kernel_pid_max(5)). */
+  CHECK(crs_module_checkpoint(module, 1 << 23, &snapshot, NULL, &state) == CRS_NOT_FOUND);
   CHECK(crs_module_disable_checkpoint(module) == CRS_OK && crs_module_enable_checkpoint(module) == CRS_OK);
   CHECK(crs_module_register_thread(module) == CRS_OK);
   crs_snapshot_clear(&snapshot);

@@ -41,6 +41,7 @@ def four_sources(workspace):
             text = workspace.crs("params", *arguments, name, env=environment).stdout
             check(f"from: {source}" in text and (f'"{value}"' if isinstance(value, str) else f"= {value}") in text, text)
     check("crs_native_priority" in workspace.crs("params", "crs_nativ_priority", expect=2).stderr, "the nearest parameter is not named")
+    check("'crs'" in workspace.crs("params", "xyzzy", expect=2).stderr, "however far it is")
     # $CRS_CONFIG takes the file's place, and a file that is named must be there.
     other = workspace.home / "other.toml"
     other.write_text("crs_base_verbose = 5\n")

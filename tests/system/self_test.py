@@ -145,10 +145,10 @@ def with_options(workspace, options, kind):
     process = program.start(["sh", "-c", 'sleep 1000 & exec "$0" "$@"'])
     program.wait_at(lambda words: int(words[0]) > 20)
     family = workspace.tree_of(process.pid)
-    result = workspace.checkpoint_result(process.pid, "--stop", "--compress", "none", "--tcp", "refuse")
+    result = workspace.checkpoint_result(process.pid, "--stop", "--leave-out", "9", "--compress", "none", "--tcp", "refuse")
     reference = result.stdout.strip()
     states = {pid: state_of(pid) for pid in family}
-    check("component self makes its snapshots itself, in the program, and knows nothing of --compress, --tcp" in result.stderr, f"{result}")
+    check("component self makes its snapshots itself, in the program, and knows nothing of --leave-out, --compress, --tcp" in result.stderr, f"{result}")
     check(list(states.values()) == ["T", "T"] and f"process {process.pid} is stopped" in result.stderr, f"{states}: {result}")
     stopped_at = int(program.number()[0])
     for pid in reversed(family):
@@ -259,6 +259,37 @@ def commands(workspace, options, kind):
         check(f"working directory '{place}' cannot be entered: No such file" in result.stderr, f"{result}")
 
 
+def another_executable(workspace, options, kind):
+    """What has taken the executable's place is what a restart runs; where nothing has, no snapshot promises one."""
+    program = Program(workspace, options, f"self_protected_{kind}")
+    copy = workspace.make_directory("replaced") / "program"
+    shutil.copy(program.path, copy)
+    copy.chmod(0o755)
+    program.path = copy
+    process = program.start()
+    program.wait_at(lambda words: int(words[0]) > 20)
+    copy.rename(copy.with_name("before"))
+    answer = program.ask()
+    check(answer.startswith("continue "), f"a file that was moved is still the program: {answer}")
+    copy.with_name("before").rename(copy)
+    other = copy.with_name("other")
+    shutil.copy(copy, other)
+    other.rename(copy)
+    answer = program.ask()
+    check(answer.startswith("continue "), answer)
+    before = copy.with_name("aside")
+    copy.rename(before)
+    lost = program.ask()
+    check(lost.startswith("error ") and f"the program's executable {copy} is gone" in lost, lost)
+    before.rename(copy)
+    workspace.kill(process.pid)
+    (program.directory / "number").unlink()
+    pid = workspace.restart(answer.split()[1])
+    program.wait_at(lambda words: int(words[0]) > 20)
+    check(os.readlink(f"/proc/{pid}/exe") == str(copy), "another program was started")
+    workspace.kill(pid)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--crs", required=True)
@@ -273,7 +304,7 @@ def main():
                 test(workspace, options, kind)
         return f"{test.__name__} {kind} as {user}", run
 
-    run_cases([case(test, kind, user) for test in (old_style, protected, with_options, slow_end, dies_at_its_end, commands) for kind in ("shared", "static") for user in users_to_test()
+    run_cases([case(test, kind, user) for test in (old_style, protected, with_options, slow_end, dies_at_its_end, commands, another_executable) for kind in ("shared", "static") for user in users_to_test()
                if options.only in (None, test.__name__)])
 
 

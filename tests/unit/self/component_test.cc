@@ -208,6 +208,24 @@ TEST_F(SelfTest, WhoIsPreparedHearsThatItGoesOnWhereItsCommandCannotBe) {
   restart_line = sound;
 }
 
+TEST_F(SelfTest, NoRestartIsPromisedInADirectoryThatIsGone) {
+  const std::filesystem::path before = std::filesystem::current_path();
+  const crs::testing::TemporaryDirectory directory;
+  const std::string lost = directory.file("lost");
+  std::filesystem::create_directory(lost);
+  std::filesystem::current_path(lost);
+  std::filesystem::remove(lost);
+  const std::string said = error_of([&] { select("old_style")->module().checkpoint(0, sink_, {}); }).what();
+  EXPECT_THAT(said, HasSubstr("working directory " + lost + " is gone"));
+  EXPECT_EQ(called, "checkpoint continue ");
+  EXPECT_FALSE(sink_.committed);
+  // Another of that name is one.
+  std::filesystem::create_directory(lost);
+  select("old_style")->module().checkpoint(0, sink_, {});
+  EXPECT_EQ(read_program_record(program_in(sink_)).working_directory, lost);
+  std::filesystem::current_path(before);
+}
+
 TEST_F(SelfTest, AFailingCallbackLeavesNoSnapshot) {
   checkpoint_status = 3;
   EXPECT_THAT(error_of([&] { select("old_style")->module().checkpoint(0, sink_, {}); }).what(),

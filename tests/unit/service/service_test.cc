@@ -439,19 +439,49 @@ TEST_F(ServiceTest, LetsALayerTakeItselfOutWhileItIsTold) {
               ElementsAre("high checkpoint", "middle checkpoint", "low checkpoint", "low continue", "high continue"));
 }
 
-TEST_F(ServiceTest, LetsALayerThatRegistersMeanwhileTakePartFromTheNextTimeOn) {
-  NotingLayer late("late", told_);
-  std::vector<LayerRegistration> registration;
-  high_.answer = [&](State state) {
-    if (state == State::Checkpoint && registration.empty())
-      registration.push_back(service_.register_layer("late", late));
-    return Answer::Done;
-  };
+// One more layer than the fixture's, which is registered when the highest of those is told of a checkpoint.
+class LateLayerTest : public ServiceTest {
+ protected:
+  void SetUp() override {
+    ServiceTest::SetUp();
+    high_.answer = [&](State state) {
+      if (state == State::Checkpoint && registration_.empty())
+        registration_.push_back(service_.register_layer("late", late_));
+      return Answer::Done;
+    };
+  }
+
+  NotingLayer late_{"late", told_};
+  std::vector<LayerRegistration> registration_;
+};
+
+TEST_F(LateLayerTest, TakesPartFromTheNextTimeOn) {
   service_.checkpoint();
   EXPECT_EQ(told_.size(), 6U);
   told_.clear();
   service_.checkpoint();
   EXPECT_EQ(told_.front(), "late checkpoint");
+}
+
+TEST_F(LateLayerTest, IsInTheSnapshotAndHearsOfItsRestart) {
+  end_in(State::Restart);
+  service_.checkpoint();
+  EXPECT_THAT(std::vector<std::string>(told_.begin() + 3, told_.end()),
+              ElementsAre("late restart-pre", "high restart-pre", "middle restart-pre", "low restart-pre",
+                          "low restart", "middle restart", "high restart", "late restart"));
+}
+
+TEST_F(LateLayerTest, HearsThatTheProgramEnds) {
+  end_in(State::Term);
+  service_.checkpoint();
+  EXPECT_THAT(std::vector<std::string>(told_.begin() + 3, told_.end()),
+              ElementsAre("low term", "middle term", "high term", "late term"));
+}
+
+TEST_F(ServiceTest, RefusesALayerWhoseNameIsTooLong) {
+  EXPECT_THAT([&] { static_cast<void>(service_.register_layer(std::string(1001, 'x'), low_)); },
+              ThrowsMessage<Error>(HasSubstr("has 1001 bytes")));
+  EXPECT_EQ(service_.layers().size(), 3U);
 }
 
 TEST_F(ServiceTest, WaitsWithTheEndOfALayerUntilItHasBeenTold) {

@@ -5,6 +5,8 @@
 
 #include <filesystem>
 #include <fstream>
+#include <numeric>
+#include <span>
 
 #include "base/io.h"
 #include "message_target.h"
@@ -47,6 +49,29 @@ TEST(Messages, AnErrorCrossesWithItsKindChainAndAdvice) {
   const Error error = from<Failure>(sample("failure")).error;
   EXPECT_EQ(error.kind(), ErrorKind::Refused);
   EXPECT_STREQ(error.what(), "no (on fd 7). close it");
+}
+
+// What a program's code may say at any length has room in a message all the same.
+TEST(Messages, ManyLayersAreToldByThoseThatTookLongest) {
+  Layers many;
+  for (std::uint64_t i = 0; i < 20'000; ++i)
+    many.times.push_back({"layer " + std::to_string(i), i % 2 == 0 ? State::Restart : State::RestartPre, i});
+  many.failures = {std::string(kLongestMessage, 'x')};
+  const Layers told = from<Layers>(decode(encode(to_message(many))));
+  ASSERT_GT(told.times.size(), 1000U);
+  ASSERT_LT(told.times.size(), 20'000U);
+  const auto others = std::span(told.times).last(2);
+  EXPECT_THAT(others[0].layer, HasSubstr("others)"));
+  EXPECT_NE(others[0].state, others[1].state);
+  const auto sum = [](const std::vector<LayerTime>& times) {
+    return std::accumulate(times.begin(), times.end(), std::uint64_t{0},
+                           [](std::uint64_t all, const LayerTime& one) { return all + one.nanoseconds; });
+  };
+  EXPECT_EQ(sum(told.times), sum(many.times));
+  EXPECT_EQ(told.times[told.times.size() - 3].layer, "layer 19999");
+  ASSERT_EQ(told.failures.size(), 1U);
+  EXPECT_THAT(told.failures.front(), ::testing::StartsWith("xxxx"));
+  EXPECT_NO_THROW(encode(to_message(Failure{Error(ErrorKind::Failed, many.failures.front())})));
 }
 
 TEST(Messages, AMissingMemberIsNamed) {
