@@ -231,10 +231,6 @@ static int checkpoint(const Host* host, void* state, pid_t pid, const struct crs
   (void)state;
   const int is_caller = pid == 0 || pid == getpid();
   if (is_caller) pid = getpid();
-  if (is_caller && options->after == CRS_COMPONENT_STOP) {
-    return host->fail(host, CRS_COMPONENT_FAILED, "a program cannot stop itself and still report that it did",
-                      "Ask from outside, with 'crs checkpoint --stop'");
-  }
   char memo[PATH_LIMIT];
   struct bytes command = {NULL, 0};
   size_t memo_length = 0;
@@ -250,7 +246,8 @@ static int checkpoint(const Host* host, void* state, pid_t pid, const struct crs
   if (status != CRS_COMPONENT_OK) return status;
   host->say(host, 1, "the memo is kept");
 
-  if (options->after == CRS_COMPONENT_KILL) outcome->state = CRS_COMPONENT_ENDS; /* the caller is ended by its host */
+  if (options->after == CRS_COMPONENT_KILL)
+    outcome->state = CRS_COMPONENT_ENDS; /* the caller is ended, or stopped, by its host */
   const int number = options->after == CRS_COMPONENT_KILL   ? SIGKILL
                      : options->after == CRS_COMPONENT_STOP ? SIGSTOP
                                                             : 0;

@@ -191,11 +191,12 @@ class SelectedModule {
   // Of process `pid`; 0: the caller, which it returns to twice: Continue or Restart (where the caller is to end it does
   // not return); Continue or Term of another process. On an Error nothing is left and the program goes on. `snapshot`
   // then names the new snapshot; its reference is "" where nothing is stored.
-  // One of the caller waits until no thread has checkpoints disabled, says so through options.progress ("delayed 3.2 s
-  // by
-  // ..."), and gives up after `time_limit`. In the calling thread that is an Error at once: it would wait for itself.
+  // One of the caller waits until no thread has checkpoints disabled, says so ("delayed 3.2 s by ...") through
+  // `delayed`, or where that is empty through options.progress, which also hears what the component has to say, and
+  // gives up after `time_limit`. In the calling thread that is an Error at once: it would wait for itself.
   State checkpoint(pid_t pid, Snapshot& snapshot, const CheckpointOptions& options = {},
-                   std::chrono::nanoseconds time_limit = std::chrono::seconds(60));
+                   std::chrono::nanoseconds time_limit = std::chrono::seconds(60),
+                   const std::function<void(const std::string&)>& delayed = {});
   // As crs::restart() does, critical sections included; of `options`, ids and changed_files count. `snapshot` is
   // rebuilt from its location where that is all there is (cold_start). `job`: as in ProgramRestartOptions.
   pid_t restart(Snapshot& snapshot, bool spawn_child, const RestartOptions& options = {},

@@ -56,8 +56,9 @@ class Error : public std::exception {
   const char* what() const noexcept override { return text_.c_str(); }
 
   // To and from bytes, for errors that cross a process boundary. decode() of anything malformed gives an Error of kind
-  // Failed that says so; it never throws.
-  std::string encode() const;
+  // Failed that says so; it never throws. Of more than `most` bytes (0: any number) texts are cut and refusals left
+  // out, and it says so; the first cause goes before all else.
+  std::string encode(std::size_t most = 0) const;
   static Error decode(std::string_view bytes);
 
  private:

@@ -12,6 +12,8 @@ namespace {
 constexpr char kFieldSeparator = '\x1f';
 // Begins a field that is a refusal, and stands between its parts.
 constexpr char kRefusalMark = '\x1e';
+// Where there is a limit, none of the texts takes more than this part of it.
+constexpr std::size_t kMostTexts = 8;
 
 }  // namespace
 
@@ -58,12 +60,29 @@ void Error::compose() {
     text_.replace(nul, 1, "\\0");
 }
 
-std::string Error::encode() const {
-  std::string bytes =
-      fmt::format("{}{}{}{}{}", static_cast<int>(kind_), kFieldSeparator, error_number_, kFieldSeparator, advice_);
-  for (const std::string& link : chain_) bytes += kFieldSeparator + link;
-  for (const Refusal& refusal : refusals_)
-    bytes += fmt::format("{}{}{}{}{}", kFieldSeparator, kRefusalMark, refusal.what, kRefusalMark, refusal.advice);
+std::string Error::encode(std::size_t most) const {
+  const auto cut = [most](const std::string& text) {
+    const std::size_t longest = most / kMostTexts;
+    return most == 0 || text.size() <= longest ? text : text.substr(0, longest) + " ...";
+  };
+  std::string bytes = fmt::format("{}{}{}{}{}{}{}", static_cast<int>(kind_), kFieldSeparator, error_number_,
+                                  kFieldSeparator, cut(advice_), kFieldSeparator, cut(chain_.front()));
+  const auto has_room_for = [&](const std::string& field) { return most == 0 || bytes.size() + field.size() <= most; };
+  for (std::size_t i = 1; i < chain_.size(); ++i) {
+    const std::string link = kFieldSeparator + cut(chain_[i]);
+    if (has_room_for(link)) bytes += link;
+  }
+  std::size_t left_out = 0;
+  for (const Refusal& refusal : refusals_) {
+    const std::string field =
+        fmt::format("{}{}{}{}{}", kFieldSeparator, kRefusalMark, cut(refusal.what), kRefusalMark, cut(refusal.advice));
+    if (left_out == 0 && has_room_for(field)) {
+      bytes += field;
+    } else {
+      ++left_out;
+    }
+  }
+  if (left_out > 0) bytes += fmt::format("{}{}{} more{}", kFieldSeparator, kRefusalMark, left_out, kRefusalMark);
   return bytes;
 }
 

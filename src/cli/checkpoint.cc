@@ -135,7 +135,9 @@ class CheckpointVerb : public Verb {
     // Whoever does not hear of it has a snapshot all the same, and perhaps no program any more.
     in_context(fmt::format("the snapshot {} is complete", writer->reference().to_string()),
                [&] { print_result(context, *writer, target, {}, {}); });
-    return kDone;
+    if (!lives_on_) return kDone;
+    context.say(fmt::format("component {} has let process {} go on, which was to end", selection.name(), target.pid));
+    return kFailed;
   }
 
  private:
@@ -150,6 +152,7 @@ class CheckpointVerb : public Verb {
           fmt::format("component {} makes its snapshots itself, in the program, and knows nothing of {}",
                       asked.writer().manifest().component().name(), fmt::join(options_of_pictures(), ", ")));
     }
+    lives_on_ = !asked.failures().empty() && !asked.has_ended_program();
     prune_older(context, asked.writer().reference().job);
     in_context(fmt::format("the snapshot {} is complete", asked.writer().reference().to_string()),
                [&] { print_result(context, asked.writer(), target, asked.layers(), asked.failures()); });
@@ -203,12 +206,12 @@ class CheckpointVerb : public Verb {
   }
 
   // The component writes its files by itself, and knows nothing of stores.
-  void take(Module& module, pid_t pid, SnapshotWriter& writer, Context& context, const Target& target) const {
+  void take(Module& module, pid_t pid, SnapshotWriter& writer, Context& context, const Target& target) {
     try {
       CheckpointOptions chosen = options(context);
       if (storing_.incremental) make_incremental(chosen, context.store(), writer.reference());
       chosen.remembered_path = context.store().remembered_path(target.job);
-      module.checkpoint(pid, writer, chosen);
+      lives_on_ = module.checkpoint(pid, writer, chosen).state != State::Term && kill_;
     } catch (Error& error) {
       // Whatever of it was looked for just then.
       const bool missing = error.error_number() == ENOENT || error.error_number() == ESRCH;
@@ -265,7 +268,7 @@ class CheckpointVerb : public Verb {
   Json result(const SnapshotWriter& writer, const Target& target) const {
     Json json = {{"reference", writer.reference().to_string()}, {"location", writer.final_location()}};
     json["process"] = target.pid;
-    json["after"] = stop_ ? "stopped" : kill_ ? "killed" : "continued";
+    json["after"] = stop_ ? "stopped" : kill_ && !lives_on_ ? "killed" : "continued";
     Json manifest = cli::json_of(writer.manifest());
     json["pause_seconds"] = static_cast<double>(writer.manifest().pause_nanoseconds()) / 1e9;
     json["total_seconds"] = static_cast<double>(writer.manifest().total_nanoseconds()) / 1e9;
@@ -287,6 +290,7 @@ class CheckpointVerb : public Verb {
   std::uint64_t keep_ = 0;
   bool stop_ = false;
   bool kill_ = false;
+  bool lives_on_ = false;  // though it was to end
   bool dry_run_ = false;
 };
 

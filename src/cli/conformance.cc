@@ -227,19 +227,25 @@ class Subject {
     return true;
   }
 
-  bool is_alive() const {
-    if (pid_ <= 0) return false;
-    std::string stat;
-    try {
-      stat = read_file(fmt::format("/proc/{}/stat", pid_), kLargestAnswer);
-    } catch (const Error&) {
-      return false;
-    }
-    const std::size_t end_of_name = stat.rfind(") ");
-    return end_of_name != std::string::npos && stat.at(end_of_name + 2) != 'Z';
-  }
+  bool is_alive() const { return std::string_view("Z?").find(state()) == std::string_view::npos; }
+
+  bool is_stopped() const { return state() == 'T'; }
+
+  void go_on() const { ::kill(pid_, SIGCONT); }
 
  private:
+  // proc_pid_stat(5); '?' if it is not there.
+  char state() const {
+    if (pid_ <= 0) return '?';
+    try {
+      const std::string stat = read_file(fmt::format("/proc/{}/stat", pid_), kLargestAnswer);
+      const std::size_t end_of_name = stat.rfind(") ");
+      return end_of_name == std::string::npos ? '?' : stat.at(end_of_name + 2);
+    } catch (const Error&) {
+      return '?';
+    }
+  }
+
   void write_into(const std::string& name, const std::string& text) const {
     const FileDescriptor file = open_file(directory_ / name, O_WRONLY | O_CREAT | O_TRUNC);
     write_all(file.get(), name, as_byte_span(text));
@@ -329,6 +335,7 @@ class Suite {
     } else {
       check("it is restarted once more", [&] { return restart(subject, first); });
     }
+    check("a program that is to be stopped after its checkpoint is, and goes on", [&] { return stops(subject); });
     check("a program that is to end after its checkpoint does", [&] { return ends(subject); });
   }
 
@@ -441,6 +448,14 @@ class Suite {
     const std::string answer = subject.ask("checkpoint");
     if (std::string problem = expect(answer, "continue"); !problem.empty()) return problem;
     return line_of(answer, 0) == "continue " + first ? "it has the name of the first one" : "";
+  }
+
+  std::string stops(Subject& subject) const {
+    const CommandResult result = crs_.run({"checkpoint", "--stop", std::to_string(subject.pid())});
+    if (result.status != 0) return result.errors;
+    if (!subject.is_stopped()) return "it was not stopped";
+    subject.go_on();
+    return parse_look(subject.ask("look")).empty() ? "it found nothing afterwards" : "";
   }
 
   std::string ends(Subject& subject) const {

@@ -96,12 +96,12 @@ void Context::prepare() {
   auto components = std::make_unique<ComponentRegistry>(*parameters, [this](const std::string& line) { say(line); });
   components->add(make_none_component());
   components->add(make_native_component());
-  for (std::unique_ptr<Component>& component : discover_components(component_directories(environment_))) {
+  for (auto& [component, file] : discover_components(component_directories(environment_))) {
     try {
       components->add(std::move(component));
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::Usage) throw;  // a parameter of the user's, not the component
-      say(fmt::format("warning: a component is left out: {}", error.what()));
+      say(fmt::format("warning: the component in {} is left out: {}", file.native(), error.what()));
     }
   }
   parameters->reject_unknown();

@@ -33,6 +33,8 @@ class ServiceRequest {
   const SnapshotWriter& writer() const { return *taker_.writer(); }
   // Whether it was made here, and not by the program itself.
   bool pictures() const noexcept { return taker_.pictures(); }
+  // Whether the program was to end and has been ended.
+  bool has_ended_program() const noexcept { return taker_.has_ended_program(); }
   // What went wrong in layers after the snapshot, once it has been shown to the user.
   const std::vector<std::string>& failures() const noexcept { return failures_; }
   // Of all phases; empty where the program did not tell.

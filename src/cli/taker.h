@@ -58,6 +58,8 @@ class Taker {
 
   // Once the program has sent what its layers needed there is nothing more to come.
   const std::optional<wire::Layers>& layers() const noexcept { return layers_; }
+  // Whether the program was to end and has been ended.
+  bool has_ended_program() const noexcept { return ends_program_ || (layers_ && layers_->end); }
   const SnapshotWriter* writer() const noexcept { return writer_.get(); }
   // The picture is taken here, and so is what becomes of the program afterwards.
   bool pictures() const noexcept { return pictures_; }

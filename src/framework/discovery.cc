@@ -158,13 +158,13 @@ std::vector<std::filesystem::path> component_directories(const Environment& envi
   return directories;
 }
 
-std::vector<std::unique_ptr<Component>> discover_components(const std::vector<std::filesystem::path>& directories,
-                                                            const ProgramOffers& offers) {
-  std::vector<std::unique_ptr<Component>> components;
+std::vector<DiscoveredComponent> discover_components(const std::vector<std::filesystem::path>& directories,
+                                                     const ProgramOffers& offers) {
+  std::vector<DiscoveredComponent> components;
   std::set<std::string> seen;
   for (const std::filesystem::path& directory : directories) {
     for (const std::filesystem::path& file : objects_in(directory)) {
-      if (seen.insert(file.filename().native()).second) components.push_back(load(file, offers));
+      if (seen.insert(file.filename().native()).second) components.push_back({load(file, offers), file});
     }
   }
   return components;

@@ -28,12 +28,12 @@ void read_sources(Parameters& parameters, const InitOptions& options) {
 }
 
 void add_discovered(ComponentRegistry& registry, const OutputLine& output) {
-  for (auto& component :
+  for (auto& [component, file] :
        discover_components(component_directories(read_environment(environ)), {{"self", self::offer()}})) {
     try {
       registry.add(std::move(component));
     } catch (const Error& error) {
-      output(fmt::format("warning: a component is left out: {}", error.what()));
+      output(fmt::format("warning: the component in {} is left out: {}", file.native(), error.what()));
     }
   }
 }
@@ -71,6 +71,7 @@ Selected::Selected(const InitOptions& options) : output_(options.output ? option
   require_self_if_restarted(*registry_);  // before its parameters are taken for unknown ones
   parameters_.reject_unknown();
   selection_ = std::make_unique<Selection>(select());
+  serial_ = std::make_unique<SerialModule>(selection_->module(), selection_->name(), wait_limit());
 }
 
 // What component self has restarted goes on with it, whatever is chosen now.

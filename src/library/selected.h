@@ -9,6 +9,7 @@
 #include "crs/crs.hpp"
 #include "framework/components.h"
 #include "framework/parameters.h"
+#include "service/serial_module.h"
 #include "service/taker_place.h"
 
 namespace crs {
@@ -17,7 +18,8 @@ class Selected {
  public:
   explicit Selected(const InitOptions& options);
 
-  Module& module() const noexcept { return selection_->module(); }
+  // Of the selected component; any thread may call it.
+  Module& module() const noexcept { return *serial_; }
   const ComponentStatus& status() const noexcept { return selection_->status(); }
   const HelperOptions& helper() const noexcept { return helper_; }
   TakenBy taken_by() const;
@@ -38,6 +40,7 @@ class Selected {
   HelperOptions helper_;
   std::unique_ptr<ComponentRegistry> registry_;
   std::unique_ptr<Selection> selection_;
+  std::unique_ptr<SerialModule> serial_;
 };
 
 }  // namespace crs

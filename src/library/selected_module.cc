@@ -20,6 +20,9 @@ namespace {
 void check_process(pid_t pid) {
   if (pid < 0) fail(ErrorKind::Usage, "{} is no process id", pid);
   if (pid != 0 && ::kill(pid, 0) != 0 && errno == ESRCH) fail(ErrorKind::NotFound, "there is no process {}", pid);
+  // tgkill(2): only a process's first thread has its id.
+  if (pid != 0 && ::tgkill(pid, pid, 0) != 0 && errno == ESRCH)
+    fail(ErrorKind::Usage, "{} is the id of a thread, not of a process", pid);
 }
 
 }  // namespace
@@ -41,7 +44,8 @@ Capabilities SelectedModule::capabilities() const { return parts_->selected.stat
 Module& SelectedModule::module() { return parts_->selected.module(); }
 
 State SelectedModule::checkpoint(pid_t pid, Snapshot& snapshot, const CheckpointOptions& options,
-                                 std::chrono::nanoseconds time_limit) {
+                                 std::chrono::nanoseconds time_limit,
+                                 const std::function<void(const std::string&)>& delayed) {
   const CancellationDeferred deferred;
   check_process(pid);
   check_excluded_ranges(options.exclude);
@@ -49,8 +53,9 @@ State SelectedModule::checkpoint(pid_t pid, Snapshot& snapshot, const Checkpoint
   // Another process has its own.
   std::optional<CriticalSections::Closed> closed;
   if (is_caller) {
-    closed.emplace(parts_->sections, time_limit, [&options](const Delay& delay) {
-      if (options.progress) options.progress(delay.text());
+    const auto& told = delayed ? delayed : options.progress;
+    closed.emplace(parts_->sections, time_limit, [&told](const Delay& delay) {
+      if (told) told(delay.text());
     });
   }
   const HelperOptions& helper = parts_->selected.helper();

@@ -51,14 +51,18 @@ std::vector<LayerStack::MemberPointer> LayerStack::members() const {
   return members_;
 }
 
+void LayerStack::take_out(Member& member) {
+  member.layer = nullptr;
+  std::erase_if(members_, [&](const auto& other) { return other.get() == &member; });
+}
+
 std::optional<Answer> LayerStack::tell(Member& member, State state) {
   Layer* layer = nullptr;
   {
     const std::lock_guard lock(mutex_);
     if (member.layer == nullptr) return std::nullopt;
     if (!member.code.is_there()) {
-      member.layer = nullptr;
-      std::erase_if(members_, [&](const auto& other) { return other.get() == &member; });
+      take_out(member);
       throw Error(ErrorKind::Failed,
                   fmt::format("{}, which holds the layer's code, was unloaded", member.code.object()))
           .advise("A library ends its registrations before it is unloaded");
@@ -75,7 +79,13 @@ std::optional<Answer> LayerStack::tell(Member& member, State state) {
       stack.told_.notify_all();
     }
   } const end{*this, member};
-  return layer->notify(state);
+  try {
+    return layer->notify(state);
+  } catch (const LayerIsGone&) {
+    const std::lock_guard lock(mutex_);
+    take_out(member);
+    throw;
+  }
 }
 
 }  // namespace crs

@@ -13,11 +13,18 @@
 #include <thread>
 #include <vector>
 
+#include "crs/error.hpp"
 #include "crs/layer.hpp"
 #include "service/after_fork.h"
 #include "service/code_place.h"
 
 namespace crs {
+
+// Thrown by a layer that finds that the code it stands for was unloaded: it is told nothing more.
+class LayerIsGone : public Error {
+ public:
+  using Error::Error;
+};
 
 class LayerStack {
  public:
@@ -42,10 +49,13 @@ class LayerStack {
   // Lowest first; stays as it is while layers come and go.
   std::vector<MemberPointer> members() const;
 
-  // Tells the layer, unless it is gone: then nothing. Throws an Error, and takes the layer out, if its code is gone.
+  // Tells the layer, unless it is gone: then nothing. Throws an Error, and takes the layer out, if its code is gone, or
+  // if it throws LayerIsGone.
   std::optional<Answer> tell(Member& member, State state);
 
  private:
+  void take_out(Member& member);  // with the lock held
+
   const std::uint64_t generation_ = fork_generation();
   mutable std::mutex mutex_;
   std::condition_variable told_;

@@ -371,6 +371,8 @@ CheckpointOutcome Service::take_snapshot(SnapshotPlace& place, const ServiceChec
   module_options.files = options.files;
   const CheckpointOutcome outcome = module_.checkpoint(0, place.sink(), module_options);
   census.note(outcome.state);
+  if (outcome.state == State::Term && options.after != AfterCheckpoint::Kill)
+    fail(ErrorKind::Failed, "the program's component says that the program ends, which nobody asked for");
   // A program that tests its layers may want that of itself; nobody else wants a program ended that cannot come back.
   const bool is_lost = options.make_place && options.after != AfterCheckpoint::Continue && place.reference().empty();
   if (is_lost && outcome.state != State::Restart) {
@@ -397,7 +399,8 @@ void Service::tell_end(Round& round, State state) {
 }
 
 // The layers hear how it ended, and the place what they say.
-void Service::conclude(Round& round, const CheckpointOutcome& outcome, SnapshotPlace& place, Checkpointed& result) {
+void Service::conclude(Round& round, const CheckpointOutcome& outcome, AfterCheckpoint after, SnapshotPlace& place,
+                       Checkpointed& result) {
   result.state = outcome.state;
   result.reference = place.reference();
   set_state(outcome.state);
@@ -408,7 +411,11 @@ void Service::conclude(Round& round, const CheckpointOutcome& outcome, SnapshotP
     result.forgotten = ledger_.compare_after_restart(capabilities_);
   }
   try {
-    in_context(fmt::format("after the snapshot {}", result.reference), [&] { tell_end(round, outcome.state); });
+    in_context(fmt::format("after the snapshot {}", result.reference), [&] {
+      tell_end(round, outcome.state);
+      if (after == AfterCheckpoint::Kill && outcome.state == State::Continue)
+        fail(ErrorKind::Failed, "the program's component has let the program go on, which was to end");
+    });
   } catch (const std::exception& problem) {
     place.finished(round.times(), {problem.what()});
     if (outcome.state == State::Term) place.end_process();
@@ -492,7 +499,7 @@ Checkpointed Service::checkpoint_in_turn(const ServiceCheckpointOptions& options
   Checkpointed result;
   std::unique_ptr<SnapshotPlace> place;
   const CheckpointOutcome outcome = take_or_unwind(round, place, options);
-  conclude(round, outcome, *place, result);
+  conclude(round, outcome, options.after, *place, result);
   if (result.state != State::Restart) quietly([&] { report(options, Progress::Stage::Done, result.reference); });
   if (result.state == State::Continue && options.after == AfterCheckpoint::Stop) place->stop_when_finished();
   place->finished(result.layers, {});

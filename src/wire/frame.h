@@ -14,7 +14,7 @@ using Message = nlohmann::json;
 // Both sides name the version they speak in every message. A program keeps the library that it was started with for
 // weeks: it meets a crs that is newer.
 inline constexpr unsigned kProtocolVersion = 1;
-inline constexpr std::size_t kLongestMessage = std::size_t{1} << 20;
+inline constexpr std::size_t kLongestMessage = std::size_t{8} << 20;  // command lines are part of some (execve(2))
 
 // Throws an Error if the message is longer than kLongestMessage.
 std::string encode(const Message& message);

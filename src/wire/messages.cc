@@ -348,7 +348,7 @@ Outcome from<Outcome>(const Message& message) {
 
 Message to_message(const Failure& value) {
   Message message = start(Failure::kType);
-  message["error"] = shortened(value.error.encode());
+  message["error"] = value.error.encode(kLongestMessage / 2);
   return message;
 }
 
@@ -432,7 +432,7 @@ Request from<Request>(const Message& message) {
 Message to_message(const Progressed& value) {
   Message message = start(Progressed::kType);
   message["stage"] = static_cast<unsigned>(value.progress.stage);
-  message["text"] = value.progress.text;
+  message["text"] = shortened(value.progress.text);
   return message;
 }
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -270,6 +271,17 @@ static void restarts(void) {
   CHECK(crs_restart("nothing@1", 1, &options, NULL) != CRS_OK && strstr(crs_error_text(), "process ids") == NULL);
 }
 
+static pid_t waiting_thread;
+
+static void* thread_that_waits(void* unused) {
+  pthread_mutex_lock(&mutex);
+  waiting_thread = (pid_t)syscall(SYS_gettid);
+  pthread_cond_broadcast(&changed);
+  while (waiting_thread != 0) pthread_cond_wait(&changed, &mutex);
+  pthread_mutex_unlock(&mutex);
+  return unused;
+}
+
 static void module(const struct crs_init_options* options) {
   crs_module* module = NULL;
   enum crs_state state = CRS_STATE_ERROR;
@@ -284,6 +296,20 @@ static void module(const struct crs_init_options* options) {
   CHECK(state == CRS_STATE_CONTINUE && strcmp(snapshot.component, "none") == 0 && snapshot.cold_start == 0);
   CHECK(crs_module_checkpoint(module, getppid(), &snapshot, NULL, &state) == CRS_FAILED);
   CHECK(crs_module_checkpoint(module, -1, &snapshot, NULL, &state) == CRS_USAGE);
+  {
+    pthread_t thread;
+    pthread_mutex_lock(&mutex);
+    CHECK(pthread_create(&thread, NULL, thread_that_waits, NULL) == 0);
+    while (waiting_thread == 0) pthread_cond_wait(&changed, &mutex);
+    pthread_mutex_unlock(&mutex);
+    CHECK(crs_module_checkpoint(module, waiting_thread, &snapshot, NULL, &state) == CRS_USAGE);
+    CHECK(strstr(crs_error_text(), "is the id of a thread") != NULL);
+    pthread_mutex_lock(&mutex);
+    waiting_thread = 0;
+    pthread_cond_broadcast(&changed);
+    pthread_mutex_unlock(&mutex);
+    CHECK(pthread_join(thread, NULL) == 0);
+  }
   /* The largest process id there can be is 2^22 (proc_sys_kernel_pid_max(5)). */
   CHECK(crs_module_checkpoint(module, 1 << 23, &snapshot, NULL, &state) == CRS_NOT_FOUND);
   CHECK(crs_module_disable_checkpoint(module) == CRS_OK && crs_module_enable_checkpoint(module) == CRS_OK);

@@ -43,7 +43,36 @@ static void check_views(struct views views, uint64_t seed) {
   check_words(views.hidden, 6, 2, seed, "PROT_NONE");
 }
 
+struct both {
+  char *shared, *private, *private_above;
+};
+
+// All of a file shared, and private below and above that.
+static struct both map_both(void) {
+  const int file = memory_file("mapped-both", PAGES * PAGE, 50);
+  char* const room = memory_map(3 * PAGES * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  struct both both = {room + PAGES * PAGE, room, room + 2 * PAGES * PAGE};
+  for (size_t i = 0; i < 3; ++i) {
+    SUBJECT_NEED(mmap(room + i * PAGES * PAGE, PAGES * PAGE, PROT_READ | PROT_WRITE,
+                      MAP_FIXED | (i == 1 ? MAP_SHARED : MAP_PRIVATE), file, 0) != MAP_FAILED);
+  }
+  memory_fill(both.private + PAGE, PAGE, 51);
+  SUBJECT_NEED(unlink("mapped-both") == 0 && close(file) == 0);
+  return both;
+}
+
+static void check_both(struct both both) {
+  check_words(both.shared, 0, PAGES, 50, "shared");
+  check_words(both.private + PAGE, 0, 1, 51, "private, written");
+  both.shared[3 * PAGE] = 's';
+  SUBJECT_CHECK(both.private[3 * PAGE] == 's' && both.private_above[3 * PAGE] == 's', "they map different files");
+  SUBJECT_CHECK(madvise(both.private + PAGE, PAGE, MADV_DONTNEED) == 0);
+  check_words(both.private + PAGE, 1, 1, 50, "private, its writing dropped");
+  check_words(both.private_above + PAGE, 1, 1, 50, "private, above");
+}
+
 int main(void) {
+  const struct both both = map_both();
   const struct views unlinked = map_views("mapped-unlinked", 10);
   SUBJECT_NEED(unlink("mapped-unlinked") == 0);
   const struct views replaced = map_views("mapped-replaced", 20);
@@ -59,6 +88,7 @@ int main(void) {
 
   subject_ready();
 
+  check_both(both);
   check_views(unlinked, 10);
   check_views(replaced, 20);
   check_words(of_open, 0, 1, 40, "open");

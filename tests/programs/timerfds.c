@@ -82,6 +82,7 @@ int main(void) {
     dated[i] = make(clocks[i], 0, TFD_TIMER_ABSTIME, subject_seconds(readable[i]) + 2000, 0);
   }
   const int disarmed = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
+  const int disarmed_periodic = make(CLOCK_MONOTONIC, TFD_NONBLOCK, 0, 0, 7);
   const int stopped = make(CLOCK_REALTIME, 0, 0, 500, 5);
   SUBJECT_NEED(timerfd_settime(stopped, 0, &(struct itimerspec){0}, NULL) == 0);
   const int once = make(CLOCK_MONOTONIC, 0, 0, 0.001, 0);
@@ -117,6 +118,8 @@ int main(void) {
   check_remaining(disarmed, 0, 0, 0);
   SUBJECT_CHECK((fcntl(disarmed, F_GETFL) & O_NONBLOCK) != 0);
   check_silent(disarmed);
+  check_remaining(disarmed_periodic, 0, 0, 7);
+  check_silent(disarmed_periodic);
   check_remaining(stopped, 0, 0, 0);
   check_silent(stopped);
   SUBJECT_CHECK(ticks_of(once) == 1);

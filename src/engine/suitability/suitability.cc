@@ -85,6 +85,10 @@ void check_is_program(pid_t pid) {
     throw Error(ErrorKind::Usage, fmt::format("process {} is this very command: it cannot checkpoint itself", pid))
         .advise("Name the program's process, or its job");
   }
+  if (const pid_t process = process_of(pid); process != pid) {
+    throw Error(ErrorKind::Usage, fmt::format("{} is a thread of process {}", pid, process))
+        .advise(fmt::format("Checkpoint {}", process));
+  }
   const std::string state = status_field(pid, "State");
   const pid_t living = living_thread_of(pid);
   if (living == pid && (state.starts_with("Z") || state.starts_with("X"))) {
@@ -251,14 +255,13 @@ bool any_of_tree(pid_t root, Condition condition) {
 
 }  // namespace
 
-bool has_much_memory(pid_t pid) {
-  // Less is read within some milliseconds, and fits into the memory that a checkpoint has for that (PauseBudget).
-  constexpr std::uint64_t kMuchMemory = std::uint64_t{28} << 20;
+std::uint64_t own_memory(pid_t pid) {
   std::uint64_t bytes = 0;
-  return any_of_tree(pid, [&](pid_t process) {
+  any_of_tree(pid, [&](pid_t process) {
     bytes += resident_bytes(process);
     return bytes >= kMuchMemory;
   });
+  return bytes;
 }
 
 bool is_worth_examining(pid_t pid) {

@@ -124,11 +124,11 @@ int crs_module_checkpoint(crs_module* module, pid_t pid, crs_snapshot* snapshot,
     wanted.compression = given.compression;
     wanted.write_limit = given.write_limit;
     wanted.files = given.files;
-    if (given.progress) {
-      wanted.progress = [&given](const std::string& line) { given.progress({crs::Progress::Stage::Delayed, line}); };
-    }
+    const auto delayed = [&given](const std::string& line) {
+      if (given.progress) given.progress({crs::Progress::Stage::Delayed, line});
+    };
     crs::Snapshot made;
-    const crs::State result = module_of(module).checkpoint(pid, made, wanted, given.time_limit);
+    const crs::State result = module_of(module).checkpoint(pid, made, wanted, given.time_limit, delayed);
     give(made, *snapshot);
     if (state != nullptr) *state = static_cast<crs_state>(result);
   });

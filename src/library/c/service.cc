@@ -7,6 +7,7 @@
 #include "base/longest_limit.h"
 #include "library/c/options.h"
 #include "service/code_place.h"
+#include "service/layer_stack.h"
 
 using crs::c::guard;
 using crs::c::has;
@@ -70,11 +71,11 @@ class FunctionOfC final : public Layer {
       : notify_(function), context_(context), code_(reinterpret_cast<const void*>(function)) {}
 
   Answer notify(State state) override {
-    if (gone_) return Answer::Done;
     if (!code_.is_there()) {
-      gone_ = true;
-      throw Error(ErrorKind::Failed, fmt::format("{}, which holds the layer's code, was unloaded", code_.object()))
-          .advise("A library calls crs_unregister() before it is unloaded");
+      LayerIsGone gone(ErrorKind::Failed,
+                       fmt::format("{}, which holds the layer's code, was unloaded", code_.object()));
+      gone.advise("A library calls crs_unregister() before it is unloaded");
+      throw gone;
     }
     layer_failure().clear();
     const int answer = notify_(context_, state_of(state));
@@ -96,7 +97,6 @@ class FunctionOfC final : public Layer {
   crs_layer_function* notify_;
   void* context_;
   CodePlace code_;
-  bool gone_ = false;
 };
 
 }  // namespace

@@ -89,7 +89,7 @@ class SelfTest : public ::testing::Test {
     parameters_ = Parameters();
     parameters_.read_option("crs_self_prefix=" + prefix);
     registry_ = std::make_unique<ComponentRegistry>(parameters_, [](const std::string&) {});
-    for (auto& component : discover_components({SELF_DIRECTORY}, offers)) registry_->add(std::move(component));
+    for (auto& found : discover_components({SELF_DIRECTORY}, offers)) registry_->add(std::move(found.component));
     return std::make_unique<Selection>(registry_->select("self"));
   }
   template <typename Action>

@@ -51,8 +51,10 @@ class ServiceTest : public ::testing::Test {
   }
   void end_in(State state) {
     module_.happen = [state] { return state; };
+    options_.after = state == State::Term ? AfterCheckpoint::Kill : AfterCheckpoint::Continue;
   }
 
+  ServiceCheckpointOptions options_;
   std::vector<std::string> told_;
   PretendedModule module_;
   Service service_{module_, Capabilities{}, counting_places()};
@@ -96,9 +98,21 @@ TEST_F(ServiceTest, ReleasesDownwardsAndAcquiresUpwardsAfterARestart) {
 
 TEST_F(ServiceTest, TellsTheLayersThatTheProgramEnds) {
   end_in(State::Term);
-  EXPECT_EQ(service_.checkpoint().state, State::Term);
+  EXPECT_EQ(service_.checkpoint(options_).state, State::Term);
   EXPECT_THAT(std::vector<std::string>(told_.begin() + 3, told_.end()),
               ElementsAre("low term", "middle term", "high term"));
+}
+
+TEST_F(ServiceTest, EndsNoProgramThatIsToGoOnWhateverItsComponentSays) {
+  end_in(State::Term);
+  EXPECT_THAT([&] { service_.checkpoint(); }, ThrowsMessage<Error>(HasSubstr("which nobody asked for")));
+  EXPECT_EQ(told_.back(), "high error");
+}
+
+TEST_F(ServiceTest, SaysThatAProgramGoesOnThatWasToEnd) {
+  options_.after = AfterCheckpoint::Kill;
+  EXPECT_THAT([&] { service_.checkpoint(options_); }, ThrowsMessage<Error>(HasSubstr("has let the program go on")));
+  EXPECT_EQ(told_.back(), "high continue");
 }
 
 // A component that stores nothing, on somebody else's wish to have the program ended or stopped.
@@ -220,7 +234,7 @@ TEST_F(ServiceTest, SaysTheStateThatTheLayersAreTold) {
   };
   for (const State state : {State::Continue, State::Restart, State::Term}) {
     end_in(state);
-    service_.checkpoint();
+    service_.checkpoint(options_);
     EXPECT_EQ(service_.state(), State::Running);
   }
   low_.answer = [](State) -> Answer { throw std::runtime_error("no"); };
@@ -473,7 +487,7 @@ TEST_F(LateLayerTest, IsInTheSnapshotAndHearsOfItsRestart) {
 
 TEST_F(LateLayerTest, HearsThatTheProgramEnds) {
   end_in(State::Term);
-  service_.checkpoint();
+  service_.checkpoint(options_);
   EXPECT_THAT(std::vector<std::string>(told_.begin() + 3, told_.end()),
               ElementsAre("low term", "middle term", "high term", "late term"));
 }

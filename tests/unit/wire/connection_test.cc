@@ -129,7 +129,7 @@ TEST_F(ConnectionTest, AnImpossibleLengthIsAnErrorBeforeAnythingIsRead) {
     auto [ours, theirs] = Connection::make_pair();
     Connection connection(std::move(ours), "the test");
     write_all(theirs.get(), "the socket", std::as_bytes(std::span(&length, 1)));
-    EXPECT_THAT([&] { connection.receive(); }, ThrowsMessage<Error>(HasSubstr("at most 1048576 are allowed")));
+    EXPECT_THAT([&] { connection.receive(); }, ThrowsMessage<Error>(HasSubstr("at most 8388608 are allowed")));
   }
 }
 

@@ -54,12 +54,12 @@ TEST(Messages, AnErrorCrossesWithItsKindChainAndAdvice) {
 // What a program's code may say at any length has room in a message all the same.
 TEST(Messages, ManyLayersAreToldByThoseThatTookLongest) {
   Layers many;
-  for (std::uint64_t i = 0; i < 20'000; ++i)
+  for (std::uint64_t i = 0; i < 100'000; ++i)
     many.times.push_back({"layer " + std::to_string(i), i % 2 == 0 ? State::Restart : State::RestartPre, i});
   many.failures = {std::string(kLongestMessage, 'x')};
   const Layers told = from<Layers>(decode(encode(to_message(many))));
   ASSERT_GT(told.times.size(), 1000U);
-  ASSERT_LT(told.times.size(), 20'000U);
+  ASSERT_LT(told.times.size(), 100'000U);
   const auto others = std::span(told.times).last(2);
   EXPECT_THAT(others[0].layer, HasSubstr("others)"));
   EXPECT_NE(others[0].state, others[1].state);
@@ -68,10 +68,34 @@ TEST(Messages, ManyLayersAreToldByThoseThatTookLongest) {
                            [](std::uint64_t all, const LayerTime& one) { return all + one.nanoseconds; });
   };
   EXPECT_EQ(sum(told.times), sum(many.times));
-  EXPECT_EQ(told.times[told.times.size() - 3].layer, "layer 19999");
+  EXPECT_EQ(told.times[told.times.size() - 3].layer, "layer 99999");
   ASSERT_EQ(told.failures.size(), 1U);
   EXPECT_THAT(told.failures.front(), ::testing::StartsWith("xxxx"));
-  EXPECT_NO_THROW(encode(to_message(Failure{Error(ErrorKind::Failed, many.failures.front())})));
+}
+
+TEST(Messages, AnErrorOfAnyLengthKeepsItsFirstCause) {
+  Error error(ErrorKind::Refused, "the first cause");
+  error.add_context(std::string(kLongestMessage, 'c')).advise(std::string(kLongestMessage, 'a'));
+  constexpr std::size_t kRefusals = 100'000;
+  error.list(
+      std::vector<Refusal>(kRefusals, {"descriptor 7 of process 8, which is long enough to matter", "Close it"}));
+  const Error told = from<Failure>(decode(encode(to_message(Failure{error})))).error;
+  EXPECT_EQ(told.kind(), ErrorKind::Refused);
+  ASSERT_EQ(told.chain().size(), 2U);
+  EXPECT_EQ(told.chain().front(), "the first cause");
+  EXPECT_THAT(told.chain().back(), ::testing::EndsWith("ccc ..."));
+  EXPECT_THAT(told.advice(), ::testing::EndsWith("aaa ..."));
+  ASSERT_GT(told.refusals().size(), 2U);
+  EXPECT_EQ(told.refusals().front().what, error.refusals().front().what);
+  EXPECT_EQ(told.refusals().back().what, std::to_string(kRefusals - told.refusals().size() + 1) + " more");
+  // And one that fits is whole.
+  error = Error(ErrorKind::Failed, std::string(kLongestMessage / 16, 'x'));
+  EXPECT_STREQ(from<Failure>(decode(encode(to_message(Failure{error})))).error.what(), error.what());
+}
+
+TEST(Messages, ProgressOfAnyLengthHasRoom) {
+  const Progressed long_one{{Progress::Stage::Delayed, std::string(2 * kLongestMessage, 'x')}};
+  EXPECT_THAT(from<Progressed>(decode(encode(to_message(long_one)))).progress.text, ::testing::StartsWith("xxxx"));
 }
 
 TEST(Messages, AMissingMemberIsNamed) {

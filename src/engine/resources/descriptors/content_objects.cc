@@ -105,6 +105,17 @@ bool read_page(const RemoteMemory& memory, RemoteAddress address, std::span<std:
   }
 }
 
+// Whether what `area` maps of a file is all in the pieces.
+bool show_all_of(std::span<const MappedPiece> pieces, const MappedPiece& area) {
+  std::vector<MappedPiece> ordered(pieces.begin(), pieces.end());
+  std::ranges::sort(ordered, {}, &MappedPiece::file_offset);
+  std::uint64_t seen = area.file_offset;
+  for (const MappedPiece& piece : ordered) {
+    if (piece.file_offset <= seen) seen = std::max(seen, piece.file_offset + (piece.end - piece.start));
+  }
+  return seen >= area.file_offset + (area.end - area.start);
+}
+
 }  // namespace
 
 bool content_can_be_read(int descriptor) {
@@ -201,9 +212,14 @@ std::optional<std::uint32_t> ContentObjects::keep_mapped(CaptureContext& context
 
 std::optional<std::uint32_t> ContentObjects::keep_whole(CaptureContext& context, dev_t device, ino_t inode,
                                                         std::string_view shown_path,
-                                                        std::span<const MappedPiece> pieces) {
-  if (const auto known = find(device, inode)) return read_from_memory_.contains(*known) ? std::nullopt : known;
+                                                        std::span<const MappedPiece> pieces, const MappedPiece& area) {
+  if (const auto known = find(device, inode)) {
+    const auto read = read_from_memory_.find(*known);
+    return read == read_from_memory_.end() || show_all_of(read->second, area) ? known : std::nullopt;
+  }
   const FileDescriptor file = open_source(context, device, inode, pieces);
+  if (!file && !has_huge_pages(pieces) && show_all_of(pieces, area))
+    return keep_from_memory(context, device, inode, std::string(shown_path), pieces);
   if (!file || content_cannot_be_kept(file.get(), shown_path)) return std::nullopt;
   return keep_opened(context, file, device, inode);
 }
@@ -306,7 +322,7 @@ std::uint32_t ContentObjects::keep_from_memory(const CaptureContext& context, de
                                                const std::string& shown_path, std::span<const MappedPiece> pieces) {
   const std::string path = with_newlines(shown_path);
   const std::uint32_t index = add(likely_status(device, inode, path), path);
-  read_from_memory_.insert(index);
+  read_from_memory_.emplace(index, std::vector(pieces.begin(), pieces.end()));
   image::ContentObject& object = *image_.mutable_objects(static_cast<int>(index));
   if (!store_.keeps()) return index;
   std::vector<MappedPiece> ordered(pieces.begin(), pieces.end());

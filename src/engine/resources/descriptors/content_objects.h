@@ -46,7 +46,7 @@ struct MappedPiece {
   std::uint64_t huge_page_bytes = 0;  // of pages that were set aside (hugetlbfs); 0: usual pages
 };
 
-// The capturing side. One for each captured process; not thread-safe.
+// The capturing side, one for the whole tree; not thread-safe.
 class ContentObjects {
  public:
   // `image` receives the objects. All must outlive this.
@@ -68,9 +68,11 @@ class ContentObjects {
                                            std::string_view shown_path, std::span<const MappedPiece> pieces);
 
   // For a private area of such a file: the object if all of the file's content is within reach, through a descriptor of
-  // the process or one of `pieces`, its shared areas; else, or where its content cannot be kept, nothing.
+  // the process or one of `pieces`, its shared areas, or if these show all that `area` maps; else, or where its content
+  // cannot be kept, nothing.
   std::optional<std::uint32_t> keep_whole(CaptureContext& context, dev_t device, ino_t inode,
-                                          std::string_view shown_path, std::span<const MappedPiece> pieces);
+                                          std::string_view shown_path, std::span<const MappedPiece> pieces,
+                                          const MappedPiece& area);
 
   // Keeps a directory that was removed. `link`, in /proc, leads to it.
   std::uint32_t keep_directory(CaptureContext& context, const std::string& link, const struct stat& status,
@@ -88,7 +90,8 @@ class ContentObjects {
   ContentStore& store_;
   image::Descriptors& image_;
   std::map<std::pair<dev_t, ino_t>, std::uint32_t> known_;
-  std::set<std::uint32_t> read_from_memory_;  // of these, what no area mapped is not known
+  // Of these is known what these areas show.
+  std::map<std::uint32_t, std::vector<MappedPiece>> read_from_memory_;
 };
 
 // Whether the content of this open file can be kept at all: a regular file, and neither secret memory nor a dma-buf.

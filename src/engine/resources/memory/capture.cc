@@ -179,7 +179,8 @@ class MemoryCapture {
     std::vector<MappedPiece> pieces;
     if (!context_.objects.find(area.device, area.inode)) pieces = pieces_of(area);
     if (pieces.empty() && area.has(kHuge)) pieces.push_back(piece_of(area));
-    const auto object = context_.objects.keep_whole(context_, area.device, area.inode, area.name, pieces);
+    const auto object =
+        context_.objects.keep_whole(context_, area.device, area.inode, area.name, pieces, piece_of(area));
     if (!object) return area.has(kHuge) ? refuse_lost_huge(area) : capture_lost_file(area);
     Area& entry = add(area, Area::PRIVATE_CONTENT);
     entry.set_backing(*object);

@@ -109,7 +109,8 @@ FileDescriptor TimerfdKind::open(TableRestore& /*table*/, const Description& des
 void TimerfdKind::activate(TableActivation& table, const Description& description, int number) {
   const image::Timerfd& timer = description.timerfd();
   RemoteCaller& remote = table.context.remote;
-  if (timer.remaining() != 0) {
+  // A disarmed one may have an interval, which timerfd_gettime(2) shows.
+  if (timer.remaining() != 0 || timer.interval() != 0) {
     // Absolute times on other clocks than the wall clock mean little after another boot: what remained goes on.
     const std::uint64_t value = timer.deadline() != 0 ? timer.deadline() : timer.remaining();
     const std::uint32_t flags = timer.deadline() != 0 ? timer.settime_flags() : 0;
