@@ -87,19 +87,4 @@ void run_in_parallel(const std::function<void()>& worker, unsigned threads) {
   failure.rethrow_if_any();
 }
 
-void run_beside(const std::function<void()>& other, const std::function<void()>& own) {
-  FirstFailure failure;
-  {
-    std::jthread thread;
-    try {
-      const SignalsBlocked blocked;
-      thread = std::jthread([&] { failure.run(other); });
-    } catch (const std::system_error&) {  // one after the other, then
-      failure.run(other);
-    }
-    failure.run(own);
-  }
-  failure.rethrow_if_any();
-}
-
 }  // namespace crs

@@ -35,10 +35,6 @@ auto telling_of_failure(std::atomic<bool>& failed, const Work& work) {
   };
 }
 
-// Runs `other` in a thread of its own while the calling one runs `own`, and waits for both. The first exception that
-// leaves one is rethrown.
-void run_beside(const std::function<void()>& other, const std::function<void()>& own);
-
 // Calls `action` once for every number below `count`, in no particular order and from several threads. After the first
 // exception no further number is begun; it is rethrown.
 template <typename Action>

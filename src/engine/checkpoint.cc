@@ -10,7 +10,6 @@
 
 #include "base/error.h"
 #include "base/io.h"
-#include "base/parallel.h"
 #include "engine/image/process.pb.h"
 #include "engine/newborn/shared_births.h"
 #include "engine/pages/process_pages.h"
@@ -191,8 +190,7 @@ Examination examine_alone(pid_t root, const CheckpointOptions& options, KnownMem
   RememberedWaits remembered(options.remembered_path, pid);
   Incremental incremental(options, Incremental::OnlyLooks{});
   ExtentWriter nothing({}, kPagesName);
-  HeldMemory held_memory(PauseBudget{}.most_held);
-  Surveys surveys(pid, options, incremental, remembered, nothing, held_memory, found.warnings);
+  Surveys surveys(pid, options, incremental, remembered, nothing, found.warnings);
   surveys.look();
   surveys.copy_ahead(Surveys::CopyAhead::OnlyContinued);  // of nothing, since no tracking is taken over: it looks once
                                                           // more, as late as possible
@@ -230,10 +228,7 @@ std::optional<CheckpointOutcome> take(pid_t root, SnapshotSink& sink, const Chec
   if (options.single) refuse_children(pid, refusals);
   refusals.throw_if_any();
   const bool goes_on = options.after == AfterCheckpoint::Continue;
-  const std::uint64_t memory = goes_on ? own_memory(pid) : 0;
-  const bool is_much = goes_on && (options.incremental || memory >= kMuchMemory);
-  HeldMemory held_memory(PauseBudget{}.most_held);
-  if (!is_much) held_memory.prepare(memory);
+  const bool is_much = goes_on && (options.incremental || has_much_memory(pid));
   KnownMemory known;
   if (is_much || is_worth_examining(pid)) paused += examine_alone(root, options, known).pause_nanoseconds;
   const auto ahead = !goes_on  ? Surveys::CopyAhead::OnlyContinued
@@ -242,7 +237,7 @@ std::optional<CheckpointOutcome> take(pid_t root, SnapshotSink& sink, const Chec
   RememberedWaits remembered(options.remembered_path, pid);
   Incremental incremental(pid, options);
   ExtentWriter writer(sink.location(), kPagesName, writer_options(options, sink));
-  Surveys surveys(pid, options, incremental, remembered, writer, held_memory, contents.warnings);
+  Surveys surveys(pid, options, incremental, remembered, writer, contents.warnings);
   surveys.use(std::move(known));
   if (!goes_on || ask_stopped == AskStopped::Yes) surveys.ask_stopped();
   if (ask_stopped == AskStopped::Yes) {
@@ -276,17 +271,12 @@ std::optional<CheckpointOutcome> take(pid_t root, SnapshotSink& sink, const Chec
   if (goes_on) frozen->let_go_on();
   paused += nanoseconds_since(tree.since()) + static_cast<std::uint64_t>(surveys.stopped().count());
   contents.pause_nanoseconds = paused;
-  // Meanwhile it is looked at whether all was as the capture relied upon: that walks through all page tables.
-  bool were_right = false;
+  if (!surveys.were_right(tree)) return std::nullopt;
   passes.run("write pages", [&] {
     surveys.forget_ended(tree);
-    run_beside([&] { were_right = surveys.were_right(tree); },
-               [&] {
-                 finish_pages(tree, surveys, incremental, image);
-                 writer.finish();
-               });
+    finish_pages(tree, surveys, incremental, image);
+    writer.finish();
   });
-  if (!were_right) return std::nullopt;
   for (const image::Process& process : image.processes()) passes.add_bytes(process.memory().page_bytes());
   image.set_incremental(options.incremental);
   describe(image, contents);

@@ -34,14 +34,14 @@ Survey::Survey(pid_t pid, bool is_stopped)
     : process(open_process(pid)), gadgets(gadgets_of(pid, is_stopped)), waits(pid) {}
 
 Surveys::Surveys(pid_t root, const CheckpointOptions& options, Incremental& incremental, RememberedWaits& remembered,
-                 ExtentWriter& writer, HeldMemory& held_memory, std::vector<std::string>& warnings)
+                 ExtentWriter& writer, std::vector<std::string>& warnings)
     : root_(root),
       options_(options),
       incremental_(incremental),
       remembered_(remembered),
       writer_(writer),
-      held_memory_(held_memory),
-      warnings_(warnings) {}
+      warnings_(warnings),
+      held_memory_(PauseBudget{}.most_held) {}
 
 void Surveys::add(pid_t pid, bool is_stopped) {
   Refusals refusals;

@@ -45,7 +45,7 @@ class Surveys {
  public:
   // Of the program whose first process is `root`. All must outlive this.
   Surveys(pid_t root, const CheckpointOptions& options, Incremental& incremental, RememberedWaits& remembered,
-          ExtentWriter& writer, HeldMemory& held_memory, std::vector<std::string>& warnings);
+          ExtentWriter& writer, std::vector<std::string>& warnings);
 
   // Before look(): need not be read again where it still fits.
   void use(KnownMemory known) { known_memory_ = std::move(known); }
@@ -96,8 +96,8 @@ class Surveys {
   Incremental& incremental_;
   RememberedWaits& remembered_;
   ExtentWriter& writer_;
-  HeldMemory& held_memory_;
   std::vector<std::string>& warnings_;
+  HeldMemory held_memory_;
   KnownMemory known_memory_;
   bool ask_stopped_ = false;
   std::map<pid_t, Survey> surveys_;

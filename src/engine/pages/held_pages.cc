@@ -5,11 +5,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <new>
-#include <system_error>
 
 #include "base/error.h"
 #include "base/parallel.h"
-#include "base/signals_blocked.h"
 
 namespace crs::engine {
 namespace {
@@ -53,16 +51,6 @@ SavedPages append(Group group, ExtentWriter& writer, std::uint32_t process) {
   return saved;
 }
 
-// madvise(2), MADV_POPULATE_WRITE: what it cannot do is done at the first touch. In pieces, between which other threads
-// can change this process's mappings.
-void touch(std::span<std::byte> memory) {
-  constexpr std::size_t kPiece = std::size_t{2} << 20;
-  for (std::size_t at = 0; at < memory.size(); at += kPiece) {
-    const std::span<std::byte> piece = memory.subspan(at, std::min(kPiece, memory.size() - at));
-    if (::madvise(piece.data(), piece.size(), MADV_POPULATE_WRITE) != 0) return;
-  }
-}
-
 }  // namespace
 
 HeldMemory::HeldMemory(std::size_t most) : most_(most) {
@@ -76,20 +64,12 @@ HeldMemory::HeldMemory(std::size_t most) : most_(most) {
 
 void HeldMemory::expect(std::uint64_t bytes) {
   expected_ += std::min<std::uint64_t>(bytes, most_);
-  prepare(std::max<std::uint64_t>(expected_, kLeast));
-}
-
-void HeldMemory::prepare(std::uint64_t bytes) {
-  const std::size_t wanted = std::min<std::uint64_t>(bytes, most_) / kPageSize * kPageSize;
-  if (wanted <= prepared_) return;
-  const std::span<std::byte> missing = memory_.first(wanted).subspan(prepared_);
-  prepared_ = wanted;
-  try {
-    const SignalsBlocked blocked;
-    preparing_ = std::jthread([missing] { touch(missing); });
-  } catch (const std::system_error&) {  // there is no thread to be had
-    touch(missing);
-  }
+  const std::size_t wanted =
+      std::min<std::size_t>(std::max<std::uint64_t>(expected_, kLeast), most_) / kPageSize * kPageSize;
+  if (wanted <= there_) return;
+  // madvise(2), MADV_POPULATE_WRITE: what it cannot do is done at the first touch.
+  ::madvise(memory_.first(wanted).subspan(there_).data(), wanted - there_, MADV_POPULATE_WRITE);
+  there_ = wanted;
 }
 
 std::span<std::byte> HeldMemory::take(std::size_t bytes) {

@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <mutex>
 #include <span>
-#include <thread>
 #include <vector>
 
 #include "base/page_buffer.h"
@@ -21,11 +20,8 @@ class HeldMemory {
   // Never holds more than `most` bytes.
   explicit HeldMemory(std::size_t most);
 
-  // So many more are expected. Room for them is made ready as below.
+  // So many more are expected. Their memory is there at once, so that the program does not wait for that later.
   void expect(std::uint64_t bytes);
-  // The kernel clears so much of the room, all told, from now on, in a thread of its own: who reads into it while the
-  // program stands still does not wait for that. More than there is room for is as much as there is.
-  void prepare(std::uint64_t bytes);
   // For how many there would be room.
   std::uint64_t left() const noexcept { return most_ - used_; }
   // Room for so many; empty if there is none. May be called by several threads at once.
@@ -35,8 +31,7 @@ class HeldMemory {
   std::size_t most_;
   PageBuffer memory_;  // of which nothing is there at first
   std::uint64_t expected_ = 0;
-  std::size_t prepared_ = 0;
-  std::jthread preparing_;  // ends before the memory does
+  std::size_t there_ = 0;
   std::mutex mutex_;
   std::size_t used_ = 0;
 };

@@ -255,13 +255,14 @@ bool any_of_tree(pid_t root, Condition condition) {
 
 }  // namespace
 
-std::uint64_t own_memory(pid_t pid) {
+bool has_much_memory(pid_t pid) {
+  // Less is read within some milliseconds, and fits into the memory that a checkpoint has for that (PauseBudget).
+  constexpr std::uint64_t kMuchMemory = std::uint64_t{28} << 20;
   std::uint64_t bytes = 0;
-  any_of_tree(pid, [&](pid_t process) {
+  return any_of_tree(pid, [&](pid_t process) {
     bytes += resident_bytes(process);
     return bytes >= kMuchMemory;
   });
-  return bytes;
 }
 
 bool is_worth_examining(pid_t pid) {

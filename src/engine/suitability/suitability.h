@@ -29,13 +29,9 @@ void refuse_shared_tables(const std::vector<pid_t>& pids, Refusals& refusals);
 // share something: it comes back unshared.
 void warn_of_tables_shared_outside(pid_t pid, pid_t own_pid, std::vector<std::string>& warnings);
 
-// So much memory is copied ahead of the stop. Less is read within some milliseconds while the program stands still, and
-// fits into the memory that a checkpoint has for that (PauseBudget); it is written when nothing was refused.
-inline constexpr std::uint64_t kMuchMemory = std::uint64_t{28} << 20;
-
-// How many bytes of no file the program `pid` and its descendants, which run, have in memory; not counted further once
-// they are kMuchMemory.
-std::uint64_t own_memory(pid_t pid);
+// Whether the program `pid` and its descendants, which run, have so much memory that it is copied ahead of the stop.
+// That of others is read while they stand still, and written when nothing was refused.
+bool has_much_memory(pid_t pid);
 
 // Whether it is worth while to look closely before anything is written, at the price of a stop: they have something
 // open, mapped or shared that may have to be refused.
