@@ -16,7 +16,8 @@
  * write) a member that is newer than version 2.1 only if CRS_COMPONENT_HAS says that it is there.
  *
  * Operations. Each returns CRS_COMPONENT_OK, or another status after it told the host why (crs_component_host.fail). A
- * null pointer stands for an operation that is not supported. They are called by one thread at a time, save for
+ * null pointer stands for an operation that is not supported. Those of one state (what init has made; a program may
+ * select a component more than once, each with a state of its own) are called by one thread at a time, save for
  * disable_checkpoint, enable_checkpoint and register_thread, which any thread may call at any time. What a host hands
  * out is valid until the operation returns, the host itself (say, fail, parameter, program) until finalize does. Texts
  * are in UTF-8 and end with a NUL; lists of texts end with a null pointer.

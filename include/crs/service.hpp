@@ -233,7 +233,7 @@ class Service {
   CheckpointOutcome take_or_unwind(Round& round, std::unique_ptr<SnapshotPlace>& place,
                                    const ServiceCheckpointOptions& options);
   CheckpointOutcome take_snapshot(SnapshotPlace& place, const ServiceCheckpointOptions& options);
-  void conclude(Round& round, const CheckpointOutcome& outcome, AfterCheckpoint after, SnapshotPlace& place,
+  void conclude(Round& round, CheckpointOutcome outcome, AfterCheckpoint after, SnapshotPlace& place,
                 Checkpointed& result);
   void tell_end(Round& round, State state);
   void take_news(const SnapshotPlace& place);

@@ -68,11 +68,17 @@ std::string Error::encode(std::size_t most) const {
   std::string bytes = fmt::format("{}{}{}{}{}{}{}", static_cast<int>(kind_), kFieldSeparator, error_number_,
                                   kFieldSeparator, cut(advice_), kFieldSeparator, cut(chain_.front()));
   const auto has_room_for = [&](const std::string& field) { return most == 0 || bytes.size() + field.size() <= most; };
+  std::size_t left_out = 0;
   for (std::size_t i = 1; i < chain_.size(); ++i) {
     const std::string link = kFieldSeparator + cut(chain_[i]);
-    if (has_room_for(link)) bytes += link;
+    if (left_out == 0 && has_room_for(link)) {
+      bytes += link;
+    } else {
+      ++left_out;
+    }
   }
-  std::size_t left_out = 0;
+  if (left_out > 0) bytes += fmt::format("{}{} more circumstances", kFieldSeparator, left_out);
+  left_out = 0;
   for (const Refusal& refusal : refusals_) {
     const std::string field =
         fmt::format("{}{}{}{}{}", kFieldSeparator, kRefusalMark, cut(refusal.what), kRefusalMark, cut(refusal.advice));

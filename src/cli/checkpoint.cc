@@ -18,6 +18,7 @@
 #include "cli/verb.h"
 #include "engine/procfs/tree.h"
 #include "engine/resources/descriptors/files/file_rules.h"
+#include "framework/outcome.h"
 #include "store/disk.h"
 #include "store/extents/compression.h"
 #include "store/prune.h"
@@ -135,8 +136,8 @@ class CheckpointVerb : public Verb {
     // Whoever does not hear of it has a snapshot all the same, and perhaps no program any more.
     in_context(fmt::format("the snapshot {} is complete", writer->reference().to_string()),
                [&] { print_result(context, *writer, target, {}, {}); });
-    if (!lives_on_) return kDone;
-    context.say(fmt::format("component {} has let process {} go on, which was to end", selection.name(), target.pid));
+    if (!problem_) return kDone;
+    context.say(fmt::format("{}: component {}: {}", writer->reference().to_string(), selection.name(), *problem_));
     return kFailed;
   }
 
@@ -152,11 +153,13 @@ class CheckpointVerb : public Verb {
           fmt::format("component {} makes its snapshots itself, in the program, and knows nothing of {}",
                       asked.writer().manifest().component().name(), fmt::join(options_of_pictures(), ", ")));
     }
-    lives_on_ = !asked.failures().empty() && !asked.has_ended_program();
+    if (kill_ && !asked.has_ended_program()) problem_ = not_as_asked(AfterCheckpoint::Kill, State::Continue);
     prune_older(context, asked.writer().reference().job);
     in_context(fmt::format("the snapshot {} is complete", asked.writer().reference().to_string()),
                [&] { print_result(context, asked.writer(), target, asked.layers(), asked.failures()); });
-    return asked.failures().empty() ? kDone : kFailed;
+    if (problem_ && asked.failures().empty())
+      context.say(fmt::format("{}: {}", asked.writer().reference().to_string(), *problem_));
+    return asked.failures().empty() && !problem_ ? kDone : kFailed;
   }
 
   // Those given that say how whoever stands outside the program makes its snapshot.
@@ -211,7 +214,7 @@ class CheckpointVerb : public Verb {
       CheckpointOptions chosen = options(context);
       if (storing_.incremental) make_incremental(chosen, context.store(), writer.reference());
       chosen.remembered_path = context.store().remembered_path(target.job);
-      lives_on_ = module.checkpoint(pid, writer, chosen).state != State::Term && kill_;
+      problem_ = not_as_asked(chosen.after, module.checkpoint(pid, writer, chosen).state);
     } catch (Error& error) {
       // Whatever of it was looked for just then.
       const bool missing = error.error_number() == ENOENT || error.error_number() == ESRCH;
@@ -268,7 +271,7 @@ class CheckpointVerb : public Verb {
   Json result(const SnapshotWriter& writer, const Target& target) const {
     Json json = {{"reference", writer.reference().to_string()}, {"location", writer.final_location()}};
     json["process"] = target.pid;
-    json["after"] = stop_ ? "stopped" : kill_ && !lives_on_ ? "killed" : "continued";
+    json["after"] = stop_ ? "stopped" : kill_ && !problem_ ? "killed" : "continued";
     Json manifest = cli::json_of(writer.manifest());
     json["pause_seconds"] = static_cast<double>(writer.manifest().pause_nanoseconds()) / 1e9;
     json["total_seconds"] = static_cast<double>(writer.manifest().total_nanoseconds()) / 1e9;
@@ -290,7 +293,7 @@ class CheckpointVerb : public Verb {
   std::uint64_t keep_ = 0;
   bool stop_ = false;
   bool kill_ = false;
-  bool lives_on_ = false;  // though it was to end
+  std::optional<std::string> problem_;  // what the component did with the program that was not asked of it
   bool dry_run_ = false;
 };
 

@@ -123,6 +123,7 @@ void check_is_program(pid_t pid) {
         .advise(fmt::format("Checkpoint {}", group));
   }
   if (status_field(pid, "VmSize").empty()) {
+    if (!engine::is_of_kernel(pid)) fail(ErrorKind::ProgramGone, "process {} is about to end", pid);
     throw Error(ErrorKind::Refused, fmt::format("process {} ({}) is a part of the kernel, not a program", pid, name))
         .advise("Name a program's process: 'ps -ef' shows parts of the kernel in brackets");
   }

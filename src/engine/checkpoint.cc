@@ -2,6 +2,9 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
+#include <array>
+#include <cerrno>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -100,6 +103,7 @@ std::unique_ptr<StoppedTree> freeze(pid_t pid, Surveys& surveys) {
   while (true) {
     auto tree = std::make_unique<StoppedTree>(
         pid, [&](pid_t process, pid_t tid) { return surveys.elapsed_in_call(process, tid); });
+    if (!tree->members().front().process) fail(ErrorKind::ProgramGone, "process {} ended meanwhile", pid);
     const bool complete = surveys.look_at_stopped(*tree);
     surveys.note_waits(*tree);
     if (complete) return tree;
@@ -298,6 +302,19 @@ std::optional<CheckpointOutcome> take(pid_t root, SnapshotSink& sink, const Chec
   return outcome;
 }
 
+// What /proc says of a process that is about to end has many words.
+template <typename Action>
+auto while_it_runs(pid_t root, Action&& action) {
+  try {
+    return action();
+  } catch (const Error& error) {
+    constexpr std::array kSigns{ENOENT, ESRCH, EACCES, EPERM};
+    const bool may_be_its_end = std::ranges::find(kSigns, error.error_number()) != kSigns.end();
+    if (may_be_its_end && !is_running(root)) fail(ErrorKind::ProgramGone, "process {} ended meanwhile", root);
+    throw;
+  }
+}
+
 // A checkpoint begins with an empty directory.
 void remove_all_in(const std::string& directory) {
   std::error_code problem;
@@ -317,16 +334,18 @@ CheckpointOutcome checkpoint(pid_t root, SnapshotSink& sink, const CheckpointOpt
   check_is_program(root);
   const OneAtATime alone(root);
   std::uint64_t paused = 0;
-  if (auto outcome = take(root, sink, options, AskStopped::No, paused)) return *std::move(outcome);
-  remove_all_in(sink.location());
-  return take(root, sink, options, AskStopped::Yes, paused).value();
+  return while_it_runs(root, [&] {
+    if (auto outcome = take(root, sink, options, AskStopped::No, paused)) return *std::move(outcome);
+    remove_all_in(sink.location());
+    return take(root, sink, options, AskStopped::Yes, paused).value();
+  });
 }
 
 Examination examine(pid_t root, const CheckpointOptions& options) {
   check_is_program(root);
   const OneAtATime alone(root);
   KnownMemory known;
-  return examine_alone(root, options, known);
+  return while_it_runs(root, [&] { return examine_alone(root, options, known); });
 }
 
 }  // namespace crs::engine

@@ -67,6 +67,10 @@ MemorySurvey Surveys::look_at_memory_of(pid_t pid) {
   if (!is_of_use || is_marked) {
     survey = look_at_memory(pid);
     survey.writes_tracked = incremental_.hide_tracking(pid, survey.areas);
+    if (incremental_.end_tracking_elsewhere(pid, survey.areas)) {
+      survey = look_at_memory(pid);
+      survey.writes_tracked = incremental_.hide_tracking(pid, survey.areas);
+    }
   }
   survey.ask_stopped = ask_stopped_;
   return survey;

@@ -82,7 +82,7 @@ ComponentRegistry::ComponentRegistry(Parameters& parameters, OutputLine output)
   parameters_.declare(
       {"crs_wait_limit", std::int64_t{7200},
        "How many seconds a thread of a program with a service waits for another's checkpoint to be over: "
-       "to enter a critical section, to unregister a layer, to end the service."});
+       "to enter a critical section, to unregister a layer, to end the service, to use the component."});
   parameters_.declare(
       {"crs_signal", std::string(),
        "The signal at which a program with a service takes a checkpoint of itself, such as USR1; empty: "

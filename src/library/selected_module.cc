@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/excluded_areas.h"
 #include "crs/crs.hpp"
+#include "framework/outcome.h"
 #include "library/restart.h"
 #include "library/selected.h"
 #include "service/helper.h"
@@ -19,10 +20,10 @@ namespace {
 
 void check_process(pid_t pid) {
   if (pid < 0) fail(ErrorKind::Usage, "{} is no process id", pid);
-  if (pid != 0 && ::kill(pid, 0) != 0 && errno == ESRCH) fail(ErrorKind::NotFound, "there is no process {}", pid);
   // tgkill(2): only a process's first thread has its id.
-  if (pid != 0 && ::tgkill(pid, pid, 0) != 0 && errno == ESRCH)
-    fail(ErrorKind::Usage, "{} is the id of a thread, not of a process", pid);
+  if (pid == 0 || ::tgkill(pid, pid, 0) == 0 || errno != ESRCH) return;
+  if (::kill(pid, 0) != 0 && errno == ESRCH) fail(ErrorKind::NotFound, "there is no process {}", pid);
+  fail(ErrorKind::Usage, "{} is the id of a thread, not of a process", pid);
 }
 
 }  // namespace
@@ -49,6 +50,7 @@ State SelectedModule::checkpoint(pid_t pid, Snapshot& snapshot, const Checkpoint
   const CancellationDeferred deferred;
   check_process(pid);
   check_excluded_ranges(options.exclude);
+  check_excluded_count(options.exclude.size());
   const bool is_caller = pid == 0 || pid == ::getpid();
   // Another process has its own.
   std::optional<CriticalSections::Closed> closed;
@@ -70,6 +72,10 @@ State SelectedModule::checkpoint(pid_t pid, Snapshot& snapshot, const Checkpoint
   snapshot.reference = place->reference();
   snapshot.location = place->final_location();
   snapshot.cold_start = false;
+  if (const auto problem = not_as_asked(options.after, outcome.state)) {
+    place->finished({}, {*problem});
+    throw Error(ErrorKind::Failed, *problem).add_context(fmt::format("after the snapshot {}", snapshot.reference));
+  }
   const bool stops = is_caller && outcome.state == State::Continue && options.after == AfterCheckpoint::Stop;
   if (stops) place->stop_when_finished();
   place->finished({}, {});

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <string_view>
 
 #include "base/error.h"
@@ -38,6 +39,19 @@ std::string name_behind(const char* link) {
   return name;
 }
 
+// Of a file or directory that a restart executes or enters.
+void require_usable(std::string_view what, const std::string& path, mode_t kind) {
+  struct stat status{};
+  int problem = ::stat(path.c_str(), &status) == 0 ? 0 : errno;
+  if (problem == 0 && (status.st_mode & S_IFMT) != kind) problem = ENOENT;
+  if (problem == 0 && ::faccessat(AT_FDCWD, path.c_str(), X_OK, AT_EACCESS) != 0) problem = errno;
+  if (problem == 0) return;
+  const std::string needed = fmt::format("the program's {} {}, which a restart needs, {}", what, path,
+                                         problem == ENOENT ? "is gone" : "cannot be used");
+  throw(problem == ENOENT ? Error(ErrorKind::Failed, needed) : Error::from_errno(needed, problem))
+      .advise("Put it back, or have the program name another in its restart command");
+}
+
 }  // namespace
 
 ProgramRecord record_of_this_process() {
@@ -51,16 +65,9 @@ ProgramRecord record_of_this_process() {
 }
 
 void check_can_start(const ProgramRecord& record, const ProgramRecord& own) {
-  const auto gone = [](std::string_view what, const std::string& path) {
-    throw Error(ErrorKind::Failed, fmt::format("the program's {} {} is gone, and a restart needs it", what, path))
-        .advise("Put it back, or have the program name another in its restart command");
-  };
-  struct stat status{};
-  const std::string& directory = record.working_directory;
-  const bool is_directory = ::stat(directory.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
-  if (directory == own.working_directory && !is_directory) gone("working directory", directory);
-  const std::string& executable = record.executable;
-  if (executable == own.executable && ::access(executable.c_str(), X_OK) != 0) gone("executable", executable);
+  if (record.working_directory == own.working_directory)
+    require_usable("working directory", record.working_directory, S_IFDIR);
+  if (record.executable == own.executable) require_usable("executable", record.executable, S_IFREG);
 }
 
 void write_program_record(const std::string& path, const ProgramRecord& record) {

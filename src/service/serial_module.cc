@@ -1,5 +1,12 @@
 #include "service/serial_module.h"
 
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <utility>
+
 #include "base/cancellation.h"
 #include "base/error.h"
 #include "service/after_fork.h"
@@ -7,34 +14,65 @@
 
 namespace crs {
 
+struct SerialModule::Queue {
+  Queue* of_parent = nullptr;  // left as it was
+  std::uint64_t generation = fork_generation();
+  std::mutex mutex;
+  std::condition_variable over;
+  std::thread::id at_work;  // in an operation; a function of the program's that is called there may begin another
+  int operations = 0;       // of that thread
+};
+
 class SerialModule::Turn {
  public:
-  explicit Turn(SerialModule& serial) : serial_(serial) {
+  explicit Turn(SerialModule& serial) : queue_(serial.queue()) {
     const CancellationDeferred deferred;
-    std::unique_lock lock(serial_.mutex_);
-    // In a process that was forked meanwhile there is no such thread.
-    if (serial_.fork_generation_ != fork_generation()) serial_.operations_ = 0;
-    const auto is_free = [&] { return serial_.operations_ == 0 || serial_.at_work_ == std::this_thread::get_id(); };
-    if (!wait_limited(serial_.over_, lock, serial_.wait_limit_, is_free)) {
+    std::unique_lock lock(queue_.mutex);
+    const auto is_free = [&] { return queue_.operations == 0 || queue_.at_work == std::this_thread::get_id(); };
+    if (!wait(lock, serial.wait_limit_, is_free)) {
       throw Error(ErrorKind::Failed,
-                  fmt::format("component {} is still at work for another thread after {} s", serial_.component_,
-                              std::chrono::duration<double>(serial_.wait_limit_).count()))
+                  fmt::format("component {} is still at work for another thread after {} s", serial.component_,
+                              std::chrono::duration<double>(serial.wait_limit_).count()))
           .advise("The parameter crs_wait_limit sets the time limit");
     }
-    serial_.at_work_ = std::this_thread::get_id();
-    serial_.fork_generation_ = fork_generation();
-    ++serial_.operations_;
+    queue_.at_work = std::this_thread::get_id();
+    ++queue_.operations;
   }
   ~Turn() {
-    const std::lock_guard lock(serial_.mutex_);
-    if (--serial_.operations_ == 0) serial_.over_.notify_all();
+    // Forked in the middle of the operation: the queue is the parent's.
+    if (queue_.generation != fork_generation()) return;
+    const std::lock_guard lock(queue_.mutex);
+    if (--queue_.operations == 0) queue_.over.notify_all();
   }
   Turn(const Turn&) = delete;
   Turn& operator=(const Turn&) = delete;
 
  private:
-  SerialModule& serial_;
+  template <typename Condition>
+  bool wait(std::unique_lock<std::mutex>& lock, std::chrono::nanoseconds limit, const Condition& condition) {
+    const CancellationAllowed allowed;
+    return wait_limited(queue_.over, lock, limit, condition);
+  }
+
+  Queue& queue_;
 };
+
+SerialModule::SerialModule(Module& module, std::string component, std::chrono::nanoseconds wait_limit)
+    : module_(module), component_(std::move(component)), wait_limit_(wait_limit), queue_(new Queue) {}
+
+SerialModule::~SerialModule() {
+  Queue* const last = queue_.load();
+  // What waits in a parent's never leaves it.
+  if (last->generation == fork_generation()) delete last;
+}
+
+SerialModule::Queue& SerialModule::queue() {
+  Queue* known = queue_.load();
+  if (known->generation == fork_generation()) return *known;
+  auto made = std::make_unique<Queue>();
+  made->of_parent = known;
+  return queue_.compare_exchange_strong(known, made.get()) ? *made.release() : *known;
+}
 
 CheckpointOutcome SerialModule::checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOptions& options) {
   const Turn turn(*this);

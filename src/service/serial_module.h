@@ -2,12 +2,9 @@
 // about critical sections any thread may call at any time.
 #pragma once
 
+#include <atomic>
 #include <chrono>
-#include <condition_variable>
-#include <cstdint>
-#include <mutex>
 #include <string>
-#include <thread>
 
 #include "crs/component.hpp"
 
@@ -17,8 +14,10 @@ class SerialModule final : public Module {
  public:
   // `module` does the work; it must outlive this. Whoever waits longer than `wait_limit` for another thread's operation
   // gets an Error.
-  SerialModule(Module& module, std::string component, std::chrono::nanoseconds wait_limit)
-      : module_(module), component_(std::move(component)), wait_limit_(wait_limit) {}
+  SerialModule(Module& module, std::string component, std::chrono::nanoseconds wait_limit);
+  ~SerialModule() override;
+  SerialModule(const SerialModule&) = delete;
+  SerialModule& operator=(const SerialModule&) = delete;
 
   CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOptions& options) override;
   RestartedProgram restart(Snapshot& snapshot, const RestartOptions& options) override;
@@ -31,16 +30,16 @@ class SerialModule final : public Module {
   void register_thread() override { module_.register_thread(); }
 
  private:
+  struct Queue;
   class Turn;
+  Queue& queue();
 
   Module& module_;
   std::string component_;
   std::chrono::nanoseconds wait_limit_;
-  std::mutex mutex_;
-  std::condition_variable over_;
-  std::thread::id at_work_;  // in an operation; a function of the program's that is called there may begin another
-  int operations_ = 0;       // of that thread
-  std::uint64_t fork_generation_ = 0;  // of the process whose thread that is
+  // Of this process. A process that was forked makes one of its own: in the other the lock may be held, and threads may
+  // wait, that are not there.
+  std::atomic<Queue*> queue_;
 };
 
 }  // namespace crs

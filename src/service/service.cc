@@ -12,6 +12,7 @@
 #include "base/excluded_areas.h"
 #include "base/longest_limit.h"
 #include "base/thrown.h"
+#include "framework/outcome.h"
 #include "service/after_fork.h"
 #include "service/layer_stack.h"
 #include "service/limited_wait.h"
@@ -371,8 +372,6 @@ CheckpointOutcome Service::take_snapshot(SnapshotPlace& place, const ServiceChec
   module_options.files = options.files;
   const CheckpointOutcome outcome = module_.checkpoint(0, place.sink(), module_options);
   census.note(outcome.state);
-  if (outcome.state == State::Term && options.after != AfterCheckpoint::Kill)
-    fail(ErrorKind::Failed, "the program's component says that the program ends, which nobody asked for");
   // A program that tests its layers may want that of itself; nobody else wants a program ended that cannot come back.
   const bool is_lost = options.make_place && options.after != AfterCheckpoint::Continue && place.reference().empty();
   if (is_lost && outcome.state != State::Restart) {
@@ -399,8 +398,10 @@ void Service::tell_end(Round& round, State state) {
 }
 
 // The layers hear how it ended, and the place what they say.
-void Service::conclude(Round& round, const CheckpointOutcome& outcome, AfterCheckpoint after, SnapshotPlace& place,
+void Service::conclude(Round& round, CheckpointOutcome outcome, AfterCheckpoint after, SnapshotPlace& place,
                        Checkpointed& result) {
+  const std::optional<std::string> unasked = not_as_asked(after, outcome.state);
+  if (unasked) outcome.state = State::Continue;
   result.state = outcome.state;
   result.reference = place.reference();
   set_state(outcome.state);
@@ -412,9 +413,13 @@ void Service::conclude(Round& round, const CheckpointOutcome& outcome, AfterChec
   }
   try {
     in_context(fmt::format("after the snapshot {}", result.reference), [&] {
-      tell_end(round, outcome.state);
-      if (after == AfterCheckpoint::Kill && outcome.state == State::Continue)
-        fail(ErrorKind::Failed, "the program's component has let the program go on, which was to end");
+      try {
+        tell_end(round, outcome.state);
+      } catch (Error& error) {
+        if (unasked) error.add_context(*unasked);
+        throw;
+      }
+      if (unasked) fail(ErrorKind::Failed, "{}", *unasked);
     });
   } catch (const std::exception& problem) {
     place.finished(round.times(), {problem.what()});

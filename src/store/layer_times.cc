@@ -17,7 +17,8 @@ constexpr std::string_view kMagic =
     "\x89"
     "CRSL\r\n\x1a";
 constexpr std::size_t kHeader = kMagic.size() + sizeof(Hash128::bytes);
-constexpr std::size_t kLongest = std::size_t{4} << 20;
+// Of two rounds, each of which came in a message (wire/frame.h).
+constexpr std::size_t kLongest = std::size_t{16} << 20;
 constexpr const char* kLockName = "layers.lock";
 
 store::LayerRoundRecord describe(const std::vector<LayerTime>& times, const std::vector<std::string>& failures) {
@@ -93,8 +94,10 @@ void record_layer_times(Store& store, const Reference& snapshot, LayerRound roun
     if (error.kind() != ErrorKind::Damaged) throw;  // what is damaged is replaced
   }
   *(round == LayerRound::Checkpoint ? known.mutable_checkpoint() : known.mutable_restart()) = describe(times, failures);
-  replace_file(store.disk(), directory.descriptor(), layer_times_name(sequence), encode_layer_times(known),
-               directory.path());
+  const std::string bytes = encode_layer_times(known);
+  if (bytes.size() > kLongest)
+    fail(ErrorKind::Failed, "the times of the layers of {} are too long", snapshot.to_string());
+  replace_file(store.disk(), directory.descriptor(), layer_times_name(sequence), bytes, directory.path());
 }
 
 std::optional<store::LayerTimes> read_layer_times(const Store& store, const Reference& snapshot) {

@@ -223,8 +223,10 @@ SnapshotInfo Store::inspect(const JobDirectory& directory, std::uint64_t sequenc
   try {
     // What else has that name, a link say, is damage.
     static_cast<void>(open_directory_if_present(directory.descriptor(), std::to_string(sequence), info.location));
-    info.manifest = SnapshotReader(info.location).manifest();
+    const SnapshotReader reader(info.location);
+    info.manifest = reader.manifest();
     check_identity(info);
+    reader.check_sizes();
   } catch (const Error&) {
     // What is being removed just now is not damaged.
     if (!directory.has(sequence)) fail_not_found(fmt::format("snapshot {}", info.reference.to_string()), location_);

@@ -9,13 +9,15 @@ namespace crs::wire {
 namespace {
 
 constexpr std::size_t kDeepest = 8;
+// Each takes some hundred bytes of memory when it is read. A list of areas or of layers has a third of that at most.
+constexpr std::size_t kMostItems = std::size_t{1} << 20;
 
 [[noreturn]] void fail_malformed(std::string_view why) {
   fail(ErrorKind::Failed, "a message from the other side is malformed: {}", why);
 }
 
 // Walks over the items without building anything. The library's reader calls itself for every level of nesting and for
-// every piece of a string of unknown length, so that a message of one mebibyte could exhaust the stack.
+// every piece of a string of unknown length, so that a message of some mebibytes could exhaust the stack.
 class ShapeCheck {
  public:
   explicit ShapeCheck(std::string_view bytes) : rest_(bytes) {}
@@ -36,6 +38,7 @@ class ShapeCheck {
  private:
   // RFC 8949, section 3: three bits of major type, then the argument.
   void item() {
+    if (++items_ > kMostItems) fail_malformed("it has too many parts");
     const std::uint8_t head = byte();
     const std::uint64_t argument = argument_of(head & 0x1fU);
     switch (head >> 5U) {
@@ -83,6 +86,7 @@ class ShapeCheck {
   }
 
   std::string_view rest_;
+  std::size_t items_ = 0;
   std::vector<std::uint64_t> open_;  // how many items are still to come at each level
 };
 

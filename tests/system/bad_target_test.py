@@ -3,6 +3,7 @@
 
 import ctypes
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -128,6 +129,18 @@ def ends_while_it_is_looked_at(workspace, options):
         workspace.crs("verify", reference)
 
 
+def ends_by_itself(workspace, options):
+    """The same of small programs, at many moments: no crash, and the words for it."""
+    for turn in range(60):
+        process = workspace.start(["sh", "-c", f"sleep 0.0{turn % 30:02}"])
+        for verb in (["checkpoint", "--name", "brief"], ["check"], ["checkpoint", "--name", "brief", "--kill"]):
+            result = workspace.crs(*verb, str(process.pid), expect=None)
+            check(result.status in (0, 1, 3), f"{verb}: {result}")
+            said = re.search("ended meanwhile|has ended|about to end|there is no process|ended before|is a zombie|\\(a zombie\\)", result.stderr)
+            check(result.status == 0 or said, f"{verb}: {result}")
+        workspace.kill(process.pid)
+
+
 if __name__ == "__main__":
     main([no_such_process, no_such_job, ordinary_another_users_process, zombie, the_tool_itself, kernel_thread, a_thread, under_a_debugger,
-          with_children, ends_while_it_is_looked_at])
+          with_children, ends_while_it_is_looked_at, ends_by_itself])

@@ -237,6 +237,31 @@ def under_another_name(workspace):
     program.restart_and_check(3, 2)
 
 
+def under_another_store(workspace):
+    """Tracking that this store knows nothing of, another store's or one whose note is lost, is no hindrance."""
+    program = Program(workspace)
+    program.row(2)
+    other = {**workspace.environment, "CRS_STORE": str(workspace.work / "other store")}
+    workspace.crs("check", str(program.pid), env=other)
+    check(len(trackers()) == 1, "a look has ended the tracking")
+    workspace.crs("checkpoint", "--name", "elsewhere", str(program.pid), env=other)
+    check(not trackers(), "tracked still")
+    program.change()
+    check(program.snapshot("--incremental")["parent_sequence"] is None, "made from what is not known")
+    (workspace.store / "row" / "remembered-writes").unlink()
+    workspace.crs("check", str(program.pid))
+    check(program.snapshot()["shared_bytes"] == 0 and not trackers(), "tracked still")
+    # Where it cannot be noted, nobody tracks.
+    (workspace.store / "row" / "remembered-writes.new").mkdir()
+    program.snapshot("--incremental")
+    wait_until(lambda: not trackers(), "nobody knows of the tracking")
+    program.snapshot()
+    (workspace.store / "row" / "remembered-writes.new").rmdir()
+    program.kill()
+    for sequence in (3, 4, 5, 6):
+        program.restart_and_check(sequence, 2)
+
+
 def ended_by_the_last(workspace):
     program = Program(workspace)
     program.row(2)
@@ -340,4 +365,4 @@ def goes_on_after_a_restart(workspace):
 
 
 if __name__ == "__main__":
-    run_tests([goes_on_after_a_restart, areas_that_come_and_go, made_into_one, damage_is_not_compacted, of_a_tree, small_and_exact, earlier_ones_may_go, damage_is_named, unknown_is_written, under_another_name, ended_by_the_last])
+    run_tests([goes_on_after_a_restart, areas_that_come_and_go, made_into_one, damage_is_not_compacted, of_a_tree, small_and_exact, earlier_ones_may_go, damage_is_named, unknown_is_written, under_another_name, under_another_store, ended_by_the_last])

@@ -280,7 +280,7 @@ def another_executable(workspace, options, kind):
     before = copy.with_name("aside")
     copy.rename(before)
     lost = program.ask()
-    check(lost.startswith("error ") and f"the program's executable {copy} is gone" in lost, lost)
+    check(lost.startswith("error ") and f"the program's executable {copy}, which a restart needs, is gone" in lost, lost)
     before.rename(copy)
     workspace.kill(process.pid)
     (program.directory / "number").unlink()

@@ -123,6 +123,12 @@ bool is_running(pid_t pid) {
   }
 }
 
+bool is_of_kernel(pid_t pid) {
+  constexpr int kFlags = 9;                 // proc_pid_stat(5)
+  constexpr long kKernelThread = 0x200000;  // PF_KTHREAD of linux/sched.h
+  return (stat_number(pid, kFlags) & kKernelThread) != 0;
+}
+
 bool is_zombie(pid_t pid) {
   try {
     if (!ProcessStatus::of(pid).field("State").value_or("").starts_with('Z')) return false;

@@ -53,6 +53,9 @@ std::vector<TreeProcess> tree_of(pid_t root);
 // Whether there is such a process, with memory: it has not ended and is not about to.
 bool is_running(pid_t pid);
 
+// A thread of the kernel's, which has no memory of its own either.
+bool is_of_kernel(pid_t pid);
+
 // Whether it has ended, whole, and waits for its parent to notice.
 bool is_zombie(pid_t pid);
 

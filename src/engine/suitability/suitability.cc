@@ -98,6 +98,7 @@ void check_is_program(pid_t pid) {
         .advise("There is nothing left to save");
   }
   if (status_field(living, "VmSize").empty()) {
+    if (!is_of_kernel(living)) fail(ErrorKind::ProgramGone, "process {} is about to end", pid);
     throw Error(ErrorKind::Refused, fmt::format("process {} ({}) is a kernel thread", pid, name_of_process(pid)))
         .advise("Name a program's process: 'ps -ef' shows kernel threads in brackets");
   }

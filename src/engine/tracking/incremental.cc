@@ -45,6 +45,10 @@ void end_tracking(std::optional<Tracking> tracking) {
     const WriteTracker ended(process.pid, std::move(process.userfault), std::move(process.areas));
 }
 
+bool is_marked(const std::vector<MappedArea>& areas) {
+  return std::ranges::any_of(areas, [](const MappedArea& area) { return area.has("uw"); });
+}
+
 bool holds_too_much_else(const ExtentReader& reader) {
   std::set<std::uint64_t> sources;
   std::uint64_t used = 0;
@@ -96,10 +100,15 @@ bool Incremental::hide_tracking(pid_t pid, std::vector<MappedArea>& areas) const
   return false;
 }
 
+bool Incremental::end_tracking_elsewhere(pid_t pid, const std::vector<MappedArea>& areas) const {
+  return !only_looks_ && is_marked(areas) && end_keepers_of(pid);
+}
+
 bool Incremental::hide_all_tracking(pid_t pid, std::vector<MappedArea>& areas) const {
   const std::vector<std::string> others = trackings_of_other_jobs(path_);
   const bool tracked = is_tracked(path_, pid) ||
-                       std::ranges::any_of(others, [&](const std::string& other) { return is_tracked(other, pid); });
+                       std::ranges::any_of(others, [&](const std::string& other) { return is_tracked(other, pid); }) ||
+                       (is_marked(areas) && is_kept(pid));
   if (tracked) std::ranges::for_each(areas, &MappedArea::hide_tracking);
   return tracked;
 }

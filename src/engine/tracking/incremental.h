@@ -36,6 +36,9 @@ class Incremental {
   // Takes the marks off that this tracking leaves in what smaps says of process `pid`: to others it would look like a
   // userfaultfd of the program's. Whether tracking goes on that nobody takes over: then the marks will be there again.
   bool hide_tracking(pid_t pid, std::vector<MappedArea>& areas) const;
+  // After that: whether marks are left that were those of tracking noted elsewhere (another store's, or nowhere), which
+  // has been ended now: the areas are to be looked at again.
+  bool end_tracking_elsewhere(pid_t pid, const std::vector<MappedArea>& areas) const;
   // Lets `pages` go on from the earlier snapshot, where what process `pid` has written since is known. What stands in
   // the way is added to `warnings`: then everything is written.
   bool continue_from_earlier(pid_t pid, ProcessPages& pages, std::vector<std::string>& warnings);

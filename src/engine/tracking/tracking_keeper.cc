@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -85,17 +86,28 @@ std::vector<int> arrange(int channel, std::vector<int> descriptors) {
   const std::vector<int> arranged = arrange(channel, descriptors);
   const pid_t self = ::getpid();
   static_cast<void>(!::write(kChannel, &self, sizeof self));
+  // Whoever ends before it has noted who holds the tracking leaves nobody who does.
+  char go_on = 0;
+  ssize_t got = 0;
+  while ((got = ::read(kChannel, &go_on, 1)) < 0 && errno == EINTR) {
+  }
+  if (got != 1) ::_exit(0);
   ::close(kChannel);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
   wait_for_all({arranged.begin() + static_cast<std::ptrdiff_t>(arranged.size() / 2), arranged.end()});
   ::_exit(0);
 }
 
+struct Keeper {
+  pid_t pid = 0;
+  FileDescriptor channel;  // it ends if this is closed before a byte was sent
+};
+
 // Starts the keeper as nobody's child: its own parent ends at once.
-pid_t start_keeper(const std::vector<int>& descriptors) {
+Keeper start_keeper(const std::vector<int>& descriptors) {
   int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) fail_errno(errno, "making a pipe");
-  const FileDescriptor mine(ends[0]);
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) fail_errno(errno, "making a socket pair");
+  FileDescriptor mine(ends[0]);
   FileDescriptor theirs(ends[1]);
   const pid_t between = ::fork();
   constexpr std::string_view kProblem = "cannot make a process that keeps track of what the program writes";
@@ -109,8 +121,8 @@ pid_t start_keeper(const std::vector<int>& descriptors) {
   while (::waitpid(between, &status, 0) < 0 && errno == EINTR) {
   }
   if (WIFEXITED(status) && WEXITSTATUS(status) != 0) throw no_process(kProblem, WEXITSTATUS(status));
-  pid_t keeper = 0;
-  if (::read(mine.get(), &keeper, sizeof keeper) != sizeof keeper)
+  Keeper keeper{.channel = std::move(mine)};
+  if (::read(keeper.channel.get(), &keeper.pid, sizeof keeper.pid) != sizeof keeper.pid)
     fail(ErrorKind::Failed, "the process that keeps track of what the program writes did not start");
   return keeper;
 }
@@ -218,9 +230,69 @@ void keep_tracking(const std::string& path, const Tracking& tracking) {
   }
   if (held.empty()) return;
   for (const FileDescriptor& program : programs) held.push_back(program.get());
-  file.set_keeper(start_keeper(held));
-  file.set_keeper_start_time(start_time(file.keeper()));
+  const Keeper keeper = start_keeper(held);
+  file.set_keeper(keeper.pid);
+  file.set_keeper_start_time(start_time(keeper.pid));
   write_file(path, file);
+  if (::send(keeper.channel.get(), "", 1, MSG_NOSIGNAL) != 1) fail_errno(errno, "telling process {}", keeper.pid);
+}
+
+namespace {
+
+// A process called so that has a userfaultfd, and whose pidfds (proc_pid_fdinfo(5), "Pid") lead to `program`.
+bool keeps_track_of(pid_t keeper, pid_t program) {
+  if (name_of_process(keeper) != kKeeperName) return false;
+  bool has_userfault = false;
+  bool has_program = false;
+  for (const auto& entry : std::filesystem::directory_iterator(fmt::format("/proc/{}/fd", keeper))) {
+    const std::string number = entry.path().filename();
+    has_userfault |= read_link(entry.path()) == "anon_inode:[userfaultfd]";
+    has_program |=
+        read_file(fmt::format("/proc/{}/fdinfo/{}", keeper, number)).contains(fmt::format("\nPid:\t{}\n", program));
+  }
+  return has_userfault && has_program;
+}
+
+// Those that this user may look at.
+std::vector<FileDescriptor> keepers_of(pid_t program) {
+  std::vector<FileDescriptor> keepers;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+    const pid_t pid = std::atoi(entry.path().filename().c_str());
+    if (pid <= 0 || name_of_process(pid) != kKeeperName) continue;
+    try {
+      FileDescriptor keeper = open_process(pid);  // before it is looked at: its id may be another's then
+      if (keeps_track_of(pid, program)) keepers.push_back(std::move(keeper));
+    } catch (const std::exception&) {  // another user's, or it has ended
+    }
+  }
+  return keepers;
+}
+
+}  // namespace
+
+bool is_kept(pid_t pid) noexcept {
+  try {
+    return !keepers_of(pid).empty();
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
+bool end_keepers_of(pid_t pid) noexcept {
+  constexpr int kLongest = 5000;  // milliseconds
+  try {
+    const std::vector<FileDescriptor> keepers = keepers_of(pid);
+    for (const FileDescriptor& keeper : keepers) {
+      const EndOfKeeper end(keeper.get());
+    }
+    for (const FileDescriptor& keeper : keepers) {
+      pollfd ended{keeper.get(), POLLIN, 0};
+      ::poll(&ended, 1, kLongest);
+    }
+    return !keepers.empty();
+  } catch (const std::exception&) {
+    return false;
+  }
 }
 
 std::optional<Tracking> take_tracking(const std::string& path) noexcept {

@@ -15,8 +15,12 @@ SHARES = ((70, "SavesExactlyWhatTheFrozenProgramHas"), (10, "GoesOnFromTheSnapsh
 
 def run(program, test, seed):
     environment = {**os.environ, "CRS_TEST_SEED": str(seed), "CRS_TEST_HISTORIES": str(EACH)}
-    result = subprocess.run([program, f"--gtest_filter=PrecopyTest.{test}", "--gtest_brief=1"], env=environment, text=True, stdin=subprocess.DEVNULL,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=900)
+    try:
+        result = subprocess.run([program, f"--gtest_filter=PrecopyTest.{test}", "--gtest_brief=1"], env=environment, text=True, stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=900)
+    except subprocess.TimeoutExpired as problem:
+        print(f"{test} from CRS_TEST_SEED={seed}: {problem}", flush=True)
+        return False
     passed = result.returncode == 0 and "[  PASSED  ] 1 test." in result.stdout
     if not passed:
         print(f"{test} from CRS_TEST_SEED={seed}: status {result.returncode}\n{result.stdout}", flush=True)

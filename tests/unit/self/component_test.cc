@@ -216,7 +216,7 @@ TEST_F(SelfTest, NoRestartIsPromisedInADirectoryThatIsGone) {
   std::filesystem::current_path(lost);
   std::filesystem::remove(lost);
   const std::string said = error_of([&] { select("old_style")->module().checkpoint(0, sink_, {}); }).what();
-  EXPECT_THAT(said, HasSubstr("working directory " + lost + " is gone"));
+  EXPECT_THAT(said, HasSubstr("working directory " + lost + ", which a restart needs, is gone"));
   EXPECT_EQ(called, "checkpoint continue ");
   EXPECT_FALSE(sink_.committed);
   // Another of that name is one.

@@ -7,7 +7,9 @@
 
 #include <atomic>
 #include <future>
+#include <memory>
 #include <thread>
+#include <utility>
 
 #include "crs/error.hpp"
 #include "service/world.h"
@@ -25,11 +27,11 @@ class CountingModule : public PretendedModule {
   void prelaunch(LaunchPlan& /*plan*/) override {
     if (++inside_ > 1) overlapped = true;
     std::this_thread::yield();
-    if (within) within();
+    if (const auto once = std::exchange(within, {})) once();
     --inside_;
   }
   std::atomic<bool> overlapped = false;
-  std::function<void()> within;
+  std::function<void()> within;  // called once
 
  private:
   std::atomic<int> inside_ = 0;
@@ -71,34 +73,66 @@ TEST_F(SerialModuleTest, WaitsNoLongerThanWasSaid) {
   serial_.register_thread();
   leave.set_value();
   other.join();
-  module_.within = {};
   use(1);
 }
 
 // A function of the program's that the component calls.
 TEST_F(SerialModuleTest, LetsAThreadInAgain) {
   module_.within = [this] {
-    module_.within = {};
     LaunchPlan plan;
     serial_.prelaunch(plan);
   };
   use(1);
 }
 
+// With one thread in an operation and another waiting for it, neither of which the child has.
 TEST_F(SerialModuleTest, WaitsForNobodyInAForkedProcess) {
-  int status = -1;
+  std::promise<void> entered;
+  std::promise<void> leave;
+  auto serial = std::make_unique<SerialModule>(module_, "test", 10s);
+  const auto use_it = [&] {
+    LaunchPlan plan;
+    serial->prelaunch(plan);
+  };
   module_.within = [&] {
-    module_.within = {};
-    std::thread([&] {
-      const pid_t child = ::fork();
-      if (child == 0) {
-        use(1);
-        ::_exit(0);
-      }
-      ::waitpid(child, &status, 0);
-    }).join();
+    entered.set_value();
+    leave.get_future().wait();
+  };
+  std::thread at_work(use_it);
+  entered.get_future().wait();
+  std::thread waits(use_it);
+  std::this_thread::sleep_for(50ms);  // it may wait by then; nothing depends on it
+  const pid_t child = ::fork();
+  if (child == 0) {
+    for (int i = 0; i < 20; ++i) {
+      std::jthread other(use_it);
+      use_it();
+    }
+    serial.reset();
+    ::_exit(0);
+  }
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+  leave.set_value();
+  at_work.join();
+  waits.join();
+}
+
+// The child comes out of the operation that its parent began.
+TEST_F(SerialModuleTest, MayBeForkedInTheMiddleOfAnOperation) {
+  pid_t child = -1;
+  module_.within = [&] {
+    child = ::fork();
+    if (child == 0) use(1);
   };
   use(1);
+  if (child == 0) {
+    std::jthread([this] { use(1); }).join();
+    ::_exit(0);
+  }
+  int status = -1;
+  ::waitpid(child, &status, 0);
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
 }
 

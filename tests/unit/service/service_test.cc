@@ -105,14 +105,22 @@ TEST_F(ServiceTest, TellsTheLayersThatTheProgramEnds) {
 
 TEST_F(ServiceTest, EndsNoProgramThatIsToGoOnWhateverItsComponentSays) {
   end_in(State::Term);
-  EXPECT_THAT([&] { service_.checkpoint(); }, ThrowsMessage<Error>(HasSubstr("which nobody asked for")));
-  EXPECT_EQ(told_.back(), "high error");
+  EXPECT_THAT([&] { service_.checkpoint(); },
+              ThrowsMessage<Error>(AllOf(HasSubstr("which nobody asked for"), HasSubstr("after the snapshot "))));
+  EXPECT_EQ(told_.back(), "high continue");
 }
 
 TEST_F(ServiceTest, SaysThatAProgramGoesOnThatWasToEnd) {
   options_.after = AfterCheckpoint::Kill;
   EXPECT_THAT([&] { service_.checkpoint(options_); }, ThrowsMessage<Error>(HasSubstr("has let the program go on")));
   EXPECT_EQ(told_.back(), "high continue");
+  low_.answer = [](State state) {
+    if (state == State::Continue) throw Error(ErrorKind::Failed, "its own trouble");
+    return Answer::Done;
+  };
+  EXPECT_THAT(
+      [&] { service_.checkpoint(options_); },
+      ThrowsMessage<Error>(AllOf(::testing::StartsWith("its own trouble"), HasSubstr("has let the program go on"))));
 }
 
 // A component that stores nothing, on somebody else's wish to have the program ended or stopped.

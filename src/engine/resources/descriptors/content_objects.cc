@@ -193,8 +193,16 @@ std::uint32_t ContentObjects::keep(CaptureContext& context, int descriptor, std:
 
 std::optional<std::uint32_t> ContentObjects::keep_mapped(CaptureContext& context, dev_t device, ino_t inode,
                                                          std::string_view shown_path,
-                                                         std::span<const MappedPiece> pieces) {
-  if (const auto known = find(device, inode)) return known;
+                                                         std::span<const MappedPiece> pieces, const MappedPiece& area) {
+  if (const auto known = find(device, inode)) {
+    if (is_known_to_be_in(*known, area)) return known;
+    context.refusals.add(
+        fmt::format("the memory of process {} at {:#x}-{:#x} maps more of {} than another process of the program does, "
+                    "and this user cannot open the file",
+                    context.own_pid, area.start.value, area.end.value, shown_path),
+        "let the program keep the file open, or let root take and restart the snapshot");
+    return std::nullopt;
+  }
   const FileDescriptor file = open_source(context, device, inode, pieces);
   if (!file && has_huge_pages(pieces)) {
     refuse_unseen(context, shown_path);
@@ -210,13 +218,15 @@ std::optional<std::uint32_t> ContentObjects::keep_mapped(CaptureContext& context
   return keep_opened(context, file, device, inode);
 }
 
+bool ContentObjects::is_known_to_be_in(std::uint32_t object, const MappedPiece& area) const {
+  const auto read = read_from_memory_.find(object);
+  return read == read_from_memory_.end() || show_all_of(read->second, area);
+}
+
 std::optional<std::uint32_t> ContentObjects::keep_whole(CaptureContext& context, dev_t device, ino_t inode,
                                                         std::string_view shown_path,
                                                         std::span<const MappedPiece> pieces, const MappedPiece& area) {
-  if (const auto known = find(device, inode)) {
-    const auto read = read_from_memory_.find(*known);
-    return read == read_from_memory_.end() || show_all_of(read->second, area) ? known : std::nullopt;
-  }
+  if (const auto known = find(device, inode)) return is_known_to_be_in(*known, area) ? known : std::nullopt;
   const FileDescriptor file = open_source(context, device, inode, pieces);
   if (!file && !has_huge_pages(pieces) && show_all_of(pieces, area))
     return keep_from_memory(context, device, inode, std::string(shown_path), pieces);

@@ -62,10 +62,12 @@ class ContentObjects {
   // Keeps the file behind memory areas: all shared areas of the process that map this inode (device and inode as
   // /proc/PID/maps has them). The content comes from an open descriptor of the process, else from /proc/PID/map_files
   // (needs CAP_CHECKPOINT_RESTORE), else from the mapped memory itself; then what no area maps is not known and comes
-  // back as a hole. Adds to context.refusals and returns nothing where the file cannot be kept (secret memory, huge
-  // pages that would have to be read from the memory itself).
+  // back as a hole. `area` is one of them. Adds to context.refusals and returns nothing where the file cannot be kept
+  // (secret memory, huge pages that would have to be read from the memory itself, and more of a file than the process
+  // showed from whose memory it was read).
   std::optional<std::uint32_t> keep_mapped(CaptureContext& context, dev_t device, ino_t inode,
-                                           std::string_view shown_path, std::span<const MappedPiece> pieces);
+                                           std::string_view shown_path, std::span<const MappedPiece> pieces,
+                                           const MappedPiece& area);
 
   // For a private area of such a file: the object if all of the file's content is within reach, through a descriptor of
   // the process or one of `pieces`, its shared areas, or if these show all that `area` maps; else, or where its content
@@ -82,6 +84,7 @@ class ContentObjects {
   std::optional<std::uint32_t> keep_executable(CaptureContext& context);
 
  private:
+  bool is_known_to_be_in(std::uint32_t object, const MappedPiece& area) const;
   std::uint32_t keep_opened(CaptureContext& context, const FileDescriptor& file, dev_t device, ino_t inode);
   std::uint32_t add(const struct stat& status, std::string_view shown_path);
   std::uint32_t keep_from_memory(const CaptureContext& context, dev_t device, ino_t inode,

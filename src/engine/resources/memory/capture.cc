@@ -200,7 +200,8 @@ class MemoryCapture {
     record_guards(area);
     std::vector<MappedPiece> pieces;
     if (!context_.objects.find(area.device, area.inode)) pieces = pieces_of(area);
-    const auto object = context_.objects.keep_mapped(context_, area.device, area.inode, area.name, pieces);
+    const auto object =
+        context_.objects.keep_mapped(context_, area.device, area.inode, area.name, pieces, piece_of(area));
     if (!object) return;  // refused there
     Area& entry = add(area, Area::SHARED_CONTENT);
     entry.set_backing(*object);
