@@ -92,9 +92,14 @@ class CompactVerb : public Verb {
     const std::vector<SnapshotInfo> snapshots = context.store().list(newest.reference.job);
     std::uint64_t wanted = *newest.reference.sequence;
     for (auto snapshot = snapshots.rbegin(); snapshot != snapshots.rend() && wanted != 0; ++snapshot) {
-      if (snapshot->damage || *snapshot->reference.sequence != wanted) continue;
+      if (*snapshot->reference.sequence != wanted) continue;
+      // Of one whose manifest is damaged nobody knows what it was made from.
       wanted = snapshot->manifest.has_parent_sequence() ? snapshot->manifest.parent_sequence() : 0;
-      remove(context, snapshot->reference, removed);
+      if (snapshot->damage) {
+        context.say(fmt::format("warning: {} stays: {}", snapshot->reference.to_string(), snapshot->damage->what()));
+      } else {
+        remove(context, snapshot->reference, removed);
+      }
     }
     return removed;
   }

@@ -310,8 +310,8 @@ auto while_it_runs(pid_t root, Action&& action) {
   } catch (const Error& error) {
     constexpr std::array kSigns{ENOENT, ESRCH, EACCES, EPERM};
     const bool may_be_its_end = std::ranges::find(kSigns, error.error_number()) != kSigns.end();
-    if (may_be_its_end && !is_running(root)) fail(ErrorKind::ProgramGone, "process {} ended meanwhile", root);
-    throw;
+    if (!may_be_its_end || is_running(living_thread_of(root))) throw;
+    throw Error(ErrorKind::ProgramGone, fmt::format("process {} ended meanwhile", root)).add_context(error.what());
   }
 }
 

@@ -223,10 +223,8 @@ SnapshotInfo Store::inspect(const JobDirectory& directory, std::uint64_t sequenc
   try {
     // What else has that name, a link say, is damage.
     static_cast<void>(open_directory_if_present(directory.descriptor(), std::to_string(sequence), info.location));
-    const SnapshotReader reader(info.location);
-    info.manifest = reader.manifest();
+    info.manifest = SnapshotReader(info.location).manifest();
     check_identity(info);
-    reader.check_sizes();
   } catch (const Error&) {
     // What is being removed just now is not damaged.
     if (!directory.has(sequence)) fail_not_found(fmt::format("snapshot {}", info.reference.to_string()), location_);
@@ -234,6 +232,19 @@ SnapshotInfo Store::inspect(const JobDirectory& directory, std::uint64_t sequenc
   }
   return info;
 }
+
+namespace {
+
+// What its manifest says is known all the same.
+void note_missing(SnapshotInfo& snapshot) {
+  try {
+    SnapshotReader(snapshot.location).check_sizes();
+  } catch (const Error& error) {
+    snapshot.damage = error;
+  }
+}
+
+}  // namespace
 
 std::vector<SnapshotInfo> Store::list(const std::optional<std::string>& job) const {
   std::vector<SnapshotInfo> snapshots;
@@ -243,7 +254,10 @@ std::vector<SnapshotInfo> Store::list(const std::optional<std::string>& job) con
     directory->clean_leftovers_if_idle();
     for (const std::uint64_t sequence : directory->sequences()) {
       try {
-        snapshots.push_back(inspect(*directory, sequence));
+        SnapshotInfo info = inspect(*directory, sequence);
+        note_missing(info);
+        // What is being removed just now is not damaged.
+        if (!info.damage || directory->has(sequence)) snapshots.push_back(std::move(info));
       } catch (const Error& error) {
         // Removed since the directory was read.
         if (error.kind() == ErrorKind::NotFound) continue;

@@ -176,6 +176,9 @@ def prunes(workspace):
     (workspace.store / "a" / "6" / "pages").unlink()
     check(workspace.crs("prune", "--keep", "1", "a", expect=3).stdout == "" and sequences(workspace, "a") == [4, 5, 6], "one that lacks a file")
     check(re.search("^a@6 +damaged: .*pages", workspace.crs("list", "a").stdout, re.MULTILINE), "not shown as damaged")
+    (workspace.store / "a" / "6" / "process").unlink()
+    damage = workspace.crs("verify", "--json", "a@6", expect=4).json()["damage"]
+    check(any("/pages" in fault for fault in damage) and any("/process" in fault for fault in damage), f"not all is named: {damage}")
     check(workspace.checkpoint("job", "--name", "b", "--keep", "1") == "b@5" and sequences(workspace, "b") == [5], "")
     workspace.crs("prune", "--keep", "1", "nosuch", expect=3)
     for arguments in ([], ["--keep", "0"], ["--older-than", "soon"], ["--keep", "x"]):

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "engine/procfs/maps.h"
 #include "engine/procfs/status.h"
+#include "engine/procfs/tree.h"
 #include "engine/tracee/gadgets.h"
 #include "engine/tracee/interruption.h"
 
@@ -54,6 +55,8 @@ bool is_ending(pid_t tid) {
 [[noreturn]] void explain_failed_seize(pid_t tid, Error& error) {
   if (error.error_number() != EPERM) throw error;
   if (is_ending(tid)) {
+    const pid_t process = process_of(tid);
+    if (!is_running(living_thread_of(process))) fail(ErrorKind::ProgramGone, "process {} ended meanwhile", process);
     throw Error(ErrorKind::Refused,
                 fmt::format("thread {}, by which its process was to be looked at, has just ended", tid))
         .advise("Try again");

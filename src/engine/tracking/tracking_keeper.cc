@@ -11,9 +11,11 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <system_error>
 
 #include "base/error.h"
 #include "base/io.h"
@@ -239,18 +241,44 @@ void keep_tracking(const std::string& path, const Tracking& tracking) {
 
 namespace {
 
-// A process called so that has a userfaultfd, and whose pidfds (proc_pid_fdinfo(5), "Pid") lead to `program`.
+// Nothing of what is gone, or another user's.
+std::string text_or_nothing(const std::string& path) {
+  try {
+    return read_file(path);
+  } catch (const Error&) {
+    return {};
+  }
+}
+
+bool has_ended_by(int process, std::chrono::steady_clock::time_point until) {
+  pollfd ended{process, POLLIN, 0};
+  while (true) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now()).count();
+    const int ready = ::poll(&ended, 1, static_cast<int>(std::max<std::int64_t>(left, 0)));
+    if (ready >= 0 || errno != EINTR) return ready == 1;
+  }
+}
+
+// A process called so that has a userfaultfd, and whose pidfds (proc_pid_fdinfo(5), "Pid") lead to `program`. Any
+// process can be called so, and have any number of descriptors.
 bool keeps_track_of(pid_t keeper, pid_t program) {
-  if (name_of_process(keeper) != kKeeperName) return false;
+  constexpr int kMostDescriptors = 65536;
+  const std::string line = fmt::format("\nPid:\t{}\n", program);
   bool has_userfault = false;
   bool has_program = false;
-  for (const auto& entry : std::filesystem::directory_iterator(fmt::format("/proc/{}/fd", keeper))) {
-    const std::string number = entry.path().filename();
-    has_userfault |= read_link(entry.path()) == "anon_inode:[userfaultfd]";
-    has_program |=
-        read_file(fmt::format("/proc/{}/fdinfo/{}", keeper, number)).contains(fmt::format("\nPid:\t{}\n", program));
+  std::error_code gone;
+  std::filesystem::directory_iterator entry(fmt::format("/proc/{}/fd", keeper), gone);
+  for (int seen = 0; !gone && seen < kMostDescriptors && entry != std::filesystem::directory_iterator(); ++seen) {
+    const std::string number = entry->path().filename();
+    std::error_code closed;  // just now
+    const std::string target = std::filesystem::read_symlink(entry->path(), closed).native();
+    has_userfault |= target == "anon_inode:[userfaultfd]";
+    if (target == "anon_inode:[pidfd]" || target.starts_with("pidfd:"))
+      has_program |= text_or_nothing(fmt::format("/proc/{}/fdinfo/{}", keeper, number)).contains(line);
+    if (has_userfault && has_program) return true;
+    entry.increment(gone);
   }
-  return has_userfault && has_program;
+  return false;
 }
 
 // Those that this user may look at.
@@ -279,17 +307,15 @@ bool is_kept(pid_t pid) noexcept {
 }
 
 bool end_keepers_of(pid_t pid) noexcept {
-  constexpr int kLongest = 5000;  // milliseconds
   try {
     const std::vector<FileDescriptor> keepers = keepers_of(pid);
     for (const FileDescriptor& keeper : keepers) {
       const EndOfKeeper end(keeper.get());
     }
-    for (const FileDescriptor& keeper : keepers) {
-      pollfd ended{keeper.get(), POLLIN, 0};
-      ::poll(&ended, 1, kLongest);
-    }
-    return !keepers.empty();
+    const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+    return !keepers.empty() && std::ranges::all_of(keepers, [until](const FileDescriptor& keeper) {
+      return has_ended_by(keeper.get(), until);
+    });
   } catch (const std::exception&) {
     return false;
   }

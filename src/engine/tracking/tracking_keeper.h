@@ -50,7 +50,7 @@ bool is_tracked(const std::string& path, pid_t pid) noexcept;
 // Keepers of process `pid` whatever notes them: a checkpoint into another store, say. Found by their name and by what
 // they have open, as far as this user may look at them. Never throw.
 bool is_kept(pid_t pid) noexcept;
-// Ends them, and waits until they are gone; false: there are none.
+// Ends them, and waits for some seconds until they are gone; false: there are none, or they are not gone.
 bool end_keepers_of(pid_t pid) noexcept;
 
 }  // namespace crs::engine

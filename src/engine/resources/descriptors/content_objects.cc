@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 #include <vector>
 
@@ -146,9 +147,9 @@ std::optional<std::uint32_t> ContentObjects::find(dev_t device, ino_t inode) con
   return found->second;
 }
 
-std::uint32_t ContentObjects::add(const struct stat& status, std::string_view shown_path) {
-  const auto index = static_cast<std::uint32_t>(image_.objects_size());
-  image::ContentObject& object = *image_.add_objects();
+namespace {
+
+void describe(const struct stat& status, std::string_view shown_path, image::ContentObject& object) {
   object.set_origin(is_memfd_path(shown_path) ? image::ContentObject::MEMFD : image::ContentObject::UNLINKED);
   object.set_device(status.st_dev);
   object.set_inode(status.st_ino);
@@ -159,19 +160,37 @@ std::uint32_t ContentObjects::add(const struct stat& status, std::string_view sh
   object.set_group(status.st_gid);
   object.set_modified_seconds(status.st_mtim.tv_sec);
   object.set_modified_nanoseconds(static_cast<std::uint32_t>(status.st_mtim.tv_nsec));
+}
+
+}  // namespace
+
+std::uint32_t ContentObjects::add(const struct stat& status, std::string_view shown_path) {
+  const auto index = static_cast<std::uint32_t>(image_.objects_size());
+  describe(status, shown_path, *image_.add_objects());
   known_[{status.st_dev, status.st_ino}] = index;
+  return index;
+}
+
+std::uint32_t ContentObjects::begin_anew(std::uint32_t index, const struct stat& status, std::string_view shown_path) {
+  image::ContentObject& object = *image_.mutable_objects(static_cast<int>(index));
+  const std::string content = object.content();
+  if (!content.empty()) std::filesystem::remove(store_.directory() + "/" + content);
+  object.Clear();
+  describe(status, shown_path, object);
+  read_from_memory_.erase(index);
   return index;
 }
 
 std::uint32_t ContentObjects::keep(CaptureContext& context, int descriptor, std::string_view shown_path) {
   const struct stat status = status_of(descriptor, shown_path);
-  if (const auto known = find(status.st_dev, status.st_ino)) return *known;
+  const auto known = find(status.st_dev, status.st_ino);
+  if (known && !read_from_memory_.contains(*known)) return *known;
   // An open description of its own: one that reads, and whose offset nobody else sees move.
   const std::string place = fmt::format("/proc/self/fd/{}", descriptor);
   const FileDescriptor source(::open(place.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
   if (!source && !may_be_read_through(descriptor)) fail_errno(errno, "cannot read {}", shown_path);
   const int readable = source ? source.get() : descriptor;
-  const std::uint32_t index = add(status, shown_path);
+  const std::uint32_t index = known ? begin_anew(*known, status, shown_path) : add(status, shown_path);
   image::ContentObject& object = *image_.mutable_objects(static_cast<int>(index));
   if (object.origin() == image::ContentObject::MEMFD) {
     const int seals = ::fcntl(readable, F_GET_SEALS);
@@ -196,6 +215,8 @@ std::optional<std::uint32_t> ContentObjects::keep_mapped(CaptureContext& context
                                                          std::span<const MappedPiece> pieces, const MappedPiece& area) {
   if (const auto known = find(device, inode)) {
     if (is_known_to_be_in(*known, area)) return known;
+    if (const FileDescriptor file = open_source(context, device, inode, pieces))
+      return keep_opened(context, file, device, inode);
     context.refusals.add(
         fmt::format("the memory of process {} at {:#x}-{:#x} maps more of {} than another process of the program does, "
                     "and this user cannot open the file",

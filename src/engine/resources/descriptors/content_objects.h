@@ -87,6 +87,8 @@ class ContentObjects {
   bool is_known_to_be_in(std::uint32_t object, const MappedPiece& area) const;
   std::uint32_t keep_opened(CaptureContext& context, const FileDescriptor& file, dev_t device, ino_t inode);
   std::uint32_t add(const struct stat& status, std::string_view shown_path);
+  // One that was read from memory, whose file can be opened after all.
+  std::uint32_t begin_anew(std::uint32_t index, const struct stat& status, std::string_view shown_path);
   std::uint32_t keep_from_memory(const CaptureContext& context, dev_t device, ino_t inode,
                                  const std::string& shown_path, std::span<const MappedPiece> pieces);
 
