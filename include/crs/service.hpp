@@ -235,7 +235,6 @@ class Service {
   CheckpointOutcome take_snapshot(SnapshotPlace& place, const ServiceCheckpointOptions& options);
   void conclude(Round& round, CheckpointOutcome outcome, AfterCheckpoint after, SnapshotPlace& place,
                 Checkpointed& result);
-  void tell_end(Round& round, State state);
   void take_news(const SnapshotPlace& place);
 
   Module& module_;

@@ -67,28 +67,22 @@ std::string Error::encode(std::size_t most) const {
   };
   std::string bytes = fmt::format("{}{}{}{}{}{}{}", static_cast<int>(kind_), kFieldSeparator, error_number_,
                                   kFieldSeparator, cut(advice_), kFieldSeparator, cut(chain_.front()));
-  const auto has_room_for = [&](const std::string& field) { return most == 0 || bytes.size() + field.size() <= most; };
-  std::size_t left_out = 0;
-  for (std::size_t i = 1; i < chain_.size(); ++i) {
-    const std::string link = kFieldSeparator + cut(chain_[i]);
-    if (left_out == 0 && has_room_for(link)) {
-      bytes += link;
-    } else {
-      ++left_out;
-    }
-  }
-  if (left_out > 0) bytes += fmt::format("{}{} more circumstances", kFieldSeparator, left_out);
-  left_out = 0;
-  for (const Refusal& refusal : refusals_) {
-    const std::string field =
-        fmt::format("{}{}{}{}{}", kFieldSeparator, kRefusalMark, cut(refusal.what), kRefusalMark, cut(refusal.advice));
-    if (left_out == 0 && has_room_for(field)) {
+  // Returns how many of the fields, from `begin` to `end`, had no room.
+  const auto append = [&](std::size_t begin, std::size_t end, const auto& field_of) {
+    for (std::size_t i = begin; i < end; ++i) {
+      const std::string field = kFieldSeparator + field_of(i);
+      if (most != 0 && bytes.size() + field.size() > most) return end - i;
       bytes += field;
-    } else {
-      ++left_out;
     }
-  }
-  if (left_out > 0) bytes += fmt::format("{}{}{} more{}", kFieldSeparator, kRefusalMark, left_out, kRefusalMark);
+    return std::size_t{0};
+  };
+  const std::size_t links = append(1, chain_.size(), [&](std::size_t i) { return cut(chain_[i]); });
+  if (links > 0) bytes += fmt::format("{}{} more circumstances", kFieldSeparator, links);
+  const auto refusal = [&](std::size_t i) {
+    return fmt::format("{}{}{}{}", kRefusalMark, cut(refusals_[i].what), kRefusalMark, cut(refusals_[i].advice));
+  };
+  const std::size_t refusals = append(0, refusals_.size(), refusal);
+  if (refusals > 0) bytes += fmt::format("{}{}{} more{}", kFieldSeparator, kRefusalMark, refusals, kRefusalMark);
   return bytes;
 }
 

@@ -15,7 +15,7 @@
 namespace crs {
 
 struct SerialModule::Queue {
-  Queue* of_parent = nullptr;  // left as it was
+  Queue* of_parent = nullptr;  // never touched again; leak checkers find it here
   std::uint64_t generation = fork_generation();
   std::mutex mutex;
   std::condition_variable over;

@@ -386,7 +386,9 @@ void Service::take_news(const SnapshotPlace& place) {
   news_ = place.news();
 }
 
-void Service::tell_end(Round& round, State state) {
+namespace {
+
+void tell_end(Round& round, State state) {
   switch (state) {
     case State::Restart:
       return round.restart();
@@ -396,6 +398,15 @@ void Service::tell_end(Round& round, State state) {
       return round.go_on();
   }
 }
+
+// `unasked`: what the component has done (not_as_asked()), which is a failure also where no layer has one.
+void tell_end(Round& round, State state, const std::optional<std::string>& unasked) {
+  if (!unasked) return tell_end(round, state);
+  in_context(*unasked, [&] { tell_end(round, state); });
+  fail(ErrorKind::Failed, "{}", *unasked);
+}
+
+}  // namespace
 
 // The layers hear how it ended, and the place what they say.
 void Service::conclude(Round& round, CheckpointOutcome outcome, AfterCheckpoint after, SnapshotPlace& place,
@@ -412,15 +423,8 @@ void Service::conclude(Round& round, CheckpointOutcome outcome, AfterCheckpoint 
     result.forgotten = ledger_.compare_after_restart(capabilities_);
   }
   try {
-    in_context(fmt::format("after the snapshot {}", result.reference), [&] {
-      try {
-        tell_end(round, outcome.state);
-      } catch (Error& error) {
-        if (unasked) error.add_context(*unasked);
-        throw;
-      }
-      if (unasked) fail(ErrorKind::Failed, "{}", *unasked);
-    });
+    in_context(fmt::format("after the snapshot {}", result.reference),
+               [&] { tell_end(round, outcome.state, unasked); });
   } catch (const std::exception& problem) {
     place.finished(round.times(), {problem.what()});
     if (outcome.state == State::Term) place.end_process();

@@ -78,8 +78,13 @@ FileDescriptor SnapshotReader::open_record(const store::FileRecord& record) cons
   return file;
 }
 
-void SnapshotReader::check_sizes() const {
-  for (const store::FileRecord& record : manifest_.files()) static_cast<void>(open_record(record));
+std::optional<Error> SnapshotReader::missing() const {
+  try {
+    for (const store::FileRecord& record : manifest_.files()) static_cast<void>(open_record(record));
+  } catch (const Error& error) {
+    return error;
+  }
+  return std::nullopt;
 }
 
 FileDescriptor SnapshotReader::open(std::string_view name) const { return open_record(record_of(name)); }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,8 +31,8 @@ class SnapshotReader {
   // The content of a file, after its checksum was checked. `limit` in bytes. Not for files that another one verifies.
   std::string read_verified(std::string_view name, std::size_t limit = std::size_t{1} << 30) const;
 
-  // That every file of the manifest is there, a file, and has its size. Throws an Error of kind Damaged.
-  void check_sizes() const;
+  // The first file of the manifest that is not there, is no file or has another size; nothing if there is none.
+  std::optional<Error> missing() const;
 
   // Checks all but page data, which is verified while it is loaded: that every file is there and has its size, that
   // there is no unexpected one, and every checksum the manifest has. Throws an Error of kind Damaged.

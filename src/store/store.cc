@@ -218,33 +218,22 @@ std::unique_ptr<SnapshotWriter> Store::begin(const SnapshotRequest& request) {
   return std::make_unique<SnapshotWriter>(disk_, std::move(directory), std::move(*lock), request, made_);
 }
 
-SnapshotInfo Store::inspect(const JobDirectory& directory, std::uint64_t sequence) const {
+SnapshotInfo Store::inspect(const JobDirectory& directory, std::uint64_t sequence, Look look) const {
   SnapshotInfo info{{directory.job(), sequence}, fmt::format("{}/{}", directory.path(), sequence), {}, {}};
   try {
     // What else has that name, a link say, is damage.
     static_cast<void>(open_directory_if_present(directory.descriptor(), std::to_string(sequence), info.location));
-    info.manifest = SnapshotReader(info.location).manifest();
+    const SnapshotReader reader(info.location);
+    info.manifest = reader.manifest();
     check_identity(info);
+    if (look == Look::Files) info.damage = reader.missing();
+    if (!info.damage || directory.has(sequence)) return info;
   } catch (const Error&) {
-    // What is being removed just now is not damaged.
-    if (!directory.has(sequence)) fail_not_found(fmt::format("snapshot {}", info.reference.to_string()), location_);
-    throw;
+    if (directory.has(sequence)) throw;
   }
-  return info;
+  // What is being removed just now is not damaged.
+  fail_not_found(fmt::format("snapshot {}", info.reference.to_string()), location_);
 }
-
-namespace {
-
-// What its manifest says is known all the same.
-void note_missing(SnapshotInfo& snapshot) {
-  try {
-    SnapshotReader(snapshot.location).check_sizes();
-  } catch (const Error& error) {
-    snapshot.damage = error;
-  }
-}
-
-}  // namespace
 
 std::vector<SnapshotInfo> Store::list(const std::optional<std::string>& job) const {
   std::vector<SnapshotInfo> snapshots;
@@ -254,10 +243,7 @@ std::vector<SnapshotInfo> Store::list(const std::optional<std::string>& job) con
     directory->clean_leftovers_if_idle();
     for (const std::uint64_t sequence : directory->sequences()) {
       try {
-        SnapshotInfo info = inspect(*directory, sequence);
-        note_missing(info);
-        // What is being removed just now is not damaged.
-        if (!info.damage || directory->has(sequence)) snapshots.push_back(std::move(info));
+        snapshots.push_back(inspect(*directory, sequence, Look::Files));
       } catch (const Error& error) {
         // Removed since the directory was read.
         if (error.kind() == ErrorKind::NotFound) continue;
@@ -288,7 +274,7 @@ void Store::check_present(const Reference& reference) const { sequence_of(open_j
 SnapshotInfo Store::open(const Reference& reference) const {
   const JobDirectory directory = open_job_of(reference);
   const std::uint64_t sequence = sequence_of(directory, reference);
-  return inspect(directory, sequence);
+  return inspect(directory, sequence, Look::Manifest);
 }
 
 SnapshotInfo Store::open_location(const std::string& location) {

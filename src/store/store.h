@@ -115,7 +115,10 @@ class Store {
   FileDescriptor create_root();
   JobDirectory open_job_of(const Reference& reference) const;
   std::uint64_t sequence_of(const JobDirectory& directory, const Reference& reference) const;
-  SnapshotInfo inspect(const JobDirectory& directory, std::uint64_t sequence) const;
+  // Of its files the manifest alone, or also whether they are there: what is wrong with them stands beside the
+  // manifest.
+  enum class Look { Manifest, Files };
+  SnapshotInfo inspect(const JobDirectory& directory, std::uint64_t sequence, Look look) const;
   void remove_sequence(const JobDirectory& directory, std::uint64_t sequence, RemovedSnapshots& removed);
 
   std::string location_;

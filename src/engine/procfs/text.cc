@@ -2,7 +2,18 @@
 
 #include <charconv>
 
+#include "base/error.h"
+#include "base/io.h"
+
 namespace crs::engine {
+
+std::string text_or_nothing(const std::string& path) {
+  try {
+    return read_file(path);
+  } catch (const Error&) {
+    return {};
+  }
+}
 namespace {
 
 constexpr std::string_view kBlanks = " \t";

@@ -4,10 +4,14 @@
 #include <algorithm>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
 namespace crs::engine {
+
+// The whole file; "" if it is not there, has gone, or is another user's.
+std::string text_or_nothing(const std::string& path);
 
 template <typename Action>
 void for_each_line(std::string_view text, Action action) {

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "engine/procfs/text.h"
 
 namespace crs::engine {
 namespace {
@@ -22,14 +23,6 @@ struct Freezer {
 constexpr std::array<Freezer, 3> kFreezers{{{"0::", "/sys/fs/cgroup", "cgroup.events", "frozen 1"},
                                             {"0::", "/sys/fs/cgroup/unified", "cgroup.events", "frozen 1"},
                                             {":freezer:", "/sys/fs/cgroup/freezer", "freezer.state", "FR"}}};
-
-std::string text_or_nothing(const std::string& path) {
-  try {
-    return read_file(path);
-  } catch (const Error&) {  // not mounted there, or gone
-    return {};
-  }
-}
 
 }  // namespace
 

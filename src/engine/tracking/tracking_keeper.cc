@@ -20,6 +20,7 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "base/no_process.h"
+#include "engine/procfs/text.h"
 #include "engine/procfs/tree.h"
 #include "engine/resources/threads/remembered_waits.h"
 #include "engine/tracking/tracking.pb.h"
@@ -240,15 +241,6 @@ void keep_tracking(const std::string& path, const Tracking& tracking) {
 }
 
 namespace {
-
-// Nothing of what is gone, or another user's.
-std::string text_or_nothing(const std::string& path) {
-  try {
-    return read_file(path);
-  } catch (const Error&) {
-    return {};
-  }
-}
 
 bool has_ended_by(int process, std::chrono::steady_clock::time_point until) {
   pollfd ended{process, POLLIN, 0};
