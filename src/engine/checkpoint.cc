@@ -156,7 +156,6 @@ class Frozen {
     Surroundings surroundings;
     for (const pid_t process : running) refuse_unsuitable(process, surroundings, refusals);
     refuse_own_ancestors(running, refusals);
-    refuse_shared_tables(running, refusals);
     refusals.throw_if_any();
     check_not_in_use(whole_pages_of(options.exclude), tree_->members().front().process->threads());
   }
@@ -246,8 +245,8 @@ std::optional<CheckpointOutcome> take(pid_t root, SnapshotSink& sink, const Chec
   if (!goes_on || ask_stopped == AskStopped::Yes) surveys.ask_stopped();
   if (ask_stopped == AskStopped::Yes) {
     contents.warnings.push_back(
-        "the program changed how its memory is set (madvise, mlock) in the moment of the checkpoint; it was stopped "
-        "once more, and all of it written anew");
+        "the program changed how its memory is set (madvise, mlock), or who has it (clone), in the moment of the "
+        "checkpoint; it was stopped once more, and all of it written anew");
   }
   passes.run("look", [&] {
     surveys.look();

@@ -67,7 +67,7 @@ void check_process(CheckContext& context, const image::Process& image, std::uint
   if (image.threads().threads(0).tid() != image.pid()) {
     fail(ErrorKind::Damaged, "the main thread of process {} has id {}", image.pid(), image.threads().threads(0).tid());
   }
-  check_memory(context, image.memory(), content_objects, pages, index);
+  if (!image.memory().has_same_as()) check_memory(context, image.memory(), content_objects, pages, index);
   check_signals(context, image.signals());
   check_timers(context, image.timers());
   check_credentials(context, image.credentials());
@@ -189,17 +189,17 @@ class Preparation {
 
   // In each other process that leads a session.
   void lead_session(std::size_t index) {
-    notes_.clear();
+    forget_notes_of_others(index);
     NewbornContext context = context_of(index);
     lead_session_inside(context, tree_.descriptors());
   }
 
   // In each process. Returns notes for the user.
   std::vector<std::string> prepare(std::size_t index) {
-    if (index != 0 && !tree_.processes(static_cast<int>(index)).session().session_leader()) notes_.clear();
+    if (!tree_.processes(static_cast<int>(index)).session().session_leader()) forget_notes_of_others(index);
     const image::Process& process = tree_.processes(static_cast<int>(index));
     NewbornContext context = context_of(index);
-    if (!sharing_.any()) {
+    if (!sharing_.any_table()) {
       place_own_descriptors(context);
     } else if (sharing_.descriptors_of(index) != index) {
       join_descriptors_inside(context, tree_.descriptors());
@@ -207,7 +207,7 @@ class Preparation {
     restore_memory_inside(context, process.memory(), numbers_.of_memory(index));
     restore_signals_inside(context, process.signals(), process.timers());
     restore_attributes_inside(context, process.attributes());
-    if (!sharing_.any()) restore_directories_inside(context, process.attributes());
+    if (!sharing_.any_table()) restore_directories_inside(context, process.attributes());
     return std::move(notes_);
   }
 
@@ -226,6 +226,11 @@ class Preparation {
   }
 
  private:
+  // It has inherited those of its maker, unless they are its own, too.
+  void forget_notes_of_others(std::size_t index) {
+    if (index != 0 && sharing_.memory_of(index) == index) notes_.clear();
+  }
+
   // In a shared table, what was held aside is closed by the one whose it is.
   void place_own_descriptors(NewbornContext& context) {
     opened_.reset();
@@ -264,7 +269,7 @@ class Rebuilt {
  public:
   Rebuilt(Newborn& made, const image::Tree& tree, std::uint32_t index, const RestartOptions& options,
           const ContentStore& content, std::vector<std::string>& notes, const PageData& pages,
-          const SharedPlaces& shared, const PrivateDescriptors& numbers)
+          const SharedPlaces& shared, const PrivateDescriptors& numbers, std::size_t memory_of)
       : image(tree.processes(static_cast<int>(index))),
         newborn(made),
         context{.pid = made.pid(),
@@ -275,18 +280,19 @@ class Rebuilt {
                 .notes = notes,
                 .first_private_descriptor = numbers.all().first,
                 .end_private_descriptor = numbers.all().end,
-                .reserved = made.settle(occupied_ranges(image.memory())),
+                .reserved = made.settle(occupied_ranges(tree.processes(static_cast<int>(memory_of)).memory())),
                 .inherited = shared.range(),
                 .threads = {},
                 .new_ids = {},
                 .process = index},
-        threads(made.main_thread(), image.threads()),
-        memory(context, image.memory(), pages, shared, numbers.of_memory(index)) {}
+        threads(made.main_thread(), image.threads()) {
+    if (memory_of == index) memory.emplace(context, image.memory(), pages, shared, numbers.of_memory(index));
+  }
 
   void restore_threads(IdPlan::ThreadIds ids) {
     restore_barriers(context, image.attributes());
     threads.create(context, ids);
-    memory.finish();
+    if (memory) memory->finish();
     restore_attributes(context, image.attributes());
     restore_state_components(context, image.attributes());
     restore_local_descriptors(context, image.attributes());
@@ -304,7 +310,7 @@ class Rebuilt {
   Newborn& newborn;
   RestoreContext context;
   ThreadRestart threads;
-  MemoryRestore memory;
+  std::optional<MemoryRestore> memory;  // none: another's
 };
 
 // NOLINTNEXTLINE(readability-function-size): a story is a list of steps
@@ -382,23 +388,33 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
       for_process(tree, tree.processes(static_cast<int>(i)), [&] {
         newborn->take_over();
         all[i] = std::make_unique<Rebuilt>(*newborn, tree, static_cast<std::uint32_t>(i), options, content,
-                                           program.notes, pages, shared, numbers);
+                                           program.notes, pages, shared, numbers, sharing.memory_of(i));
         contexts[i] = &all[i]->context;
+        if (sharing.memory_of(i) != i) contexts[sharing.memory_of(i)]->homes_beside.push_back(all[i]->context.reserved);
       });
     }
   });
 
   // Memory, then threads, then what belongs to each of them.
+  const auto for_each_memory = [&](auto&& action) {
+    for_each([&](Rebuilt& one) {
+      if (one.memory) action(one, *one.memory);
+    });
+  };
   std::vector<pid_t> pids;
   for_each([&](Rebuilt& one) { pids.push_back(one.context.pid); });
-  passes.run("memory areas", [&] { for_each([](Rebuilt& one) { one.memory.map_areas(); }); });
+  passes.run("memory areas", [&] { for_each_memory([](Rebuilt&, MemoryRestore& memory) { memory.map_areas(); }); });
   passes.run("pages", [&] {
-    for_each([&](Rebuilt& one) { options.lazy ? one.memory.load_pages_lazily(pids) : one.memory.load_pages(); });
+    for_each_memory(
+        [&](Rebuilt&, MemoryRestore& memory) { options.lazy ? memory.load_pages_lazily(pids) : memory.load_pages(); });
   });
   RestartTracking tracking(snapshot, tree, options);
   if (tracking.wanted()) {
     passes.run("track writes", [&] {
-      for_each([&](Rebuilt& one) { tracking.add(one.context.pid, one.context.process, one.memory.track_writes()); });
+      for_each_memory([&](Rebuilt& one, MemoryRestore& memory) {
+        if (sharing.is_memory_shared(one.context.process)) return;  // it is always written in full
+        tracking.add(one.context.pid, one.context.process, memory.track_writes());
+      });
     });
   }
   for (const image::Memory* const memory : memories_of(tree)) passes.add_bytes(memory->page_bytes());
@@ -407,7 +423,12 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
     for_each([&](Rebuilt& one) { restore_adjustments(one.context, tree.system_v(), one.image); });
     for_each([&](Rebuilt& one) { restore_last_users(one.context, tree.system_v(), one.image); });
   });
-  passes.run("timers and credentials", [&] { for_each([](Rebuilt& one) { one.restore_rights(); }); });
+  // Those that have another's memory before that one: its last settings are against writing there (PR_SET_DUMPABLE).
+  passes.run("timers and credentials", [&] {
+    for (const std::unique_ptr<Rebuilt>& one : all | std::views::reverse) {
+      if (one) for_process(tree, one->image, [&] { one->restore_rights(); });
+    }
+  });
 
   // The last steps that can fail; the user's files are touched only when nothing else can.
   passes.run("activate", [&] {

@@ -1,6 +1,7 @@
 #include "engine/survey.h"
 
 #include <fmt/format.h>
+#include <linux/kcmp.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -9,6 +10,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "engine/procfs/status.h"
 #include "engine/procfs/tree.h"
 #include "engine/suitability/suitability.h"
 
@@ -22,6 +24,8 @@ Gadgets gadgets_of(pid_t pid, bool is_stopped) {
   const RemoteMemory memory(pid);
   return is_stopped ? find_gadgets(pid, memory) : find_gadgets_of_running(pid, memory);
 }
+
+bool have_one_memory(pid_t one, pid_t other) { return ::syscall(SYS_kcmp, one, other, KCMP_VM, 0, 0) == 0; }
 
 // Whether it is still the process that it was.
 bool has_ended(const Survey& survey) {
@@ -49,9 +53,33 @@ void Surveys::add(pid_t pid, bool is_stopped) {
   refusals.throw_if_any();
   if (!is_stopped) wait_for_memory(pid, options_.remembered_path);
   Survey& survey = surveys_.try_emplace(pid, pid, is_stopped).first->second;
-  survey.memory = look_at_memory_of(pid);
+  survey.memory_of = owner_of_memory(pid);
+  if (survey.memory_of == 0) survey.memory = look_at_memory_of(pid);
   survey.pages = std::make_unique<ProcessPages>(writer_, PauseBudget{}, &held_memory_);
   survey.stops = std::make_unique<ShortStops>(pid, root_, options_.remembered_path, remembered_, survey.gadgets);
+}
+
+// Only a parent's can be had (shared_births.h).
+pid_t Surveys::owner_of_memory(pid_t pid) const {
+  const auto parent = static_cast<pid_t>(ProcessStatus::of(pid).number("PPid"));
+  return surveys_.contains(parent) && have_one_memory(pid, parent) ? parent : 0;
+}
+
+// Such memory is not copied ahead: while one process is stopped, another writes. A child of vfork(2) has left it in a
+// moment.
+bool Surveys::is_shared(pid_t pid) const {
+  constexpr int kMoments = 20;
+  constexpr timespec kMoment{0, 1'000'000};
+  const auto is_shared_now = [&] {
+    return std::ranges::any_of(surveys_, [&](const auto& other) {
+      return other.second.memory_of == pid && have_one_memory(other.first, pid);
+    });
+  };
+  for (int moment = 0; moment < kMoments; ++moment) {
+    if (!is_shared_now()) return false;
+    ::nanosleep(&kMoment, nullptr);
+  }
+  return true;
 }
 
 MemorySurvey Surveys::look_at_memory_of(pid_t pid) {
@@ -129,9 +157,11 @@ void Surveys::copy_ahead(CopyAhead what) {
     for (const pid_t pid : known()) {
       if (!seen.insert(pid).second) continue;
       try_with(pid, [&] {
-        const bool continues = incremental_.continue_from_earlier(pid, *of(pid).pages, warnings_);
+        const bool shared = is_shared(pid);
+        const bool continues = !shared && incremental_.continue_from_earlier(pid, *of(pid).pages, warnings_);
+        const bool at_once = what == CopyAhead::ReadAtOnce || shared;
         if (continues || what != CopyAhead::OnlyContinued)
-          copy_ahead(pid, of(pid), what == CopyAhead::ReadAtOnce && !continues ? kNothing : kWorthCopyingAhead);
+          copy_ahead(pid, of(pid), at_once && !continues ? kNothing : kWorthCopyingAhead);
       });
     }
     if (seen.size() == seen_before) break;
@@ -161,6 +191,7 @@ void Surveys::look_again() {
   for (const pid_t pid : known()) {
     try_with(pid, [&] {
       MemorySurvey& memory = of(pid).memory;
+      if (memory.areas.empty()) return;  // another's
       if (is_old || !has_same_areas(pid, memory)) engine::look_again(pid, memory);
     });
   }
@@ -214,6 +245,7 @@ bool Surveys::were_right(const StoppedTree& tree) const {
   return std::ranges::all_of(tree.members(), [&](const StoppedTree::Member& member) {
     if (!member.process) return true;
     const Survey& survey = surveys_.at(member.pid);
+    if (survey.is_shared && survey.pages->tracks()) return false;  // since it was copied ahead
     try {
       return !survey.memory.relied_upon || has_same_settings(member.pid, survey.memory);
     } catch (const Error&) {

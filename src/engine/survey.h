@@ -30,6 +30,11 @@ struct Survey {
   // `is_stopped`: it cannot go on to where it could be surveyed.
   Survey(pid_t pid, bool is_stopped);
 
+  // Its parent, if it had that one's memory (CLONE_VM of clone(2), vfork(2)); else 0. Of such memory the areas are
+  // known of the parent alone.
+  pid_t memory_of = 0;
+  // As found when it was frozen: others have its memory.
+  bool is_shared = false;
   FileDescriptor process;
   Gadgets gadgets;
   MemorySurvey memory;
@@ -69,6 +74,8 @@ class Surveys {
   bool look_at_stopped(const StoppedTree& tree);
   // What each thread of it waits for.
   void note_waits(StoppedTree& tree);
+  // Another process has the memory of `pid`.
+  void note_sharing(pid_t pid) { of(pid).is_shared = true; }
   // Lets it run, to be stopped once more.
   void let_go_on(StoppedTree& tree);
   // The program runs again: whether all that the capture relied upon was so.
@@ -84,6 +91,8 @@ class Surveys {
  private:
   void add(pid_t pid, bool is_stopped);
   MemorySurvey look_at_memory_of(pid_t pid);
+  pid_t owner_of_memory(pid_t pid) const;
+  bool is_shared(pid_t pid) const;
   void look_again();
   template <typename Action>
   void try_with(pid_t pid, Action&& action);

@@ -174,6 +174,7 @@ class TreeCapture::Rooms {
   void run(Passes& passes) {
     // The root stays borrowed: it stands for the tree where one process must be asked.
     with_process(0, [&](CaptureContext& root, BorrowedProcess& borrowed, AskedAhead& main) {
+      places_in_root_ = borrowed.scratch_range();
       passes.run("processes", [&] {
         capture(0, root, borrowed, main);
         for (std::size_t i = 1; i < processes_.size(); ++i) {
@@ -221,7 +222,8 @@ class TreeCapture::Rooms {
   template <typename Action>
   void with_process(std::size_t index, Action&& action) {
     const StoppedTree::Member& member = tree_.members()[index];
-    BorrowedProcess borrowed(*member.process, surveys_.of(member.pid).gadgets);
+    BorrowedProcess borrowed(*member.process, surveys_.of(member.pid).gadgets,
+                             memory_of_[index] == 0U ? places_in_root_ : RemoteRange{});
     AskedAhead main(borrowed.main());
     CaptureContext context{.pid = member.pid,
                            .own_pid = processes_[index].own_pid,
@@ -238,6 +240,8 @@ class TreeCapture::Rooms {
                            .shared = &shared_,
                            .connections = &connections_,
                            .directories_of = directories_of_[index],
+                           .memory_of = memory_of_[index],
+                           .signal_actions_of = signal_actions_of_[index],
                            .only_looks = index != 0 && !content_.keeps(),
                            .surroundings = surroundings_};
     action(context, borrowed, main);
@@ -248,11 +252,25 @@ class TreeCapture::Rooms {
     for (const StoppedTree::Member& member : tree_.members()) pids.push_back(member.process ? member.pid : 0);
     const std::vector<std::size_t> descriptors = first_with_same_table(pids, KCMP_FILES);
     const std::vector<std::size_t> directories = first_with_same_table(pids, KCMP_FS);
-    directories_of_.resize(pids.size());
     for (std::size_t i = 0; i < pids.size(); ++i) {
       if (descriptors[i] != i) processes_[i].descriptors_of = static_cast<std::uint32_t>(descriptors[i]);
-      if (directories[i] != i) directories_of_[i] = static_cast<std::uint32_t>(directories[i]);
     }
+    directories_of_ = others_of(directories);
+    memory_of_ = others_of(first_with_same_table(pids, KCMP_VM));
+    for (const std::optional<std::uint32_t>& owner : memory_of_) {
+      if (owner) surveys_.note_sharing(pids[*owner]);
+    }
+    signal_actions_of_ = others_of(first_with_same_table(pids, KCMP_SIGHAND));
+  }
+
+  using OtherProcesses = std::vector<std::optional<std::uint32_t>>;
+
+  static OtherProcesses others_of(const std::vector<std::size_t>& first) {
+    OtherProcesses others(first.size());
+    for (std::size_t i = 0; i < first.size(); ++i) {
+      if (first[i] != i) others[i] = static_cast<std::uint32_t>(first[i]);
+    }
+    return others;
   }
 
   void capture(std::size_t index, CaptureContext& context, BorrowedProcess& borrowed, AskedAhead& main) {
@@ -307,8 +325,11 @@ class TreeCapture::Rooms {
   SharedObjects shared_;
   const std::shared_ptr<Surroundings> surroundings_ = std::make_shared<Surroundings>();
   image::Tree& image_;
+  RemoteRange places_in_root_;  // in the memory of the root, while that is borrowed
   std::vector<CapturedProcess> processes_;
-  std::vector<std::optional<std::uint32_t>> directories_of_;
+  OtherProcesses directories_of_;
+  OtherProcesses memory_of_;
+  OtherProcesses signal_actions_of_;
   std::vector<std::vector<PageArea>> pages_;
 };
 

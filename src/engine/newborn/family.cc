@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "engine/newborn/maker.h"
+#include "engine/newborn/turn.h"
 #include "engine/tracee/id_taken.h"
 
 namespace crs::engine {
@@ -45,7 +46,8 @@ void reap(pid_t pid) {
 
 class Family {
  public:
-  Family(Channel channel, const FamilyWork& work) : channel_(std::move(channel)), work_(work) {}
+  Family(Channel channel, const FamilyWork& work, Turn& turn)
+      : channel_(std::move(channel)), work_(work), turn_(turn) {}
 
   [[noreturn]] void live(std::size_t index) {
     index_ = index;
@@ -102,7 +104,9 @@ class Family {
 
   void keep_step(char message, std::uint32_t next) {
     channel_.send(message, std::to_string(index_));
-    work_.steps.wait(next, kPatienceSeconds);
+    if (!turn_.give_while([&] { return work_.steps.wait(next, kPatienceSeconds); })) {
+      fail(ErrorKind::Failed, "the restart command did not let a new process go on within {} s", kPatienceSeconds);
+    }
   }
 
   void become_process() {
@@ -113,7 +117,7 @@ class Family {
       }
     }
     say(work_.prepare(index_));
-    if (work_.kinship.shares()) {
+    if (work_.kinship.shares_tables()) {
       keep_step(kPreparedMessage, kPlaceStep);
       say(work_.place_descriptors(index_));
       keep_step(kTablePlacedMessage, kEnterStep);
@@ -122,7 +126,9 @@ class Family {
     channel_.send(kReadyMessage, std::to_string(index_));
     // Nobody ever writes: this wait ends by being taken over or by the end of the restart command.
     char nothing = 0;
-    while (::read(channel_.descriptor(), &nothing, 1) < 0 && errno == EINTR) {
+    const auto descriptor = static_cast<std::uint64_t>(channel_.descriptor());
+    turn_.give();
+    while (system_call_alone(SYS_read, descriptor, address_of(&nothing), 1) == -EINTR) {
     }
     ::_exit(1);
   }
@@ -144,6 +150,7 @@ class Family {
 
   void make(const Birth& birth) {
     const KinshipMember& child = work_.kinship.members()[birth.member];
+    if ((birth.shares & CLONE_VM) != 0) return make_in_same_memory(birth, child);
     if (birth.way == BirthWay::Orphan) return make_orphan(birth, child);
     // A sibling gets the exit signal of whoever makes it (clone(2)).
     const bool sibling = birth.way == BirthWay::Sibling;
@@ -154,6 +161,20 @@ class Family {
       begin_life(birth.member);
     }
     if (child.helper) helpers_.push_back(made);
+  }
+
+  // The child's own lasts until all that newborns have in memory is replaced.
+  void make_in_same_memory(const Birth& birth, const KinshipMember& child) {
+    auto* const childs = new Family(Channel(FileDescriptor(channel_.descriptor())), work_, turn_);
+    childs->index_ = birth.member;
+    clone_into_same_memory(birth.shares, child.pid, child.exit_signal, begin_in_same_memory, childs);
+  }
+
+  static void begin_in_same_memory(void* argument) {
+    auto& family = *static_cast<Family*>(argument);
+    family.turn_.take();
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    family.live(family.index_);
   }
 
   // Whoever has no parent in the tree ends by itself when the restart command does.
@@ -191,12 +212,17 @@ class Family {
 
   Channel channel_;
   const FamilyWork& work_;
+  Turn& turn_;
   std::size_t index_ = 0;
   std::vector<pid_t> helpers_;  // children of this process
 };
 
 }  // namespace
 
-void live_as_root(Channel channel, const FamilyWork& work) { Family(std::move(channel), work).live(0); }
+void live_as_root(Channel channel, const FamilyWork& work) {
+  Turn turn;
+  turn.take();
+  Family(std::move(channel), work, turn).live(0);
+}
 
 }  // namespace crs::engine

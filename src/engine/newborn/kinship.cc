@@ -58,8 +58,8 @@ Kinship::Kinship(const image::Tree& tree, bool root_leads_session)
   arrange_groups();
   check_births();
   const Sharing sharing(tree);
-  shares_ = sharing.any();
-  if (shares_) arrange_shared_births(members_, sharing);
+  shares_tables_ = sharing.any_table();
+  if (sharing.any()) arrange_shared_births(members_, sharing);
 }
 
 // Everybody comes from the root: nobody is to be made by one of his own descendants. Each has one birth at most, so

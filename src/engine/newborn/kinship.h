@@ -29,7 +29,8 @@ enum class BirthWay {
 struct Birth {
   std::size_t member = 0;  // index in Kinship::members()
   BirthWay way = BirthWay::Child;
-  // CLONE_FILES and CLONE_FS: what its maker leaves before (unshare(2)), and what it has in common with its maker.
+  // CLONE_FILES and CLONE_FS: what its maker leaves before (unshare(2)), and what it has in common with its maker;
+  // besides CLONE_VM and CLONE_SIGHAND, which nobody can leave.
   std::uint64_t leaves = 0;
   std::uint64_t shares = 0;
 };
@@ -61,7 +62,7 @@ class Kinship {
   // Those of the image first, by their index there.
   const std::vector<KinshipMember>& members() const noexcept { return members_; }
   // Whether processes have one descriptor table or one working directory: nobody prepares them but one, and that last.
-  bool shares() const noexcept { return shares_; }
+  bool shares_tables() const noexcept { return shares_tables_; }
   // The ids of sessions and groups whose leaders are dead.
   std::vector<pid_t> ids_of_helpers() const;
 
@@ -77,7 +78,7 @@ class Kinship {
 
   const image::Tree& tree_;
   bool root_leads_session_;
-  bool shares_ = false;
+  bool shares_tables_ = false;
   std::vector<KinshipMember> members_;
   std::vector<pid_t> born_into_;  // of each process, the session that it must be born into; kAny
 };

@@ -2,6 +2,7 @@
 
 #include <linux/sched.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -53,6 +54,46 @@ pid_t clone_process(std::uint64_t flags, pid_t wanted, int exit_signal) {
     pid = ::syscall(SYS_clone, flags | static_cast<std::uint64_t>(exit_signal), 0, 0, 0, 0);
   if (pid >= 0) return static_cast<pid_t>(pid);
   fail_to_make("process", errno, wanted);
+}
+
+namespace {
+
+// The child begins behind the system call with nothing but its registers.
+long clone_with_stack(const clone_args& arguments, void (*life)(void*), void* argument) {
+  long result = SYS_clone3;
+  register auto life_register __asm__("r12") = life;
+  register auto argument_register __asm__("r13") = argument;
+  __asm__ volatile(
+      "syscall\n\t"
+      "testq %%rax, %%rax\n\t"
+      "jnz 1f\n\t"
+      "xorl %%ebp, %%ebp\n\t"
+      "movq %%r13, %%rdi\n\t"
+      "callq *%%r12\n\t"
+      "ud2\n"
+      "1:"
+      : "+a"(result)
+      : "D"(&arguments), "S"(sizeof arguments), "r"(life_register), "r"(argument_register)
+      : "rcx", "r11", "memory");
+  return result;
+}
+
+}  // namespace
+
+pid_t clone_into_same_memory(std::uint64_t flags, pid_t wanted, int exit_signal, void (*life)(void*), void* argument) {
+  constexpr std::size_t kStackBytes = std::size_t{1} << 20;
+  void* const stack = ::mmap(nullptr, kStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (stack == MAP_FAILED) fail_errno(errno, "cannot make a stack for process {}", wanted);
+  clone_args arguments{};
+  arguments.flags = flags;
+  arguments.exit_signal = static_cast<std::uint64_t>(exit_signal);
+  arguments.set_tid = reinterpret_cast<std::uint64_t>(&wanted);
+  arguments.set_tid_size = 1;
+  arguments.stack = reinterpret_cast<std::uint64_t>(stack);
+  arguments.stack_size = kStackBytes;
+  const long pid = clone_with_stack(arguments, life, argument);
+  if (pid < 0) fail_to_make("process", static_cast<int>(-pid), wanted);
+  return static_cast<pid_t>(pid);
 }
 
 void block_all_signals() {

@@ -45,6 +45,8 @@ inline constexpr int kPatienceSeconds = 120;
 
 // fork(2) with an id, namespaces and a signal at its end; the C library's own offers none of them.
 pid_t clone_process(std::uint64_t flags, pid_t wanted, int exit_signal);
+// The same with CLONE_VM among the flags: the child runs `life(argument)` on a stack of its own, and nothing after it.
+pid_t clone_into_same_memory(std::uint64_t flags, pid_t wanted, int exit_signal, void (*life)(void*), void* argument);
 void block_all_signals();
 
 std::unique_ptr<Maker> make_maker_of_child(pid_t wanted);

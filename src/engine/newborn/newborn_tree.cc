@@ -32,7 +32,7 @@ void NewbornTree::start() {
     if (!member.helper) processes_.emplace_back();
     if (!member.helper && !member.zombie) ++awaited;
   }
-  if (work_.kinship.shares()) {
+  if (work_.kinship.shares_tables()) {
     keep_step(kPreparedMessage, awaited, kPlaceStep);
     keep_step(kTablePlacedMessage, awaited, kEnterStep);
   }

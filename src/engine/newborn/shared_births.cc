@@ -13,11 +13,24 @@ namespace {
 
 constexpr std::size_t kNone = std::numeric_limits<std::size_t>::max();
 
+std::string_view name_of_shared(std::uint64_t flag) {
+  switch (flag) {
+    case CLONE_FILES:
+      return "descriptor tables";
+    case CLONE_FS:
+      return "working directories";
+    case CLONE_VM:
+      return "memory";
+    default:
+      return "signal actions";
+  }
+}
+
 [[noreturn]] void refuse_sharing(const KinshipMember& member, std::uint64_t flag) {
   throw Error(ErrorKind::Refused,
               fmt::format("process {} and others that it is between share {} in a way that their births cannot bring "
                           "about",
-                          member.pid, flag == CLONE_FILES ? "descriptor tables" : "working directories"))
+                          member.pid, name_of_shared(flag)))
       .advise("This version cannot make such processes again");
 }
 
@@ -126,6 +139,21 @@ class TableBirths {
   std::vector<std::size_t> born_with_;  // the shared table that it gets from its maker
 };
 
+void share_memory(std::vector<KinshipMember>& members, const Sharing& sharing, std::size_t maker, Birth& birth) {
+  const std::size_t child = birth.member;
+  if (members[child].helper) return;
+  const std::size_t memory = sharing.memory_of(child);
+  const std::size_t actions = sharing.signal_actions_of(child);
+  const bool is_by_parent = !members[maker].helper && birth.way == BirthWay::Child;
+  if (memory != child) {
+    if (!is_by_parent || sharing.memory_of(maker) != memory) refuse_sharing(members[child], CLONE_VM);
+    birth.shares |= CLONE_VM;
+  }
+  if (actions == child) return;
+  if (sharing.signal_actions_of(maker) != actions) refuse_sharing(members[child], CLONE_SIGHAND);
+  birth.shares |= CLONE_SIGHAND;
+}
+
 }  // namespace
 
 void arrange_shared_births(std::vector<KinshipMember>& members, const Sharing& sharing) {
@@ -142,6 +170,9 @@ void arrange_shared_births(std::vector<KinshipMember>& members, const Sharing& s
     std::ranges::stable_sort(members[maker].births, {}, place);
     descriptors.note(maker, first);
     directories.note(maker, second);
+    for (std::vector<Birth>* const births : {&members[maker].births_before_session, &members[maker].births}) {
+      for (Birth& birth : *births) share_memory(members, sharing, maker, birth);
+    }
   }
 }
 

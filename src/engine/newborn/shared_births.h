@@ -4,6 +4,9 @@
 // (unshare(2)). So those that share one are made along the branches of the tree that connect them. Whoever stands
 // between them holds the table until its children are made and then leaves it; one whose children share several tables
 // makes those of one, leaves that for a copy, and makes those of the next.
+//
+// Memory and signal actions (CLONE_VM, CLONE_SIGHAND) cannot be left either, so only a parent can have them in common
+// with its children.
 #pragma once
 
 #include <vector>

@@ -11,6 +11,7 @@
 #include <ctime>
 
 #include "base/error.h"
+#include "engine/newborn/turn.h"
 
 namespace crs::engine {
 
@@ -27,13 +28,13 @@ void Steps::allow(std::uint32_t number) noexcept {
   ::syscall(SYS_futex, allowed_, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
 }
 
-void Steps::wait(std::uint32_t number, int seconds) const {
+bool Steps::wait(std::uint32_t number, int seconds) const noexcept {
   while (true) {
     const std::uint32_t now = std::atomic_ref(*allowed_).load();
-    if (now >= number) return;
+    if (now >= number) return true;
     const timespec limit{seconds, 0};
-    if (::syscall(SYS_futex, allowed_, FUTEX_WAIT, now, &limit, nullptr, 0) != 0 && errno == ETIMEDOUT)
-      fail(ErrorKind::Failed, "the restart command did not let a new process go on within {} s", seconds);
+    const long result = system_call_alone(SYS_futex, address_of(allowed_), FUTEX_WAIT, now, address_of(&limit));
+    if (result == -ETIMEDOUT) return false;
   }
 }
 

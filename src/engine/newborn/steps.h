@@ -16,8 +16,8 @@ class Steps {
 
   // In the restart command: everybody may go on to step `number`.
   void allow(std::uint32_t number) noexcept;
-  // In the others: waits for that. Throws an Error if it takes more than `seconds`.
-  void wait(std::uint32_t number, int seconds) const;
+  // In the others: waits for that. False: it has taken more than `seconds`. May be called without a turn (turn.h).
+  bool wait(std::uint32_t number, int seconds) const noexcept;
 
  private:
   std::uint32_t* allowed_;

@@ -129,6 +129,9 @@ struct CaptureContext {
   HeldConnections* connections = nullptr;  // for --tcp keep (inet_sockets/held_connections.h); null: none can be kept
   // The index of the process whose working directory, root and umask it has (CLONE_FS); none: its own.
   std::optional<std::uint32_t> directories_of = {};
+  // In the same way, whose memory (CLONE_VM) and whose signal actions (CLONE_SIGHAND) it has.
+  std::optional<std::uint32_t> memory_of = {};
+  std::optional<std::uint32_t> signal_actions_of = {};
   // It is only asked whether the process can be kept. What nothing can be refused for, and what cannot fail here where
   // it has not failed for the first process of the program (on the same kernel), is not asked of its threads.
   bool only_looks = false;
@@ -177,6 +180,8 @@ struct RestoreContext {
   // of the image (occupied_ranges() of the memory room); it is never to be unmapped or mapped over and disappears just
   // before the program runs.
   RemoteRange reserved;
+  // The reserved ranges of other newborns that have the same memory, until each of them is given its registers.
+  std::vector<RemoteRange> homes_beside = {};
   // Where the newborn has inherited the memory that it shares with other processes of the tree, outside of all that the
   // image occupies; empty if it shares none.
   RemoteRange inherited = {};

@@ -20,7 +20,6 @@
 #include "engine/machine/capabilities.h"
 #include "engine/procfs/maps.h"
 #include "engine/procfs/other_names.h"
-#include "engine/procfs/shared_tables.h"
 #include "engine/procfs/status.h"
 #include "engine/procfs/tree.h"
 #include "engine/resources/credentials/seccomp.h"
@@ -128,29 +127,13 @@ namespace {
 struct Table {
   int type;  // of kcmp(2)
   std::string_view name;
-  std::string_view flag;
 };
-// Those that only threads of one process should share.
-constexpr std::array<Table, 2> kTables{
-    {{KCMP_VM, "memory", "CLONE_VM"}, {KCMP_SIGHAND, "signal actions", "CLONE_SIGHAND"}}};
 
 }  // namespace
 
-void refuse_shared_tables(const std::vector<pid_t>& pids, Refusals& refusals) {
-  for (const Table& table : kTables) {
-    const std::vector<std::size_t> first = first_with_same_table(pids, table.type);
-    for (std::size_t i = 1; i < pids.size(); ++i) {
-      if (first[i] == i) continue;
-      refusals.add(fmt::format("processes {} and {} have one {} ({} of clone(2), or a vfork(2) that is not over)",
-                               innermost_id(pids[first[i]]), innermost_id(pids[i]), table.name, table.flag),
-                   "wait until one of them has executed another program or ended");
-    }
-  }
-}
-
 void warn_of_tables_shared_outside(pid_t pid, pid_t own_pid, std::vector<std::string>& warnings) {
   constexpr std::array<Table, 3> kShown{
-      {{KCMP_VM, "memory", {}}, {KCMP_FILES, "descriptor table", {}}, {KCMP_FS, "working directory", {}}}};
+      {{KCMP_VM, "memory"}, {KCMP_FILES, "descriptor table"}, {KCMP_FS, "working directory"}}};
   const auto parent = static_cast<pid_t>(ProcessStatus::of(pid).number("PPid"));
   for (const Table& table : kShown) {
     if (::syscall(SYS_kcmp, pid, parent, table.type, 0, 0) != 0) continue;
@@ -238,10 +221,8 @@ bool lives_in_other_namespaces(pid_t pid) {
   });
 }
 
-bool shares_a_table(pid_t one, pid_t other) {
-  return std::ranges::any_of(
-      kTables, [&](const Table& table) { return ::syscall(SYS_kcmp, one, other, table.type, 0, 0) == 0; });
-}
+// Signal actions are shared with memory alone (clone(2)).
+bool shares_memory(pid_t one, pid_t other) { return ::syscall(SYS_kcmp, one, other, KCMP_VM, 0, 0) == 0; }
 
 template <typename Condition>
 bool any_of_tree(pid_t root, Condition condition) {
@@ -269,7 +250,7 @@ bool has_much_memory(pid_t pid) {
 bool is_worth_examining(pid_t pid) {
   return any_of_tree(pid, [&](pid_t process) {
     return !has_only_plain_descriptors(process) || !has_only_plain_places(process) ||
-           (process != pid && shares_a_table(pid, process)) || lives_in_other_namespaces(process);
+           (process != pid && shares_memory(pid, process)) || lives_in_other_namespaces(process);
   });
 }
 

@@ -21,10 +21,6 @@ void refuse_unsuitable(pid_t pid, Surroundings& surroundings, Refusals& refusals
 // Adds to `refusals` that the process has descendants.
 void refuse_children(pid_t pid, Refusals& refusals);
 
-// Adds to `refusals` those of the stopped processes that share what only threads of one process should: memory or
-// signal actions.
-void refuse_shared_tables(const std::vector<pid_t>& pids, Refusals& refusals);
-
 // Tells of what the first process of a tree shares with its parent, where a process outside the tree is most likely to
 // share something: it comes back unshared.
 void warn_of_tables_shared_outside(pid_t pid, pid_t own_pid, std::vector<std::string>& warnings);

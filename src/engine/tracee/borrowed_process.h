@@ -13,10 +13,11 @@ namespace crs::engine {
 class BorrowedProcess {
  public:
   // `gadgets` as find_gadgets() found them while the program still ran; they are looked for again if they have moved.
-  BorrowedProcess(const StoppedProcess& process, const Gadgets& gadgets)
+  // `taken` as for ScratchPlaces.
+  BorrowedProcess(const StoppedProcess& process, const Gadgets& gadgets, RemoteRange taken = {})
       : process_(process),
         gadgets_(gadgets.present_in(process.memory()) ? gadgets : find_gadgets(process.pid(), process.memory())),
-        places_(process),
+        places_(process, taken),
         main_(process, process.threads().front(), gadgets_, places_.main()) {}
 
   BorrowedThread& main() noexcept { return main_; }

@@ -92,12 +92,13 @@ void refuse_to_make_init(pid_t tid) {
 // The kernel lays the main thread's stack out with far more room than a program starts with. Its lowest pages are free
 // as long as nothing was ever written there, whatever stack the threads are on; and all below the red zone is free
 // while the main thread stands on it.
-ScratchPlaces::ScratchPlaces(const StoppedProcess& process) : memory_(process.memory()) {
+ScratchPlaces::ScratchPlaces(const StoppedProcess& process, RemoteRange taken) : memory_(process.memory()) {
   const std::vector<MapsLine>& mappings = process.areas();
   const RemoteAddress stack_pointer{process.threads().front().registers.rsp};
   auto stack = find_line(mappings, "[stack]");
   if (!stack) stack = find_line(mappings, stack_pointer);
-  if (stack && stack->permits(PROT_WRITE) && stack->range.size() > kBytes + kPageSize) {
+  if (taken.size() > 0 && find_above(taken, stack)) return;
+  if (taken.size() == 0 && stack && stack->permits(PROT_WRITE) && stack->range.size() > kBytes + kPageSize) {
     start_ = stack->range.start;
     if (is_blank(memory_, {start_, start_ + kBytes}) || is_marked()) {
       mark();
@@ -109,6 +110,7 @@ ScratchPlaces::ScratchPlaces(const StoppedProcess& process) : memory_(process.me
       return;
     }
   }
+  if (stack && taken.size() > 0) stack->range.start = std::min(stack->range.start, taken.start);
   if (stack && stack->permits(PROT_WRITE) && grow(stack->range)) {
     mark();
     return;
@@ -116,6 +118,15 @@ ScratchPlaces::ScratchPlaces(const StoppedProcess& process) : memory_(process.me
   throw Error(ErrorKind::Refused,
               fmt::format("process {} has no free room on its main stack to make system calls from", process.pid()))
       .advise("Let crs have larger stacks (ulimit -H -s), or try again when the program is less deep in calls");
+}
+
+// Blank pages of the same stack.
+bool ScratchPlaces::find_above(RemoteRange taken, const std::optional<MapsLine>& stack) {
+  start_ = taken.end;
+  if (!stack || !stack->range.contains(taken.start) || start_ + (kBytes + kPageSize) > stack->range.end) return false;
+  if (!is_blank(memory_, {start_, start_ + kBytes}) && !is_marked()) return false;
+  mark();
+  return true;
 }
 
 // A stack that is in use down to its lowest page grows under the writing of its neighbour's page (/proc/PID/mem), as it

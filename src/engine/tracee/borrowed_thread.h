@@ -22,8 +22,9 @@ namespace crs::engine {
 // stack.
 class ScratchPlaces {
  public:
-  // Throws an Error of kind Refused if the program has no such place.
-  explicit ScratchPlaces(const StoppedProcess& process);
+  // `taken`: the places of another borrowed process that has the same memory. Throws an Error of kind Refused if the
+  // program has no such place.
+  explicit ScratchPlaces(const StoppedProcess& process, RemoteRange taken = {});
   ~ScratchPlaces();
   ScratchPlaces(const ScratchPlaces&) = delete;
   ScratchPlaces& operator=(const ScratchPlaces&) = delete;
@@ -44,6 +45,7 @@ class ScratchPlaces {
   static constexpr std::size_t kMarkBytes = 128;
   static constexpr std::size_t kBytes = kMarkBytes + 2 * kPlaceBytes;
   static_assert(kBytes % kPageSize == 0);
+  bool find_above(RemoteRange taken, const std::optional<MapsLine>& stack);
   bool grow(RemoteRange stack);
   bool is_marked() const;
   void mark();

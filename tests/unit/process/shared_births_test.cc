@@ -1,4 +1,4 @@
-// By whom and when processes are made that have one descriptor table or one working directory.
+// By whom and when processes are made that have one descriptor table, one working directory, or one memory.
 #include <gtest/gtest.h>
 #include <sched.h>
 
@@ -38,7 +38,7 @@ const engine::Birth& birth_of(const engine::Kinship& kinship, std::size_t maker,
 
 TEST(SharedBirths, AreNoneWhereNothingIsShared) {
   const engine::Kinship kinship(tree_with_parents({0, 1}), false);
-  EXPECT_FALSE(kinship.shares());
+  EXPECT_FALSE(kinship.shares_tables());
   EXPECT_EQ(birth_of(kinship, 0, 1).shares, 0U);
 }
 
@@ -59,7 +59,7 @@ TEST(SharedBirths, AChildGetsItsParentsTable) {
   share_table(tree, 2, 0);
   tree.mutable_processes(2)->mutable_attributes()->set_directories_of(0);
   const engine::Kinship kinship(tree, false);
-  EXPECT_TRUE(kinship.shares());
+  EXPECT_TRUE(kinship.shares_tables());
   EXPECT_EQ(birth_of(kinship, 0, 1).shares, 0U);
   EXPECT_EQ(birth_of(kinship, 0, 2).shares, std::uint64_t{CLONE_FILES | CLONE_FS});
   EXPECT_EQ(birth_of(kinship, 0, 2).leaves, 0U);
@@ -113,6 +113,72 @@ TEST(SharedBirths, WhatCannotBeIsDamage) {
   image::Tree tree = tree_with_parents({0, 0});
   share_table(tree, 1, 2);
   EXPECT_THROW(engine::Kinship(tree, false), Error);
+}
+
+void share_memory(image::Tree& tree, int process, std::uint32_t owner) {
+  tree.mutable_processes(process)->mutable_memory()->set_same_as(owner);
+}
+
+void share_actions(image::Tree& tree, int process, std::uint32_t owner) {
+  tree.mutable_processes(process)->mutable_signals()->set_actions_of(owner);
+}
+
+ErrorKind kind_of_failure(const image::Tree& tree) {
+  try {
+    engine::Kinship(tree, false);
+  } catch (const Error& error) {
+    return error.kind();
+  }
+  ADD_FAILURE() << "it can be made";
+  return ErrorKind::Failed;
+}
+
+// 1 has the root's memory, 2 (by 1) memory and signal actions of 1, 3 nothing of anybody.
+TEST(SharedBirths, OfMemoryAreByParents) {
+  image::Tree tree = tree_with_parents({0, 1, 1});
+  share_memory(tree, 1, 0);
+  share_memory(tree, 2, 0);
+  share_actions(tree, 2, 1);
+  const engine::Kinship kinship(tree, false);
+  EXPECT_FALSE(kinship.shares_tables());
+  EXPECT_EQ(birth_of(kinship, 0, 1).shares, std::uint64_t{CLONE_VM});
+  EXPECT_EQ(birth_of(kinship, 1, 2).shares, std::uint64_t{CLONE_VM | CLONE_SIGHAND});
+  EXPECT_EQ(birth_of(kinship, 1, 3).shares, 0U);
+}
+
+TEST(SharedBirths, OfMemoryThatTheParentHasNotAreRefused) {
+  image::Tree siblings = tree_with_parents({0, 0});
+  share_memory(siblings, 2, 1);
+  EXPECT_EQ(kind_of_failure(siblings), ErrorKind::Refused);
+  image::Tree grandchild = tree_with_parents({0, 1});
+  share_memory(grandchild, 2, 0);
+  EXPECT_EQ(kind_of_failure(grandchild), ErrorKind::Refused);
+  image::Tree orphan = tree_with_parents({0});
+  share_memory(orphan, 1, 0);
+  orphan.mutable_processes(1)->set_adopted(true);
+  EXPECT_EQ(kind_of_failure(orphan), ErrorKind::Refused);
+}
+
+// Forged.
+TEST(SharedBirths, OfWhatIsNotSharedCannotBe) {
+  image::Tree with_own = tree_with_parents({0});
+  share_memory(with_own, 1, 0);
+  with_own.mutable_processes(1)->mutable_memory()->add_areas();
+  EXPECT_EQ(kind_of_failure(with_own), ErrorKind::Damaged);
+  image::Tree of_itself = tree_with_parents({0});
+  share_memory(of_itself, 1, 1);
+  EXPECT_EQ(kind_of_failure(of_itself), ErrorKind::Damaged);
+  image::Tree of_nobody = tree_with_parents({0});
+  share_memory(of_nobody, 1, 7);
+  EXPECT_EQ(kind_of_failure(of_nobody), ErrorKind::Damaged);
+  image::Tree without_memory = tree_with_parents({0});
+  share_actions(without_memory, 1, 0);
+  EXPECT_EQ(kind_of_failure(without_memory), ErrorKind::Damaged);
+  image::Tree with_actions = tree_with_parents({0});
+  share_memory(with_actions, 1, 0);
+  share_actions(with_actions, 1, 0);
+  with_actions.mutable_processes(1)->mutable_signals()->add_actions();
+  EXPECT_EQ(kind_of_failure(with_actions), ErrorKind::Damaged);
 }
 
 }  // namespace

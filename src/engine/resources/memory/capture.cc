@@ -445,6 +445,10 @@ class MemoryCapture {
 }  // namespace
 
 std::vector<PageArea> capture_memory(CaptureContext& context, MemorySurvey& survey, image::Memory& image) {
+  if (context.memory_of) {
+    image.set_same_as(*context.memory_of);
+    return {};
+  }
   MemoryCapture capture(context, current_areas(context.pid, survey), image);
   std::vector<PageArea> pages = capture.run();
   look_for_room(context, image);

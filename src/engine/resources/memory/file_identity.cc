@@ -81,7 +81,9 @@ std::optional<Backing> special(const MapsLine& line) {
   if (is_shared_zero_name(name)) return Backing{line.shared ? BackingKind::SharedZero : BackingKind::Gone, name};
   if (is_segment(line)) return Backing{BackingKind::SystemV, name};
   if (name.starts_with("/[aio]"))
-    return Backing{BackingKind::Unsupported, "the ring of an asynchronous I/O context (io_setup)"};
+    return Backing{
+        BackingKind::Unsupported,
+        "the ring of an asynchronous I/O context (io_setup), of which the kernel does not show what is under way"};
   if (is_memfd_name(name)) return Backing{BackingKind::Gone, name};
   if (name.starts_with("/secretmem")) return Backing{BackingKind::Unsupported, "secret memory (memfd_secret)"};
   if (!name.starts_with("/")) return Backing{BackingKind::Unsupported, name};

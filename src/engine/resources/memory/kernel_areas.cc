@@ -119,8 +119,8 @@ void move_out_of_the_way(Block& block, const image::KernelAreas& image, const st
 }  // namespace
 
 void restore_kernel_areas(RemoteCaller& remote, const image::KernelAreas& image, const std::vector<MapsLine>& own,
-                          std::vector<RemoteRange> occupied, RemoteRange reserved) {
-  occupied.push_back(reserved);
+                          std::vector<RemoteRange> occupied, const std::vector<RemoteRange>& reserved) {
+  std::ranges::copy(reserved, std::back_inserter(occupied));
   if (own.empty()) {
     if (!image.code().empty())
       fail(ErrorKind::Failed, "this kernel gives programs no vDSO (vdso=0), but the program used one");
@@ -134,7 +134,7 @@ void restore_kernel_areas(RemoteCaller& remote, const image::KernelAreas& image,
   Block block(remote, own);
   const bool same = same_shape(image, own) && std::ranges::equal(block.code(), as_byte_span(image.code())) &&
                     std::getenv("CRS_TEST_FOREIGN_VDSO") == nullptr;  // NOLINT(concurrency-mt-unsafe): nobody sets it
-  if (same && block.move(hull_of(image).start, {reserved})) return;
+  if (same && block.move(hull_of(image).start, reserved)) return;
   move_out_of_the_way(block, image, occupied);
   map_old_code(remote, image, block);
 }

@@ -14,6 +14,6 @@ namespace crs::engine {
 // Nothing but `reserved` and the newborn's own kernel areas, `own`, may be mapped. `occupied` are the image's areas.
 // The environment variable CRS_TEST_FOREIGN_VDSO, set to anything, makes it take the second way: for tests.
 void restore_kernel_areas(RemoteCaller& remote, const image::KernelAreas& image, const std::vector<MapsLine>& own,
-                          std::vector<RemoteRange> occupied, RemoteRange reserved);
+                          std::vector<RemoteRange> occupied, const std::vector<RemoteRange>& reserved);
 
 }  // namespace crs::engine

@@ -36,7 +36,7 @@ void wait_for_memory(pid_t pid, const std::string& remembered_path);
 
 // The program is frozen. Takes the survey's word for areas that are where they were (has_same_settings() tells later
 // whether that was right), and asks again if any is not. Returns which pages are to be saved. Areas that cannot be kept
-// are added to context.refusals.
+// are added to context.refusals. A process that has another's memory (context.memory_of) has none to save.
 std::vector<PageArea> capture_memory(CaptureContext& context, MemorySurvey& survey, image::Memory& image);
 
 // What of the survey's areas can be copied while the program still runs, ascending: private memory whose content is to

@@ -52,9 +52,17 @@ std::vector<MapsLine> own_kernel_areas(pid_t pid) {
   return areas;
 }
 
-// Everything but its kernel areas and what the remote caller needs.
+// Of its remote caller, and of those of other processes that have this memory.
+std::vector<RemoteRange> homes_in(const RestoreContext& context) {
+  std::vector<RemoteRange> homes = context.homes_beside;
+  homes.push_back(context.reserved);
+  return homes;
+}
+
+// Everything but its kernel areas and what remote callers need.
 void unmap_everything(RestoreContext& context, const std::vector<MapsLine>& kept) {
-  std::vector<RemoteRange> taken{context.reserved, context.inherited};
+  std::vector<RemoteRange> taken = homes_in(context);
+  taken.push_back(context.inherited);
   for (const MapsLine& area : kept) taken.push_back(area.range);
   for (const RemoteRange& range : free_ranges(taken)) {
     context.remote.call("munmap", SYS_munmap, range.start, range.size());
@@ -200,7 +208,7 @@ class AreaMapper {
 
   RemoteAddress spare_place(std::uint64_t bytes) const {
     std::vector<RemoteRange> taken = occupied_ranges(image_);
-    taken.push_back(context_.reserved);
+    std::ranges::copy(homes_in(context_), std::back_inserter(taken));
     taken.push_back(context_.inherited);
     for (const MapsLine& line : own_kernel_areas(context_.pid)) taken.push_back(line.range);
     const auto place = find_free(taken, bytes, RemoteAddress{std::uint64_t{1} << 32});
@@ -275,7 +283,7 @@ void MemoryRestore::map_areas() {
   unmap_everything(context_, kernel_areas);
   std::vector<RemoteRange> occupied = occupied_ranges(image_);
   if (context_.inherited.size() > 0) occupied.push_back(context_.inherited);
-  restore_kernel_areas(context_.remote, image_.kernel(), kernel_areas, std::move(occupied), context_.reserved);
+  restore_kernel_areas(context_.remote, image_.kernel(), kernel_areas, std::move(occupied), homes_in(context_));
   AreaMapper(context_, image_, shared_, first_number_, filled_).map_all();
   for (const Area& area : image_.areas()) settings_->advise(area);
 }

@@ -182,6 +182,14 @@ void forget_own_signals_inside() {
   }
 }
 
+// Where the actions are another process's, too, and set already.
+void forget_pending_signals_inside() {
+  const std::uint64_t all = ~std::uint64_t{0};
+  const timespec at_once{};
+  while (::syscall(SYS_rt_sigtimedwait, &all, nullptr, &at_once, kSignalSetSize) > 0) {
+  }
+}
+
 void set_alternate_stack(RemoteCaller& thread, const image::ThreadSignals& signals) {
   KernelStack stack{};
   stack.address = signals.alternate_stack();
@@ -200,7 +208,11 @@ void foresee_thread_signals(Questions& questions) { questions.of_thread.push_bac
 
 void capture_signals(CaptureContext& context, image::Signals& signals) {
   const ProcessStatus status = ProcessStatus::of(context.pid);
-  if (!context.only_looks) capture_actions(context.remote, signals);
+  if (context.signal_actions_of) {
+    signals.set_actions_of(*context.signal_actions_of);
+  } else if (!context.only_looks) {
+    capture_actions(context.remote, signals);
+  }
   capture_pending(context.pid, PTRACE_PEEKSIGINFO_SHARED, status.hexadecimal("ShdPnd"), *signals.mutable_pending());
 }
 
@@ -238,7 +250,11 @@ void check_thread_signals(CheckContext&, const image::ThreadSignals& signals) {
 
 void restore_signals_inside(NewbornContext&, const image::Signals& signals, const image::Timers& timers) {
   block_all_signals_inside();
-  forget_own_signals_inside();
+  if (signals.has_actions_of()) {
+    forget_pending_signals_inside();
+  } else {
+    forget_own_signals_inside();
+  }
   for (const image::SignalAction& kept : signals.actions()) {
     set_action_inside(
         static_cast<int>(kept.signal()),
