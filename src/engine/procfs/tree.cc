@@ -123,8 +123,22 @@ bool is_running(pid_t pid) {
   }
 }
 
+namespace {
+
+constexpr int kFlags = 9;  // proc_pid_stat(5)
+
+}  // namespace
+
+bool is_exiting(pid_t tid) {
+  constexpr long kExiting = 0x4;  // PF_EXITING of linux/sched.h
+  try {
+    return (stat_number(tid, kFlags) & kExiting) != 0;
+  } catch (const Error&) {
+    return true;
+  }
+}
+
 bool is_of_kernel(pid_t pid) {
-  constexpr int kFlags = 9;                 // proc_pid_stat(5)
   constexpr long kKernelThread = 0x200000;  // PF_KTHREAD of linux/sched.h
   return (stat_number(pid, kFlags) & kKernelThread) != 0;
 }

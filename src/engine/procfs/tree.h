@@ -53,6 +53,9 @@ std::vector<TreeProcess> tree_of(pid_t root);
 // Whether there is such a process, with memory: it has not ended and is not about to.
 bool is_running(pid_t pid);
 
+// Whether thread `tid` has ended, or is about to whatever happens (from do_exit() in kernel/exit.c on).
+bool is_exiting(pid_t tid);
+
 // A thread of the kernel's, which has no memory of its own either.
 bool is_of_kernel(pid_t pid);
 

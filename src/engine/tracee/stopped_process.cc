@@ -80,6 +80,15 @@ void refuse_32_bit_call(const StoppedThread& thread, pid_t pid) {
       .advise("Try again when it is not: system calls of 64-bit code only can be kept");
 }
 
+// The main thread, whatever thread its process is known by.
+bool leads_process(pid_t tid) noexcept {
+  try {
+    return process_of(tid) == tid;
+  } catch (const std::exception&) {
+    return false;  // it is gone
+  }
+}
+
 // Too short to sleep.
 void give_time(std::chrono::microseconds time) {
   const auto end = std::chrono::steady_clock::now() + time;
@@ -103,6 +112,10 @@ StoppedProcess::StoppedProcess(pid_t pid, const ElapsedInCall& elapsed_in_call, 
       abort_restartable_sequence(thread, memory_);
     }
     find_call_options();
+  } catch (const Error& error) {
+    is_gone_ = error.kind() == ErrorKind::ProgramGone;
+    release();
+    throw;
   } catch (...) {
     release();
     throw;
@@ -139,13 +152,13 @@ void StoppedProcess::seize_all() {
   }
 }
 
-// A thread that ends instead of stopping is none of the process any more; the main thread's end is the process's.
+// A thread that ends instead of stopping is none of the process any more; the main thread's end is the process's, and
+// is reported only when that of all others has been seen.
 void StoppedProcess::wait_for_threads(std::size_t first) {
-  for (std::size_t i = first; i < threads_.size();) {
+  for (std::size_t i = threads_.size(); i-- > first;) {
     try {
       stop(threads_[i]);
       read_state(threads_[i]);
-      ++i;
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::ProgramGone || threads_[i].tid == pid_) throw;
       threads_.erase(threads_.begin() + static_cast<std::ptrdiff_t>(i));
@@ -207,8 +220,24 @@ void StoppedProcess::find_call_options() {
   if (ptrace::try_set_options(threads_.front().tid, kUnfiltered)) call_options_ = kUnfiltered;
 }
 
+// Whoever ends while traced stays until its tracer has seen that, and its process with it (ptrace(2), "Death under
+// ptrace"). The end of a process is first of all its parent's to see.
+void StoppedProcess::see_end_of(pid_t tid) const noexcept {
+  try {
+    const bool is_own_child =
+        leads_process(tid) && static_cast<pid_t>(ProcessStatus::of(tid).number("PPid")) == ::getpid();
+    if (is_own_child || (!is_gone_ && !is_exiting(tid))) return;
+    while (true) {
+      const WaitStatus next = ptrace::wait(tid);
+      if (next.ended() || ptrace::detach(tid, next.signal_delivery_stop() ? next.signal() : 0)) return;
+    }
+  } catch (const std::exception&) {  // seen already, or it does not end
+  }
+}
+
 void StoppedProcess::release() noexcept {
-  for (const StoppedThread& thread : threads_) {
+  std::vector<pid_t> ending;
+  for (const StoppedThread& thread : std::views::reverse(threads_)) {
     // hide_interrupted_call and abort_restartable_sequence may have changed them.
     if (!thread.extended_state.empty()) {
       try {
@@ -216,8 +245,11 @@ void StoppedProcess::release() noexcept {
       } catch (const Error&) {  // it is gone: nothing to give back
       }
     }
-    ptrace::detach(thread.tid);
+    if (!ptrace::detach(thread.tid)) ending.push_back(thread.tid);
   }
+  // The main thread's end is reported only after that of all others.
+  std::ranges::partition(ending, [](pid_t tid) { return !leads_process(tid); });
+  std::ranges::for_each(ending, [this](pid_t tid) { see_end_of(tid); });
   threads_.clear();
 }
 

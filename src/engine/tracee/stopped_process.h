@@ -81,6 +81,7 @@ class StoppedProcess {
   void read_state(StoppedThread& thread);
   void leave_passing_places(StoppedThread& thread, const RemoteRange& vdso);
   void find_call_options();
+  void see_end_of(pid_t tid) const noexcept;
 
   pid_t pid_;
   RemoteMemory memory_;
@@ -88,6 +89,7 @@ class StoppedProcess {
   std::vector<StoppedThread> threads_;
   mutable std::vector<MapsLine> areas_;  // empty: not read yet
   unsigned long call_options_;
+  bool is_gone_ = false;
 };
 
 }  // namespace crs::engine
