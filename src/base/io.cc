@@ -1,6 +1,7 @@
 #include "base/io.h"
 
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -33,6 +34,14 @@ std::string read_file(int descriptor, std::string_view name, std::size_t limit) 
 
 std::string read_file(const std::filesystem::path& path, std::size_t limit) {
   const FileDescriptor file = open_file(path, O_RDONLY);
+  return read_file(file.get(), path.native(), limit);
+}
+
+std::string read_without_waiting(const std::filesystem::path& path, std::size_t limit) {
+  const FileDescriptor file = open_file(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+  struct stat status{};
+  if (::fstat(file.get(), &status) != 0) fail_errno(errno, "cannot look at {}", path.native());
+  if (S_ISFIFO(status.st_mode)) fail(ErrorKind::Failed, "{} is a pipe, no file", path.native());
   return read_file(file.get(), path.native(), limit);
 }
 

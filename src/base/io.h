@@ -21,6 +21,8 @@ FileDescriptor open_file(const std::filesystem::path& path, int flags, mode_t mo
 
 // The whole content; also of files whose size is not known before (/proc). Throws if it exceeds `limit` bytes.
 std::string read_file(const std::filesystem::path& path, std::size_t limit = std::size_t{1} << 30);
+// The same of what is there at once: a pipe in the file's place, which could be waited for without end, is an error.
+std::string read_without_waiting(const std::filesystem::path& path, std::size_t limit);
 std::string read_file(int descriptor, std::string_view name, std::size_t limit = std::size_t{1} << 30);
 
 void write_all(int descriptor, std::string_view name, std::span<const std::byte> bytes);

@@ -18,6 +18,7 @@
 #include "cli/verb.h"
 #include "engine/procfs/tree.h"
 #include "engine/resources/descriptors/files/file_rules.h"
+#include "engine/resources/processor/processor.h"
 #include "framework/outcome.h"
 #include "store/disk.h"
 #include "store/extents/compression.h"
@@ -205,6 +206,7 @@ class CheckpointVerb : public Verb {
     request.interface_version = selection.status().interface_version;
     request.wait_limit = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::duration<double>(timeout_));
     request.progress = [&context](const std::string& line) { context.say(line); };
+    request.cpu_features = engine::processor_features;
     return request;
   }
 

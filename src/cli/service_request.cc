@@ -87,7 +87,8 @@ std::vector<std::string> services_below(pid_t root) {
     if (process.pid == root || !has_service(process.pid)) continue;
     warnings.push_back(
         fmt::format("process {} has a service whose layers are not told, since it is not the program's first process; "
-                    "'crs checkpoint {}' tells them, and takes that process and its descendants",
+                    "'crs checkpoint {}' tells them, and takes that process and its descendants, unless it was "
+                    "restarted as a part of the program: then nobody can reach its service any more",
                     process.pid, process.pid));
   }
   return warnings;
@@ -205,7 +206,10 @@ bool ServiceRequest::wait_on() {
 }
 
 void ServiceRequest::give_layers_up(const std::string& why) {
-  if (request_.after != AfterCheckpoint::Kill || taker_.pictures()) return fail_with(why);
+  if (request_.after != AfterCheckpoint::Kill || taker_.pictures()) {
+    taker_.note_unheard(why);
+    return fail_with(why);
+  }
   // Nobody else ends a program whose component works inside it.
   taker_.end_unheard(why);
   tell_failures();

@@ -103,7 +103,7 @@ void add_program(Lines& lines, const store::Manifest& manifest) {
   lines.add("kernel", manifest.kernel());
   std::string features;
   for (const std::string& feature : program.cpu_features()) features += (features.empty() ? "" : " ") + feature;
-  lines.add("needs of processor", features);
+  lines.add("processor features", features);
 }
 
 void add_figures(Lines& lines, const store::Manifest& manifest) {

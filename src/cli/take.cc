@@ -48,6 +48,8 @@ class TakeVerb : public Verb {
         // One that has given up closes the connection, too, and goes on.
         if (taker.end_by() && taker.program_has_ended())
           taker.end_unheard("the program ended before its layers had gone on");
+        else if (taker.committed() && taker.program_has_ended())
+          taker.note_unheard("the program ended before its layers had gone on");
         break;
       }
       try {

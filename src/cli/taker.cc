@@ -9,6 +9,7 @@
 #include "base/longest_limit.h"
 #include "cli/incremental.h"
 #include "cli/jobs.h"
+#include "engine/resources/processor/processor.h"
 #include "store/disk.h"
 #include "store/layer_times.h"
 
@@ -74,6 +75,7 @@ void Taker::begin(const wire::Begin& begin) {
   request.interface_version = begin.interface_version;
   request.wait_limit = options_.wait_limit;
   request.progress = options_.progress;
+  request.cpu_features = engine::processor_features;
   writer_ = context_.store().begin(request);
   writer_->set_layers(begin.layers);
   connection_.send(wire::to_message(

@@ -50,7 +50,9 @@ class Taker {
 
   // Answers one message of the program's. A failure is told to the program, and thrown.
   void handle(const wire::Message& message);
-  // In place of what the program would say of its layers: why it does not. Ends it.
+  // In place of what the program would say of its layers: why it does not.
+  void note_unheard(std::string why) { finish({.times = {}, .failures = {std::move(why)}}); }
+  // The same. Ends it.
   void end_unheard(std::string why) { finish({.times = {}, .failures = {std::move(why)}, .end = true}); }
 
   // Whether the program has ended, and not only what it was connected with.

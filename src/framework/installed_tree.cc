@@ -4,7 +4,10 @@
 #include <link.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <cstdlib>
+#include <string_view>
 
 namespace crs {
 namespace {
@@ -55,12 +58,38 @@ std::string program(const fs::path& relative) {
   return "";
 }
 
+// The same of the tree of the crs in PATH.
+fs::path in_tree_in_path(const fs::path& relative) {
+  std::error_code problem;
+  const fs::path command = fs::canonical(crs_in_path(), problem);
+  if (problem) return {};
+  const fs::path prefix = without_end(command.parent_path(), CRS_BINDIR);
+  return !prefix.empty() && fs::exists(prefix / relative, problem) ? prefix / relative : fs::path();
+}
+
 }  // namespace
+
+std::string crs_in_path() {
+  const char* path = std::getenv("PATH");  // NOLINT(concurrency-mt-unsafe): as execvp(3)
+  std::string_view rest = path == nullptr ? "" : path;
+  while (!rest.empty()) {
+    const std::size_t end = std::min(rest.find(':'), rest.size());
+    const std::string file = std::string(rest.substr(0, end)) + "/crs";
+    // A relative directory leads elsewhere when the program has changed its own.
+    if (file.front() == '/' && ::access(file.c_str(), X_OK) == 0) return file;
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  return "";
+}
 
 fs::path installed_component_directory() {
   const fs::path relative = fs::path(CRS_LIBDIR) / kOwnDirectory;
-  const fs::path own = in_own_tree(relative);
-  return own.empty() ? fs::path(CRS_PREFIX) / relative : own;
+  const fs::path configured = fs::path(CRS_PREFIX) / relative;
+  if (fs::path own = in_own_tree(relative); !own.empty()) return own;
+  std::error_code problem;
+  if (fs::exists(configured, problem)) return configured;
+  const fs::path in_path = in_tree_in_path(relative);
+  return in_path.empty() ? configured : in_path;
 }
 
 std::string installed_crs() { return program(fs::path(CRS_BINDIR) / "crs"); }

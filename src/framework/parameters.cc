@@ -61,7 +61,7 @@ std::optional<std::filesystem::path> user_configuration(const Environment& envir
 }
 
 toml::table parse_toml(const std::filesystem::path& file) {
-  const std::string text = read_file(file, kLargestConfiguration);
+  const std::string text = read_without_waiting(file, kLargestConfiguration);
   try {
     return toml::parse(text, file.native());
   } catch (const toml::parse_error& problem) {

@@ -88,6 +88,8 @@ pid_t SelectedModule::restart(Snapshot& snapshot, bool spawn_child, const Restar
   if (!snapshot.cold_start && snapshot.reference.empty()) {
     fail(ErrorKind::Usage, "there is no snapshot to restart: component {} stored none, or it is not named", name());
   }
+  if (snapshot.cold_start && !snapshot.location.starts_with('/'))
+    fail(ErrorKind::Usage, "'{}', the location of a snapshot, is no absolute path", snapshot.location);
   // Whoever has only the location says so, and crs reads the rest from the manifest.
   const RestartRequest request{snapshot.cold_start ? snapshot.location : snapshot.reference, options.ids,
                                options.changed_files, job};

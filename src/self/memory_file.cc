@@ -70,6 +70,8 @@ Hash128 write_area(int file, const std::string& path, const Area& area, std::uin
 
 std::uint64_t write_memory_file(const std::string& path, const std::vector<Area>& areas) {
   const FileDescriptor file = open_file(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW);
+  // Whatever the program's umask: crs reads it next.
+  if (::fchmod(file.get(), S_IRUSR | S_IWUSR) != 0) fail_errno(errno, "cannot set the mode of {}", path);
   std::string head(kMemoryMagic);
   append_number(head, areas.size());
   const std::uint64_t first = kHeaderBytes + areas.size() * kEntryBytes + kHashBytes;

@@ -31,21 +31,6 @@ namespace {
 constexpr int kChannel = 3;
 constexpr std::size_t kStackSize = std::size_t{64} << 10;
 
-bool can_execute(const std::string& path) { return ::access(path.c_str(), X_OK) == 0; }
-
-std::string find_in_path(const std::string& name) {
-  const char* path = std::getenv("PATH");  // NOLINT(concurrency-mt-unsafe): as execvp(3)
-  std::string_view rest = path == nullptr ? "" : path;
-  while (!rest.empty()) {
-    const std::size_t end = std::min(rest.find(':'), rest.size());
-    const std::string file = std::string(rest.substr(0, end)) + "/" + name;
-    // A relative directory leads elsewhere when the program has changed its own.
-    if (file.front() == '/' && can_execute(file)) return file;
-    rest.remove_prefix(std::min(end + 1, rest.size()));
-  }
-  return "";
-}
-
 // A stack that is there for as long as a child runs on it.
 class Stack {
  public:
@@ -157,7 +142,7 @@ void run(Start& start) {
 std::string find_helper(const std::string& parameter) {
   if (!parameter.empty()) return parameter;
   const std::string installed = installed_crs();
-  return installed.empty() ? find_in_path("crs") : installed;
+  return installed.empty() ? crs_in_path() : installed;
 }
 
 wire::Connection start_helper(const std::string& program, const std::vector<std::string>& arguments,

@@ -65,7 +65,8 @@ Answer Round::tell(LayerStack::Member& member, State state) {
     const auto spent = std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - begin);
     const auto nanoseconds = static_cast<std::uint64_t>(spent.count());
     // One that is asked again, however often, is one entry.
-    const bool is_again = !times_.empty() && times_.back().layer == member.name && times_.back().state == state;
+    const bool is_again = !times_.empty() && last_told_ == member.id && times_.back().state == state;
+    last_told_ = member.id;
     if (is_again) {
       times_.back().nanoseconds += nanoseconds;
     } else {
@@ -74,7 +75,7 @@ Answer Round::tell(LayerStack::Member& member, State state) {
   };
   try {
     const auto answer = for_layer(member.name, state, [&] { return stack_.tell(member, state); });
-    note_time();
+    if (answer) note_time();  // else it is gone
     return answer.value_or(Answer::Done);
   } catch (...) {
     note_time();
@@ -179,8 +180,16 @@ void Round::restart() {
 void Round::end() {
   std::vector<Step> steps;
   for (const auto& prepared : prepared_ | std::views::reverse) steps.push_back({prepared.member, State::Term});
-  for (const auto& member : newcomers()) steps.push_back({member, State::Term});
-  conclude(steps);
+  FirstFailure failure;
+  tell_all(steps, failure);
+  // They may bring others.
+  for (std::vector<LayerStack::MemberPointer> newer = newcomers(); !newer.empty(); newer = newcomers()) {
+    last_id_ = id_of_highest(newer);
+    steps.clear();
+    for (const auto& member : newer) steps.push_back({member, State::Term});
+    tell_all(steps, failure);
+  }
+  failure.rethrow();
 }
 
 }  // namespace crs

@@ -75,7 +75,8 @@ class Round {
   LayerStack& stack_;
   std::function<void(State)> enter_;
   std::vector<LayerStack::MemberPointer> members_;  // lowest first
-  std::uint64_t last_id_;                           // of them
+  std::uint64_t last_id_;                           // of them, and of newcomers that were told of the end
+  std::uint64_t last_told_ = 0;                     // the id of one whose time was noted
   std::vector<Prepared> prepared_;                  // highest first
   std::vector<LayerTime> times_;
 };

@@ -76,7 +76,7 @@ class TakerPlace final : public SnapshotPlace, public PictureSink {
 
   void commit(const SnapshotContents& contents) override {
     begin();
-    connection_->send(wire::to_message(wire::Commit{contents, end_limit_}));
+    say(wire::to_message(wire::Commit{contents, end_limit_}));
     wire::expect<wire::Committed>(answer());
     complete_ = true;
   }
@@ -94,6 +94,8 @@ class TakerPlace final : public SnapshotPlace, public PictureSink {
     const std::lock_guard lock(mark_mutex_);
     mark_.emplace(connection_->number());
   }
+  void say(const wire::Message& message) const;
+  [[noreturn]] void fail_without_taker() const;
   wire::Received receive() const;
   wire::Message checked(wire::Received received) const;
   wire::Message answer() const;
@@ -121,10 +123,22 @@ class TakerPlace final : public SnapshotPlace, public PictureSink {
 
 wire::Received TakerPlace::receive() const { return connection_->receive(Clock::now() + taken_by_.answer_limit); }
 
-wire::Message TakerPlace::checked(wire::Received received) const {
-  if (received.kind == wire::Received::Kind::End) {
-    fail(ErrorKind::Failed, "{} ended before the snapshot was complete", connection_->peer_name());
+void TakerPlace::fail_without_taker() const {
+  fail(ErrorKind::Failed, "{} ended before the snapshot was complete", connection_->peer_name());
+}
+
+// What has ended then is not the program.
+void TakerPlace::say(const wire::Message& message) const {
+  try {
+    connection_->send(message);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::ProgramGone) throw;
+    fail_without_taker();
   }
+}
+
+wire::Message TakerPlace::checked(wire::Received received) const {
+  if (received.kind == wire::Received::Kind::End) fail_without_taker();
   if (received.kind == wire::Received::Kind::TimedOut) {
     connection_->shut();  // so that it commits nothing later on
     const std::chrono::duration<double> limit = taken_by_.answer_limit;
@@ -141,12 +155,12 @@ void TakerPlace::begin() const {
   if (connection_ != nullptr) return;
   connection_ = connect_();
   closed_after_fork_ = std::make_unique<ClosedAfterFork>(connection_->number());
-  connection_->send(wire::to_message(wire::Begin{.component = taken_by_.component,
-                                                 .component_version = taken_by_.component_version,
-                                                 .interface_version = taken_by_.interface_version,
-                                                 .job = job_,
-                                                 .layers = layers_,
-                                                 .pid = subject_}));
+  say(wire::to_message(wire::Begin{.component = taken_by_.component,
+                                   .component_version = taken_by_.component_version,
+                                   .interface_version = taken_by_.interface_version,
+                                   .job = job_,
+                                   .layers = layers_,
+                                   .pid = subject_}));
   location_ = wire::expect<wire::Location>(answer());
 }
 
@@ -166,18 +180,18 @@ CheckpointOutcome TakerPlace::picture(pid_t pid, const CheckpointOptions& option
   pictured_ = true;
   begin();
   if (pid == 0) make_mark();
-  connection_->send(wire::to_message(wire::Picture{.after = options.after,
-                                                   .leave_out = options.leave_out,
-                                                   .exclude = options.exclude,
-                                                   .expendable = options.expendable,
-                                                   .channel = connection_->number(),
-                                                   .single = options.single,
-                                                   .tcp = options.tcp,
-                                                   .incremental = options.incremental,
-                                                   .compression = options.compression,
-                                                   .write_limit = options.write_limit,
-                                                   .files = options.files,
-                                                   .time_limit = end_limit_}));
+  say(wire::to_message(wire::Picture{.after = options.after,
+                                     .leave_out = options.leave_out,
+                                     .exclude = options.exclude,
+                                     .expendable = options.expendable,
+                                     .channel = connection_->number(),
+                                     .single = options.single,
+                                     .tcp = options.tcp,
+                                     .incremental = options.incremental,
+                                     .compression = options.compression,
+                                     .write_limit = options.write_limit,
+                                     .files = options.files,
+                                     .time_limit = end_limit_}));
   // The picture shows this thread in the call to poll(2) that waits for the answer. In a restarted process it goes on
   // with that call, on what was put at the number.
   wire::Message message;

@@ -97,6 +97,7 @@ SnapshotWriter::SnapshotWriter(std::shared_ptr<Disk> disk, JobDirectory director
     : disk_(std::move(disk)),
       directory_(std::move(directory)),
       lock_(std::move(lock)),
+      cpu_features_(request.cpu_features),
       reference_{request.job, directory_.next_sequence()},
       begun_(std::chrono::steady_clock::now()),
       manifest_(describe_request(request, *reference_.sequence)),
@@ -161,6 +162,9 @@ void SnapshotWriter::write_snapshot(const SnapshotContents& contents) {
   const FileDescriptor directory = open_directory_if_present(directory_.descriptor(), partial_name_, location_);
   if (!directory) fail(ErrorKind::Failed, "{} was removed while the snapshot was being made", location_);
   describe_contents(manifest_, contents);
+  if (contents.cpu_features.empty() && cpu_features_) {
+    for (const std::string& feature : cpu_features_()) manifest_.mutable_program()->add_cpu_features(feature);
+  }
   Replacement record = directory_.record_of(*disk_, *reference_.sequence);
   PendingSyncs syncs(*disk_);
   collect_files(directory.get(), syncs);

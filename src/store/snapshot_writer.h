@@ -26,6 +26,8 @@ struct SnapshotRequest {
   std::chrono::milliseconds wait_limit = std::chrono::minutes(10);
   // Called with one line for a person ("waiting for ..."); may be empty.
   std::function<void(const std::string&)> progress;
+  // Of this machine's processors, for a component that does not say which its snapshot needs; may be empty.
+  std::function<std::vector<std::string>()> cpu_features;
 };
 
 // Holds the job's lock from construction on, so that one snapshot of a job is made at a time, until commit() has
@@ -73,6 +75,7 @@ class SnapshotWriter : public SnapshotSink {
   std::shared_ptr<Disk> disk_;
   JobDirectory directory_;
   std::optional<FileLock> lock_;
+  std::function<std::vector<std::string>()> cpu_features_;
   Reference reference_;
   std::string partial_name_;
   std::string location_;

@@ -102,11 +102,15 @@ static void start_again(crs_module* module, const char* directory) {
   pid_t child = 0;
   memset(&snapshot, 0, sizeof snapshot);
   snapshot.size = sizeof snapshot;
-  snapshot.location = strcpy((char*)malloc(strlen(directory) + 1), directory);
   snapshot.cold_start = 1;
   memset(&options, 0, sizeof options);
   options.size = sizeof options;
   options.ids = CRS_IDS_NEW;
+  /* Not the name of a job. */
+  snapshot.location = strcpy((char*)malloc(sizeof "relative"), "relative");
+  CHECK(crs_module_restart(module, &snapshot, 1, &options, &child) == CRS_USAGE);
+  free(snapshot.location);
+  snapshot.location = strcpy((char*)malloc(strlen(directory) + 1), directory);
   CHECK(crs_module_restart(module, &snapshot, 1, &options, &child) == CRS_OK && child > 0 && child != getpid());
   printf("child of %s by %s, cold start %d\n", snapshot.reference, snapshot.component, snapshot.cold_start);
   crs_snapshot_clear(&snapshot);

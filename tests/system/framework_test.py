@@ -50,6 +50,9 @@ def four_sources(workspace):
     check(parameter(workspace, "crs_none_verbose", env=environment)["source"] == "default", "both files were read")
     check(parameter(workspace, "crs", "--param", "crs=none", "--param", "crs=native")["value"] == "native", "the last option wins")
     workspace.crs("params", env={**base, "CRS_CONFIG": str(other) + "x"}, expect=1)
+    pipe = workspace.home / "pipe.toml"
+    os.mkfifo(pipe)
+    check("is a pipe, no file" in workspace.crs("list", env={**base, "CRS_CONFIG": str(pipe)}, expect=1).stderr, "a pipe that nobody writes to")
     # A mistake in any of them is named with its place, by every verb, before anything is done.
     for text, words in (("crs_none_verbos = 1\n", ["crs_none_verbos", "crs_none_verbose", ":1"]), ('crs_none_verbose = "1"\n', ["integer", ":1"]),
                         ("crs_none_verbose = true\n", ["integer", ":1"]), ("\ncrs = 1\n", ["string", ":2"]), ("a b\n", [":1"]),

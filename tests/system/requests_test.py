@@ -239,6 +239,12 @@ def case_ends_in_a_layer(arguments, user):
         check(workspace.wait_exit(program.runner) == 4, "the program's own end")
         left = [describe_process(pid) for pid in family if is_alive(pid)]
         check(left == [], "\n".join(left))
+    with Workspace(arguments.crs, user) as workspace:
+        program = Program(workspace, arguments, "wait", "exit", "5", env={**workspace.environment, "TELLER_ENDS": "lower continue"})
+        result = workspace.crs("checkpoint", "--json", "sim", expect=1)
+        words = "the program ended before its layers had gone on"
+        check(result.json()["layer_failures"] == [words] and words in workspace.crs("show", "sim@1").stdout, f"{result}")
+        workspace.wait_exit(program.runner)
 
 
 def case_layer_fails_under_crs_run(arguments, user):

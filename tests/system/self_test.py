@@ -116,7 +116,7 @@ def protected(workspace, options, kind):
     check(answer.startswith("continue "), answer)
     reference = answer.split()[1]
     shown = workspace.crs("show", "--json", reference).json()
-    check(shown["memory_bytes"] == 400004, f"{shown}")
+    check(shown["memory_bytes"] == 400004 and shown["program"]["cpu_features"], f"{shown}")
     program.wait_at(lambda words, at=int(program.number()[0]): int(words[0]) > at + 20)
     workspace.kill(process.pid)
     for _ in range(2):
@@ -290,6 +290,29 @@ def another_executable(workspace, options, kind):
     workspace.kill(pid)
 
 
+def elsewhere(workspace, options, kind):
+    """A program that does not stand in the tree of its library finds the component in that of the crs in PATH."""
+    program = Program(workspace, options, f"self_protected_{kind}")
+    tree = workspace.make_directory("tree")
+    components = tree / "lib" / "crs"
+    components.mkdir(parents=True)
+    (tree / "bin").mkdir()
+    shutil.copy(workspace.environment["CRS_COMPONENT_PATH"] + "/self.so", components / "self.so")
+    shutil.copy(workspace.crs_path, tree / "bin" / "crs")
+    copy = workspace.make_directory("elsewhere") / "program"
+    shutil.copy(program.path, copy)
+    program.path = copy
+    for name in ("CRS_COMPONENT_PATH", "CRS_PARAM_crs_helper"):
+        del workspace.environment[name]
+    workspace.environment["PATH"] = f"{tree}/bin:{workspace.environment['PATH']}"
+    process = program.start()
+    program.wait_at(lambda words: int(words[0]) > 20)
+    answer = program.ask()
+    check(answer.startswith("continue "), answer)
+    check(workspace.crs("show", "--json", answer.split()[1]).json()["component"]["name"] == "self", "another component took it")
+    workspace.kill(process.pid)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--crs", required=True)
@@ -304,7 +327,7 @@ def main():
                 test(workspace, options, kind)
         return f"{test.__name__} {kind} as {user}", run
 
-    run_cases([case(test, kind, user) for test in (old_style, protected, with_options, slow_end, dies_at_its_end, commands, another_executable) for kind in ("shared", "static") for user in users_to_test()
+    run_cases([case(test, kind, user) for test in (old_style, protected, with_options, slow_end, dies_at_its_end, commands, another_executable, elsewhere) for kind in ("shared", "static") for user in users_to_test()
                if options.only in (None, test.__name__)])
 
 

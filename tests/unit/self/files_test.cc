@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include <cstring>
 #include <fstream>
@@ -67,6 +68,17 @@ class MemoryFileTest : public ::testing::Test {
   std::string small_ = "hello";
   std::vector<std::uint32_t> large_ = std::vector<std::uint32_t>(700'000);
 };
+
+// crs reads it for its checksum.
+TEST_F(MemoryFileTest, IsItsOwnersToReadWhateverTheUmask) {
+  const mode_t usual = ::umask(0477);
+  const std::string other = path_ + ".other";
+  write_memory_file(other, {});
+  ::umask(usual);
+  struct stat status{};
+  ASSERT_EQ(::stat(other.c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & ACCESSPERMS, mode_t{S_IRUSR | S_IWUSR});
+}
 
 TEST_F(MemoryFileTest, BringsBackWhatWasWritten) {
   const MemoryFile file(path_);

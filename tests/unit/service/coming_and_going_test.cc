@@ -75,6 +75,38 @@ TEST_F(LateLayerTest, HearsThatTheProgramEnds) {
               ElementsAre("low term", "middle term", "high term", "late term"));
 }
 
+TEST_F(LateLayerTest, HearsThatTheProgramEndsAlsoWhereItComesMeanwhile) {
+  end_in(State::Term);
+  high_.answer = [&](State state) {
+    if (state == State::Term) registration_.push_back(service_.register_layer("late", late_));
+    return Answer::Done;
+  };
+  service_.checkpoint(options_);
+  EXPECT_THAT(std::vector<std::string>(told_.begin() + 3, told_.end()),
+              ElementsAre("low term", "middle term", "high term", "late term"));
+}
+
+std::vector<std::string> names_of(const std::vector<LayerTime>& times) {
+  std::vector<std::string> names;
+  for (const LayerTime& time : times) names.push_back(time.layer + " " + name_of(time.state));
+  return names;
+}
+
+// Two of one name, one asked again, one that is taken out before it would have gone on.
+TEST_F(ServiceTest, NotesTheTimesOfEachLayerThatWasTold) {
+  NotingLayer namesake("high", told_);
+  const LayerRegistration registration = service_.register_layer("high", namesake);
+  int asked = 0;
+  high_.answer = [&](State state) {
+    if (state == State::Checkpoint && ++asked < 3) return Answer::NotYet;
+    if (state == State::Checkpoint) registrations_[1] = LayerRegistration();
+    return Answer::Done;
+  };
+  EXPECT_THAT(names_of(service_.checkpoint().layers),
+              ElementsAre("high checkpoint", "high checkpoint", "low checkpoint", "low continue", "high continue",
+                          "high continue"));
+}
+
 TEST_F(ServiceTest, RefusesALayerWhoseNameIsTooLong) {
   EXPECT_THAT([&] { static_cast<void>(service_.register_layer(std::string(1001, 'x'), low_)); },
               ThrowsMessage<Error>(HasSubstr("has 1001 bytes")));

@@ -20,7 +20,7 @@ namespace crs::engine {
 namespace {
 
 constexpr std::array<std::pair<std::string_view, std::string_view>, 16> kAnonymous{{
-    {"[io_uring]", "an io_uring instance"},
+    {"[io_uring]", "an io_uring instance, of which the kernel shows neither how it was set up nor what is under way"},
     {"[userfaultfd]", "a userfaultfd (memory handled by the program itself)"},
     {"[perf_event]", "a performance counter"},
     {"inotify", "an inotify instance"},
