@@ -195,6 +195,7 @@ Examination examine_alone(pid_t root, const CheckpointOptions& options, KnownMem
   ExtentWriter nothing({}, kPagesName);
   Surveys surveys(pid, options, incremental, remembered, nothing, found.warnings);
   surveys.look();
+  refuse_memory_shared_outside(pid, refusals);
   surveys.copy_ahead(Surveys::CopyAhead::OnlyContinued);  // of nothing, since no tracking is taken over: it looks once
                                                           // more, as late as possible
 
@@ -211,13 +212,25 @@ Examination examine_alone(pid_t root, const CheckpointOptions& options, KnownMem
   return found;
 }
 
-enum class AskStopped { No, Yes };
+void warn_of(const Misjudged& misjudged, std::vector<std::string>& warnings) {
+  constexpr std::string_view kDoneAgain = "it was stopped once more, and all of it written anew";
+  if (misjudged.settings) {
+    warnings.push_back(
+        fmt::format("the program changed how its memory is set (madvise, mlock) in the moment of the "
+                    "checkpoint; {}",
+                    kDoneAgain));
+  }
+  if (misjudged.sharing) {
+    warnings.push_back(fmt::format(
+        "processes of the program came to have one memory (clone) while it was being copied; {}", kDoneAgain));
+  }
+}
 
-// OneAtATime is the caller's. Nothing if the program, which runs again, has changed meanwhile what was relied upon; in
-// `paused` is how long it stood still in vain.
+// OneAtATime is the caller's. `misjudged`: by earlier attempts. Nothing if something more was misjudged, which is added
+// there; the program runs again, and in `paused` is how long it stood still in vain.
 // NOLINTNEXTLINE(readability-function-size): a story is a list of steps
 std::optional<CheckpointOutcome> take(pid_t root, SnapshotSink& sink, const CheckpointOptions& options,
-                                      AskStopped ask_stopped, std::uint64_t& paused) {
+                                      Misjudged& misjudged, std::uint64_t& paused) {
   Passes passes;
   Refusals refusals;
   SnapshotContents contents;
@@ -242,16 +255,15 @@ std::optional<CheckpointOutcome> take(pid_t root, SnapshotSink& sink, const Chec
   ExtentWriter writer(sink.location(), kPagesName, writer_options(options, sink));
   Surveys surveys(pid, options, incremental, remembered, writer, contents.warnings);
   surveys.use(std::move(known));
-  if (!goes_on || ask_stopped == AskStopped::Yes) surveys.ask_stopped();
-  if (ask_stopped == AskStopped::Yes) {
-    contents.warnings.push_back(
-        "the program changed how its memory is set (madvise, mlock), or who has it (clone), in the moment of the "
-        "checkpoint; it was stopped once more, and all of it written anew");
-  }
+  if (!goes_on || misjudged.settings) surveys.ask_stopped();
+  if (misjudged.sharing) surveys.copy_nothing_ahead();
+  warn_of(misjudged, contents.warnings);
   passes.run("look", [&] {
     surveys.look();
+    refuse_memory_shared_outside(pid, refusals);
     describe(pid, contents);
   });
+  refusals.throw_if_any();
 
   // Copy what can be copied while it goes on.
   passes.run("copy ahead", [&] { surveys.copy_ahead(ahead); });
@@ -274,7 +286,10 @@ std::optional<CheckpointOutcome> take(pid_t root, SnapshotSink& sink, const Chec
   if (goes_on) frozen->let_go_on();
   paused += nanoseconds_since(tree.since()) + static_cast<std::uint64_t>(surveys.stopped().count());
   contents.pause_nanoseconds = paused;
-  if (!surveys.were_right(tree)) return std::nullopt;
+  if (const Misjudged found = surveys.misjudged(tree); found.any()) {
+    misjudged = {misjudged.settings || found.settings, misjudged.sharing || found.sharing};
+    return std::nullopt;
+  }
   passes.run("write pages", [&] {
     surveys.forget_ended(tree);
     finish_pages(tree, surveys, incremental, image);
@@ -334,9 +349,11 @@ CheckpointOutcome checkpoint(pid_t root, SnapshotSink& sink, const CheckpointOpt
   const OneAtATime alone(root);
   std::uint64_t paused = 0;
   return while_it_runs(root, [&] {
-    if (auto outcome = take(root, sink, options, AskStopped::No, paused)) return *std::move(outcome);
-    remove_all_in(sink.location());
-    return take(root, sink, options, AskStopped::Yes, paused).value();
+    Misjudged misjudged;
+    while (true) {
+      if (auto outcome = take(root, sink, options, misjudged, paused)) return *std::move(outcome);
+      remove_all_in(sink.location());
+    }
   });
 }
 

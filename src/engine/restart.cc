@@ -113,6 +113,12 @@ void check_kinds_of_objects(const image::Descriptors& descriptors, const image::
     fail(ErrorKind::Damaged, "the process has an unlinked file where a removed directory belongs, or the like");
 }
 
+std::vector<pid_t> process_ids_of(const image::Tree& tree) {
+  std::vector<pid_t> ids;
+  for (const image::Process& process : tree.processes()) ids.push_back(process.pid());
+  return ids;
+}
+
 void check_tree(CheckContext& context, const image::Tree& tree, const PageData& pages) {
   const auto objects = static_cast<std::uint32_t>(tree.descriptors().objects_size());
   for (int i = 0; i < tree.processes_size(); ++i) {
@@ -164,7 +170,8 @@ class Preparation {
         numbers_(numbers),
         sharing_(sharing),
         place_(place),
-        streams_(own_standard_streams()) {}
+        streams_(own_standard_streams()),
+        process_ids_(process_ids_of(tree)) {}
 
   // In the root, for all.
   void begin() {
@@ -246,7 +253,8 @@ class Preparation {
             numbers_.all().end,
             static_cast<std::uint32_t>(index),
             &kept_files_,
-            &connections_};
+            &connections_,
+            process_ids_};
   }
 
   const image::Tree& tree_;
@@ -259,6 +267,7 @@ class Preparation {
   const Sharing& sharing_;
   SessionPlace place_;
   std::array<int, 3> streams_;
+  std::vector<pid_t> process_ids_;
   std::vector<std::string> notes_;
   std::optional<NewbornContext> root_context_;
   std::unique_ptr<OpenedDescriptions> opened_;
@@ -269,7 +278,8 @@ class Rebuilt {
  public:
   Rebuilt(Newborn& made, const image::Tree& tree, std::uint32_t index, const RestartOptions& options,
           const ContentStore& content, std::vector<std::string>& notes, const PageData& pages,
-          const SharedPlaces& shared, const PrivateDescriptors& numbers, std::size_t memory_of)
+          const SharedPlaces& shared, const PrivateDescriptors& numbers, std::size_t memory_of,
+          std::span<const pid_t> process_ids)
       : image(tree.processes(static_cast<int>(index))),
         newborn(made),
         context{.pid = made.pid(),
@@ -284,7 +294,8 @@ class Rebuilt {
                 .inherited = shared.range(),
                 .threads = {},
                 .new_ids = {},
-                .process = index},
+                .process = index,
+                .process_ids = process_ids},
         threads(made.main_thread(), image.threads()) {
     if (memory_of == index) memory.emplace(context, image.memory(), pages, shared, numbers.of_memory(index));
   }
@@ -325,9 +336,10 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
   const PageData pages(snapshot.location, kPagesName, static_cast<std::size_t>(tree.processes_size()));
   KeptFiles kept_files(tree.descriptors(), content);
   const Sharing sharing(tree);
+  const std::vector<pid_t> process_ids = process_ids_of(tree);
   passes.run("check", [&] {
     kept_files.check();
-    CheckContext context{options, content, program.notes, &kept_files};
+    CheckContext context{options, content, program.notes, &kept_files, process_ids};
     check_tree(context, tree, pages);
   });
   const SessionPlace place = session_place(tree.processes(0).session(), options);
@@ -388,7 +400,7 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
       for_process(tree, tree.processes(static_cast<int>(i)), [&] {
         newborn->take_over();
         all[i] = std::make_unique<Rebuilt>(*newborn, tree, static_cast<std::uint32_t>(i), options, content,
-                                           program.notes, pages, shared, numbers, sharing.memory_of(i));
+                                           program.notes, pages, shared, numbers, sharing.memory_of(i), process_ids);
         contexts[i] = &all[i]->context;
         if (sharing.memory_of(i) != i) contexts[sharing.memory_of(i)]->homes_beside.push_back(all[i]->context.reserved);
       });

@@ -157,7 +157,8 @@ void Surveys::copy_ahead(CopyAhead what) {
     for (const pid_t pid : known()) {
       if (!seen.insert(pid).second) continue;
       try_with(pid, [&] {
-        const bool shared = is_shared(pid);
+        const bool shared = !copies_ahead_ || is_shared(pid);
+        if (shared) incremental_.give_up_earlier(pid);
         const bool continues = !shared && incremental_.continue_from_earlier(pid, *of(pid).pages, warnings_);
         const bool at_once = what == CopyAhead::ReadAtOnce || shared;
         if (continues || what != CopyAhead::OnlyContinued)
@@ -241,17 +242,20 @@ void Surveys::let_go_on(StoppedTree& tree) {
   for (auto& [pid, survey] : surveys_) survey.waits = WaitsBefore(pid);
 }
 
-bool Surveys::were_right(const StoppedTree& tree) const {
-  return std::ranges::all_of(tree.members(), [&](const StoppedTree::Member& member) {
-    if (!member.process) return true;
+Misjudged Surveys::misjudged(const StoppedTree& tree) const {
+  Misjudged misjudged;
+  for (const StoppedTree::Member& member : tree.members()) {
+    if (!member.process) continue;
     const Survey& survey = surveys_.at(member.pid);
-    if (survey.is_shared && survey.pages->tracks()) return false;  // since it was copied ahead
+    if (survey.is_shared && survey.pages->tracks()) misjudged.sharing = true;  // since it was copied ahead
+    if (!survey.memory.relied_upon) continue;
     try {
-      return !survey.memory.relied_upon || has_same_settings(member.pid, survey.memory);
+      if (!has_same_settings(member.pid, survey.memory)) misjudged.settings = true;
     } catch (const Error&) {
-      return has_ended(survey);  // and can be asked no more
+      if (!has_ended(survey)) misjudged.settings = true;  // else it can be asked no more
     }
-  });
+  }
+  return misjudged;
 }
 
 void Surveys::forget_ended(const StoppedTree& tree) {

@@ -46,6 +46,14 @@ struct Survey {
 // What is known of the memory of processes, by their ids. What of it is no longer true is found out when it is used.
 using KnownMemory = std::map<pid_t, MemorySurvey>;
 
+// What of a capture had to be relied upon and was not so, of any process: it is to be done again without.
+struct Misjudged {
+  bool settings = false;  // of memory
+  bool sharing = false;   // who has one memory
+
+  bool any() const noexcept { return settings || sharing; }
+};
+
 class Surveys {
  public:
   // Of the program whose first process is `root`. All must outlive this.
@@ -56,6 +64,8 @@ class Surveys {
   void use(KnownMemory known) { known_memory_ = std::move(known); }
   // Before look(): how areas are set is asked for while the program stands still, however long that takes.
   void ask_stopped() { ask_stopped_ = true; }
+  // Before copy_ahead(): that copies nothing.
+  void copy_nothing_ahead() { copies_ahead_ = false; }
   // Leaves nothing to capture.
   KnownMemory take_known_memory();
 
@@ -78,8 +88,8 @@ class Surveys {
   void note_sharing(pid_t pid) { of(pid).is_shared = true; }
   // Lets it run, to be stopped once more.
   void let_go_on(StoppedTree& tree);
-  // The program runs again: whether all that the capture relied upon was so.
-  bool were_right(const StoppedTree& tree) const;
+  // The program runs again.
+  Misjudged misjudged(const StoppedTree& tree) const;
   // Whoever is not of the tree any more leaves nothing in the snapshot.
   void forget_ended(const StoppedTree& tree);
 
@@ -109,6 +119,7 @@ class Surveys {
   HeldMemory held_memory_;
   KnownMemory known_memory_;
   bool ask_stopped_ = false;
+  bool copies_ahead_ = true;
   std::map<pid_t, Survey> surveys_;
   Surroundings surroundings_;
   int stopped_too_early_ = 0;

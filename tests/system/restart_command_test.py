@@ -331,6 +331,33 @@ def removed_meanwhile(workspace):
         print(f"statuses {seen}")
 
 
+# A child has a file open that its parent has not.
+PARENT_AND_CHILD = """
+import os, sys, time
+if os.fork() == 0:
+    held = open("held")
+    open("child", "w").write(f"{os.getpid()} {held.fileno()}")
+while True: time.sleep(60)
+"""
+
+
+def names_the_process(workspace):
+    """Where one process of several cannot come back, none does, and it is that one which is named."""
+    held, said = workspace.work / "held", workspace.work / "child"
+    held.write_text("content")
+    if workspace.drops:
+        os.chown(held, workspace.uid, workspace.uid)
+    runner, pid = workspace.start_by_crs("tree", [PYTHON, "-c", PARENT_AND_CHILD])
+    wait_until(lambda: len(read_text(said).split()) == 2, "the child has it open")
+    child, number = read_text(said).split()
+    workspace.checkpoint("tree", "--kill")
+    workspace.wait_exit(runner)
+    held.rename(workspace.work / "away")
+    result = workspace.crs("restart", "tree", expect=1)
+    check(f"descriptor {number} of process {child}" in result.stderr and str(pid) not in result.stderr.replace(child, ""), f"{result}")
+    workspace.wait_gone()
+
+
 def end_reporter(shell):
     """Tells a reporter that runs below the process `shell` to end; what is still being built is not touched."""
     for pid in descendants_of(shell):
@@ -445,7 +472,7 @@ while True: signal.sigtimedwait([], 0.1)
 
 
 TESTS = [forwards_signals, returns_the_exit_status, signals_from_the_first_instruction, many_signals_at_the_end, a_killed_restart_command,
-         killed_while_restarting, detached, outlives_its_parent, job_names, by_the_job_itself, two_at_once, removed_meanwhile, unwritable_stores, on_a_terminal]
+         killed_while_restarting, detached, outlives_its_parent, job_names, by_the_job_itself, two_at_once, removed_meanwhile, names_the_process, unwritable_stores, on_a_terminal]
 
 
 if __name__ == "__main__":

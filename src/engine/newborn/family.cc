@@ -63,7 +63,7 @@ class Family {
       } catch (const std::exception&) {  // nobody listens any more
       }
     } catch (Error& error) {
-      if (!is_alone()) error.add_context(fmt::format("process {}", me().pid));
+      if (!is_alone() && !works_for_all_) error.add_context(fmt::format("process {}", me().pid));
       channel_.send_error(error);
     } catch (const std::exception& error) {
       channel_.send_error(error);
@@ -79,7 +79,9 @@ class Family {
     // Descriptors may have to be moved above what the restart command itself may have.
     raise_descriptor_limit();
     channel_.move_above(work_.first_private_descriptor);
+    works_for_all_ = true;
     work_.begin();
+    works_for_all_ = false;
   }
 
   // Only when all are there can those that are no leaders join their groups, and only when they have may the helpers
@@ -97,7 +99,11 @@ class Family {
     keep_step(kBornMessage, kJoinStep);
     if (me().joins_group != 0 && ::setpgid(0, me().joins_group) != 0)
       fail_errno(errno, "cannot join process group {}", me().joins_group);
-    if (index_ == 0) work_.complete();
+    if (index_ == 0) {
+      works_for_all_ = true;
+      work_.complete();
+      works_for_all_ = false;
+    }
     keep_step(kPlacedMessage, kPrepareStep);
     for (const pid_t helper : helpers_) reap(helper);
   }
@@ -214,6 +220,7 @@ class Family {
   const FamilyWork& work_;
   Turn& turn_;
   std::size_t index_ = 0;
+  bool works_for_all_ = false;  // what fails then names whose it is
   std::vector<pid_t> helpers_;  // children of this process
 };
 

@@ -6,7 +6,11 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
+#include <filesystem>
 #include <numeric>
+#include <optional>
+#include <set>
 
 #include "base/error.h"
 
@@ -22,6 +26,32 @@ int compare_tables(int type, pid_t first, pid_t second) {
 }
 
 }  // namespace
+
+std::vector<std::pair<pid_t, pid_t>> pairs_with_outside(std::vector<pid_t> pids, int type) {
+  // <0, 0 or >0; nothing where it cannot be told.
+  const auto order = [&](pid_t one, pid_t other) -> std::optional<int> {
+    const long result = ::syscall(SYS_kcmp, one, other, type, 0, 0);
+    if (result < 0) return std::nullopt;
+    return result == 0 ? 0 : result == 1 ? -1 : 1;
+  };
+  std::vector<std::pair<pid_t, pid_t>> pairs;
+  const std::set<pid_t> inside(pids.begin(), pids.end());
+  std::ranges::stable_sort(pids, [&](pid_t one, pid_t other) { return order(one, other).value_or(0) < 0; });
+  std::error_code problem;
+  std::filesystem::directory_iterator entry("/proc", problem);
+  for (; !problem && entry != std::filesystem::directory_iterator(); entry.increment(problem)) {
+    const pid_t other = std::atoi(entry->path().filename().c_str());
+    if (other <= 0 || other == ::getpid() || inside.contains(other)) continue;
+    for (std::size_t first = 0, end = pids.size(); first < end;) {
+      const std::size_t middle = first + (end - first) / 2;
+      const std::optional<int> place = order(pids[middle], other);
+      if (place == 0) pairs.emplace_back(pids[middle], other);
+      if (!place || place == 0) break;
+      (*place < 0 ? first : end) = *place < 0 ? middle + 1 : middle;
+    }
+  }
+  return pairs;
+}
 
 std::vector<std::size_t> first_with_same_table(std::span<const pid_t> pids, int type) {
   std::vector<std::size_t> first(pids.size());

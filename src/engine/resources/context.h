@@ -23,6 +23,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -147,8 +148,9 @@ void tell_lack(CaptureContext& context, const std::string& what, const std::stri
 struct CheckContext {
   const RestartOptions& options;
   const ContentStore& content;
-  std::vector<std::string>& notes;        // for the user
-  const KeptFiles* kept_files = nullptr;  // resources/descriptors/files/kept_files.h; null: there are none
+  std::vector<std::string>& notes;          // for the user
+  const KeptFiles* kept_files = nullptr;    // resources/descriptors/files/kept_files.h; null: there are none
+  std::span<const pid_t> process_ids = {};  // of all processes of the image, as they see themselves, for messages
 };
 
 struct NewbornContext {
@@ -165,6 +167,7 @@ struct NewbornContext {
   std::uint32_t process = 0;                     // index in image::Tree
   const KeptFiles* kept_files = nullptr;         // as in CheckContext
   const KeptConnections* connections = nullptr;  // inet_sockets/kept_connections.h; null: there are none
+  std::span<const pid_t> process_ids = {};       // as in CheckContext
 };
 
 struct RestoreContext {
@@ -187,9 +190,10 @@ struct RestoreContext {
   RemoteRange inherited = {};
   // Threads by their id in the image, once they exist. With fresh ids the values' tids differ from the keys.
   std::map<pid_t, RemoteCaller*> threads;
-  std::map<pid_t, pid_t> new_ids;   // image thread id -> the id that the restarted program sees
-  std::uint32_t process = 0;        // index in image::Tree
-  std::set<int> armed_timers = {};  // POSIX timers that need not be armed any more
+  std::map<pid_t, pid_t> new_ids;           // image thread id -> the id that the restarted program sees
+  std::uint32_t process = 0;                // index in image::Tree
+  std::span<const pid_t> process_ids = {};  // as in CheckContext
+  std::set<int> armed_timers = {};          // POSIX timers that need not be armed any more
 };
 
 }  // namespace crs::engine

@@ -20,6 +20,7 @@
 #include "engine/machine/capabilities.h"
 #include "engine/procfs/maps.h"
 #include "engine/procfs/other_names.h"
+#include "engine/procfs/shared_tables.h"
 #include "engine/procfs/status.h"
 #include "engine/procfs/tree.h"
 #include "engine/resources/credentials/seccomp.h"
@@ -124,6 +125,33 @@ void refuse_children(pid_t pid, Refusals& refusals) {
 
 namespace {
 
+std::vector<pid_t> running_of_tree(pid_t root) {
+  std::vector<pid_t> pids;
+  for (const TreeProcess& process : tree_of(root)) {
+    if (is_running(process.pid)) pids.push_back(process.pid);
+  }
+  return pids;
+}
+
+}  // namespace
+
+void refuse_memory_shared_outside(pid_t root, Refusals& refusals) {
+  for (const auto& [inside, outside] : pairs_with_outside(running_of_tree(root), KCMP_VM)) {
+    // It may have been made just then, or the one inside has ended: then both have none.
+    const std::vector<pid_t> now = running_of_tree(root);
+    if (std::ranges::find(now, outside) != now.end() || !is_running(outside) ||
+        ::syscall(SYS_kcmp, inside, outside, KCMP_VM, 0, 0) != 0)
+      continue;
+    refusals.add(
+        fmt::format("process {} and process {} ({}), which is not part of the program, have one memory (CLONE_VM "
+                    "of clone(2), or a vfork(2) that is not over)",
+                    innermost_id(inside), outside, name_of_process(outside)),
+        "checkpoint a process that both descend from, or wait until one of them has executed another program");
+  }
+}
+
+namespace {
+
 struct Table {
   int type;  // of kcmp(2)
   std::string_view name;
@@ -132,8 +160,7 @@ struct Table {
 }  // namespace
 
 void warn_of_tables_shared_outside(pid_t pid, pid_t own_pid, std::vector<std::string>& warnings) {
-  constexpr std::array<Table, 3> kShown{
-      {{KCMP_VM, "memory"}, {KCMP_FILES, "descriptor table"}, {KCMP_FS, "working directory"}}};
+  constexpr std::array<Table, 2> kShown{{{KCMP_FILES, "descriptor table"}, {KCMP_FS, "working directory"}}};
   const auto parent = static_cast<pid_t>(ProcessStatus::of(pid).number("PPid"));
   for (const Table& table : kShown) {
     if (::syscall(SYS_kcmp, pid, parent, table.type, 0, 0) != 0) continue;

@@ -21,6 +21,10 @@ void refuse_unsuitable(pid_t pid, Surroundings& surroundings, Refusals& refusals
 // Adds to `refusals` that the process has descendants.
 void refuse_children(pid_t pid, Refusals& refusals);
 
+// Adds to `refusals` a process outside the program of `root` that has the memory of one inside: while the program
+// stands still, that one writes. Programs of others, who may not be looked at, are passed over.
+void refuse_memory_shared_outside(pid_t root, Refusals& refusals);
+
 // Tells of what the first process of a tree shares with its parent, where a process outside the tree is most likely to
 // share something: it comes back unshared.
 void warn_of_tables_shared_outside(pid_t pid, pid_t own_pid, std::vector<std::string>& warnings);

@@ -139,9 +139,15 @@ bool Incremental::continue_from_earlier(pid_t pid, ProcessPages& pages, std::vec
     return true;
   } catch (const Error& error) {
     warnings.push_back(fmt::format("everything was written, not only what has changed: {}", error.what()));
-    if (tracked->userfault) const WriteTracker ended(pid, std::move(tracked->userfault), std::move(tracked->areas));
+    give_up_earlier(pid);
     return false;
   }
+}
+
+void Incremental::give_up_earlier(pid_t pid) {
+  TrackedProcess* const tracked = before_ ? before_->find(pid) : nullptr;
+  if (tracked == nullptr || !tracked->userfault) return;
+  const WriteTracker ended(pid, std::move(tracked->userfault), std::move(tracked->areas));
 }
 
 SavedPages Incremental::finish(pid_t pid, std::uint32_t index, ProcessPages& pages) {

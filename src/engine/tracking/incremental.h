@@ -42,6 +42,8 @@ class Incremental {
   // Lets `pages` go on from the earlier snapshot, where what process `pid` has written since is known. What stands in
   // the way is added to `warnings`: then everything is written.
   bool continue_from_earlier(pid_t pid, ProcessPages& pages, std::vector<std::string>& warnings);
+  // What process `pid` has written is tracked no more: everything of it will be written.
+  void give_up_earlier(pid_t pid);
   // Completes `pages`, those of process `index` of the tree, which runs again.
   SavedPages finish(pid_t pid, std::uint32_t index, ProcessPages& pages);
   // The number of the earlier snapshot of which anything is used; 0: none.

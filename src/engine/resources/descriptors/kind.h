@@ -34,6 +34,10 @@ inline constexpr std::uint32_t kLargeFile = 0100000;
 
 class UnixSurvey;
 
+// "descriptor 7", or "descriptor 7 of process 4711" where there are several processes.
+std::string name_of(const image::Descriptor& descriptor, std::span<const pid_t> process_ids);
+std::string name_of(std::uint32_t process, int number, std::span<const pid_t> process_ids);
+
 // Shared by all kinds during a capture.
 struct TableCapture {
   TableCapture(CaptureContext& captured, std::span<const CapturedProcess> tree, image::Descriptors& descriptors,

@@ -118,7 +118,7 @@ void capture_descriptors(CaptureContext& context, std::span<const CapturedProces
   std::vector<Seen> seen = look_at_descriptors(tree);
   Numbers left_out = take_left_out(context.leave_out, seen);
   refuse_unknown(context, left_out);
-  const UnixSurvey unix_sockets(seen);
+  const UnixSurvey unix_sockets(seen, context.content.keeps());
   TableCapture table(context, tree, image, seen, std::move(left_out));
   table.unix_sockets = &unix_sockets;
   check_channel(table);

@@ -68,8 +68,8 @@ void check_descriptors(CheckContext& context, const image::Descriptors& image, s
   for (int i = 0; i < image.descriptions_size(); ++i) {
     const image::OpenDescription& description = image.descriptions(i);
     const std::vector<image::Descriptor>& own = numbers[static_cast<std::size_t>(i)];
-    const std::string name = own.empty() ? "a descriptor on its way through a unix socket"
-                                         : fmt::format("descriptor {}", own.front().number());
+    const std::string name =
+        own.empty() ? "a descriptor on its way through a unix socket" : name_of(own.front(), context.process_ids);
     in_context(name, [&] {
       kind_of(kinds, description).check(table, description);
       check_signal_owner(description, processes);

@@ -62,6 +62,15 @@ image::Descriptor in_flight_number(int number) {
 
 }  // namespace
 
+std::string name_of(std::uint32_t process, int number, std::span<const pid_t> process_ids) {
+  if (process_ids.size() < 2 || process >= process_ids.size()) return fmt::format("descriptor {}", number);
+  return fmt::format("descriptor {} of process {}", number, process_ids[process]);
+}
+
+std::string name_of(const image::Descriptor& descriptor, std::span<const pid_t> process_ids) {
+  return name_of(descriptor.process(), descriptor.number(), process_ids);
+}
+
 TableRestore::TableRestore(NewbornContext& newborn, const image::Descriptors& descriptors, bool takes_streams)
     : context(newborn),
       image(descriptors),
@@ -112,18 +121,19 @@ bool TableRestore::is_first(const image::Descriptor& descriptor) const {
 
 namespace {
 
-// Every description of the image with its index and its numbers, in the order of the image.
-template <typename Action>
-void for_each_description(const image::Descriptors& image, int first_private_descriptor,
+// Every description of the image with its index and its numbers, in the order of the image. `context` is a
+// NewbornContext or a RestoreContext.
+template <typename Context, typename Action>
+void for_each_description(const image::Descriptors& image, const Context& context,
                           const std::vector<std::unique_ptr<Kind>>& kinds, Action&& action) {
   const std::vector<std::vector<image::Descriptor>> numbers = numbers_by_description(image);
-  const std::vector<int> places = places_of_descriptions(image, first_private_descriptor);
+  const std::vector<int> places = places_of_descriptions(image, context.first_private_descriptor);
   for (int i = 0; i < image.descriptions_size(); ++i) {
     const image::OpenDescription& description = image.descriptions(i);
     const auto index = static_cast<std::size_t>(i);
     std::vector<image::Descriptor> own = numbers[index];
     if (own.empty()) own.push_back(in_flight_number(places[index]));
-    in_context(fmt::format("descriptor {}", own.front().number()),
+    in_context(name_of(own.front(), context.process_ids),
                [&] { action(kind_of(kinds, description), static_cast<std::uint32_t>(i), own); });
   }
 }
@@ -175,18 +185,17 @@ OpenedDescriptions::OpenedDescriptions(NewbornContext& context, const image::Des
   TableRestore& table = state_->table;
   close_all_but_private(context);
   make_content_objects(table);
-  for_each_description(image, context.first_private_descriptor, state_->kinds,
-                       [&](Kind& kind, std::uint32_t index, const auto& numbers) {
-                         const image::OpenDescription& description = image.descriptions(static_cast<int>(index));
-                         const bool in_flight = table.is_in_flight(index);
-                         if (!table.is_single() && kind.is_own(description) && !in_flight) return;
-                         FileDescriptor opened = open_description(table, kind, description);
-                         if (table.is_single()) {
-                           place(std::move(opened), numbers);
-                         } else {
-                           place_privately(std::move(opened), table.place_of(index));
-                         }
-                       });
+  for_each_description(image, context, state_->kinds, [&](Kind& kind, std::uint32_t index, const auto& numbers) {
+    const image::OpenDescription& description = image.descriptions(static_cast<int>(index));
+    const bool in_flight = table.is_in_flight(index);
+    if (!table.is_single() && kind.is_own(description) && !in_flight) return;
+    FileDescriptor opened = open_description(table, kind, description);
+    if (table.is_single()) {
+      place(std::move(opened), numbers);
+    } else {
+      place_privately(std::move(opened), table.place_of(index));
+    }
+  });
   table.makers.clear();
   take_controlling_terminal(table);
 }
@@ -199,20 +208,18 @@ void OpenedDescriptions::complete() {
   const image::Descriptors& image = table.image;
   const NewbornContext& context = table.context;
   for (const std::unique_ptr<Kind>& kind : kinds) kind->complete(table);
-  for_each_description(image, context.first_private_descriptor, kinds,
-                       [&](Kind& kind, std::uint32_t index, const auto& /*numbers*/) {
-                         kind.connect(table, image.descriptions(static_cast<int>(index)), table.place_of(index));
-                       });
+  for_each_description(image, context, kinds, [&](Kind& kind, std::uint32_t index, const auto& /*numbers*/) {
+    kind.connect(table, image.descriptions(static_cast<int>(index)), table.place_of(index));
+  });
   finish_content_objects(table.context, image);
   if (!table.is_single()) return;
   set_foreground_group(table);
-  for_each_description(image, context.first_private_descriptor, kinds,
-                       [&](Kind& kind, std::uint32_t index, const auto& numbers) {
-                         if (kind.is_callers()) return;
-                         const image::OpenDescription& description = image.descriptions(static_cast<int>(index));
-                         restore_signal_owner(numbers.front().number(), description, context.process);
-                         restore_asynchronous_mode(numbers.front().number(), description);
-                       });
+  for_each_description(image, context, kinds, [&](Kind& kind, std::uint32_t index, const auto& numbers) {
+    if (kind.is_callers()) return;
+    const image::OpenDescription& description = image.descriptions(static_cast<int>(index));
+    restore_signal_owner(numbers.front().number(), description, context.process);
+    restore_asynchronous_mode(numbers.front().number(), description);
+  });
 }
 
 void lead_session_inside(NewbornContext& context, const image::Descriptors& image) {
@@ -255,7 +262,7 @@ void place_descriptors_inside(NewbornContext& context, const image::Descriptors&
     const image::Descriptor& descriptor = *entry;
     const image::OpenDescription& description = image.descriptions(static_cast<int>(descriptor.description()));
     Kind& kind = kind_of(kinds, description);
-    in_context(fmt::format("descriptor {}", descriptor.number()), [&] {
+    in_context(name_of(descriptor, context.process_ids), [&] {
       if (kind.is_own(description)) return place(open_description(table, kind, description), {descriptor});
       if (::dup3(table.place_of(descriptor.description()), descriptor.number(),
                  descriptor.close_on_exec() ? O_CLOEXEC : 0) < 0)
@@ -280,13 +287,12 @@ void activate_descriptors(std::span<RestoreContext* const> processes, const imag
   TableActivation root = activation_of(0, processes, image);
   take_locks(root);
   const std::vector<std::unique_ptr<Kind>> kinds = make_kinds();
-  for_each_description(image, root.context.first_private_descriptor, kinds,
-                       [&](Kind& kind, std::uint32_t index, const auto& numbers) {
-                         const image::OpenDescription& description = image.descriptions(static_cast<int>(index));
-                         TableActivation table = activation_of(numbers.front().process(), processes, image);
-                         kind.activate(table, description, numbers.front().number());
-                         if (!kind.is_callers()) activate_signal_owner(table, numbers.front().number(), description);
-                       });
+  for_each_description(image, root.context, kinds, [&](Kind& kind, std::uint32_t index, const auto& numbers) {
+    const image::OpenDescription& description = image.descriptions(static_cast<int>(index));
+    TableActivation table = activation_of(numbers.front().process(), processes, image);
+    kind.activate(table, description, numbers.front().number());
+    if (!kind.is_callers()) activate_signal_owner(table, numbers.front().number(), description);
+  });
   // What is on its way is in its messages now.
   const auto [first, end] = private_places(image, root.context.first_private_descriptor);
   if (first != end) root.context.remote.call("close_range", SYS_close_range, first, end - 1, 0);

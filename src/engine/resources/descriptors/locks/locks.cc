@@ -127,13 +127,13 @@ void take_locks(TableActivation& table) {
         lock.type() == image::FileLock::FLOCK ? take_flock(remote, lock) : take_range(remote, lock);
     if (result >= 0) continue;
     const int problem = static_cast<int>(-result);
+    const auto name = [&] { return name_of(lock.process(), lock.number(), table.context.process_ids); };
     if (problem == EAGAIN || problem == EACCES) {
       throw Error(ErrorKind::Failed,
-                  fmt::format("another process holds a lock on the file of descriptor {}, which the program had locked",
-                              lock.number()))
+                  fmt::format("another process holds a lock on the file of {}, which the program had locked", name()))
           .advise("End that process first; perhaps it is the program itself, still running");
     }
-    fail_errno(problem, "cannot lock the file of descriptor {} again", lock.number());
+    fail_errno(problem, "cannot lock the file of {} again", name());
   }
 }
 

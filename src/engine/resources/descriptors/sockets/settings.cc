@@ -206,7 +206,11 @@ void apply_option(int socket, const Option& option, const image::SocketSettings&
       wanted = kept.value();
   }
   if (wanted == *current) return;
-  if (::setsockopt(socket, option.level, option.name, wanted.data(), static_cast<socklen_t>(wanted.size())) != 0)
+  if (::setsockopt(socket, option.level, option.name, wanted.data(), static_cast<socklen_t>(wanted.size())) == 0)
+    return;
+  // Binding to a definite address sets it (inet6_bind() in net/ipv6/af_inet6.c), and there it means nothing.
+  const bool follows_address = option.level == IPPROTO_IPV6 && option.name == IPV6_V6ONLY && errno == EINVAL;
+  if (!follows_address)
     notes.push_back(fmt::format("{}: its option {} cannot be set again: {}", name, option.words, std::strerror(errno)));
 }
 

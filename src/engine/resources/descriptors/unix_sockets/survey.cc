@@ -45,7 +45,7 @@ Seen look_at_own(FileDescriptor descriptor) {
 
 }  // namespace
 
-UnixSurvey::UnixSurvey(std::vector<Seen>& seen) {
+UnixSurvey::UnixSurvey(std::vector<Seen>& seen, bool keeps) : keeps_(keeps) {
   if (std::ranges::none_of(seen, is_unix_socket)) return;
   try {
     diags_ = look_at_unix_sockets();
@@ -72,7 +72,7 @@ void UnixSurvey::add_place(std::vector<Seen>& seen, std::size_t index) {
 void UnixSurvey::look_into(std::vector<Seen>& seen, std::size_t index) {
   const UnixDiag* const diag = find(seen[index]);
   if (diag == nullptr || diag->listens || messages_.contains(diag->inode) || !is_whole(seen[index])) return;
-  if (diag->unread == 0 && diag->type == SOCK_STREAM) return;
+  if (diag->type == SOCK_STREAM ? diag->unread == 0 : !keeps_) return;
   std::vector<SurveyedMessage> surveyed;
   const std::uint32_t inode = diag->inode;
   const std::string name = seen[index].numbers.empty()

@@ -20,7 +20,9 @@ class UnixSurvey {
  public:
   // What is on its way in a queue and has no number in the table is added to `seen`, without numbers. Sockets whose
   // other end is elsewhere are not looked into. Knows nothing where the kernel does not tell of unix sockets.
-  explicit UnixSurvey(std::vector<Seen>& seen);
+  // `keeps`: false for who only looks whether the sockets can be captured. An empty packet can be seen once, so packets
+  // are then left alone.
+  UnixSurvey(std::vector<Seen>& seen, bool keeps);
 
   // Nothing for what is no unix socket, or not known.
   const UnixDiag* find(const Seen& seen) const;
@@ -38,6 +40,7 @@ class UnixSurvey {
   void look_into(std::vector<Seen>& seen, std::size_t index);
   std::size_t place_of(std::vector<Seen>& seen, FileDescriptor descriptor);
 
+  bool keeps_;
   UnixDiags diags_;
   std::unordered_map<std::uint32_t, std::size_t> place_;  // of unix sockets in the table
   std::unordered_map<std::uint32_t, std::uint32_t> waits_at_;
