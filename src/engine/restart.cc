@@ -291,6 +291,7 @@ class Rebuilt {
                 .first_private_descriptor = numbers.all().first,
                 .end_private_descriptor = numbers.all().end,
                 .reserved = made.settle(occupied_ranges(tree.processes(static_cast<int>(memory_of)).memory())),
+                .has_anothers_memory = memory_of != index,
                 .inherited = shared.range(),
                 .threads = {},
                 .new_ids = {},
@@ -435,7 +436,7 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
     for_each([&](Rebuilt& one) { restore_adjustments(one.context, tree.system_v(), one.image); });
     for_each([&](Rebuilt& one) { restore_last_users(one.context, tree.system_v(), one.image); });
   });
-  // Those that have another's memory before that one: its last settings are against writing there (PR_SET_DUMPABLE).
+  // Those that have another's memory before that one, whose last settings are against writing there.
   passes.run("timers and credentials", [&] {
     for (const std::unique_ptr<Rebuilt>& one : all | std::views::reverse) {
       if (one) for_process(tree, one->image, [&] { one->restore_rights(); });

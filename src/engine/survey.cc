@@ -7,9 +7,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <ctime>
+#include <filesystem>
 #include <set>
 
 #include "base/error.h"
+#include "base/io.h"
 #include "engine/procfs/status.h"
 #include "engine/procfs/tree.h"
 #include "engine/suitability/suitability.h"
@@ -61,22 +65,52 @@ void Surveys::add(pid_t pid, bool is_stopped) {
 
 // Only a parent's can be had (shared_births.h).
 pid_t Surveys::owner_of_memory(pid_t pid) const {
-  const auto parent = static_cast<pid_t>(ProcessStatus::of(pid).number("PPid"));
+  const pid_t parent = living_thread_of(static_cast<pid_t>(ProcessStatus::of(pid).number("PPid")));
   return surveys_.contains(parent) && have_one_memory(pid, parent) ? parent : 0;
 }
 
-// Such memory is not copied ahead: while one process is stopped, another writes. A child of vfork(2) has left it in a
-// moment.
-bool Surveys::is_shared(pid_t pid) const {
+namespace {
+
+// Whether it stands in vfork(2), or in a clone(2) that may be the same, until its child has left its memory: the first
+// number of /proc/PID/task/TID/syscall.
+bool waits_for_child(pid_t pid) {
+  std::error_code gone;
+  std::filesystem::directory_iterator tasks(fmt::format("/proc/{}/task", pid), gone);
+  for (; !gone && tasks != std::filesystem::directory_iterator(); tasks.increment(gone)) {
+    try {
+      const std::string call = read_file(tasks->path() / "syscall");
+      const int number = std::atoi(call.c_str());
+      if (call.front() != 'r' && (number == SYS_vfork || number == SYS_clone || number == SYS_clone3)) return true;
+    } catch (const Error&) {  // it ended just now
+    }
+  }
+  return false;
+}
+
+// The children of `pid` that have its memory, and theirs.
+std::vector<pid_t> sharers_of(pid_t pid) {
+  std::vector<pid_t> sharers{pid};
+  for (std::size_t at = 0; at < sharers.size(); ++at) {
+    for (const pid_t one : children_of(sharers[at])) {
+      const pid_t child = living_thread_of(one);
+      if (have_one_memory(child, pid) && is_running(child)) sharers.push_back(child);
+    }
+  }
+  sharers.erase(sharers.begin());
+  return sharers;
+}
+
+}  // namespace
+
+// Such memory is not copied ahead: a stop of one process does not stop what the others do. A child of vfork(2) has left
+// it in a moment.
+bool Surveys::is_shared(pid_t pid) {
   constexpr int kMoments = 20;
   constexpr timespec kMoment{0, 1'000'000};
-  const auto is_shared_now = [&] {
-    return std::ranges::any_of(surveys_, [&](const auto& other) {
-      return other.second.memory_of == pid && have_one_memory(other.first, pid);
-    });
-  };
   for (int moment = 0; moment < kMoments; ++moment) {
-    if (!is_shared_now()) return false;
+    const std::vector<pid_t> sharers = sharers_of(pid);
+    if (sharers.empty()) return false;
+    if (sharers.size() > 1 || !waits_for_child(pid)) return true;
     ::nanosleep(&kMoment, nullptr);
   }
   return true;
@@ -172,7 +206,8 @@ void Surveys::copy_ahead(CopyAhead what) {
   for (const pid_t pid : known()) {
     try_with(pid, [&] {
       Survey& survey = of(pid);
-      survey.pages->catch_up([&](const auto& action) { survey.stops->stop(action); });
+      if (!survey.pages->tracks() || !is_shared(pid))
+        survey.pages->catch_up([&](const auto& action) { survey.stops->stop(action); });
       survey.waits = WaitsBefore(pid);
     });
   }

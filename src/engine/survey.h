@@ -102,7 +102,7 @@ class Surveys {
   void add(pid_t pid, bool is_stopped);
   MemorySurvey look_at_memory_of(pid_t pid);
   pid_t owner_of_memory(pid_t pid) const;
-  bool is_shared(pid_t pid) const;
+  static bool is_shared(pid_t pid);
   void look_again();
   template <typename Action>
   void try_with(pid_t pid, Action&& action);

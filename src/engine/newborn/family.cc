@@ -173,13 +173,16 @@ class Family {
   void make_in_same_memory(const Birth& birth, const KinshipMember& child) {
     auto* const childs = new Family(Channel(FileDescriptor(channel_.descriptor())), work_, turn_);
     childs->index_ = birth.member;
+    childs->maker_ = ::getpid();
     clone_into_same_memory(birth.shares, child.pid, child.exit_signal, begin_in_same_memory, childs);
   }
 
   static void begin_in_same_memory(void* argument) {
     auto& family = *static_cast<Family*>(argument);
+    // Before anything else, since a maker that ends gives nobody its turn.
+    system_call_alone(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
+    if (system_call_alone(SYS_getppid) != family.maker_) system_call_alone(SYS_exit_group, 1);
     family.turn_.take();
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     family.live(family.index_);
   }
 
@@ -220,6 +223,7 @@ class Family {
   const FamilyWork& work_;
   Turn& turn_;
   std::size_t index_ = 0;
+  pid_t maker_ = 0;             // of one that has its memory
   bool works_for_all_ = false;  // what fails then names whose it is
   std::vector<pid_t> helpers_;  // children of this process
 };

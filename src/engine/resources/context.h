@@ -183,6 +183,8 @@ struct RestoreContext {
   // of the image (occupied_ranges() of the memory room); it is never to be unmapped or mapped over and disappears just
   // before the program runs.
   RemoteRange reserved;
+  // Its memory is that of an earlier process of the tree, which restores what belongs to that.
+  bool has_anothers_memory = false;
   // The reserved ranges of other newborns that have the same memory, until each of them is given its registers.
   std::vector<RemoteRange> homes_beside = {};
   // Where the newborn has inherited the memory that it shares with other processes of the tree, outside of all that the

@@ -243,7 +243,8 @@ void fail_if_stuck(pid_t tid, std::chrono::nanoseconds waited) {
 
 }  // namespace
 
-WaitStatus wait(pid_t tid) {
+WaitStatus wait(pid_t tid, const std::function<void()>& meanwhile) {
+  constexpr std::int64_t kNowAndThen = 20'000'000;  // nanoseconds
   sigset_t child;
   ::sigemptyset(&child);
   ::sigaddset(&child, SIGCHLD);
@@ -258,19 +259,20 @@ WaitStatus wait(pid_t tid) {
     if (got < 0) fail_errno(errno, "waiting for thread {}", tid);
     const auto now = std::chrono::steady_clock::now();
     if (may_be_at_once && now - begin < kAtOnce) continue;
-    const auto left = std::chrono::duration_cast<std::chrono::nanoseconds>(deadline - now).count();
+    std::int64_t left = std::chrono::duration_cast<std::chrono::nanoseconds>(deadline - now).count();
     if (left <= 0) {
       fail_if_stuck(tid, now - begin);
       deadline += kStopTimeLimit;
       continue;
     }
+    if (meanwhile) left = std::min(left, kNowAndThen);
     const timespec limit{static_cast<time_t>(left / 1000000000), static_cast<long>(left % 1000000000)};
-    ::sigtimedwait(&child, nullptr, &limit);
+    if (::sigtimedwait(&child, nullptr, &limit) < 0 && meanwhile) meanwhile();
   }
 }
 
-WaitStatus wait_for_stop(pid_t tid) {
-  const WaitStatus status = wait(tid);
+WaitStatus wait_for_stop(pid_t tid, const std::function<void()>& meanwhile) {
+  const WaitStatus status = wait(tid, meanwhile);
   if (status.ended()) fail(ErrorKind::ProgramGone, "thread {} {} meanwhile", tid, status.to_string());
   return status;
 }

@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -81,8 +82,9 @@ std::uint64_t seccomp_filter_flags(pid_t tid, unsigned long index);
 
 // Waits for the next stop or end of a traced thread. SIGCHLD must be blocked in the whole calling process, with its
 // default action: it is what wakes the wait. Throws if kStopTimeLimit passes, or kBusyTimeLimit.
-WaitStatus wait(pid_t tid);
+// `meanwhile` is called now and then where it takes long.
+WaitStatus wait(pid_t tid, const std::function<void()>& meanwhile = {});
 // As wait(), but a thread that has ended is an Error of kind ProgramGone.
-WaitStatus wait_for_stop(pid_t tid);
+WaitStatus wait_for_stop(pid_t tid, const std::function<void()>& meanwhile = {});
 
 }  // namespace crs::engine::ptrace

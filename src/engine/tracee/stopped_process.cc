@@ -52,14 +52,34 @@ bool is_ending(pid_t tid) {
   }
 }
 
+// False: it has not ended. Its tracer is shown a stop whatever kind of change it asks for (wait_task_stopped() in
+// kernel/exit.c), which is left to be waited for.
+bool see_end_at_once(pid_t tid) {
+  constexpr int kOfEnds = WEXITED | WNOHANG | __WALL;
+  siginfo_t change{};
+  if (::waitid(P_PID, static_cast<id_t>(tid), &change, kOfEnds | WNOWAIT) != 0 || change.si_pid != tid) return false;
+  if (change.si_code != CLD_EXITED && change.si_code != CLD_KILLED && change.si_code != CLD_DUMPED) return false;
+  return ::waitid(P_PID, static_cast<id_t>(tid), &change, kOfEnds) == 0;
+}
+
+// One that SIGKILL has woken from its stop, too.
+bool is_about_to_end(pid_t tid) {
+  constexpr std::uint64_t kKilled = std::uint64_t{1} << (SIGKILL - 1);
+  return is_exiting(tid) || (ProcessStatus::of(tid).hexadecimal("SigPnd") & kKilled) != 0;
+}
+
+[[noreturn]] void fail_by_ended_thread(pid_t tid) {
+  throw Error(ErrorKind::Refused,
+              fmt::format("thread {}, by which its process was to be looked at, has just ended", tid))
+      .advise("Try again");
+}
+
 [[noreturn]] void explain_failed_seize(pid_t tid, Error& error) {
   if (error.error_number() != EPERM) throw error;
   if (is_ending(tid)) {
     const pid_t process = process_of(tid);
     if (!is_running(living_thread_of(process))) fail(ErrorKind::ProgramGone, "process {} ended meanwhile", process);
-    throw Error(ErrorKind::Refused,
-                fmt::format("thread {}, by which its process was to be looked at, has just ended", tid))
-        .advise("Try again");
+    fail_by_ended_thread(tid);
   }
   if (const std::uint64_t tracer = ProcessStatus::of(tid).number("TracerPid"); tracer != 0) {
     throw Error(ErrorKind::Refused,
@@ -145,8 +165,10 @@ void StoppedProcess::seize_all() {
         explain_failed_seize(tid, error);
       }
       threads_.emplace_back().tid = tid;
-      ptrace::interrupt(tid);
       found_new = true;
+      // One that has ended since is found by waiting for it.
+      if (::ptrace(PTRACE_INTERRUPT, tid, nullptr, nullptr) != 0 && errno != ESRCH)
+        fail_errno(errno, "cannot interrupt thread {}", tid);
     }
     wait_for_threads(first);
   }
@@ -161,9 +183,26 @@ void StoppedProcess::wait_for_threads(std::size_t first) {
       read_state(threads_[i]);
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::ProgramGone || threads_[i].tid == pid_) throw;
+      if (!threads_[i].has_ended) see_end_of(threads_[i].tid, /*is_certain=*/true);
       threads_.erase(threads_.begin() + static_cast<std::ptrdiff_t>(i));
     }
   }
+  // By SIGKILL, or by another thread's exit_group(2), after they had been stopped.
+  std::erase_if(threads_, [](const StoppedThread& thread) { return thread.has_ended; });
+  if (threads_.empty() || std::ranges::find(threads_, pid_, &StoppedThread::tid) == threads_.end())
+    fail(ErrorKind::ProgramGone, "process {} ended meanwhile", pid_);
+}
+
+// Of all threads but `awaited`, which may not get on before their ends are seen: a main thread that has ended, one that
+// executes another program.
+void StoppedProcess::collect_ended(pid_t awaited) {
+  bool others_live = false;
+  for (StoppedThread& thread : threads_) {
+    if (thread.tid == awaited || thread.has_ended) continue;
+    thread.has_ended = see_end_at_once(thread.tid);
+    others_live = others_live || (!thread.has_ended && !is_exiting(thread.tid));
+  }
+  if (awaited == pid_ && others_live && is_ending(awaited)) fail_by_ended_thread(awaited);
 }
 
 // Waits for the stop that PTRACE_INTERRUPT asked for. A signal that is being delivered just then is let through: the
@@ -172,7 +211,8 @@ void StoppedProcess::wait_for_threads(std::size_t first) {
 // harm.
 void StoppedProcess::stop(StoppedThread& thread) {
   while (true) {
-    const WaitStatus status = ptrace::wait_for_stop(thread.tid);
+    if (thread.has_ended) fail(ErrorKind::ProgramGone, "thread {} ended meanwhile", thread.tid);
+    const WaitStatus status = ptrace::wait_for_stop(thread.tid, [&] { collect_ended(thread.tid); });
     if (status.event_stop()) {
       thread.group_stopped = status.group_stop();
       return;
@@ -222,11 +262,12 @@ void StoppedProcess::find_call_options() {
 
 // Whoever ends while traced stays until its tracer has seen that, and its process with it (ptrace(2), "Death under
 // ptrace"). The end of a process is first of all its parent's to see.
-void StoppedProcess::see_end_of(pid_t tid) const noexcept {
+void StoppedProcess::see_end_of(pid_t tid, bool is_certain) const noexcept {
   try {
     const bool is_own_child =
         leads_process(tid) && static_cast<pid_t>(ProcessStatus::of(tid).number("PPid")) == ::getpid();
-    if (is_own_child || (!is_gone_ && !is_exiting(tid))) return;
+    const bool ends = is_certain || (leads_process(tid) ? !is_running(living_thread_of(tid)) : is_about_to_end(tid));
+    if (is_own_child || !ends) return;
     while (true) {
       const WaitStatus next = ptrace::wait(tid);
       if (next.ended() || ptrace::detach(tid, next.signal_delivery_stop() ? next.signal() : 0)) return;
@@ -249,7 +290,7 @@ void StoppedProcess::release() noexcept {
   }
   // The main thread's end is reported only after that of all others.
   std::ranges::partition(ending, [](pid_t tid) { return !leads_process(tid); });
-  std::ranges::for_each(ending, [this](pid_t tid) { see_end_of(tid); });
+  std::ranges::for_each(ending, [this](pid_t tid) { see_end_of(tid, is_gone_); });
   threads_.clear();
 }
 

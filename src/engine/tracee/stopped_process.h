@@ -35,6 +35,7 @@ struct StoppedThread {
   std::uint64_t signal_mask = 0;
   ptrace::RseqConfiguration rseq;
   bool group_stopped = false;                    // by job control
+  bool has_ended = false;                        // and that was seen (only while the process is being stopped)
   std::optional<std::uint64_t> elapsed_in_call;  // nanoseconds it had been waiting in its system call, if that is known
   std::optional<LimitedWait> wait;               // set by note_limited_waits() if it was caught in one
 };
@@ -81,7 +82,8 @@ class StoppedProcess {
   void read_state(StoppedThread& thread);
   void leave_passing_places(StoppedThread& thread, const RemoteRange& vdso);
   void find_call_options();
-  void see_end_of(pid_t tid) const noexcept;
+  void see_end_of(pid_t tid, bool is_certain) const noexcept;
+  void collect_ended(pid_t awaited);
 
   pid_t pid_;
   RemoteMemory memory_;

@@ -357,7 +357,7 @@ void restore_state_components(RestoreContext& context, const image::Attributes& 
 void finish_attributes(RestoreContext& context, const image::Attributes& attributes) {
   finish_limits(context, attributes.limits());
   RemoteCaller& remote = context.remote;
-  if (attributes.deny_write_execute() != 0) {
+  if (attributes.deny_write_execute() != 0 && !context.has_anothers_memory) {
     remote.call("prctl(PR_SET_MDWE)", SYS_prctl, kSetMdwe, attributes.deny_write_execute(), 0, 0, 0);
   }
   for (const auto& [tid, thread] : context.threads) {
@@ -366,6 +366,7 @@ void finish_attributes(RestoreContext& context, const image::Attributes& attribu
   }
   if (attributes.chooses_timer_ids())
     remote.call("prctl(PR_TIMER_CREATE_RESTORE_IDS)", SYS_prctl, kTimerIds, kTimerIdsOn, 0, 0, 0);
+  if (context.has_anothers_memory) return;
   // 2, "readable by root only", can be had by executing a file alone (proc_sys_fs(5), suid_dumpable); 0 is as closed.
   const std::uint32_t dumpable = attributes.dumpable() == 1 ? 1 : 0;
   remote.call("prctl(PR_SET_DUMPABLE)", SYS_prctl, PR_SET_DUMPABLE, dumpable);
