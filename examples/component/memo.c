@@ -6,7 +6,7 @@
  * place, so that the file is whole at any moment. That is all that it needs to do.
  *
  *   crs run --component memo --name count -- ./count.sh     gives it a memo if it has none yet
- *   crs checkpoint --component memo count                   keeps the memo, the command and its working directory
+ *   crs checkpoint --component memo --kill count            keeps the memo, the command and its working directory
  *   crs restart count                                       puts the memo back and starts the command again
  *
  * So a snapshot is two small files. Nothing else of the program comes back: it is a new process with new descriptors.

@@ -139,6 +139,7 @@ enum crs_tcp { CRS_TCP_RESET = 0, CRS_TCP_REFUSE = 1, CRS_TCP_KEEP = 2 };
 
 struct crs_checkpoint_options {
   size_t size;
+  /* CRS_AFTER_KILL ends the program also where its component stores nothing (none, for testing layers). */
   enum crs_after after;
   /* In seconds, for critical sections and layers, and as long again for the layers of a program that ends (TERM); 0:
    * the default, 60. */

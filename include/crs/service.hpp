@@ -90,6 +90,7 @@ class SnapshotPlace {
 using MakeSnapshotPlace = std::function<std::unique_ptr<SnapshotPlace>()>;
 
 struct ServiceCheckpointOptions {
+  // Kill ends the program also where its component stores nothing (none, for testing layers).
   AfterCheckpoint after = AfterCheckpoint::Continue;
   // For critical sections to end and for layers that answer NotYet, together; and as long again for all layers to be
   // told that the program ends, where it does.

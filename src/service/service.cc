@@ -399,6 +399,10 @@ void tell_end(Round& round, State state) {
   }
 }
 
+std::string after_snapshot(const std::string& reference) {
+  return reference.empty() ? "after the checkpoint, of which nothing was stored" : "after the snapshot " + reference;
+}
+
 // `unasked`: what the component has done (not_as_asked()), which is a failure also where no layer has one.
 void tell_end(Round& round, State state, const std::optional<std::string>& unasked) {
   if (!unasked) return tell_end(round, state);
@@ -423,8 +427,7 @@ void Service::conclude(Round& round, CheckpointOutcome outcome, AfterCheckpoint 
     result.forgotten = ledger_.compare_after_restart(capabilities_);
   }
   try {
-    in_context(fmt::format("after the snapshot {}", result.reference),
-               [&] { tell_end(round, outcome.state, unasked); });
+    in_context(after_snapshot(result.reference), [&] { tell_end(round, outcome.state, unasked); });
   } catch (const std::exception& problem) {
     place.finished(round.times(), {problem.what()});
     if (outcome.state == State::Term) place.end_process();

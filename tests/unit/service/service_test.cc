@@ -67,7 +67,7 @@ TEST_F(ServiceTest, TellsTheLayersThatTheProgramEnds) {
 TEST_F(ServiceTest, EndsNoProgramThatIsToGoOnWhateverItsComponentSays) {
   end_in(State::Term);
   EXPECT_THAT([&] { service_.checkpoint(); },
-              ThrowsMessage<Error>(AllOf(HasSubstr("which nobody asked for"), HasSubstr("after the snapshot "))));
+              ThrowsMessage<Error>(AllOf(HasSubstr("which nobody asked for"), HasSubstr("after the snapshot test@"))));
   EXPECT_EQ(told_.back(), "high continue");
 }
 
