@@ -1,7 +1,6 @@
 #include "engine/survey.h"
 
 #include <fmt/format.h>
-#include <linux/kcmp.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -14,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "engine/procfs/shared_tables.h"
 #include "engine/procfs/status.h"
 #include "engine/procfs/tree.h"
 #include "engine/suitability/suitability.h"
@@ -28,8 +28,6 @@ Gadgets gadgets_of(pid_t pid, bool is_stopped) {
   const RemoteMemory memory(pid);
   return is_stopped ? find_gadgets(pid, memory) : find_gadgets_of_running(pid, memory);
 }
-
-bool have_one_memory(pid_t one, pid_t other) { return ::syscall(SYS_kcmp, one, other, KCMP_VM, 0, 0) == 0; }
 
 // Whether it is still the process that it was.
 bool has_ended(const Survey& survey) {
@@ -282,7 +280,7 @@ Misjudged Surveys::misjudged(const StoppedTree& tree) const {
   for (const StoppedTree::Member& member : tree.members()) {
     if (!member.process) continue;
     const Survey& survey = surveys_.at(member.pid);
-    if (survey.is_shared && survey.pages->tracks()) misjudged.sharing = true;  // since it was copied ahead
+    if (survey.found_shared && survey.pages->tracks()) misjudged.sharing = true;  // since it was copied ahead
     if (!survey.memory.relied_upon) continue;
     try {
       if (!has_same_settings(member.pid, survey.memory)) misjudged.settings = true;

@@ -34,7 +34,7 @@ struct Survey {
   // known of the parent alone.
   pid_t memory_of = 0;
   // As found when it was frozen: others have its memory.
-  bool is_shared = false;
+  bool found_shared = false;
   FileDescriptor process;
   Gadgets gadgets;
   MemorySurvey memory;
@@ -85,7 +85,7 @@ class Surveys {
   // What each thread of it waits for.
   void note_waits(StoppedTree& tree);
   // Another process has the memory of `pid`.
-  void note_sharing(pid_t pid) { of(pid).is_shared = true; }
+  void note_sharing(pid_t pid) { of(pid).found_shared = true; }
   // Lets it run, to be stopped once more.
   void let_go_on(StoppedTree& tree);
   // The program runs again.

@@ -27,6 +27,8 @@ int compare_tables(int type, pid_t first, pid_t second) {
 
 }  // namespace
 
+bool have_one_memory(pid_t one, pid_t other) { return ::syscall(SYS_kcmp, one, other, KCMP_VM, 0, 0) == 0; }
+
 std::vector<std::pair<pid_t, pid_t>> pairs_with_outside(std::vector<pid_t> pids, int type) {
   // <0, 0 or >0; nothing where it cannot be told.
   const auto order = [&](pid_t one, pid_t other) -> std::optional<int> {

@@ -16,6 +16,9 @@ namespace crs::engine {
 // `type` is one of kcmp(2): KCMP_FILES, ... An id of 0 stands for a process without tables, a zombie. Throws.
 std::vector<std::size_t> first_with_same_table(std::span<const pid_t> pids, int type);
 
+// Whether two processes have one memory (CLONE_VM). False also where they may not be compared, or one has ended.
+bool have_one_memory(pid_t one, pid_t other);
+
 // Of each process of this system, outside of `pids`, that has the table of one of them: that one, and it. Those that
 // may not be compared, and those that end meanwhile, are left out.
 std::vector<std::pair<pid_t, pid_t>> pairs_with_outside(std::vector<pid_t> pids, int type);

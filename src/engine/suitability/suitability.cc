@@ -139,8 +139,7 @@ void refuse_memory_shared_outside(pid_t root, Refusals& refusals) {
   for (const auto& [inside, outside] : pairs_with_outside(running_of_tree(root), KCMP_VM)) {
     // It may have been made just then, or the one inside has ended: then both have none.
     const std::vector<pid_t> now = running_of_tree(root);
-    if (std::ranges::find(now, outside) != now.end() || !is_running(outside) ||
-        ::syscall(SYS_kcmp, inside, outside, KCMP_VM, 0, 0) != 0)
+    if (std::ranges::find(now, outside) != now.end() || !is_running(outside) || !have_one_memory(inside, outside))
       continue;
     refusals.add(
         fmt::format("process {} and process {} ({}), which is not part of the program, have one memory (CLONE_VM "
@@ -248,9 +247,6 @@ bool lives_in_other_namespaces(pid_t pid) {
   });
 }
 
-// Signal actions are shared with memory alone (clone(2)).
-bool shares_memory(pid_t one, pid_t other) { return ::syscall(SYS_kcmp, one, other, KCMP_VM, 0, 0) == 0; }
-
 template <typename Condition>
 bool any_of_tree(pid_t root, Condition condition) {
   return std::ranges::any_of(tree_of(root), [&](const TreeProcess& process) {
@@ -277,7 +273,7 @@ bool has_much_memory(pid_t pid) {
 bool is_worth_examining(pid_t pid) {
   return any_of_tree(pid, [&](pid_t process) {
     return !has_only_plain_descriptors(process) || !has_only_plain_places(process) ||
-           (process != pid && shares_memory(pid, process)) || lives_in_other_namespaces(process);
+           (process != pid && have_one_memory(pid, process)) || lives_in_other_namespaces(process);
   });
 }
 
