@@ -70,6 +70,21 @@ void run_in_background(const std::function<void()>& worker, unsigned threads) {
   failure.rethrow_if_any();
 }
 
+void run_beside(const std::function<void()>& beside, const std::function<void()>& action) {
+  FirstFailure failure;
+  std::jthread other;
+  try {
+    const SignalsBlocked blocked;
+    other = std::jthread([&] { failure.run(beside); });
+  } catch (const std::system_error&) {
+    // No more threads may be had.
+  }
+  failure.run(action);
+  if (!other.joinable()) failure.run(beside);
+  if (other.joinable()) other.join();
+  failure.rethrow_if_any();
+}
+
 void run_in_parallel(const std::function<void()>& worker, unsigned threads) {
   if (threads == 0) threads = std::max(1U, std::thread::hardware_concurrency());
   FirstFailure failure;

@@ -21,6 +21,10 @@ void run_in_parallel(const std::function<void()>& worker, unsigned threads = 0);
 // others where these want them.
 void run_in_background(const std::function<void()>& worker, unsigned threads = 0);
 
+// Runs `action` in the calling thread, and `beside` in one of its own meanwhile, or afterwards if there can be none.
+// The first exception that leaves one is rethrown when both have ended.
+void run_beside(const std::function<void()>& beside, const std::function<void()>& action);
+
 // `work` for one of these, in all of its threads: an exception that leaves it sets `failed`, by which the others may
 // end sooner. Both outlive it.
 template <typename Work>

@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "base/parallel.h"
 #include "engine/image/process.pb.h"
 #include "engine/newborn/shared_births.h"
 #include "engine/pages/process_pages.h"
@@ -244,18 +245,19 @@ std::optional<CheckpointOutcome> take(pid_t root, SnapshotSink& sink, const Chec
   if (options.single) refuse_children(pid, refusals);
   refusals.throw_if_any();
   const bool goes_on = options.after == AfterCheckpoint::Continue;
-  const bool is_much = goes_on && (options.incremental || has_much_memory(pid));
+  const bool is_much = has_much_memory(pid);
+  const bool is_copied_ahead = goes_on && (options.incremental || is_much);
   KnownMemory known;
-  if (is_much || is_worth_examining(pid)) paused += examine_alone(root, options, known).pause_nanoseconds;
-  const auto ahead = !goes_on  ? Surveys::CopyAhead::OnlyContinued
-                     : is_much ? Surveys::CopyAhead::Everything
-                               : Surveys::CopyAhead::ReadAtOnce;
+  if (is_copied_ahead || is_worth_examining(pid)) paused += examine_alone(root, options, known).pause_nanoseconds;
+  const auto ahead = !goes_on          ? Surveys::CopyAhead::OnlyContinued
+                     : is_copied_ahead ? Surveys::CopyAhead::Everything
+                                       : Surveys::CopyAhead::ReadAtOnce;
   RememberedWaits remembered(options.remembered_path, pid);
   Incremental incremental(pid, options);
   ExtentWriter writer(sink.location(), kPagesName, writer_options(options, sink));
   Surveys surveys(pid, options, incremental, remembered, writer, contents.warnings);
   surveys.use(std::move(known));
-  if (!goes_on || misjudged.settings) surveys.ask_stopped();
+  if (misjudged.settings || !(goes_on || is_much)) surveys.ask_stopped();
   if (misjudged.sharing) surveys.copy_nothing_ahead();
   warn_of(misjudged, contents.warnings);
   passes.run("look", [&] {
@@ -266,6 +268,7 @@ std::optional<CheckpointOutcome> take(pid_t root, SnapshotSink& sink, const Chec
   refusals.throw_if_any();
 
   // Copy what can be copied while it goes on.
+  if (!options.incremental) writer.expect(surveys.private_bytes());
   passes.run("copy ahead", [&] { surveys.copy_ahead(ahead); });
   sink.check_wanted();
 
@@ -279,14 +282,21 @@ std::optional<CheckpointOutcome> take(pid_t root, SnapshotSink& sink, const Chec
   passes.run("capture", [&] { capture.run(passes); });
   refusals.throw_if_any();
 
-  // What is left of the pages, while the program stands still with nothing borrowed.
-  passes.run("pages", [&] { take_pages(tree, capture.pages(), image, surveys); });
+  // What is left of the pages, while the program stands still with nothing borrowed. Looking at the settings of much
+  // memory takes long: if the program stands still anyway, it is done while the disk is waited for.
+  Misjudged found;
+  const auto take_all_pages = [&] { take_pages(tree, capture.pages(), image, surveys); };
+  passes.run("pages", [&] {
+    if (goes_on) return take_all_pages();
+    run_beside([&] { found = surveys.misjudged(tree); }, take_all_pages);
+  });
 
   // The program goes on; what follows is not part of its pause.
   if (goes_on) frozen->let_go_on();
   paused += nanoseconds_since(tree.since()) + static_cast<std::uint64_t>(surveys.stopped().count());
   contents.pause_nanoseconds = paused;
-  if (const Misjudged found = surveys.misjudged(tree); found.any()) {
+  if (goes_on) found = surveys.misjudged(tree);
+  if (found.any()) {
     misjudged = {misjudged.settings || found.settings, misjudged.sharing || found.sharing};
     return std::nullopt;
   }

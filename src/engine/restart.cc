@@ -417,9 +417,11 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
   std::vector<pid_t> pids;
   for_each([&](Rebuilt& one) { pids.push_back(one.context.pid); });
   passes.run("memory areas", [&] { for_each_memory([](Rebuilt&, MemoryRestore& memory) { memory.map_areas(); }); });
+  LazyStart lazy_start;
   passes.run("pages", [&] {
-    for_each_memory(
-        [&](Rebuilt&, MemoryRestore& memory) { options.lazy ? memory.load_pages_lazily(pids) : memory.load_pages(); });
+    for_each_memory([&](Rebuilt&, MemoryRestore& memory) {
+      options.lazy ? memory.load_pages_lazily(pids, lazy_start) : memory.load_pages();
+    });
   });
   RestartTracking tracking(snapshot, tree, options);
   if (tracking.wanted()) {
@@ -478,6 +480,7 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
   for (const std::unique_ptr<Rebuilt>& one : all | std::views::reverse) {
     if (one) one->threads.detach(one->newborn.pid() == program.pid && program.pid == program.wait_pid);
   }
+  lazy_start.begin();
   remember_waits(options.remembered_path, program.pid, waits);
   program.passes = passes.list();
   return program;

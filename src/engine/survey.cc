@@ -301,6 +301,14 @@ void Surveys::forget_ended(const StoppedTree& tree) {
   }
 }
 
+std::uint64_t Surveys::private_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const auto& [pid, survey] : surveys_) {
+    for (const MappedArea& area : survey.memory.areas) bytes += area.anonymous_bytes;
+  }
+  return bytes;
+}
+
 std::optional<std::uint64_t> Surveys::elapsed_in_call(pid_t pid, pid_t tid) const {
   const auto known = surveys_.find(pid);
   return known == surveys_.end() ? std::nullopt : known->second.waits.elapsed(tid);

@@ -94,6 +94,8 @@ class Surveys {
   void forget_ended(const StoppedTree& tree);
 
   Survey& of(pid_t pid) { return surveys_.at(pid); }
+  // Private memory of all processes, in bytes, as far as it is known.
+  std::uint64_t private_bytes() const;
   std::optional<std::uint64_t> elapsed_in_call(pid_t pid, pid_t tid) const;
   // How long processes were stopped before.
   std::chrono::nanoseconds stopped() const;

@@ -69,7 +69,9 @@ RemoteAddress find_hole(std::vector<RemoteRange> taken, std::uint64_t bytes) {
 }  // namespace
 
 RemoteRange Newborn::settle(const std::vector<RemoteRange>& occupied) {
-  constexpr std::uint64_t kHomeBytes = 4 * kPageSize;
+  constexpr std::uint64_t kLoopOffset = 64;  // behind the `syscall` instruction
+  constexpr std::uint64_t kListOffset = 4 * kPageSize;
+  constexpr std::uint64_t kHomeBytes = 20 * kPageSize;
   const std::vector<MapsLine> mappings = read_maps(pid_);
   std::vector<RemoteRange> taken = occupied;
   for (const MapsLine& mapping : mappings) taken.push_back(mapping.range);
@@ -80,8 +82,10 @@ RemoteRange Newborn::settle(const std::vector<RemoteRange>& occupied) {
   main_->call("mmap", SYS_mmap, home, kHomeBytes, PROT_READ | PROT_WRITE,
               MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
   memory_->write(home, as_byte_span(kSyscall));
+  memory_->write(home + kLoopOffset, CallLoop::instructions());
   main_->call("mprotect", SYS_mprotect, home, kPageSize, PROT_READ | PROT_EXEC);
   main_->settle(home, scratch);
+  main_->use({.code = home + kLoopOffset, .list = {home + kListOffset, home + kHomeBytes}});
   return {home, home + kHomeBytes};
 }
 

@@ -27,8 +27,8 @@ class Newborn {
   NewbornThread& main_thread() { return *main_; }
   const RemoteMemory& memory() const { return *memory_; }
 
-  // Gives the main thread a home outside all of `occupied`: a page of code with a `syscall` instruction and pages of
-  // scratch memory. Returns the range, which must not be mapped over.
+  // Gives the main thread a home outside all of `occupied`: a page of code with a `syscall` instruction and a loop of
+  // calls, and pages of scratch memory. Returns the range, which must not be mapped over.
   RemoteRange settle(const std::vector<RemoteRange>& occupied);
 
  private:

@@ -1,6 +1,5 @@
 #include "engine/pages/pager.h"
 
-#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -30,6 +29,15 @@ Pager::Pager(FileDescriptor userfault, std::span<const RemoteRange> ranges, cons
   spaces_.emplace_back(std::move(userfault), ranges);
 }
 
+void Pager::wait_for(int descriptor) {
+  while (!spaces_.empty()) {
+    std::vector<pollfd> waiting = polled();
+    waiting.push_back({descriptor, POLLIN, 0});
+    if (::poll(waiting.data(), waiting.size(), -1) > 0 && waiting.back().revents != 0) return;
+    take_events();
+  }
+}
+
 void Pager::run() {
   for (const std::size_t extent : extents_) {
     take_events();
@@ -50,9 +58,14 @@ void Pager::wait_for_turn(std::size_t extent) {
   turn_ = std::max(turn_, Clock::now()) + std::chrono::duration_cast<Clock::duration>(cost);
 }
 
-bool Pager::wait_for_event(Clock::duration limit) const {
+std::vector<pollfd> Pager::polled() const {
   std::vector<pollfd> polled;
   for (const LazySpace& space : spaces_) polled.push_back({space.descriptor(), POLLIN, 0});
+  return polled;
+}
+
+bool Pager::wait_for_event(Clock::duration limit) const {
+  std::vector<pollfd> polled = this->polled();
   const auto left = std::chrono::ceil<std::chrono::milliseconds>(std::min<Clock::duration>(limit, kLongestWait));
   return ::poll(polled.data(), polled.size(), static_cast<int>(left.count())) > 0;
 }

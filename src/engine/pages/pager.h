@@ -1,6 +1,7 @@
 // Pages that come into a program's memory when it touches them, and all the others meanwhile.
 #pragma once
 
+#include <poll.h>
 #include <sys/types.h>
 
 #include <chrono>
@@ -24,6 +25,9 @@ class Pager {
   Pager(FileDescriptor userfault, std::span<const RemoteRange> ranges, const PageLoader& loader,
         std::vector<std::size_t> extents, std::uint64_t bytes_per_second);
 
+  // Brings only what is touched until poll(2) says something of `descriptor`, or nobody is left.
+  void wait_for(int descriptor);
+
   // Returns when every page has come, or no process is left that wants one; from then on the memory is like any other.
   // Throws an Error of kind Damaged if an extent is: what it holds has not come, and must never be waited for.
   void run();
@@ -38,6 +42,7 @@ class Pager {
   using Clock = std::chrono::steady_clock;
 
   void wait_for_turn(std::size_t extent);
+  std::vector<pollfd> polled() const;
   bool wait_for_event(Clock::duration limit) const;
   void load(std::size_t extent);
   bool put_everywhere(std::size_t extent, std::span<const std::byte> payload);

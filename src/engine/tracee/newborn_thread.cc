@@ -5,9 +5,12 @@
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <csignal>
 
 #include "base/error.h"
+#include "engine/procfs/status.h"
 #include "engine/tracee/id_taken.h"
 
 namespace crs::engine {
@@ -24,6 +27,31 @@ std::int64_t NewbornThread::raw_call(long number, const std::array<std::uint64_t
   const ptrace::SystemCallResult result = ptrace::make_system_call(tid_, at_, number, arguments);
   created_ = result.created_thread;
   return result.value;
+}
+
+namespace {
+
+bool has_pending(pid_t tid, int signal) {
+  const ProcessStatus status = ProcessStatus::of(tid);
+  const std::uint64_t pending = status.hexadecimal("SigPnd") | status.hexadecimal("ShdPnd");
+  return (pending >> (signal - 1) & 1) != 0;
+}
+
+}  // namespace
+
+std::vector<RemoteCaller::StoredResult> NewbornThread::call_all(std::string_view name,
+                                                                std::span<const StoringCall> calls, Answer answer) {
+  constexpr std::size_t kWorthLoop = 3;
+  const bool all_return = std::ranges::all_of(calls, [](const StoringCall& call) { return call.result == kReturned; });
+  if (!loop_ || !all_return || calls.size() < kWorthLoop || has_pending(tid_, SIGCONT))
+    return RemoteCaller::call_all(name, calls, answer);
+  std::vector<StoredResult> results;
+  while (!calls.empty()) {
+    const auto some = calls.first(std::min(calls.size(), loop_->most_calls()));
+    for (const std::int64_t result : run_loop(*loop_, tid_, memory_, at_, some)) results.push_back(as_stored(result));
+    calls = calls.subspan(some.size());
+  }
+  return results;
 }
 
 std::int64_t NewbornThread::interrupted_call(long number, const std::array<std::uint64_t, 6>& arguments) {

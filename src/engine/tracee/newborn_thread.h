@@ -4,6 +4,9 @@
 
 #include <sys/ptrace.h>
 
+#include <optional>
+
+#include "engine/tracee/call_loop.h"
 #include "engine/tracee/ptrace.h"
 #include "engine/tracee/remote_caller.h"
 
@@ -22,10 +25,14 @@ class NewbornThread final : public RemoteCaller {
   // From now on calls are made at the `syscall` instruction at `instruction`, with `scratch` for arguments.
   void settle(RemoteAddress instruction, RemoteAddress scratch);
 
+  // From now on call_all() goes along a loop, where each call returns its result.
+  void use(const CallLoop& loop) { loop_ = loop; }
+
   pid_t tid() const override { return tid_; }
   std::int64_t raw_call(long number, const std::array<std::uint64_t, 6>& arguments) override;
   RemoteAddress scratch() const override { return scratch_; }
   const RemoteMemory& memory() const override { return memory_; }
+  std::vector<StoredResult> call_all(std::string_view name, std::span<const StoringCall> calls, Answer answer) override;
 
   // As raw_call, but the call is interrupted as soon as it waits; the result may then be one of the kernel's -ERESTART
   // codes. No call of relative time may follow in this thread: the kernel remembers only the last one.
@@ -43,6 +50,7 @@ class NewbornThread final : public RemoteCaller {
   const RemoteMemory& memory_;
   user_regs_struct at_;
   RemoteAddress scratch_;
+  std::optional<CallLoop> loop_;
   pid_t created_ = 0;  // the thread that the last call made, or 0
 };
 

@@ -5,15 +5,18 @@
 #include "base/error.h"
 
 namespace crs::engine {
-namespace {
 
-RemoteCaller::StoredResult as_stored(std::int64_t value) {
-  RemoteCaller::StoredResult result{};
+RemoteCaller::StoredResult RemoteCaller::as_stored(std::int64_t value) {
+  StoredResult result{};
   std::memcpy(result.data(), &value, sizeof value);
   return result;
 }
 
-}  // namespace
+std::int64_t RemoteCaller::returned(const StoredResult& result) {
+  std::int64_t value = 0;
+  std::memcpy(&value, result.data(), sizeof value);
+  return value;
+}
 
 std::int64_t RemoteCaller::checked(std::string_view name, std::int64_t result) const {
   // The kernel's error range (syscalls(2)): -4095 .. -1.

@@ -63,6 +63,8 @@ class RemoteCaller {
     std::size_t result = 0;
   };
   using StoredResult = std::array<std::byte, kStoredBytes>;
+  // What such a call returned.
+  static std::int64_t returned(const StoredResult& result);
   // Whose answer is wanted: that of the thread alone, or what a child that copies its process knows as well.
   enum class Answer { OfThread, OfCopyToo };
   // Makes the calls one after the other, faster than one by one where that can be. Returns what each has stored. The
@@ -81,6 +83,9 @@ class RemoteCaller {
   T get(std::size_t offset = 0) const {
     return memory().template read_value<T>(scratch() + offset);
   }
+
+ protected:
+  static StoredResult as_stored(std::int64_t value);
 
  private:
   std::int64_t checked(std::string_view name, std::int64_t result) const;

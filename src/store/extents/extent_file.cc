@@ -1,6 +1,7 @@
 #include "store/extents/extent_file.h"
 
 #include <fcntl.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 #include <zstd.h>
 
@@ -135,14 +136,17 @@ struct ExtentWriter::State {
   std::vector<Extent> earlier;     // that lie in other data files
   std::set<std::uint64_t> linked;  // their sources
   std::uint64_t end = 0;
+  std::uint64_t expected = 0;
   std::uint64_t allocated = 0;  // the file's size, where it was made larger in advance
   bool may_allocate = true;
+  bool is_to_be_cut = false;
   std::uint64_t payload_bytes = 0;
   std::exception_ptr failure;
 
   std::string path() const { return directory + "/" + name; }
   std::size_t store(std::span<const std::byte> payload, std::string tag);
   void allocate();
+  std::uint64_t size_in_advance() const;
   void cut() const;
   void write(std::span<const std::byte> stored, std::uint64_t offset);
   std::span<const std::byte> encode(Compressor& compressor, std::span<const std::byte> payload, Extent& extent);
@@ -233,16 +237,30 @@ std::size_t ExtentWriter::State::store(std::span<const std::byte> payload, std::
   return number;
 }
 
-// With the mutex held. A file system that cannot do it, or has not so much space, does without.
+// With the mutex held. 0: as long as it is. What is expected may come to be less (pages of zeros, compression), so that
+// it is only taken where much more than that is left to others.
+std::uint64_t ExtentWriter::State::size_in_advance() const {
+  if (allocated == 0 && expected >= kLargeFile && expected > end) {
+    struct statvfs system{};
+    const bool is_known = ::fstatvfs(file.get(), &system) == 0;
+    if (is_known && expected / system.f_frsize < system.f_bavail / 2) return expected;
+  }
+  return end < kLargeFile ? 0 : end + std::clamp(end, kLeastGrowth, kMostGrowth);
+}
+
+// With the mutex held. A file system that cannot do it, or has not so much space, does without; it may then have made
+// the file longer all the same.
 void ExtentWriter::State::allocate() {
-  if (!may_allocate || end <= allocated || end < kLargeFile) return;
-  const std::uint64_t wanted = end + std::clamp(end, kLeastGrowth, kMostGrowth);
+  if (!may_allocate || end <= allocated) return;
+  const std::uint64_t wanted = size_in_advance();
+  if (wanted == 0) return;
+  is_to_be_cut = true;
   may_allocate = ::fallocate(file.get(), 0, static_cast<off_t>(allocated), static_cast<off_t>(wanted - allocated)) == 0;
   if (may_allocate) allocated = wanted;
 }
 
 void ExtentWriter::State::cut() const {
-  if (allocated > 0 && ::ftruncate(file.get(), static_cast<off_t>(end)) != 0)
+  if (is_to_be_cut && ::ftruncate(file.get(), static_cast<off_t>(end)) != 0)
     fail_errno(errno, "ftruncate of {}", path());
 }
 
@@ -257,6 +275,10 @@ void ExtentWriter::State::write(std::span<const std::byte> stored, std::uint64_t
     pwrite_all(file.get(), path(), stored, offset);
   }
   choice.end_writing(stored.size());
+}
+
+void ExtentWriter::expect(std::uint64_t bytes) noexcept {
+  if (state_->options.compression == Compression::None) state_->expected = bytes;
 }
 
 std::size_t ExtentWriter::append(std::span<const std::byte> payload, std::string tag) {

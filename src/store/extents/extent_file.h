@@ -44,6 +44,10 @@ class ExtentWriter {
   ExtentWriter(const ExtentWriter&) = delete;
   ExtentWriter& operator=(const ExtentWriter&) = delete;
 
+  // Before the first append(): about how many bytes there will be. The file is then made so long at once: whenever it
+  // is made longer, all writes wait.
+  void expect(std::uint64_t bytes) noexcept;
+
   // `payload` has 1 .. kMaximumExtentPayload bytes; `tag` is kept as it is. Throws what failed; the file is then
   // useless, and finish() throws, too. Returns the extent's number, from 0 on.
   std::size_t append(std::span<const std::byte> payload, std::string tag);

@@ -22,6 +22,9 @@ using image::Area;
 constexpr int kAdviceGuardInstall = 102;
 constexpr long kMseal = 462;
 
+// The kernel itself takes a key for memory that may only be executed (pkeys(7)).
+bool has_key(const Area& area) { return area.protection_key() != 0 && area.protection() != PROT_EXEC; }
+
 bool has_guards(const image::Memory& image, const Area& area) {
   return std::ranges::any_of(
       image.guards(), [&](const image::AddressRange& guard) { return range_of(guard).overlaps(range_of(area)); });
@@ -39,25 +42,66 @@ void AreaSettings::note_once(std::string text) {
   if (noted_.insert(text).second) context_.notes.push_back(std::move(text));
 }
 
-void AreaSettings::advise(const Area& area) {
-  for (const AreaProperty& property : area_properties()) {
-    if (!property.advice || !has_property(area, property.property)) continue;
-    const int problem = call(SYS_madvise, area, static_cast<std::uint64_t>(*property.advice));
-    // EINVAL: this kernel is configured without the feature.
-    if (problem == EINVAL) {
-      note_once(
-          fmt::format("this kernel does not know the memory advice {}", image::Area::Property_Name(property.property)));
-    } else if (problem != 0) {
-      fail_errno(problem, "madvise");
-    }
+void AreaSettings::Calls::add(const Area& area, long number, std::uint64_t third) {
+  areas.push_back(&area);
+  calls.push_back({number, {area.start(), range_of(area).size(), third}, RemoteCaller::kReturned});
+}
+
+template <typename Action>
+void AreaSettings::make(std::string_view name, const Calls& calls, const Action& action) {
+  const auto results = context_.remote.call_all(name, calls.calls, RemoteCaller::Answer::OfThread);
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    const std::int64_t result = RemoteCaller::returned(results[i]);
+    action(*calls.areas[i], result < 0 ? static_cast<int>(-result) : 0);
   }
 }
 
+void AreaSettings::add_advice(const Area& area, Calls& calls) const {
+  for (const AreaProperty& property : area_properties()) {
+    if (property.advice && has_property(area, property.property))
+      calls.add(area, SYS_madvise, static_cast<std::uint64_t>(*property.advice));
+  }
+}
+
+// EINVAL: this kernel is configured without the feature.
+void AreaSettings::advise(const Calls& calls) {
+  std::size_t number = 0;
+  make("madvise", calls, [&](const Area&, int problem) {
+    const auto advice = static_cast<int>(calls.calls[number++].arguments[2]);
+    if (problem == EINVAL) {
+      const auto known = std::ranges::find(area_properties(), std::optional(advice), &AreaProperty::advice);
+      note_once(
+          fmt::format("this kernel does not know the memory advice {}", image::Area::Property_Name(known->property)));
+    } else if (problem != 0) {
+      fail_errno(problem, "madvise");
+    }
+  });
+}
+
+void AreaSettings::advise(const image::Memory& image) {
+  Calls calls;
+  for (const Area& area : image.areas()) add_advice(area, calls);
+  advise(calls);
+}
+
+void AreaSettings::advise(const Area& area) {
+  Calls calls;
+  add_advice(area, calls);
+  advise(calls);
+}
+
 void AreaSettings::finish(const image::Memory& image, const std::vector<bool>& changed) {
+  Calls protections;
   for (int i = 0; i < image.areas_size(); ++i) {
     const Area& area = image.areas(i);
+    if (!has_key(area) && changed[static_cast<std::size_t>(i)]) protections.add(area, SYS_mprotect, area.protection());
+  }
+  make("mprotect", protections, [](const Area& area, int problem) {
+    if (problem != 0) fail_errno(problem, "the memory at {:#x}: mprotect", area.start());
+  });
+  for (const Area& area : image.areas()) {
     in_context(fmt::format("the memory at {:#x}", area.start()), [&] {
-      protect(area, changed[static_cast<std::size_t>(i)]);
+      set_key(area);
       name(area);
     });
   }
@@ -83,16 +127,11 @@ void AreaSettings::finish(const image::Memory& image, const std::vector<bool>& c
   }
 }
 
-void AreaSettings::protect(const Area& area, bool changed) {
-  // The kernel itself takes a key for memory that may only be executed (pkeys(7)).
-  const bool has_key = area.protection_key() != 0 && area.protection() != PROT_EXEC;
-  if (has_key) {
-    allocate_keys_up_to(area.protection_key());
-    if (const int problem = call(SYS_pkey_mprotect, area, area.protection(), area.protection_key()))
-      fail_errno(problem, "pkey_mprotect");
-  } else if (changed) {
-    if (const int problem = call(SYS_mprotect, area, area.protection())) fail_errno(problem, "mprotect");
-  }
+void AreaSettings::set_key(const Area& area) {
+  if (!has_key(area)) return;
+  allocate_keys_up_to(area.protection_key());
+  if (const int problem = call(SYS_pkey_mprotect, area, area.protection(), area.protection_key()))
+    fail_errno(problem, "pkey_mprotect");
 }
 
 // pkey_alloc(2) gives the lowest free key.

@@ -192,7 +192,7 @@ LazyPages choose_lazy_pages(const image::Memory& image, const PageLoader& loader
 }
 
 void start_pager(RestoreContext& context, const LazyPages& lazy, const PageLoader& loader, std::vector<int> page_data,
-                 std::span<const pid_t> members) {
+                 std::span<const pid_t> members, const LazyStart& start) {
   FileDescriptor userfault = userfault_with(context, lazy.ranges);
   const FileDescriptor lock = take_lock(context.options.remembered_path);
   const pid_t program = context.pid;
@@ -208,11 +208,13 @@ void start_pager(RestoreContext& context, const LazyPages& lazy, const PageLoade
     const FileDescriptor nowhere(::open("/dev/null", O_RDWR | O_CLOEXEC));
     ::dup2(nowhere.get(), STDIN_FILENO);
     ::dup2(nowhere.get(), STDOUT_FILENO);
-    page_data.insert(page_data.end(), {userfault.get(), lock.get()});
+    page_data.insert(page_data.end(), {userfault.get(), lock.get(), start.descriptor()});
     for (const FileDescriptor& process : processes) page_data.push_back(process.get());
     close_all_but(std::move(page_data));
     const int ended = watch(program, processes, [&] {
-      Pager(std::move(userfault), lazy.ranges, loader, lazy.extents, context.options.read_limit).run();
+      Pager pager(std::move(userfault), lazy.ranges, loader, lazy.extents, context.options.read_limit);
+      pager.wait_for(start.descriptor());
+      pager.run();
     });
     leave_lock(lock, context.options.remembered_path);
     ::_exit(ended);

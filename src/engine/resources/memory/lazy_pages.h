@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/file_descriptor.h"
+#include "engine/pages/lazy_start.h"
 #include "engine/pages/page_loader.h"
 #include "engine/resources/context.h"
 #include "engine/resources/memory/memory.pb.h"
@@ -34,9 +35,10 @@ struct LazyPages {
 LazyPages choose_lazy_pages(const image::Memory& image, const PageLoader& loader);
 
 // Starts the process. `page_data`: the descriptors that `loader` reads from. From here on every access to `lazy.ranges`
-// is answered, this process's own included. If the program must be ended, because a page is damaged or that process
-// was killed, so are `members`, the processes of its tree, and standard error says why.
+// is answered, this process's own included; what nobody touches is brought from `start` on. If the program must be
+// ended, because a page is damaged or that process was killed, so are `members`, the processes of its tree, and
+// standard error says why.
 void start_pager(RestoreContext& context, const LazyPages& lazy, const PageLoader& loader, std::vector<int> page_data,
-                 std::span<const pid_t> members);
+                 std::span<const pid_t> members, const LazyStart& start);
 
 }  // namespace crs::engine

@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/pages/lazy_start.h"
 #include "engine/pages/page_data.h"
 #include "engine/pages/page_loader.h"
 #include "engine/pages/page_saver.h"
@@ -84,9 +85,10 @@ class MemoryRestore {
   void map_areas();
   // Fills them, on all cores.
   void load_pages();
-  // The same, but leaves the greater part to a process that it starts and that outlives this one if need be. `members`:
-  // the processes of the tree, which end together if a page cannot be had.
-  void load_pages_lazily(std::span<const pid_t> members);
+  // The same, but leaves the greater part to a process that it starts and that outlives this one if need be: what is
+  // touched at once, and the rest from `start` on. `members`: the processes of the tree, which end together if a page
+  // cannot be had.
+  void load_pages_lazily(std::span<const pid_t> members, const LazyStart& start);
   // After load_pages(), and before anything else is written: what is from now on. Null if it is not worth it, or this
   // system cannot.
   std::unique_ptr<WriteTracker> track_writes();

@@ -79,6 +79,11 @@ int first_protection(const Area& area, bool filled) {
   return static_cast<int>(area.protection()) | (filled ? PROT_READ | PROT_WRITE : 0);
 }
 
+template <typename Action>
+auto of_area(const Area& area, const Action& action) {
+  return in_context(fmt::format("the memory at {:#x}", area.start()), action);
+}
+
 class AreaMapper {
  public:
   // `filled`: of each area, whether there is page data for it.
@@ -91,76 +96,90 @@ class AreaMapper {
         first_number_(first_number),
         filled_(filled) {}
 
+  // All that can be at once. Each that could not be is tried by itself then, which finds another way or says why.
   void map_all() {
     std::vector<std::vector<const Area*>> views(static_cast<std::size_t>(image_.shared_size()));
+    std::vector<std::size_t> mapped;
+    std::vector<RemoteCaller::StoringCall> calls;
     for (std::size_t i = 0; i < filled_.size(); ++i) {
       const Area& area = image_.areas(static_cast<int>(i));
       if (area.kind() == Area::SHARED_MEMORY) {
         views[area.backing()].push_back(&area);
-      } else {
-        in_context(fmt::format("the memory at {:#x}", area.start()), [&] { map(area, filled_[i]); });
+        continue;
       }
+      mapped.push_back(i);
+      calls.push_back(of_area(area, [&] { return call_for(area, mapping_of(area, filled_[i])); }));
+    }
+    const auto results = remote_.call_all("mmap", calls, RemoteCaller::Answer::OfThread);
+    for (std::size_t k = 0; k < mapped.size(); ++k) {
+      const Area& area = image_.areas(static_cast<int>(mapped[k]));
+      const std::int64_t result = RemoteCaller::returned(results[k]);
+      if (static_cast<std::uint64_t>(result) == area.start()) continue;
+      of_area(area, [&] { map_otherwise(area, filled_[mapped[k]], static_cast<int>(-result)); });
     }
     map_shared_memory(views);
   }
 
  private:
-  void map(const Area& area, bool filled) {
+  struct Mapping {
+    int protection;
+    int flags;
+    int descriptor = -1;
+  };
+
+  Mapping mapping_of(const Area& area, bool filled) const {
     const int protection = first_protection(area, filled);
     switch (area.kind()) {
       case Area::ANONYMOUS:
-        map_anonymous(area, filled);
-        break;
+        if (has_property(area, Area::DROPPABLE)) return {protection, kMapDroppable | MAP_ANONYMOUS};
+        return {protection, MAP_PRIVATE | MAP_ANONYMOUS | huge_page_flags(area.huge_page_bytes())};
       case Area::PRIVATE_FILE:
-        map_at(area, protection, MAP_PRIVATE, readable_file_number(first_number_, area.backing()));
-        break;
+        return {protection, MAP_PRIVATE, readable_file_number(first_number_, area.backing())};
       case Area::SHARED_FILE:
-        map_at(area, protection, MAP_SHARED, shared_file_number(area));
-        break;
+        return {protection, MAP_SHARED, shared_file_number(area)};
       case Area::SHARED_CONTENT:
-        map_at(area, protection, MAP_SHARED, content_number(area));
-        break;
+        return {protection, MAP_SHARED, content_number(area)};
       case Area::PRIVATE_CONTENT:
-        map_at(area, protection, MAP_PRIVATE,
-               content_object_descriptor(context_.first_private_descriptor, area.backing()));
-        break;
+        return {protection, MAP_PRIVATE, content_object_descriptor(context_.first_private_descriptor, area.backing())};
       default:
         fail(ErrorKind::Damaged, "its kind is unknown");
     }
   }
 
-  void map_anonymous(const Area& area, bool filled) {
-    const int protection = first_protection(area, filled);
-    const bool droppable = has_property(area, Area::DROPPABLE);
-    if (droppable && try_map(area, protection, kMapDroppable | MAP_ANONYMOUS, -1) == 0) return;
-    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | huge_page_flags(area.huge_page_bytes());
-    const int problem = try_map(area, protection, flags, -1);
-    if (problem == 0) return;
-    // Writable memory counts against RLIMIT_DATA.
-    const int own = static_cast<int>(area.protection());
-    if (was_divided(area) && !filled && try_map(area, own, flags, -1) == 0) return;
-    Error error = Error::from_errno("mmap", problem);
-    if (problem == ENOMEM) error.advise("Raise the limits of memory (ulimit -d, ulimit -v)");
-    throw error;
+  static RemoteCaller::StoringCall call_for(const Area& area, const Mapping& mapping) {
+    int flags = mapping.flags | MAP_FIXED_NOREPLACE;
+    if (has_property(area, Area::NO_RESERVE)) flags |= MAP_NORESERVE;
+    if (has_property(area, Area::GROWS_DOWN)) flags |= MAP_GROWSDOWN;
+    const std::uint64_t offset = mapping.descriptor < 0 ? 0 : area.offset();
+    return {SYS_mmap,
+            {area.start(), range_of(area).size(), static_cast<std::uint64_t>(mapping.protection),
+             static_cast<std::uint64_t>(flags), static_cast<std::uint64_t>(mapping.descriptor), offset},
+            RemoteCaller::kReturned};
   }
 
-  void map_at(const Area& area, int protection, int flags, int descriptor) {
-    const int problem = try_map(area, protection, flags, descriptor);
-    if (problem == 0) return;
+  // Its mapping_of() has failed with errno `problem`.
+  void map_otherwise(const Area& area, bool filled, int problem) {
+    if (area.kind() == Area::ANONYMOUS) {
+      Mapping mapping{first_protection(area, filled),
+                      MAP_PRIVATE | MAP_ANONYMOUS | huge_page_flags(area.huge_page_bytes())};
+      if (has_property(area, Area::DROPPABLE) && (problem = try_map(area, mapping)) == 0) return;
+      // Writable memory counts against RLIMIT_DATA.
+      mapping.protection = static_cast<int>(area.protection());
+      if (was_divided(area) && !filled && try_map(area, mapping) == 0) return;
+    }
     Error error = Error::from_errno("mmap", problem);
-    if (problem == ENOMEM && area.huge_page_bytes() != 0) error.advise(std::string(kTooFewHugePages));
+    if (problem == ENOMEM && area.huge_page_bytes() != 0) {
+      error.advise(std::string(kTooFewHugePages));
+    } else if (problem == ENOMEM && area.kind() == Area::ANONYMOUS) {
+      error.advise("Raise the limits of memory (ulimit -d, ulimit -v)");
+    }
     throw error;
   }
 
   // Returns 0 or the errno.
-  int try_map(const Area& area, int protection, int flags, int descriptor) {
-    flags |= MAP_FIXED_NOREPLACE;
-    if (has_property(area, Area::NO_RESERVE)) flags |= MAP_NORESERVE;
-    if (has_property(area, Area::GROWS_DOWN)) flags |= MAP_GROWSDOWN;
-    const std::uint64_t offset = descriptor < 0 ? 0 : area.offset();
-    const std::int64_t result =
-        remote_.raw_call(SYS_mmap, {area.start(), range_of(area).size(), static_cast<std::uint64_t>(protection),
-                                    static_cast<std::uint64_t>(flags), static_cast<std::uint64_t>(descriptor), offset});
+  int try_map(const Area& area, const Mapping& mapping) {
+    const RemoteCaller::StoringCall call = call_for(area, mapping);
+    const std::int64_t result = remote_.raw_call(call.number, call.arguments);
     return static_cast<std::uint64_t>(result) == area.start() ? 0 : static_cast<int>(-result);
   }
 
@@ -285,7 +304,7 @@ void MemoryRestore::map_areas() {
   if (context_.inherited.size() > 0) occupied.push_back(context_.inherited);
   restore_kernel_areas(context_.remote, image_.kernel(), kernel_areas, std::move(occupied), homes_in(context_));
   AreaMapper(context_, image_, shared_, first_number_, filled_).map_all();
-  for (const Area& area : image_.areas()) settings_->advise(area);
+  settings_->advise(image_);
 }
 
 void MemoryRestore::load_pages() {
@@ -298,7 +317,7 @@ void MemoryRestore::load_pages() {
   }
 }
 
-void MemoryRestore::load_pages_lazily(std::span<const pid_t> members) {
+void MemoryRestore::load_pages_lazily(std::span<const pid_t> members, const LazyStart& start) {
   const std::string obstacle = obstacle_to_lazy_pages();
   if (!obstacle.empty()) {
     const std::string note = fmt::format("all memory was loaded before the program began: {}", obstacle);
@@ -308,7 +327,7 @@ void MemoryRestore::load_pages_lazily(std::span<const pid_t> members) {
   const LazyPages lazy = choose_lazy_pages(image_, loader_);
   if (lazy.bytes < kWorthWaiting) return load_pages();
   loader_.load(context_.memory, lazy.others);
-  start_pager(context_, lazy, loader_, page_data_, members);
+  start_pager(context_, lazy, loader_, page_data_, members, start);
 }
 
 std::unique_ptr<WriteTracker> MemoryRestore::track_writes() {
