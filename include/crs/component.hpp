@@ -148,9 +148,13 @@ struct Examination {
 
 enum class Ids { Automatic, Keep, Namespace, New };
 enum class ChangedFiles { Refuse, Accept };
+// CLOCK_MONOTONIC and CLOCK_BOOTTIME of a restarted program: from where they were at the checkpoint, in a time
+// namespace (time_namespaces(7)) where one can be had, or the machine's.
+enum class Clocks { GoOn, OfMachine };
 
 struct RestartOptions {
   Ids ids = Ids::Automatic;
+  Clocks clocks = Clocks::GoOn;
   ChangedFiles changed_files = ChangedFiles::Refuse;
   bool detach = false;  // the program must outlive the caller
   // Only checks all that can be checked before there is a process; the result is empty.

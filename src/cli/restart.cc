@@ -33,6 +33,7 @@ namespace {
 
 const std::map<std::string, Ids> kIds = {
     {"auto", Ids::Automatic}, {"keep", Ids::Keep}, {"namespace", Ids::Namespace}, {"new", Ids::New}};
+const std::map<std::string, Clocks> kClocks = {{"continue", Clocks::GoOn}, {"machine", Clocks::OfMachine}};
 const std::map<std::string, ChangedFiles> kChangedFiles = {{"refuse", ChangedFiles::Refuse},
                                                            {"accept", ChangedFiles::Accept}};
 
@@ -98,6 +99,11 @@ class RestartVerb : public Verb {
            "--ids: 'keep' takes the old process and thread ids in place (root or CAP_CHECKPOINT_RESTORE, and they are\n"
            "free); 'namespace' puts them into a private pid namespace; 'new' gives fresh ids; 'auto' the first that "
            "works.\n\n"
+           "--clocks: 'continue' lets CLOCK_MONOTONIC and CLOCK_BOOTTIME go on from where they were at the "
+           "checkpoint,\n"
+           "in a time namespace, where this user can have one (root, or a program in private namespaces); 'machine' "
+           "takes\n"
+           "those of the machine.\n\n"
            "--lazy: a page comes when it is touched, all others in the background, each verified before it is seen. A\n"
            "damaged one ends the program, and standard error says so. The program cannot tell the difference. It "
            "takes\n"
@@ -135,6 +141,10 @@ class RestartVerb : public Verb {
     app.add_option("--ids", ids_, "Process ids: auto, keep, namespace or new")
         ->type_name("HOW")
         ->check(CLI::IsMember(names_of(kIds)))
+        ->capture_default_str();
+    app.add_option("--clocks", clocks_, "CLOCK_MONOTONIC and CLOCK_BOOTTIME: continue or machine")
+        ->type_name("HOW")
+        ->check(CLI::IsMember(names_of(kClocks)))
         ->capture_default_str();
     app.add_option("--files", changed_files_, "Files changed since: refuse or accept")
         ->type_name("HOW")
@@ -318,6 +328,7 @@ class RestartVerb : public Verb {
     const std::optional<SetAside> set_aside = check_only_ ? std::nullopt : make_set_aside(context, snapshot.reference);
     RestartOptions options;
     options.ids = kIds.at(ids_);
+    options.clocks = kClocks.at(clocks_);
     options.changed_files = kChangedFiles.at(changed_files_);
     options.detach = detach_;
     options.lazy = lazy_ && !replace_;
@@ -406,6 +417,7 @@ class RestartVerb : public Verb {
   std::string target_;
   std::string job_;
   std::string ids_ = "auto";
+  std::string clocks_ = "continue";
   std::string changed_files_ = "refuse";
   std::string io_limit_;
   std::vector<std::string> variables_;

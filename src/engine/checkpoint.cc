@@ -370,6 +370,7 @@ CheckpointOutcome checkpoint(pid_t root, SnapshotSink& sink, const CheckpointOpt
 Examination examine(pid_t root, const CheckpointOptions& options) {
   check_is_program(root);
   const OneAtATime alone(root);
+  check_can_be_stopped(root);
   KnownMemory known;
   return while_it_runs(root, [&] { return examine_alone(root, options, known); });
 }

@@ -18,6 +18,8 @@
 #include "engine/resources/attributes/attributes.h"
 #include "engine/resources/attributes/barriers.h"
 #include "engine/resources/attributes/limits.h"
+#include "engine/resources/attributes/scheduling.h"
+#include "engine/resources/clocks/clocks.h"
 #include "engine/resources/context.h"
 #include "engine/resources/credentials/credentials.h"
 #include "engine/resources/descriptors/descriptors.h"
@@ -31,6 +33,7 @@
 #include "engine/resources/sessions/sessions.h"
 #include "engine/resources/signals/signals.h"
 #include "engine/resources/system_v/system_v.h"
+#include "engine/resources/threads/clock_waits.h"
 #include "engine/resources/threads/threads.h"
 #include "engine/resources/timers/timers.h"
 #include "engine/tracee/child_signal.h"
@@ -130,11 +133,23 @@ void check_tree(CheckContext& context, const image::Tree& tree, const PageData& 
       validate_huge_files(process.memory(), tree.descriptors());
     });
   }
+  check_clocks(tree.clocks());
   check_system_v(context, tree);
   check_pidfds(tree);
   check_memory_supply(memories_of(tree));
   check_descriptors(context, tree.descriptors(), static_cast<std::uint32_t>(tree.processes_size()));
   check_huge_pages(memories_of(tree), tree.descriptors(), huge_pages_of_segments(context.content, tree.system_v()));
+}
+
+// Nothing: they are to be those of the machine, or may not be set here.
+std::optional<ClockStart> clocks_for(const IdPlan& plan, const image::Tree& tree, const RestartOptions& options) {
+  const bool may = may_set_clocks(plan.way == IdPlan::Way::UserNamespace);
+  if (options.clocks == Clocks::OfMachine || !tree.has_clocks() || !may) return std::nullopt;
+  return clock_start_of(tree.clocks());
+}
+
+void note_waits_of_boot(const image::Tree& tree, std::vector<std::string>& notes) {
+  for (const image::Process& process : tree.processes()) note_waits_of_another_boot(notes, process.threads());
 }
 
 // Those of the root first.
@@ -343,7 +358,8 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
     CheckContext context{options, content, program.notes, &kept_files, process_ids};
     check_tree(context, tree, pages);
   });
-  const SessionPlace place = session_place(tree.processes(0).session(), options);
+  const bool leaves_stopped = options.detach && std::ranges::any_of(tree.processes(), &image::Process::stopped);
+  const SessionPlace place = session_place(tree.processes(0).session(), options, leaves_stopped);
   const Kinship kinship(tree, place == SessionPlace::OwnSession);
   IdPlan plan = passes.run("plan ids", [&] {
     const std::vector<pid_t> ids = ids_of(tree, kinship);
@@ -352,6 +368,9 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
     const bool needs_init = options.detach && options.ids == Ids::Automatic && has_orphans(tree);
     return plan_ids(needs_init ? Ids::Namespace : options.ids, ids, is_tree, taken);
   });
+  plan.orphan = leaves_stopped;
+  plan.clocks = clocks_for(plan, tree, options);
+  if (!plan.clocks) note_waits_of_boot(tree, program.notes);
   plan.ipc_namespace =
       plan.makes_namespaces() && (has_objects(tree.system_v()) || has_own_message_queues(tree.descriptors()));
   SystemVPlaces system_v(tree.system_v());
@@ -492,6 +511,7 @@ RestartedProgram restart(const Snapshot& snapshot, const RestartOptions& options
   constexpr int kAttempts = 3;
   const ChildSignalBlocked child_signal;
   raise_descriptor_limit();
+  take_time_slice_of_system();
   std::set<pid_t> taken;
   for (int attempt = 1;; ++attempt) {
     try {

@@ -19,8 +19,10 @@
 #include "engine/procfs/tree.h"
 #include "engine/resources/attributes/attributes.h"
 #include "engine/resources/attributes/namespaces.h"
+#include "engine/resources/clocks/clocks.h"
 #include "engine/resources/context.h"
 #include "engine/resources/credentials/credentials.h"
+#include "engine/resources/credentials/keyrings.h"
 #include "engine/resources/descriptors/descriptors.h"
 #include "engine/resources/descriptors/files/kept_files.h"
 #include "engine/resources/descriptors/inet_sockets/held_connections.h"
@@ -55,15 +57,17 @@ bool is_in_namespace_of(pid_t pid, pid_t root, std::string_view kind) {
   return read_link(fmt::format("/proc/{}/ns/{}", pid, kind)) == read_link(fmt::format("/proc/{}/ns/{}", root, kind));
 }
 
-Questions questions_for_thread() {
+Questions questions_for_thread(bool about_keys) {
   Questions questions;
   foresee_thread(questions);
   foresee_securebits(questions);
+  if (about_keys) foresee_keyring_of_thread(questions);
   return questions;
 }
 
-Questions questions_for_process() {
-  Questions questions = questions_for_thread();
+Questions questions_for_process(bool about_keys) {
+  Questions questions = questions_for_thread(about_keys);
+  if (about_keys) foresee_keyrings_of_process(questions);
   foresee_timers(questions);
   foresee_layout(questions);
   foresee_signals(questions);
@@ -72,9 +76,9 @@ Questions questions_for_process() {
 }
 
 // Of one that is only looked at, a thread like its main thread need not be asked.
-Securebits capture_threads(CaptureContext& context, BorrowedProcess& borrowed, image::Process& image) {
+Securebits capture_threads(CaptureContext& context, BorrowedProcess& borrowed, bool about_keys, image::Process& image) {
   Securebits securebits;
-  const Questions of_other_thread = questions_for_thread();
+  const Questions of_other_thread = questions_for_thread(about_keys);
   for (const StoppedThread& thread : borrowed.threads()) {
     image::Thread& kept = *image.mutable_threads()->add_threads();
     const bool is_main = thread.tid == context.pid;
@@ -84,6 +88,7 @@ Securebits capture_threads(CaptureContext& context, BorrowedProcess& borrowed, i
       continue;
     }
     if (is_main) {  // it has been asked
+      if (about_keys) refuse_keys_of_thread(context, context.remote);
       capture_thread(context, thread, context.remote, kept);
       securebits[thread.tid] = securebits_of(context.remote);
       continue;
@@ -91,6 +96,7 @@ Securebits capture_threads(CaptureContext& context, BorrowedProcess& borrowed, i
     borrowed.with_thread(thread, [&](RemoteCaller& other) {
       AskedAhead remote(other);
       remote.ask(of_other_thread);
+      if (about_keys) refuse_keys_of_thread(context, remote);
       capture_thread(context, thread, remote, kept);
       securebits[thread.tid] = securebits_of(remote);
     });
@@ -104,10 +110,12 @@ Securebits capture_threads(CaptureContext& context, BorrowedProcess& borrowed, i
 std::vector<PageArea> capture_process(CaptureContext& context, pid_t root, MemorySurvey& survey,
                                       BorrowedProcess& borrowed, AskedAhead& main, image::Process& image) {
   const auto before_timers = Clock::now();
-  if (!context.only_looks) main.ask(questions_for_process());
+  const bool about_keys = may_hold_keys(*context.surroundings, context.pid);
+  if (!context.only_looks) main.ask(questions_for_process(about_keys));
+  if (about_keys) refuse_keys_of_process(context, context.remote);
   capture_timers(context, *image.mutable_timers());
   capture_boot(*image.mutable_threads());
-  const Securebits securebits = capture_threads(context, borrowed, image);
+  const Securebits securebits = capture_threads(context, borrowed, about_keys, image);
   std::vector<PageArea> pages = capture_memory(context, survey, *image.mutable_memory());
   capture_signals(context, *image.mutable_signals());
   std::vector<const image::ThreadSignals*> of_threads;
@@ -119,6 +127,7 @@ std::vector<PageArea> capture_process(CaptureContext& context, pid_t root, Memor
   check_namespaces(context, [&](std::string_view kind) {
     return is_made_by_restart(root, kind) && is_in_namespace_of(context.pid, root, kind);
   });
+  check_time_namespace(context, root);
   return pages;
 }
 
@@ -176,6 +185,7 @@ class TreeCapture::Rooms {
     with_process(0, [&](CaptureContext& root, BorrowedProcess& borrowed, AskedAhead& main) {
       places_in_root_ = borrowed.scratch_range();
       passes.run("processes", [&] {
+        capture_clocks(root.pid, *image_.mutable_clocks());
         capture(0, root, borrowed, main);
         for (std::size_t i = 1; i < processes_.size(); ++i) {
           if (tree_.members()[i].process) capture_descendant(i);

@@ -17,6 +17,7 @@
 #include <string_view>
 #include <system_error>
 
+#include "base/clock_offsets.h"
 #include "base/error.h"
 #include "base/io.h"
 #include "store/directory_tree.h"
@@ -148,7 +149,8 @@ std::optional<std::uint64_t> parse_start_time(std::string_view stat) {
 
 std::optional<std::uint64_t> start_time_of(pid_t pid) {
   try {
-    return parse_start_time(read_file(fmt::format("/proc/{}/stat", pid), 65536));
+    const auto start = parse_start_time(read_file(fmt::format("/proc/{}/stat", pid), 65536));
+    return start ? std::optional(start_time_for_all(*start)) : std::nullopt;
   } catch (const Error& error) {
     if (error.error_number() == ENOENT || error.error_number() == ESRCH) return std::nullopt;
     throw;

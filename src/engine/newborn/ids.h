@@ -3,11 +3,13 @@
 
 #include <sys/types.h>
 
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "crs/component.hpp"
+#include "engine/newborn/clock_start.h"
 
 namespace crs::engine {
 
@@ -25,6 +27,8 @@ struct IdPlan {
   std::string note;                        // for the user, if the way is not what they would expect; or empty
   ThreadIds thread_ids = ThreadIds::Keep;  // of all but the main thread
   bool ipc_namespace = false;              // where it is in private namespaces: one of these, too
+  bool orphan = false;                     // where it is in no private namespaces: its parent ends before it runs
+  std::optional<ClockStart> clocks{};      // that go on in a time namespace; nothing: those of this process
 
   bool makes_namespaces() const { return way == Way::UserNamespace || way == Way::ProcessNamespace; }
 };

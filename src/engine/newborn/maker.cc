@@ -18,11 +18,13 @@ namespace {
 
 class MakerOfChild final : public Maker {
  public:
-  explicit MakerOfChild(pid_t wanted) : wanted_(wanted) {}
+  MakerOfChild(const IdPlan& plan, pid_t wanted) : clocks_(plan.clocks), wanted_(wanted) {}
 
-  Channel make(const Life& life, std::vector<std::string>& /*notes*/) override {
+  Channel make(const Life& life, std::vector<std::string>& notes) override {
     auto [mine, theirs] = Channel::make();
-    child_ = clone_process(0, wanted_, SIGCHLD);
+    child_ = with_clocks(
+        clocks_, [&](const std::string& note) { notes.push_back(note); },
+        [&](const ClocksOfChildren*) { return clone_process(0, wanted_, SIGCHLD); });
     if (child_ == 0) {
       block_all_signals();
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -34,6 +36,7 @@ class MakerOfChild final : public Maker {
   pid_t program() const override { return child_; }
 
  private:
+  std::optional<ClockStart> clocks_;
   pid_t wanted_;
   pid_t child_ = 0;
 };
@@ -102,21 +105,23 @@ void block_all_signals() {
   ::sigprocmask(SIG_SETMASK, &all, nullptr);
 }
 
-std::unique_ptr<Maker> make_maker_of_child(pid_t wanted) { return std::make_unique<MakerOfChild>(wanted); }
+std::unique_ptr<Maker> make_maker_of_child(const IdPlan& plan, pid_t wanted) {
+  return std::make_unique<MakerOfChild>(plan, wanted);
+}
 
 std::unique_ptr<Maker> make_maker(const IdPlan& plan, pid_t pid) {
   switch (plan.way) {
     case IdPlan::Way::Caller:
-      return make_maker_of_caller();
+      return make_maker_of_caller(plan);
     case IdPlan::Way::UserNamespace:
     case IdPlan::Way::ProcessNamespace:
       return make_maker_below_init(plan, pid);
     case IdPlan::Way::Fresh:
-      return make_maker_of_child(0);
     case IdPlan::Way::InPlace:
       break;
   }
-  return make_maker_of_child(pid);
+  const pid_t wanted = plan.way == IdPlan::Way::Fresh ? 0 : pid;
+  return plan.orphan ? make_maker_of_orphan(plan, wanted) : make_maker_of_child(plan, wanted);
 }
 
 }  // namespace crs::engine

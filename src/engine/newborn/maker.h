@@ -7,9 +7,11 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "engine/newborn/channel.h"
 #include "engine/newborn/family.h"
 #include "engine/newborn/ids.h"
@@ -32,6 +34,8 @@ class Maker {
   virtual pid_t init() const { return 0; }
   // Whether make() has attached to it as its tracer already.
   virtual bool traces() const { return false; }
+  // Whether it is a child of this process.
+  virtual bool is_parent() const { return true; }
   // The program is about to run, whatever becomes of this process.
   virtual void release() {}
 };
@@ -49,8 +53,23 @@ pid_t clone_process(std::uint64_t flags, pid_t wanted, int exit_signal);
 pid_t clone_into_same_memory(std::uint64_t flags, pid_t wanted, int exit_signal, void (*life)(void*), void* argument);
 void block_all_signals();
 
-std::unique_ptr<Maker> make_maker_of_child(pid_t wanted);
+// Calls `make` with the clocks of `start` for the processes that it makes. Where they cannot be had, which is told, as
+// they are.
+template <typename Make>
+auto with_clocks(const std::optional<ClockStart>& start, const std::function<void(const std::string&)>& tell,
+                 const Make& make) {
+  std::optional<ClocksOfChildren> clocks;
+  try {
+    if (start) clocks.emplace(*start);
+  } catch (const Error& error) {
+    tell(fmt::format("{}: the program sees CLOCK_MONOTONIC jump", error.what()));
+  }
+  return make(clocks ? &*clocks : nullptr);
+}
+
+std::unique_ptr<Maker> make_maker_of_child(const IdPlan& plan, pid_t wanted);
+std::unique_ptr<Maker> make_maker_of_orphan(const IdPlan& plan, pid_t wanted);
 std::unique_ptr<Maker> make_maker_below_init(const IdPlan& plan, pid_t wanted);
-std::unique_ptr<Maker> make_maker_of_caller();
+std::unique_ptr<Maker> make_maker_of_caller(const IdPlan& plan);
 
 }  // namespace crs::engine

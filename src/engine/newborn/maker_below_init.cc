@@ -35,7 +35,8 @@ void mount_own_proc() {
     fail_errno(errno, "cannot mount /proc");
 }
 
-[[noreturn]] void live_as_init(Channel& to_command, StopReport& stops, pid_t pid, Channel& newborn_channel,
+[[noreturn]] void live_as_init(Channel& to_command, StopReport& stops, pid_t pid,
+                               const std::optional<ClockStart>& clocks, Channel& newborn_channel,
                                const Maker::Life& life) {
   try {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -46,7 +47,9 @@ void mount_own_proc() {
       to_command.send(kNoteMessage,
                       fmt::format("{}: in /proc the program finds process ids other than its own", error.what()));
     }
-    const pid_t program = clone_process(0, pid, SIGCHLD);
+    const pid_t program = with_clocks(
+        clocks, [&](const std::string& note) { to_command.send(kNoteMessage, note); },
+        [&](const ClocksOfChildren*) { return clone_process(0, pid, SIGCHLD); });
     if (program == 0) {
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);
       to_command.close();
@@ -68,6 +71,7 @@ class MakerBelowInit final : public Maker {
   MakerBelowInit(const IdPlan& plan, pid_t wanted)
       : with_user_namespace_(plan.way == IdPlan::Way::UserNamespace),
         with_ipc_namespace_(plan.ipc_namespace),
+        clocks_(plan.clocks),
         wanted_(wanted) {}
 
   Channel make(const Life& life, std::vector<std::string>& notes) override {
@@ -79,7 +83,7 @@ class MakerBelowInit final : public Maker {
       block_all_signals();
       mine.close();
       to_init.close();
-      live_as_init(from_init, stops, wanted_, theirs, life);
+      live_as_init(from_init, stops, wanted_, clocks_, theirs, life);
     }
     theirs.close();
     from_init.close();
@@ -111,6 +115,7 @@ class MakerBelowInit final : public Maker {
 
   bool with_user_namespace_;
   bool with_ipc_namespace_;
+  std::optional<ClockStart> clocks_;
   pid_t wanted_;
   pid_t init_ = 0;
   std::optional<Channel> to_init_;

@@ -47,6 +47,8 @@ void stop_timers() {
 
 class MakerOfCaller final : public Maker {
  public:
+  explicit MakerOfCaller(const IdPlan& plan) : clocks_(plan.clocks) {}
+
   // Returns in the helper, with all signals blocked there. Throws in the caller while that is still whole.
   Channel make(const Life& life, std::vector<std::string>& /*notes*/) override {
     caller_ = ::getpid();
@@ -64,12 +66,14 @@ class MakerOfCaller final : public Maker {
     mine.close();
     hand_over(theirs);
     stop_timers();
+    enter_clocks();
     life(std::move(theirs));
     ::_exit(1);
   }
 
   pid_t program() const override { return caller_; }
   bool traces() const override { return true; }
+  bool is_parent() const override { return false; }
 
  private:
   // True in the orphan. The C library's fork(2) makes it, so that it may have threads; it has an ordinary parent only
@@ -98,6 +102,15 @@ class MakerOfCaller final : public Maker {
     channel.receive(kPatienceSeconds);
   }
 
+  // In the caller. Nobody can be told any more where they cannot be had.
+  void enter_clocks() const {
+    with_clocks(
+        clocks_, [](const std::string&) {},
+        [](ClocksOfChildren* made) {
+          if (made != nullptr) made->enter();
+        });
+  }
+
   // In the helper.
   void attach(const Channel& channel) const {
     try {
@@ -111,11 +124,12 @@ class MakerOfCaller final : public Maker {
     }
   }
 
+  std::optional<ClockStart> clocks_;
   pid_t caller_ = 0;
 };
 
 }  // namespace
 
-std::unique_ptr<Maker> make_maker_of_caller() { return std::make_unique<MakerOfCaller>(); }
+std::unique_ptr<Maker> make_maker_of_caller(const IdPlan& plan) { return std::make_unique<MakerOfCaller>(plan); }
 
 }  // namespace crs::engine

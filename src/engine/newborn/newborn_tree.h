@@ -34,7 +34,7 @@ class NewbornTree {
   Newborn& root() { return *processes_.front(); }
   // The caller's child to wait for: the init of the private namespace, or the root itself; 0 if it is no child.
   pid_t wait_pid() const noexcept {
-    return maker_->traces() ? 0 : maker_->init() != 0 ? maker_->init() : processes_.front()->pid();
+    return !maker_->is_parent() ? 0 : maker_->init() != 0 ? maker_->init() : processes_.front()->pid();
   }
   const std::vector<std::string>& notes() const noexcept { return notes_; }
 

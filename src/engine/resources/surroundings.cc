@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <sstream>
 
 #include "base/error.h"
 #include "base/io.h"
@@ -44,6 +45,48 @@ const std::string& Surroundings::own_namespace(std::string_view kind) {
 const std::string& Surroundings::own_security_label() {
   if (!label_) label_ = security_label_of(::getpid());
   return *label_;
+}
+
+namespace {
+
+// Of each user in /proc/key-users ("UID: USAGE KEYS/... "), less the keyrings that /proc/keys shows.
+std::set<std::uint64_t> find_users_with_keys() {
+  std::map<std::uint64_t, std::int64_t> keys;
+  std::istringstream users(read_file("/proc/key-users"));
+  for (std::string line; std::getline(users, line);) {
+    std::istringstream fields(line);
+    std::uint64_t user = 0;
+    char colon = 0;
+    std::int64_t usage = 0;
+    std::int64_t number = 0;
+    if (fields >> user >> colon >> usage >> number) keys[user] = number;
+  }
+  std::istringstream shown(read_file("/proc/keys"));
+  for (std::string line; std::getline(shown, line);) {
+    std::istringstream fields(line);
+    std::string ignored;
+    std::uint64_t user = 0;
+    std::string group;
+    std::string type;
+    if (fields >> ignored >> ignored >> ignored >> ignored >> ignored >> user >> group >> type && type == "keyring")
+      --keys[user];
+  }
+  std::set<std::uint64_t> found;
+  for (const auto& [user, number] : keys) {
+    if (number > 0) found.insert(user);
+  }
+  return found;
+}
+
+}  // namespace
+
+const std::set<std::uint64_t>& Surroundings::users_with_keys() {
+  // A kernel without keys has no such files.
+  if (!users_with_keys_) {
+    const bool has_keys = ::access("/proc/key-users", R_OK) == 0 && ::access("/proc/keys", R_OK) == 0;
+    users_with_keys_ = has_keys ? find_users_with_keys() : std::set<std::uint64_t>{};
+  }
+  return *users_with_keys_;
 }
 
 }  // namespace crs::engine

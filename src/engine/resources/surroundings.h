@@ -1,8 +1,11 @@
 // What the processes of a program are compared with in a checkpoint: this process, which stays as it is meanwhile.
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -22,11 +25,21 @@ class Surroundings {
   const ProcessStatus& own_status();
   const std::string& own_namespace(std::string_view kind);
   const std::string& own_security_label();
+  // Of the scheduler, for a thread that has none of its own, in nanoseconds; `find` finds it out.
+  std::uint64_t time_slice(const std::function<std::uint64_t()>& find) {
+    if (!time_slice_) time_slice_ = find();
+    return *time_slice_;
+  }
+  // The user ids (as this process sees them) that have keys beside keyrings (keyrings(7)), or may have: others see
+  // only which keys they are permitted to.
+  const std::set<std::uint64_t>& users_with_keys();
 
  private:
   std::optional<ProcessStatus> status_;
   std::map<std::string, std::string, std::less<>> namespaces_;
   std::optional<std::string> label_;
+  std::optional<std::uint64_t> time_slice_;
+  std::optional<std::set<std::uint64_t>> users_with_keys_;
 };
 
 }  // namespace crs::engine

@@ -12,7 +12,10 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdlib>
+#include <ctime>
 #include <filesystem>
+#include <set>
 #include <sstream>
 
 #include "base/error.h"
@@ -24,6 +27,8 @@
 #include "engine/procfs/status.h"
 #include "engine/procfs/tree.h"
 #include "engine/resources/credentials/seccomp.h"
+#include "engine/tracee/control_group.h"
+#include "engine/tracee/ptrace.h"
 
 namespace crs::engine {
 namespace {
@@ -238,7 +243,7 @@ std::uint64_t resident_bytes(pid_t pid) {
 }
 
 bool lives_in_other_namespaces(pid_t pid) {
-  constexpr std::array<std::string_view, 7> kNamespaces{"user", "pid", "mnt", "net", "ipc", "uts", "time"};
+  constexpr std::array<std::string_view, 7> kNamespaces{"user", "pid", "mnt", "net", "ipc", "uts", "cgroup"};
   return std::ranges::any_of(kNamespaces, [&](std::string_view name) {
     std::error_code problem;
     const auto there = std::filesystem::read_symlink(fmt::format("/proc/{}/ns/{}", pid, name), problem);
@@ -259,6 +264,47 @@ bool any_of_tree(pid_t root, Condition condition) {
 }
 
 }  // namespace
+
+namespace {
+
+// Those in an uninterruptible sleep (proc_pid_stat(5), field 3), or held by a control group's freezer.
+std::set<pid_t> deep_sleepers(pid_t root) {
+  std::set<pid_t> threads;
+  for (const TreeProcess& process : tree_of(root)) {
+    if (!frozen_group_of(process.pid).empty()) threads.insert(process.pid);
+    std::error_code gone;
+    std::filesystem::directory_iterator tasks(fmt::format("/proc/{}/task", process.pid), gone);
+    for (; !gone && tasks != std::filesystem::directory_iterator(); tasks.increment(gone)) {
+      try {
+        const std::string stat = read_file(tasks->path() / "stat");
+        const std::size_t name_end = stat.rfind(')');
+        if (name_end + 2 < stat.size() && stat[name_end + 2] == 'D')
+          threads.insert(std::atoi(tasks->path().filename().c_str()));
+      } catch (const Error&) {  // it ended just now
+      }
+    }
+  }
+  return threads;
+}
+
+}  // namespace
+
+void check_can_be_stopped(pid_t root) {
+  constexpr int kMoments = 50;
+  constexpr timespec kMoment{0, 10'000'000};
+  std::set<pid_t> threads = deep_sleepers(root);
+  for (int moment = 0; moment < kMoments && !threads.empty(); ++moment) {
+    ::nanosleep(&kMoment, nullptr);
+    const std::set<pid_t> now = deep_sleepers(root);
+    std::erase_if(threads, [&](pid_t tid) { return !now.contains(tid); });
+  }
+  if (threads.empty()) return;
+  throw Error(
+      ErrorKind::Failed,
+      fmt::format("thread {} of the program is in a wait that nothing ends, and a checkpoint gives it up after {} s",
+                  *threads.begin(), ptrace::kStopTimeLimit.count()))
+      .advise(ptrace::advice_about_wait(*threads.begin()));
+}
 
 bool has_much_memory(pid_t pid) {
   // Less is read within some milliseconds, and fits into the memory that a checkpoint has for that (PauseBudget).

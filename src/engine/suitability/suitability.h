@@ -37,6 +37,10 @@ bool has_much_memory(pid_t pid);
 // open, mapped or shared that may have to be refused.
 bool is_worth_examining(pid_t pid);
 
+// Throws if a thread of the program of `root` stays in a wait that nothing ends: to stop it, a checkpoint would hold
+// the others for as long as its patience lasts, which is too long for one that only looks.
+void check_can_be_stopped(pid_t root);
+
 // Adds to `refusals` those of `pids`, other than the first, that are ancestors of this very command: after a restart
 // they would wait for it in vain.
 void refuse_own_ancestors(const std::vector<pid_t>& pids, Refusals& refusals);

@@ -219,8 +219,6 @@ std::uint64_t seccomp_filter_flags(pid_t tid, unsigned long index) {
   return metadata.flags;
 }
 
-namespace {
-
 std::string advice_about_wait(pid_t tid) {
   const std::string group = frozen_group_of(tid);
   if (!group.empty()) {
@@ -229,6 +227,8 @@ std::string advice_about_wait(pid_t tid) {
   }
   return "It is in an uninterruptible wait (a disk, a network file system, a child of vfork); try again later";
 }
+
+namespace {
 
 // A thread that only waits for a processor, among thousands say, stops as soon as it has one.
 void fail_if_stuck(pid_t tid, std::chrono::nanoseconds waited) {

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "engine/tracee/wait_status.h"
@@ -84,6 +85,8 @@ std::uint64_t seccomp_filter_flags(pid_t tid, unsigned long index);
 // default action: it is what wakes the wait. Throws if kStopTimeLimit passes, or kBusyTimeLimit.
 // `meanwhile` is called now and then where it takes long.
 WaitStatus wait(pid_t tid, const std::function<void()>& meanwhile = {});
+// What the user can do about a thread that does not stop.
+std::string advice_about_wait(pid_t tid);
 // As wait(), but a thread that has ended is an Error of kind ProgramGone.
 WaitStatus wait_for_stop(pid_t tid, const std::function<void()>& meanwhile = {});
 

@@ -1,13 +1,17 @@
 #include "engine/tracee/stopped_process.h"
 
 #include <fmt/format.h>
+#include <linux/futex.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <csignal>
+#include <cstddef>
 #include <filesystem>
 #include <ranges>
 
@@ -299,7 +303,26 @@ void StoppedProcess::release_stopped() noexcept {
   release();
 }
 
+namespace {
+
+// What a thread holds when it ends the kernel marks as left by its owner (get_robust_list(2)), also in a file that
+// outlives the program and that a restart maps again, where it is held still.
+void forget_held_mutexes(pid_t tid, const RemoteMemory& memory) noexcept {
+  robust_list_head* head = nullptr;
+  std::size_t bytes = 0;
+  if (::syscall(SYS_get_robust_list, tid, &head, &bytes) != 0 || head == nullptr || bytes != sizeof *head) return;
+  const RemoteAddress place{reinterpret_cast<std::uint64_t>(head)};
+  try {
+    memory.write_value(place + offsetof(robust_list_head, list), place.value);  // empty
+    memory.write_value(place + offsetof(robust_list_head, list_op_pending), std::uint64_t{0});
+  } catch (const Error&) {  // it has nothing that could be marked
+  }
+}
+
+}  // namespace
+
 void StoppedProcess::kill() noexcept {
+  for (const StoppedThread& thread : threads_) forget_held_mutexes(thread.tid, memory_);
   ::kill(pid_, SIGKILL);
   // The main thread's end is reported only after that of all others (ptrace(2), "Death under ptrace").
   for (const StoppedThread& thread : std::views::reverse(threads_)) {

@@ -17,6 +17,7 @@
 #include <filesystem>
 #include <system_error>
 
+#include "base/clock_offsets.h"
 #include "base/error.h"
 #include "base/io.h"
 #include "base/no_process.h"
@@ -36,7 +37,7 @@ constexpr int kFirstDescriptor = 1;
 std::uint64_t start_time(pid_t pid) {
   constexpr int kStartTime = 22;
   try {
-    return std::strtoull(stat_field(fmt::format("/proc/{}", pid), kStartTime).c_str(), nullptr, 10);
+    return start_time_for_all(std::strtoull(stat_field(fmt::format("/proc/{}", pid), kStartTime).c_str(), nullptr, 10));
   } catch (const Error& error) {
     if (error.error_number() != ENOENT && error.error_number() != ESRCH) throw;
     return 0;

@@ -15,17 +15,16 @@ struct Kind {
   std::string_view name;  // for people
 };
 
-constexpr std::array<Kind, 9> kKinds{{{"user", "user"},
+constexpr std::array<Kind, 8> kKinds{{{"user", "user"},
                                       {"pid", "process id"},
                                       {"pid_for_children", "process id (for children)"},
                                       {"mnt", "mount"},
                                       {"net", "network"},
                                       {"ipc", "IPC"},
                                       {"uts", "host name (UTS)"},
-                                      {"time", "time"},
-                                      {"time_for_children", "time (for children)"}}};
+                                      {"cgroup", "control group"}}};
 // A thread can change to another one of these without its process: setns(2), unshare(2).
-constexpr std::array<std::string_view, 4> kOfThreads{"mnt", "net", "ipc", "uts"};
+constexpr std::array<std::string_view, 5> kOfThreads{"mnt", "net", "ipc", "uts", "cgroup"};
 
 void check_threads(CaptureContext& context, std::string_view file, const std::string& of_process) {
   for (const pid_t tid : context.threads) {
@@ -56,10 +55,6 @@ void check_namespaces(CaptureContext& context, const std::function<bool(std::str
                          "run crs inside the same container");
   }
   for (const std::string_view file : kOfThreads) check_threads(context, file, of_process[file]);
-  if (namespace_of(context.pid, "cgroup") != here.own_namespace("cgroup")) {
-    context.warnings.emplace_back(
-        "the program is in a control group namespace of its own; a restarted one is in that of crs restart");
-  }
 }
 
 }  // namespace crs::engine

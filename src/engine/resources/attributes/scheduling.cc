@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <cstring>
 #include <string_view>
+#include <thread>
 
 #include "base/error.h"
 #include "base/io.h"
@@ -54,11 +55,20 @@ KernelScheduling scheduling_of(pid_t tid) {
   return scheduling;
 }
 
-// Since Linux 6.12 `sched_runtime` of an ordinary thread is its time slice: the system's unless it was set.
-std::uint64_t own_runtime(const KernelScheduling& scheduling) {
-  if (scheduling.policy == kDeadline) return scheduling.runtime;
-  const KernelScheduling own = scheduling_of(0);
-  return scheduling.runtime == own.runtime ? 0 : scheduling.runtime;
+// Since Linux 6.12 `sched_runtime` of an ordinary thread is its time slice: that of the system, unless it was set, for
+// itself or for one of those it descends from.
+std::uint64_t own_runtime(const KernelScheduling& scheduling, std::uint64_t slice_of_system) {
+  return scheduling.policy != kDeadline && scheduling.runtime == slice_of_system ? 0 : scheduling.runtime;
+}
+
+// What that of the system is shows in a thread that has given up its own.
+std::uint64_t find_slice_of_system() {
+  std::uint64_t slice = 0;
+  std::thread([&slice] {
+    take_time_slice_of_system();
+    slice = scheduling_of(0).runtime;
+  }).join();
+  return slice;
 }
 
 // Of the kernel's bytes only those are returned that hold a processor.
@@ -85,9 +95,11 @@ std::uint32_t io_priority_of(pid_t tid) {
   return priority < 0 ? 0 : static_cast<std::uint32_t>(priority);
 }
 
+// To be asked where this process has the system's time slice.
 bool same_scheduling(const image::Scheduling& wanted, const KernelScheduling& now) {
   return wanted.policy() == now.policy && wanted.flags() == now.flags && wanted.priority() == now.priority &&
-         wanted.runtime() == own_runtime(now) && wanted.deadline() == now.deadline && wanted.period() == now.period;
+         wanted.runtime() == own_runtime(now, scheduling_of(0).runtime) && wanted.deadline() == now.deadline &&
+         wanted.period() == now.period;
 }
 
 KernelScheduling kernel_scheduling(const image::Scheduling& kept) {
@@ -129,7 +141,10 @@ void restore_policy(pid_t tid, const image::Scheduling& wanted, std::vector<std:
     Error error = Error::from_errno(fmt::format("cannot give thread {} its scheduling policy {} and priority {} back",
                                                 tid, wanted.policy(), wanted.priority()),
                                     problem);
-    throw error.advise("Restart it as root, or with a limit for real-time priorities (ulimit -r) that allows it");
+    throw error.advise(wanted.policy() == kDeadline
+                           ? "Restart it as root, and where it may use all processors (sched(7)): without taskset, in "
+                             "no smaller cpuset"
+                           : "Restart it as root, or with a limit for real-time priorities (ulimit -r) that allows it");
   }
   add_once(notes, fmt::format("the scheduling policy stays at {} instead of {}, which crs restart may not set",
                               now.policy, wanted.policy()));
@@ -185,6 +200,14 @@ bool may_be_set(const KernelScheduling& scheduling) {
 
 }  // namespace
 
+void take_time_slice_of_system() noexcept {
+  KernelScheduling own{};
+  const bool is_known = ::syscall(SYS_sched_getattr, 0, &own, sizeof own, 0) == 0;
+  if (!is_known || own.runtime == 0 || is_real_time(own.policy)) return;
+  own.runtime = 0;
+  set_scheduling(0, own);
+}
+
 void add_once(std::vector<std::string>& notes, std::string note) {
   if (std::ranges::find(notes, note) == notes.end()) notes.push_back(std::move(note));
 }
@@ -204,7 +227,7 @@ void capture_scheduling(CaptureContext& context, pid_t tid, image::ThreadAttribu
   kept.set_flags(now.flags);
   kept.set_nice(nice_of(tid));
   kept.set_priority(now.priority);
-  kept.set_runtime(own_runtime(now));
+  kept.set_runtime(own_runtime(now, context.surroundings->time_slice(find_slice_of_system)));
   kept.set_deadline(now.deadline);
   kept.set_period(now.period);
   kept.set_utilization_minimum(now.utilization_minimum);

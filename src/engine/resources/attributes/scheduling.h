@@ -12,6 +12,9 @@
 namespace crs::engine {
 
 // `tid` is a thread as the caller sees it.
+// The calling thread, and what is made by it from now on, has the time slice of the system, whatever it inherited.
+void take_time_slice_of_system() noexcept;
+
 void capture_scheduling(CaptureContext& context, pid_t tid, image::ThreadAttributes& attributes);
 
 // Throws an Error of kind Damaged for what no kernel can have said.

@@ -30,8 +30,8 @@ void capture_session(pid_t pid, const ProcessStatus& status, pid_t own_pid, imag
   session.set_controlling_terminal(stat_number(pid, kControllingTerminal) != 0);
 }
 
-SessionPlace session_place(const image::Session& session, const RestartOptions& options) {
-  const bool leader = session.group_leader() || session.session_leader();
+SessionPlace session_place(const image::Session& session, const RestartOptions& options, bool leaves_stopped) {
+  const bool leader = session.group_leader() || session.session_leader() || leaves_stopped;
   // A process that becomes the program: what leads a group or a session already, as it does when it rolls itself back,
   // can lead no other (setsid(2)).
   if (options.replace_caller && ::getpgrp() == ::getpid()) return SessionPlace::OfCaller;

@@ -21,7 +21,9 @@ enum class SessionPlace {
 // command's session: it is to read from that one's terminal and to be stopped from it. There it leads a process group
 // again, as a shell's job does and a shell must, if the command is such a job by itself: where it shares its group or
 // the other end of a stream with other commands (`crs restart sim | less`), the terminal is all of theirs.
-SessionPlace session_place(const image::Session& session, const RestartOptions& options);
+// `leaves_stopped`: parts of it are stopped, and the command ends before it. Then it shares no group with the command,
+// whose end would leave that orphaned: the kernel sends such a group SIGHUP (setpgid(2)).
+SessionPlace session_place(const image::Session& session, const RestartOptions& options, bool leaves_stopped);
 
 // In the newborn.
 void restore_session_inside(SessionPlace place);

@@ -10,7 +10,6 @@
 #include "engine/resources/attributes/attributes.h"
 #include "engine/resources/processor/thread_segments.h"
 #include "engine/resources/signals/signals.h"
-#include "engine/resources/threads/clock_waits.h"
 #include "engine/resources/threads/threads.h"
 #include "engine/resources/threads/timed_wait.h"
 
@@ -89,7 +88,6 @@ void check_threads(CheckContext& context, const image::Threads& threads) {
     check_thread_signals(context, thread.signals());
     check_thread_attributes(context, thread.attributes());
   }
-  note_waits_of_another_boot(context, threads);
 }
 
 }  // namespace crs::engine

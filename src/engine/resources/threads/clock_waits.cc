@@ -34,7 +34,7 @@ bool waits_until_time_of_boot(const user_regs_struct& registers, std::uint64_t c
 
 void capture_boot(image::Threads& threads) { threads.set_boot_id(boot_id()); }
 
-void note_waits_of_another_boot(CheckContext& context, const image::Threads& threads) {
+void note_waits_of_another_boot(std::vector<std::string>& notes, const image::Threads& threads) {
   if (threads.boot_id().empty() || threads.boot_id() == boot_id()) return;
   int waiting = 0;
   for (const image::Thread& thread : threads.threads()) {
@@ -46,7 +46,7 @@ void note_waits_of_another_boot(CheckContext& context, const image::Threads& thr
     if (waits_until_time_of_boot(registers, call)) ++waiting;
   }
   if (waiting == 0) return;
-  context.notes.push_back(fmt::format(
+  notes.push_back(fmt::format(
       "{} thread{} in a wait until a time of CLOCK_MONOTONIC, which began anew with this boot: the wait lasts "
       "longer or shorter by the difference",
       waiting, waiting == 1 ? " is" : "s are"));

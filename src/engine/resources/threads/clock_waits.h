@@ -1,5 +1,6 @@
 // Waits until a time of a clock that begins anew at each boot (clock_gettime(2): CLOCK_MONOTONIC, CLOCK_BOOTTIME). They
-// go on until that time, which is another one on another machine or after a reboot: the user is told.
+// go on until that time, which is another one on another machine or after a reboot where the program's clocks do not go
+// on (resources/clocks): the user is told.
 #pragma once
 
 #include "engine/resources/context.h"
@@ -8,6 +9,6 @@
 namespace crs::engine {
 
 void capture_boot(image::Threads& threads);
-void note_waits_of_another_boot(CheckContext& context, const image::Threads& threads);
+void note_waits_of_another_boot(std::vector<std::string>& notes, const image::Threads& threads);
 
 }  // namespace crs::engine

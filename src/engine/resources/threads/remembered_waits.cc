@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <sstream>
 
+#include "base/clock_offsets.h"
 #include "base/error.h"
 #include "base/io.h"
 #include "engine/procfs/status.h"
@@ -25,7 +26,8 @@ WaitsFile describe(pid_t id) {
   file.set_boot_id(read_file("/proc/sys/kernel/random/boot_id"));
   file.set_pid(pid);
   constexpr int kStartTime = 22;
-  file.set_start_time(std::strtoull(stat_field(fmt::format("/proc/{}", pid), kStartTime).c_str(), nullptr, 10));
+  file.set_start_time(
+      start_time_for_all(std::strtoull(stat_field(fmt::format("/proc/{}", pid), kStartTime).c_str(), nullptr, 10)));
   return file;
 }
 
@@ -66,8 +68,9 @@ RememberedWaits::RememberedWaits(const std::string& path, pid_t pid) noexcept {
     if (!file.ParseFromString(read_file(descriptor.get(), path, kLargest))) return;
     const WaitsFile here = describe(pid);
     if (file.boot_id() != here.boot_id() || file.pid() != here.pid() || file.start_time() != here.start_time()) return;
+    const auto offset = static_cast<std::uint64_t>(own_clock_offsets().monotonic);
     for (const WaitsFile::Wait& wait : file.waits())
-      waits_.push_back({wait.tid(), wait.call(), wait.end(), wait.sleeps()});
+      waits_.push_back({wait.tid(), wait.call(), wait.end() + offset, wait.sleeps()});
   } catch (const std::exception&) {  // nothing was remembered
   }
 }
@@ -87,11 +90,12 @@ void remember_waits(const std::string& path, pid_t pid, const std::vector<Rememb
   }
   try {
     WaitsFile file = describe(pid);
+    const auto offset = static_cast<std::uint64_t>(own_clock_offsets().monotonic);
     for (const RememberedWait& wait : waits) {
       WaitsFile::Wait& entry = *file.add_waits();
       entry.set_tid(wait.tid);
       entry.set_call(wait.call);
-      entry.set_end(wait.end);
+      entry.set_end(wait.end - offset);
       entry.set_sleeps(wait.sleeps);
     }
     replace(path, file);

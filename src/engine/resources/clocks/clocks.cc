@@ -1,0 +1,51 @@
+#include "engine/resources/clocks/clocks.h"
+
+#include <ctime>
+
+#include "base/clock_offsets.h"
+#include "base/error.h"
+
+namespace crs::engine {
+namespace {
+
+// The kernel's own limit is higher (KTIME_SEC_MAX of linux/ktime.h, halved): 146 years.
+constexpr std::uint64_t kMost = std::uint64_t{1} << 61;
+
+std::uint64_t in_program(clockid_t clock, std::int64_t offset_of_program, std::int64_t own_offset) {
+  return static_cast<std::uint64_t>(nanoseconds_of(clock) - own_offset + offset_of_program);
+}
+
+}  // namespace
+
+void check_time_namespace(CaptureContext& context, pid_t root) {
+  const std::string own = namespace_of(context.pid, "time");
+  if (own != namespace_of(root, "time")) {
+    context.refusals.add(
+        fmt::format("process {} is in another time namespace than the program's first", context.own_pid),
+        "it cannot be kept");
+  }
+  if (own != namespace_of(context.pid, "time_for_children")) {
+    context.refusals.add(
+        fmt::format("the children of process {} would be in another time namespace than itself", context.own_pid),
+        "it cannot be kept");
+  }
+}
+
+void capture_clocks(pid_t root, image::Clocks& clocks) {
+  const ClockOffsets own = own_clock_offsets();
+  const ClockOffsets of_program = clock_offsets_of(root);
+  clocks.set_monotonic(in_program(CLOCK_MONOTONIC, of_program.monotonic, own.monotonic));
+  clocks.set_boottime(in_program(CLOCK_BOOTTIME, of_program.boottime, own.boottime));
+}
+
+void check_clocks(const image::Clocks& clocks) {
+  if (clocks.monotonic() > kMost || clocks.boottime() > kMost)
+    fail(ErrorKind::Damaged, "the snapshot has a clock that cannot have come so far");
+}
+
+ClockStart clock_start_of(const image::Clocks& clocks) {
+  return {.monotonic = static_cast<std::int64_t>(clocks.monotonic()),
+          .boottime = static_cast<std::int64_t>(clocks.boottime())};
+}
+
+}  // namespace crs::engine
