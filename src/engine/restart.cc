@@ -209,16 +209,21 @@ class Preparation {
     }
   }
 
-  // In each other process that leads a session.
-  void lead_session(std::size_t index) {
+  // In each other process, before its children are made.
+  void begin_descendant(std::size_t index) {
     forget_notes_of_others(index);
+    NewbornContext context = context_of(index);
+    open_own_inside(context, tree_.descriptors());
+  }
+
+  // In each of them that leads a session.
+  void lead_session(std::size_t index) {
     NewbornContext context = context_of(index);
     lead_session_inside(context, tree_.descriptors());
   }
 
   // In each process. Returns notes for the user.
   std::vector<std::string> prepare(std::size_t index) {
-    if (!tree_.processes(static_cast<int>(index)).session().session_leader()) forget_notes_of_others(index);
     const image::Process& process = tree_.processes(static_cast<int>(index));
     NewbornContext context = context_of(index);
     if (!sharing_.any_table()) {
@@ -250,7 +255,7 @@ class Preparation {
  private:
   // It has inherited those of its maker, unless they are its own, too.
   void forget_notes_of_others(std::size_t index) {
-    if (index != 0 && sharing_.memory_of(index) == index) notes_.clear();
+    if (sharing_.memory_of(index) == index) notes_.clear();
   }
 
   // In a shared table, what was held aside is closed by the one whose it is.
@@ -396,6 +401,7 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
                         .first_private_descriptor = numbers.all().first,
                         .begin = [&] { preparation.begin(); },
                         .complete = [&] { preparation.complete(); },
+                        .begin_descendant = [&](std::size_t index) { preparation.begin_descendant(index); },
                         .lead_session = [&](std::size_t index) { preparation.lead_session(index); },
                         .prepare = [&](std::size_t index) { return preparation.prepare(index); },
                         .place_descriptors = [&](std::size_t index) { return preparation.place_descriptors(index); },

@@ -170,7 +170,11 @@ class TreeCapture::Rooms {
     for (const StoppedTree::Member& member : tree.members()) {
       image::Process& process = *image_.add_processes();
       capture_kinship(member, process);
-      processes_.push_back({.pid = member.pid, .own_pid = process.pid(), .pidfd = -1, .threads = {}});
+      processes_.push_back({.pid = member.pid,
+                            .own_pid = process.pid(),
+                            .pidfd = -1,
+                            .threads = {},
+                            .parent = static_cast<std::uint32_t>(member.parent)});
       if (!member.process) continue;
       processes_.back().pidfd = surveys.of(member.pid).process.get();
       processes_.back().threads = ids_of(*member.process);

@@ -1,5 +1,5 @@
 // pidfds of members of the tree: of children, of the parent, of a zombie, of one that has been waited for; watched by
-// epoll, and one that a child has inherited.
+// epoll, and one that a child has inherited. A duplicate stays one.
 #include <poll.h>
 #include <signal.h>
 #include <sys/epoll.h>
@@ -58,6 +58,7 @@ int main(void) {
   struct epoll_event event = {.events = EPOLLIN, .data.u32 = 42};
   SUBJECT_NEED(epoll >= 0 && epoll_ctl(epoll, EPOLL_CTL_ADD, of_sleeper, &event) == 0);
   const int of_parent = open_pidfd(getpid());
+  const int of_parent_too = dup(of_parent);
   const pid_t child = fork();
   if (child == 0) live(of_parent, of_sleeper, barrier[1]);
   const int of_child = open_pidfd(child);
@@ -67,6 +68,7 @@ int main(void) {
 
   subject_ready();
 
+  SUBJECT_CHECK(syscall(SYS_kcmp, getpid(), getpid(), 0, of_parent, of_parent_too) == 0, "a duplicate is apart now");
   siginfo_t info;
   SUBJECT_CHECK(has_ended(of_waited) && syscall(SYS_pidfd_send_signal, of_waited, 0, NULL, 0) != 0 && errno == ESRCH);
   SUBJECT_CHECK(has_ended(of_zombie));

@@ -87,6 +87,7 @@ class Family {
   // Only when all are there can those that are no leaders join their groups, and only when they have may the helpers
   // and those that are zombies end.
   void become_member() {
+    if (index_ != 0 && !me().helper && !me().zombie) work_.begin_descendant(index_);
     make_all(me().births_before_session);
     if (index_ != 0 && me().leads_session) {
       if (::setsid() < 0) fail_errno(errno, "cannot lead a session");

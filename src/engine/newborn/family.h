@@ -41,6 +41,8 @@ struct FamilyWork {
   std::function<void()> begin;
   // What the root does when all are made and before any of them goes on to prepare().
   std::function<void()> complete;
+  // What a process of the image other than the root does before its children are made, all of which inherit it.
+  std::function<void(std::size_t index)> begin_descendant;
   // What a process of the image other than the root does when it leads a session, before its children in that are made.
   std::function<void(std::size_t index)> lead_session;
   // What a process of the image does when all are made; returns notes for the user.

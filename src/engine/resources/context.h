@@ -96,6 +96,7 @@ struct CapturedProcess {
   pid_t own_pid = 0;
   int pidfd = -1;
   std::vector<pid_t> threads;
+  std::uint32_t parent = 0;                          // index, lower than its own but for the root
   std::optional<std::uint32_t> descriptors_of = {};  // the index of the process whose descriptor table it has
 };
 

@@ -255,6 +255,18 @@ std::optional<std::uint32_t> ContentObjects::keep_whole(CaptureContext& context,
   return keep_opened(context, file, device, inode);
 }
 
+namespace {
+
+// A removed directory keeps the one that it was in, which path resolution finds by ".." (path_resolution(7)).
+void warn_of_removed_parent(CaptureContext& context, const std::string& link, std::string_view shown_path) {
+  struct stat parent{};
+  if (::stat((link + "/..").c_str(), &parent) != 0 || parent.st_nlink != 0) return;
+  context.warnings.push_back(fmt::format(
+      "the directory in which {} was is removed, too: after a restart \"..\" leads from there elsewhere", shown_path));
+}
+
+}  // namespace
+
 std::uint32_t ContentObjects::keep_directory(CaptureContext& context, const std::string& link,
                                              const struct stat& status, std::string_view shown_path) {
   if (const auto known = find(status.st_dev, status.st_ino)) return *known;
@@ -262,6 +274,7 @@ std::uint32_t ContentObjects::keep_directory(CaptureContext& context, const std:
   image::ContentObject& object = *image_.mutable_objects(static_cast<int>(index));
   object.set_origin(image::ContentObject::DIRECTORY);
   object.set_size(0);
+  warn_of_removed_parent(context, link, shown_path);
   if (::listxattr(link.c_str(), nullptr, 0) <= 0) return index;  // none, as nearly always
   const FileDescriptor directory(::open(link.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (directory) {

@@ -53,6 +53,9 @@ class OpenedDescriptions {
   std::unique_ptr<State> state_;
 };
 
+// In each process of a tree but the root, before its children are made: opens what it alone can open and they inherit.
+void open_own_inside(NewbornContext& context, const image::Descriptors& image);
+
 // In each process of a tree but the root that leads a session, before its children of that session are made: gives it
 // its controlling terminal, if that is one of the image's own.
 void lead_session_inside(NewbornContext& context, const image::Descriptors& image);

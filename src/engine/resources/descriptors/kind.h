@@ -112,6 +112,8 @@ class TableRestore {
   std::uint32_t description_of(std::uint32_t process, int number) const;
   // Where a description of the image is open until all are.
   int place_of(std::uint32_t description) const { return places_.at(description); }
+  // The first process that has a description. One must have it.
+  std::uint32_t holder_of(std::uint32_t description) const;
   // Whether it is the first of those that lead to its description.
   bool is_first(const image::Descriptor& descriptor) const;
   // Whether no number leads to a description: it is on its way in a message.
@@ -133,6 +135,13 @@ struct TableActivation {
   RestoreContext& context;  // of the first process that has the description
   const image::Descriptors& image;
   std::span<RestoreContext* const> processes;
+};
+
+// Which process of a tree opens a description again.
+enum class Opener {
+  Root,    // before its children are made: they inherit it
+  Holder,  // the first process that has it, whose own it is: before its children are made, in the same way
+  Each,    // each that has it, one of its own, when its numbers are placed: only then is there what it is about
 };
 
 class Kind {
@@ -159,9 +168,7 @@ class Kind {
   // Validates the message and what it refers to outside the snapshot.
   virtual void check(TableCheck& table, const Description& description) = 0;
 
-  // Whether each process that has it open gets one of its own: it is about the process itself, which the others cannot
-  // open.
-  virtual bool is_own(const Description& description) const { return static_cast<void>(description), false; }
+  virtual Opener opener(const Description& description) const { return static_cast<void>(description), Opener::Root; }
   // Opens it again, at whatever number. Flags that F_SETFL can set need not be set.
   virtual FileDescriptor open(TableRestore& table, const Description& description) = 0;
   // When all numbers are in place.

@@ -15,6 +15,7 @@
 
 #include "base/error.h"
 #include "engine/resources/descriptors/files/identity.h"
+#include "engine/resources/descriptors/sockets/own_network.h"
 
 namespace crs::engine {
 namespace {
@@ -112,6 +113,7 @@ std::string describe_socket(int socket) {
   const std::string peer = address_by(::getpeername, socket);
   if (!own.empty()) text += " " + own;
   if (!peer.empty()) text += " -> " + peer;
+  if (!OwnNetwork().has(socket)) return text + " of another network namespace";
   sockaddr_storage unused{};
   socklen_t size = sizeof unused;
   // Connected, and not to a socket of the program's own: those are kept.

@@ -115,6 +115,8 @@ std::uint32_t TableRestore::description_of(std::uint32_t process, int number) co
   return found->description();
 }
 
+std::uint32_t TableRestore::holder_of(std::uint32_t description) const { return firsts_.at(description)->process(); }
+
 bool TableRestore::is_first(const image::Descriptor& descriptor) const {
   return firsts_[descriptor.description()] == &descriptor;
 }
@@ -152,6 +154,13 @@ FileDescriptor open_description(TableRestore& table, Kind& kind, const image::Op
   return opened;
 }
 
+// What is on its way is the root's, which has it nowhere else.
+bool is_opened_by_root(const TableRestore& table, const Kind& kind, std::uint32_t index) {
+  if (table.is_single() || table.is_in_flight(index)) return true;
+  const Opener opener = kind.opener(table.image.descriptions(static_cast<int>(index)));
+  return opener == Opener::Root || (opener == Opener::Holder && table.holder_of(index) == 0);
+}
+
 void place_privately(FileDescriptor opened, int number) {
   if (::dup3(opened.get(), number, O_CLOEXEC) < 0) fail_errno(errno, "cannot keep a file at descriptor {}", number);
 }
@@ -187,8 +196,7 @@ OpenedDescriptions::OpenedDescriptions(NewbornContext& context, const image::Des
   make_content_objects(table);
   for_each_description(image, context, state_->kinds, [&](Kind& kind, std::uint32_t index, const auto& numbers) {
     const image::OpenDescription& description = image.descriptions(static_cast<int>(index));
-    const bool in_flight = table.is_in_flight(index);
-    if (!table.is_single() && kind.is_own(description) && !in_flight) return;
+    if (!is_opened_by_root(table, kind, index)) return;
     FileDescriptor opened = open_description(table, kind, description);
     if (table.is_single()) {
       place(std::move(opened), numbers);
@@ -222,6 +230,21 @@ void OpenedDescriptions::complete() {
   });
 }
 
+void open_own_inside(NewbornContext& context, const image::Descriptors& image) {
+  if (is_of_one_process(image)) return;
+  TableRestore table(context, image, /*takes_streams=*/false);
+  const std::vector<std::unique_ptr<Kind>> kinds = make_kinds();
+  for (const image::Descriptor* const entry : numbers_of(image, context.process)) {
+    const image::Descriptor& descriptor = *entry;
+    const image::OpenDescription& description = image.descriptions(static_cast<int>(descriptor.description()));
+    Kind& kind = kind_of(kinds, description);
+    if (!table.is_first(descriptor) || kind.opener(description) != Opener::Holder) continue;
+    in_context(name_of(descriptor, context.process_ids), [&] {
+      place_privately(open_description(table, kind, description), table.place_of(descriptor.description()));
+    });
+  }
+}
+
 void lead_session_inside(NewbornContext& context, const image::Descriptors& image) {
   if (!is_of_one_process(image)) take_controlling_terminal(TableRestore(context, image, /*takes_streams=*/false));
 }
@@ -234,12 +257,28 @@ void ask_for_own_inside(const TableRestore& table, const std::vector<std::unique
   for (std::uint32_t i = 0; i < static_cast<std::uint32_t>(image.descriptions_size()); ++i) {
     const image::OpenDescription& description = image.descriptions(static_cast<int>(i));
     const Kind& kind = kind_of(kinds, description);
-    if (!kind.is_callers() && !kind.is_own(description)) {
+    if (!kind.is_callers() && is_opened_by_root(table, kind, i)) {
       in_context("asking for its signals",
                  [&] { restore_signal_owner(table.place_of(i), description, table.context.process); });
     }
   }
   set_foreground_group(table);
+}
+
+// At its private number, unless it is there: opened for another number of this process, or inherited.
+void open_where_missing(TableRestore& table, Kind& kind, const image::Descriptor& descriptor) {
+  const image::OpenDescription& description = table.image.descriptions(static_cast<int>(descriptor.description()));
+  const Opener opener = kind.opener(description);
+  const int place = table.place_of(descriptor.description());
+  if (opener == Opener::Root || ::fcntl(place, F_GETFD) >= 0) return;
+  place_privately(open_description(table, kind, description), place);
+  // Of a snapshot whose checkpoint did not look for that.
+  if (opener == Opener::Holder && !table.is_first(descriptor)) {
+    table.context.notes.push_back(
+        fmt::format("{} is a file in /proc of this process itself now: it was one of a process that it has not "
+                    "inherited it from",
+                    name_of(descriptor, table.context.process_ids)));
+  }
 }
 
 }  // namespace
@@ -263,7 +302,7 @@ void place_descriptors_inside(NewbornContext& context, const image::Descriptors&
     const image::OpenDescription& description = image.descriptions(static_cast<int>(descriptor.description()));
     Kind& kind = kind_of(kinds, description);
     in_context(name_of(descriptor, context.process_ids), [&] {
-      if (kind.is_own(description)) return place(open_description(table, kind, description), {descriptor});
+      open_where_missing(table, kind, descriptor);
       if (::dup3(table.place_of(descriptor.description()), descriptor.number(),
                  descriptor.close_on_exec() ? O_CLOEXEC : 0) < 0)
         fail_errno(errno, "cannot put a file there");

@@ -16,6 +16,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "engine/resources/descriptors/files/identity.h"
 
 namespace crs::engine {
 namespace {
@@ -72,16 +73,19 @@ void restore_busy_polling(int epoll, const image::Epoll& image, std::vector<std:
       fmt::format("an epoll instance does not poll its network devices busily any more: {}", ::strerrordesc_np(errno)));
 }
 
-// Whether watch number `nth` of `epoll` among those registered under one number is of the description that `candidate`
-// leads to.
-bool watches(const TableCapture& table, const Seen& epoll, int registered, std::uint32_t nth,
-             const SeenNumber& candidate) {
+// Whether watch number `nth` of `epoll` among those registered under one number is of the description that `number` of
+// process `pid` leads to.
+bool watches(const TableCapture& table, const Seen& epoll, int registered, std::uint32_t nth, pid_t pid, int number) {
   const CapturedProcess& holder = table.holder(epoll);
   const kcmp_epoll_slot slot{static_cast<__u32>(epoll.first()), static_cast<__u32>(registered), nth};
-  const long order =
-      ::syscall(SYS_kcmp, table.processes[candidate.process].pid, holder.pid, KCMP_EPOLL_TFD, candidate.number, &slot);
+  const long order = ::syscall(SYS_kcmp, pid, holder.pid, KCMP_EPOLL_TFD, number, &slot);
   if (order < 0) fail_errno(errno, "cannot find what {}, an epoll instance, watches", table.name_of(epoll));
   return order == 0;
+}
+
+bool watches(const TableCapture& table, const Seen& epoll, int registered, std::uint32_t nth,
+             const SeenNumber& candidate) {
+  return watches(table, epoll, registered, nth, table.processes[candidate.process].pid, candidate.number);
 }
 
 // A number that leads to the watched description now.
@@ -100,6 +104,14 @@ std::optional<SeenNumber> find_target(const TableCapture& table, const Seen& epo
       return one.numbers.front();
   }
   return std::nullopt;
+}
+
+// Who has a watched file open that no process of the program has.
+std::string_view keeper_of(const TableCapture& table, const Seen& epoll, const WatchLine& watch, std::uint32_t nth) {
+  const bool is_on_its_way = std::ranges::any_of(table.seen, [&](const Seen& one) {
+    return one.numbers.empty() && watches(table, epoll, watch.registered, nth, ::getpid(), one.copy.get());
+  });
+  return is_on_its_way ? "it is on its way through a unix socket" : "a process outside keeps it open";
 }
 
 bool is_left_out(const TableCapture& table, const Seen& epoll, const WatchLine& watch, std::uint32_t nth) {
@@ -158,13 +170,18 @@ int add_fired(int epoll, const image::Epoll::Watch& watch) {
   return problem;
 }
 
-// Each process opens its own pidfds, when all processes are there: only then can they be watched.
+// Each process opens its own pidfds, when all processes are there, and a descendant of the root its own files in /proc:
+// only then can they be watched.
 bool is_watched_later(const image::Descriptors& image, const image::Epoll::Watch& watch) {
   if (is_of_one_process(image)) return false;
   const auto target = std::ranges::find_if(image.descriptors(), [&](const image::Descriptor& one) {
     return one.process() == watch.target_process() && one.number() == watch.target_number();
   });
-  return target != image.descriptors().end() && image.descriptions(static_cast<int>(target->description())).has_pidfd();
+  if (target == image.descriptors().end()) return false;
+  const image::OpenDescription& description = image.descriptions(static_cast<int>(target->description()));
+  if (description.has_pidfd()) return true;
+  if (!description.has_regular_file() || opener_of(description.regular_file().file()) == Opener::Root) return false;
+  return std::ranges::find(image.descriptors(), target->description(), &image::Descriptor::description)->process() != 0;
 }
 
 // The number by which a process has a description, or -1.
@@ -213,11 +230,9 @@ void EpollKind::capture(TableCapture& table, const Seen& seen, Description& desc
       continue;
     }
     if (!target) {
-      table.refuse(
-          seen,
-          fmt::format("an epoll instance that watches a file registered as descriptor {}, which the process has closed "
-                      "while a process outside keeps it open",
-                      watch.registered));
+      table.refuse(seen, fmt::format("an epoll instance that watches a file registered as descriptor {}, which the "
+                                     "process has closed while {}",
+                                     watch.registered, keeper_of(table, seen, watch, nth)));
       continue;
     }
     image::Epoll::Watch& kept = *epoll.add_watches();

@@ -52,6 +52,8 @@ void DirectoryKind::check(TableCheck& table, const Description& description) {
   open_directory(description);
 }
 
+Opener DirectoryKind::opener(const Description& description) const { return opener_of(description.directory().file()); }
+
 FileDescriptor DirectoryKind::open(TableRestore& table, const Description& description) {
   const image::Directory& directory = description.directory();
   if (directory.has_object()) return reopen(table.object(directory.object()), description.status_flags());

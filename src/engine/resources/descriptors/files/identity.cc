@@ -45,6 +45,24 @@ bool same_content(const image::FileIdentity& file, const struct stat& now) {
          static_cast<long>(file.modified_nanoseconds()) == now.st_mtim.tv_nsec;
 }
 
+// What is named after a descriptor of the process, which has none before its numbers are placed.
+bool is_about_descriptor(std::string_view path) {
+  return path.starts_with("/proc/self/fd/") || path.starts_with("/proc/self/fdinfo/");
+}
+
+bool descends_from(const TableCapture& table, std::uint32_t process, std::uint32_t ancestor) {
+  while (process > ancestor) process = table.processes[process].parent;
+  return process == ancestor;
+}
+
+bool is_inherited(const TableCapture& table, const Seen& seen, Opener opener) {
+  const std::uint32_t holder = seen.first_process();
+  return opener == Opener::Root || std::ranges::all_of(seen.numbers, [&](const SeenNumber& number) {
+           return number.process == holder ||
+                  (opener == Opener::Holder && descends_from(table, number.process, holder));
+         });
+}
+
 constexpr std::string_view kAdvice = "Put the file back as it was, or accept changed files with --files accept";
 
 }  // namespace
@@ -79,6 +97,11 @@ bool is_own_in_proc(const TableCapture& table, const Seen& seen) {
   return portable_path(seen.link, holder.pid, holder.own_pid).starts_with("/proc/self/");
 }
 
+Opener opener_of(const image::FileIdentity& file) {
+  if (!file.path().starts_with("/proc/self/")) return Opener::Root;
+  return is_about_descriptor(file.path()) ? Opener::Each : Opener::Holder;
+}
+
 void identify(TableCapture& table, const Seen& seen, image::FileIdentity& file) {
   const CapturedProcess& holder = table.holder(seen);
   file.set_path(portable_path(seen.link, holder.pid, holder.own_pid));
@@ -86,6 +109,8 @@ void identify(TableCapture& table, const Seen& seen, image::FileIdentity& file) 
     table.refuse(seen, fmt::format("{}, a file of one thread", seen.link));
   if (is_of_other_process(file.path()))
     table.refuse(seen, fmt::format("{}, a file of another process or thread", seen.link));
+  if (!is_inherited(table, seen, opener_of(file)))
+    table.refuse(seen, fmt::format("{}, which another process has as well that could not inherit it", seen.link));
   file.set_device(seen.status.st_dev);
   file.set_inode(seen.status.st_ino);
   file.set_born(file_birth(seen.copy.get(), "", AT_EMPTY_PATH));

@@ -26,11 +26,15 @@ Reach reach_of(const Seen& seen);
 bool is_stream_out_of_reach(const Seen& seen);
 
 // Records a file that its path reaches. Files in /proc of the process that has it open are recorded as /proc/self;
-// those of one of its threads, which a restart could not find by that, are refused.
+// those of one of its threads, which a restart could not find by that, are refused, and those that others have which do
+// not inherit them from it.
 void identify(TableCapture& table, const Seen& seen, image::FileIdentity& file);
 
 // Whether it is such a file in /proc, which a restart opens as its own.
 bool is_own_in_proc(const TableCapture& table, const Seen& seen);
+
+// Of one in /proc of the process that has it open, that process.
+Opener opener_of(const image::FileIdentity& file);
 
 // The content is made by the kernel when it is read.
 bool is_generated(int descriptor);

@@ -67,6 +67,8 @@ void PathOnlyKind::check(TableCheck& table, const Description& description) {
   open_place(description);
 }
 
+Opener PathOnlyKind::opener(const Description& description) const { return opener_of(description.path_only().file()); }
+
 FileDescriptor PathOnlyKind::open(TableRestore& table, const Description& description) {
   const image::PathOnly& place = description.path_only();
   if (place.has_object()) return reopen(table.object(place.object()), description.status_flags());

@@ -11,6 +11,7 @@ class PathOnlyKind : public Kind {
   bool recognises(const TableCapture& table, const Seen& seen) override;
   void capture(TableCapture& table, const Seen& seen, Description& description) override;
   void check(TableCheck& table, const Description& description) override;
+  Opener opener(const Description& description) const override;
   FileDescriptor open(TableRestore& table, const Description& description) override;
 };
 

@@ -118,8 +118,8 @@ void RegularFileKind::check(TableCheck& table, const Description& description) {
   }
 }
 
-bool RegularFileKind::is_own(const Description& description) const {
-  return description.regular_file().file().path().starts_with("/proc/self");
+Opener RegularFileKind::opener(const Description& description) const {
+  return opener_of(description.regular_file().file());
 }
 
 FileDescriptor RegularFileKind::open(TableRestore& table, const Description& description) {

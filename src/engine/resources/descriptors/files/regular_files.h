@@ -14,7 +14,7 @@ class RegularFileKind : public Kind {
   bool recognises(const TableCapture& table, const Seen& seen) override;
   void capture(TableCapture& table, const Seen& seen, Description& description) override;
   void check(TableCheck& table, const Description& description) override;
-  bool is_own(const Description& description) const override;
+  Opener opener(const Description& description) const override;
   FileDescriptor open(TableRestore& table, const Description& description) override;
 
  private:

@@ -128,11 +128,16 @@ void look_at_port(TableCapture& table, const Seen& seen, const image::InetSocket
 
 }  // namespace
 
+std::optional<SocketKind> InetSocketKind::kind_here(const Seen& seen) {
+  const std::optional<SocketKind> kind = inet_kind_of(seen);
+  return kind && network_.has(seen.copy.get()) ? kind : std::nullopt;
+}
+
 void InetSocketKind::survey(const TableCapture& table) {
   if (known_) return;
   known_.emplace();
   for (const Seen& seen : table.seen) {
-    const std::optional<SocketKind> kind = inet_kind_of(seen);
+    const std::optional<SocketKind> kind = kind_here(seen);
     if (!kind || !is_stream(*kind)) continue;
     const int number = seen.copy.get();
     const TcpInfo info = info_of(number);
@@ -174,7 +179,7 @@ bool InetSocketKind::leads_outside(const Known& one) const {
 }
 
 bool InetSocketKind::recognises(const TableCapture& table, const Seen& seen) {
-  const std::optional<SocketKind> kind = inet_kind_of(seen);
+  const std::optional<SocketKind> kind = kind_here(seen);
   if (!kind) return false;
   survey(table);
   const bool is_stream_of_caller = standard_stream_of(table, seen).has_value();

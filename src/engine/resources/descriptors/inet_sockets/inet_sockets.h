@@ -12,6 +12,8 @@
 #include "engine/resources/descriptors/inet_sockets/inet_address.h"
 #include "engine/resources/descriptors/inet_sockets/inet_assembly.h"
 #include "engine/resources/descriptors/kind.h"
+#include "engine/resources/descriptors/sockets/own_network.h"
+#include "engine/resources/descriptors/sockets/sockets.h"
 
 namespace crs::engine {
 
@@ -35,6 +37,8 @@ class InetSocketKind : public Kind {
     InetAddress remote;
     std::uint32_t waiting = 0;  // of one that listens: connections not accepted yet
   };
+  // Nothing, too, for one of another network namespace.
+  std::optional<SocketKind> kind_here(const Seen& seen);
   void survey(const TableCapture& table);
   const Known* find(const Seen& seen) const;
   const Known* other_end(const Known& one) const;
@@ -46,6 +50,7 @@ class InetSocketKind : public Kind {
   void watch_connections(TableCapture& table);
   void capture_connection(TableCapture& table, const Known& known, image::InetSocket& socket);
 
+  OwnNetwork network_;
   std::optional<std::vector<Known>> known_;
   std::unordered_map<const Seen*, std::size_t> by_seen_;
   std::map<std::pair<InetPlace, InetPlace>, std::size_t> by_places_;  // local and remote

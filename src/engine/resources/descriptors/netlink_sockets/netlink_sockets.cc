@@ -39,7 +39,8 @@ std::vector<std::uint32_t> groups_of(int socket) {
 bool NetlinkSocketKind::recognises(const TableCapture& /*table*/, const Seen& seen) {
   if (!S_ISSOCK(seen.status.st_mode) || seen.is_path_only()) return false;
   const std::optional<SocketKind> kind = socket_kind_of(seen.copy.get());
-  return kind && kind->family == AF_NETLINK && std::ranges::find(kKept, kind->protocol) != kKept.end();
+  return kind && kind->family == AF_NETLINK && std::ranges::find(kKept, kind->protocol) != kKept.end() &&
+         network_.has(seen.copy.get());
 }
 
 void NetlinkSocketKind::capture(TableCapture& table, const Seen& seen, Description& description) {

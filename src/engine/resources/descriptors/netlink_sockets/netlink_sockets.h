@@ -2,6 +2,7 @@
 #pragma once
 
 #include "engine/resources/descriptors/kind.h"
+#include "engine/resources/descriptors/sockets/own_network.h"
 
 namespace crs::engine {
 
@@ -12,6 +13,9 @@ class NetlinkSocketKind : public Kind {
   void capture(TableCapture& table, const Seen& seen, Description& description) override;
   void check(TableCheck& table, const Description& description) override;
   FileDescriptor open(TableRestore& table, const Description& description) override;
+
+ private:
+  OwnNetwork network_;
 };
 
 }  // namespace crs::engine

@@ -11,7 +11,7 @@ class PidfdKind : public Kind {
   bool recognises(const TableCapture& table, const Seen& seen) override;
   void capture(TableCapture& table, const Seen& seen, Description& description) override;
   void check(TableCheck& table, const Description& description) override;
-  bool is_own(const Description& /*description*/) const override { return true; }
+  Opener opener(const Description& /*description*/) const override { return Opener::Each; }
   FileDescriptor open(TableRestore& table, const Description& description) override;
 };
 

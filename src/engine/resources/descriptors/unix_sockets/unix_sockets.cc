@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "engine/procfs/status.h"
+#include "engine/resources/descriptors/files/identity.h"
 #include "engine/resources/descriptors/sockets/settings.h"
 #include "engine/resources/descriptors/unix_sockets/names.h"
 #include "engine/resources/descriptors/unix_sockets/survey.h"
@@ -122,6 +123,12 @@ void part_from_given_up(const std::set<std::uint64_t>& kept, image::UnixSocket& 
                 pending.end());
 }
 
+// Messages are put back by the root, which has none of a tree's pidfds and files in /proc of descendants then.
+bool is_opened_later(const TableCapture& table, const Seen& seen, const image::OpenDescription& description) {
+  if (table.processes.size() < 2) return false;
+  return description.has_pidfd() || (seen.first_process() != 0 && is_own_in_proc(table, seen));
+}
+
 // Says which descriptions go with its messages.
 void add_carried(TableCapture& table, const Seen& seen, image::UnixSocket& socket) {
   const std::vector<SurveyedMessage>& messages = table.unix_sockets->messages(seen);
@@ -130,6 +137,9 @@ void add_carried(TableCapture& table, const Seen& seen, image::UnixSocket& socke
       const std::optional<std::uint32_t> carried = table.description_of(table.seen[place]);
       if (!carried)
         return table.refuse(seen, "a unix socket through which a descriptor is on its way that cannot be kept");
+      if (is_opened_later(table, table.seen[place], table.image.descriptions(static_cast<int>(*carried))))
+        return table.refuse(seen,
+                            "a unix socket through which a pidfd, or a file in /proc of a descendant, is on its way");
       socket.mutable_messages(i)->add_descriptions(*carried);
     }
   }

@@ -1,0 +1,10 @@
+// A UDP socket of another network namespace than the program's: a restart would make it in the program's own.
+// subject: refused a UDP socket [::]:0 of another network namespace
+#include "network.h"
+
+int main(void) {
+  const int socket = socket_of_other_network(AF_INET6, SOCK_DGRAM, 0);
+  subject_ready();
+  SUBJECT_CHECK(option_of(socket, SOL_SOCKET, SO_DOMAIN) == AF_INET6);
+  subject_ok();
+}
