@@ -19,6 +19,7 @@ static void expect_settings(int terminal) {
   SUBJECT_CHECK(tcgetattr(terminal, &settings) == 0 && ioctl(terminal, TIOCGWINSZ, &size) == 0);
   SUBJECT_CHECK((settings.c_lflag & ECHO) == 0 && settings.c_cc[VERASE] == 7 && (settings.c_oflag & OPOST) == 0);
   SUBJECT_CHECK(size.ws_row == 33 && size.ws_col == 101, "%d rows, %d columns", size.ws_row, size.ws_col);
+  SUBJECT_CHECK(size.ws_xpixel == 808 && size.ws_ypixel == 529, "%d to %d pixels", size.ws_xpixel, size.ws_ypixel);
 }
 
 // In the foreground: reads a line, is interrupted by the terminal's character for it.
@@ -77,7 +78,7 @@ static void await_output(int master, const char* text) {
 
 int main(void) {
   int master, terminal;
-  struct winsize size = {.ws_row = 33, .ws_col = 101};
+  struct winsize size = {.ws_row = 33, .ws_col = 101, .ws_xpixel = 808, .ws_ypixel = 529};
   SUBJECT_NEED(openpty(&master, &terminal, terminal_name, NULL, &size) == 0);
   struct termios settings;
   SUBJECT_NEED(tcgetattr(terminal, &settings) == 0);

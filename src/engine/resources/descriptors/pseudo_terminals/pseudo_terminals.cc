@@ -70,7 +70,10 @@ bool has_unread(int descriptor) {
   return (events_of(descriptor) & POLLIN) != 0 || asked<int>(descriptor, FIONREAD).value_or(0) > 0;
 }
 
+// A terminal whose master is open. It could not be used any more, but be opened anew.
+bool is_hung_up(const Seen& terminal) { return (events_of(terminal.copy.get()) & POLLHUP) != 0; }
 bool is_closed(const Seen& master) { return (events_of(master.copy.get()) & POLLHUP) != 0; }
+bool is_exclusive(const Seen& end) { return asked<int>(end.copy.get(), TIOCGEXCL).value_or(0) != 0; }
 bool is_locked(const Seen& master) { return asked<int>(master.copy.get(), TIOCGPTLCK).value_or(0) != 0; }
 
 // A description of this process's own for the terminal, or none.
@@ -109,6 +112,11 @@ void capture_session_of(const TableCapture& table, const Seen& master, image::Ps
     if (foreground > 0 && ::getpgid(process.pid) == foreground)
       terminal.set_foreground_group(static_cast<int>(status.numbers("NSpgid").back()));
   }
+  if (!terminal.is_controlling() || foreground <= 0 || terminal.foreground_group() != 0) return;
+  table.context.warnings.push_back(
+      fmt::format("group {}, which is in the foreground of {}, has no process in the snapshot: at a restart the group "
+                  "of the session's leader is in the foreground",
+                  foreground, path_of(terminal.number())));
 }
 
 // A new one, with this number if that is free. The kernel gives the lowest number that is.
@@ -134,9 +142,7 @@ void set_up(int master, const image::PseudoTerminal& terminal) {
   constexpr int kUnlocked = 0;
   termios2 settings{};
   std::memcpy(&settings, terminal.state().settings().data(), sizeof settings);
-  winsize size{};
-  size.ws_row = static_cast<unsigned short>(terminal.state().rows());
-  size.ws_col = static_cast<unsigned short>(terminal.state().columns());
+  const winsize size = size_of(terminal.state());
   const bool done = ::ioctl(master, TIOCSPTLCK, &kUnlocked) == 0 && ::ioctl(master, TCSETS2, &settings) == 0 &&
                     ::ioctl(master, TIOCSWINSZ, &size) == 0;
   if (!done) fail_errno(errno, "cannot set up a pseudo-terminal");
@@ -149,6 +155,14 @@ void set_up(int master, const image::PseudoTerminal& terminal) {
   if ((node.st_mode & 07777) != terminal.mode()) static_cast<void>(::chmod(path.c_str(), terminal.mode()));
 }
 
+void complete_terminal(int master, const image::PseudoTerminal& terminal) {
+  const FileDescriptor own = open_terminal_of(master);
+  if (!own) fail_errno(errno, "cannot open a pseudo-terminal");
+  if (terminal.has_queues()) fill_queues({master, own.get()}, terminal.queues());
+  if (terminal.exclusive() && ::ioctl(own.get(), TIOCEXCL) != 0)
+    fail_errno(errno, "cannot keep others from opening a pseudo-terminal");
+}
+
 }  // namespace
 
 // Before any of them is opened: a terminal that is closed afterwards counts as one that has been open.
@@ -159,7 +173,13 @@ void PseudoTerminalKind::survey(const TableCapture& table) {
     const std::optional<unsigned> number = number_of(seen);
     if (!number) continue;
     Ends& ends = (*ends_)[*number];
-    (is_master(seen) ? ends.master : ends.terminal) = &seen;
+    if (is_master(seen)) {
+      ends.master = &seen;
+    } else if (is_hung_up(seen)) {
+      ends.hung_up = true;
+    } else {
+      ends.terminal = &seen;
+    }
   }
   for (auto& [number, ends] : *ends_) {
     if (ends.master == nullptr) continue;
@@ -177,6 +197,8 @@ bool PseudoTerminalKind::recognises(const TableCapture& table, const Seen& seen)
 }
 
 void PseudoTerminalKind::capture(TableCapture& table, const Seen& seen, Description& description) {
+  if (!is_master(seen) && is_hung_up(seen))
+    table.refuse(seen, "an end of a pseudo-terminal that has been hung up (vhangup(2))");
   const unsigned number = number_of(seen).value();
   const auto [known, is_new] = captured_.try_emplace(number, static_cast<std::uint32_t>(table.image.terminals_size()));
   description.mutable_pseudo_terminal_end()->set_terminal(known->second);
@@ -189,7 +211,8 @@ void PseudoTerminalKind::capture(TableCapture& table, const Seen& seen, Descript
   *terminal.mutable_state() = look_at_terminal(master, table.name_of(*ends.master));
   terminal.set_locked(ends.locked);
   terminal.set_packet_mode(asked<int>(master, TIOCGPKT).value_or(0) != 0);
-  terminal.set_exclusive(asked<int>(master, TIOCGEXCL).value_or(0) != 0);
+  terminal.set_master_exclusive(is_exclusive(*ends.master));
+  terminal.set_exclusive(ends.terminal != nullptr && is_exclusive(*ends.terminal));
   terminal.set_closed(ends.terminal == nullptr && ends.closed);
   capture_node(number, terminal);
   capture_session_of(table, *ends.master, terminal);
@@ -205,7 +228,7 @@ void PseudoTerminalKind::look_for_unread(const TableCapture& table) {
     unread.input = ends.terminal != nullptr && has_unread(ends.terminal->copy.get());
     const bool may_be_begun = ends.terminal != nullptr && may_have_begun_line(ends.master->copy.get());
     if (!unread.output && !unread.input && !may_be_begun) continue;
-    unread.obstacle = obstacle_of(table, number, *ends.master);
+    unread.obstacle = ends.hung_up ? "it has been hung up" : obstacle_of(table, number, *ends.master);
     const bool has_been_open = ends.terminal != nullptr || ends.closed;
     if (unread.obstacle.empty() && !has_been_open) unread.obstacle = "nobody has opened the terminal yet";
     unread_->emplace(number, std::move(unread));
@@ -330,12 +353,9 @@ void PseudoTerminalKind::complete(TableRestore& table) {
   constexpr int kYes = 1;
   for (const auto& [index, master] : masters_) {
     const image::PseudoTerminal& terminal = table.image.terminals(static_cast<int>(index));
-    if (terminal.has_queues()) {
-      const FileDescriptor own = open_terminal_of(master.get());
-      if (!own) fail_errno(errno, "cannot open a pseudo-terminal");
-      fill_queues({master.get(), own.get()}, terminal.queues());
-    }
-    const bool done = (!terminal.packet_mode() || ::ioctl(master.get(), TIOCPKT, &kYes) == 0) &&
+    if (terminal.has_queues() || terminal.exclusive()) complete_terminal(master.get(), terminal);
+    const bool done = (!terminal.master_exclusive() || ::ioctl(master.get(), TIOCEXCL) == 0) &&
+                      (!terminal.packet_mode() || ::ioctl(master.get(), TIOCPKT, &kYes) == 0) &&
                       (!terminal.locked() || ::ioctl(master.get(), TIOCSPTLCK, &kYes) == 0);
     if (!done) fail_errno(errno, "cannot set up a pseudo-terminal");
   }
@@ -344,7 +364,7 @@ void PseudoTerminalKind::complete(TableRestore& table) {
 
 namespace {
 
-// The terminal that controls the session which this process leads.
+// The master of the terminal that controls the session which this process leads.
 template <typename Action>
 void with_own_terminal(const TableRestore& table, Action action) {
   for (std::uint32_t i = 0; i < static_cast<std::uint32_t>(table.image.descriptions_size()); ++i) {
@@ -353,24 +373,26 @@ void with_own_terminal(const TableRestore& table, Action action) {
     if (!end.master()) continue;
     const image::PseudoTerminal& terminal = table.image.terminals(static_cast<int>(end.terminal()));
     if (!terminal.is_controlling() || terminal.leader() != table.context.process) continue;
-    const std::string path = new_path(table.place_of(i));
-    const FileDescriptor opened = open_again(path, O_RDWR);
-    if (!action(opened.get(), terminal))
-      table.context.notes.push_back(
-          fmt::format("{} does not control the session as it did: {}", path, std::strerror(errno)));
+    if (!action(table.place_of(i), terminal))
+      table.context.notes.push_back(fmt::format("{} does not control the session as it did: {}",
+                                                new_path(table.place_of(i)), std::strerror(errno)));
   }
 }
 
 }  // namespace
 
 void take_controlling_terminal(const TableRestore& table) {
-  with_own_terminal(table, [](int opened, const auto& /*terminal*/) { return ::ioctl(opened, TIOCSCTTY, 0) == 0; });
+  with_own_terminal(table, [](int master, const auto& /*terminal*/) {
+    const FileDescriptor opened = open_again(new_path(master), O_RDWR);
+    return ::ioctl(opened.get(), TIOCSCTTY, 0) == 0;
+  });
 }
 
+// By the master: the terminal may be exclusive, or locked, by now.
 void set_foreground_group(const TableRestore& table) {
-  with_own_terminal(table, [](int opened, const image::PseudoTerminal& terminal) {
+  with_own_terminal(table, [](int master, const image::PseudoTerminal& terminal) {
     const pid_t group = terminal.foreground_group();
-    return group == 0 || ::ioctl(opened, TIOCSPGRP, &group) == 0;
+    return group == 0 || ::ioctl(master, TIOCSPGRP, &group) == 0;
   });
 }
 

@@ -26,10 +26,11 @@ class PseudoTerminalKind : public Kind {
  private:
   struct Ends {
     const Seen* master = nullptr;
-    const Seen* terminal = nullptr;  // one of them
+    const Seen* terminal = nullptr;  // one of them that has not been hung up
+    bool hung_up = false;            // one of them has
     bool closed = false;             // it has been open, and nobody has it open any more
     bool locked = false;             // nobody can have opened it since
-    bool is_inside() const { return master != nullptr && (terminal != nullptr || closed || locked); }
+    bool is_inside() const { return master != nullptr && (terminal != nullptr || hung_up || closed || locked); }
   };
   // What waits to be read at the ends of one.
   struct Unread {

@@ -21,13 +21,19 @@
 namespace crs::engine {
 namespace {
 
-// n_tty.c keeps so many bytes of input, and a pseudo-terminal's buffer before that (pty.c, tty_buffer.c) some more:
-// both together are the most of output.
+// n_tty.c keeps so many bytes of input.
 constexpr std::size_t kInputRoom = 4096;
-constexpr std::size_t kMostOutput = std::size_t{4} * kInputRoom;
+// A pseudo-terminal's buffer is before that (pty.c, tty_buffer.c). It has room (POLLOUT) until it counts so many bytes;
+// each that it counts holds two at most.
+constexpr std::size_t kBufferRoom = 8192;
+// So where there is room, no end can have more to read than this. Just so much fits back in, in pieces that leave no
+// gaps.
+constexpr std::size_t kMostOutput = 2 * kBufferRoom + kInputRoom;
+constexpr std::size_t kPieceWithoutGap = 256;
 // With more than this, some of the input may still be in that buffer, not yet interpreted.
 constexpr int kMostInput = 4000;
 constexpr const char* kTooMuchInput = "there are more than 4000 bytes of input";
+constexpr const char* kNoRoomForOutput = "its output is stopped, or there is no room for more";
 // Ends what would go on for ever, where somebody else writes all the time.
 constexpr std::size_t kMostTaken = std::size_t{64} * kInputRoom;
 // A write of so much goes into one buffer, which the line discipline receives without anything in between.
@@ -74,18 +80,52 @@ void await_kernel(const char* what, Condition condition, std::chrono::millisecon
 
 bool takes_more(int descriptor) { return (queue_events(descriptor, POLLOUT) & POLLOUT) != 0; }
 
+std::size_t write_some(int descriptor, std::string_view bytes) {
+  const ssize_t written = ::write(descriptor, bytes.data(), bytes.size());
+  if (written < 0 && errno != EAGAIN && errno != EINTR) fail_errno(errno, "cannot write to a pseudo-terminal");
+  return static_cast<std::size_t>(std::max(written, ssize_t{0}));
+}
+
 // A master cannot be opened a second time, and may be one that waits: but where there is room at all (POLLOUT), there
 // is for a whole piece (tty_buffer_alloc() in tty_buffer.c).
 void write_to(int descriptor, std::string_view bytes, std::chrono::milliseconds patience = kPatienceWritingBack) {
   while (!bytes.empty()) {
     await_kernel("take what is written to it", [&] { return takes_more(descriptor); }, patience);
-    const ssize_t written = ::write(descriptor, bytes.data(), std::min(bytes.size(), kPiece));
-    if (written > 0) {
-      bytes.remove_prefix(static_cast<std::size_t>(written));
-    } else if (written < 0 && errno != EAGAIN && errno != EINTR) {
-      fail_errno(errno, "cannot write to a pseudo-terminal");
-    }
+    bytes.remove_prefix(write_some(descriptor, bytes.substr(0, kPiece)));
   }
+}
+
+// While it lives, a master does not wait: whoever shares the description stands still.
+class NonBlocking {
+ public:
+  explicit NonBlocking(int master) : master_(master), flags_(::fcntl(master, F_GETFL)) {
+    if (flags_ < 0 || ::fcntl(master_, F_SETFL, flags_ | O_NONBLOCK) != 0)
+      fail_errno(errno, "cannot set the flags of a pseudo-terminal");
+  }
+  ~NonBlocking() { static_cast<void>(::fcntl(master_, F_SETFL, flags_)); }
+  NonBlocking(const NonBlocking&) = delete;
+  NonBlocking& operator=(const NonBlocking&) = delete;
+
+ private:
+  int master_;
+  int flags_;
+};
+
+// An end that does not wait takes more than POLLOUT tells: all that there was room for before.
+void write_back(int descriptor, std::string_view bytes) {
+  if (bytes.empty()) return;
+  const auto write_piece = [&] {
+    bytes.remove_prefix(write_some(descriptor, bytes.substr(0, kPieceWithoutGap)));
+    return bytes.empty();
+  };
+  await_kernel("take back what has been read from it", write_piece, kPatienceWritingBack);
+}
+
+// Echoes that found no room wait, unseen, for the next write to the terminal (n_tty.c), one without bytes, too: it
+// brings out as many as there is room for. Otherwise they would come before output that is put back.
+void bring_out_echoes(int terminal) {
+  constexpr int kMostTimes = 128;  // at least 240 bytes each time, until there is no room
+  for (int i = 0; i < kMostTimes && takes_more(terminal); ++i) static_cast<void>(::write(terminal, "", 0));
 }
 
 // Settings under which input and output stay as they are. In canonical mode `end` ends a line with no character, and
@@ -179,7 +219,7 @@ bool is_in_packet_mode(int master) {
 std::string take_output(int master) {
   const std::size_t prefix = is_in_packet_mode(master) ? 1 : 0;
   std::string output;
-  while (output.size() < kMostOutput && (queue_events(master, POLLIN) & POLLIN) != 0) {
+  while (output.size() < kMostTaken && (queue_events(master, POLLIN) & POLLIN) != 0) {
     const std::string bytes = read_queue(master, prefix);
     if (bytes.empty()) break;
     output += bytes;
@@ -365,6 +405,12 @@ void put_input_back(const TerminalEnds& ends, Quiet quiet, const image::Terminal
   }
 }
 
+void write_back_rest(int master, const std::string& rest) {
+  if (rest.empty()) return;
+  const NonBlocking unwaiting(master);
+  write_back(master, rest);
+}
+
 // The change of settings, which the program did not make (TIOCPKT of ioctl_tty(2)).
 void forget_changes_of_state(int master) {
   char state = 0;
@@ -397,13 +443,15 @@ std::string obstacle_to_copying(const TerminalEnds& ends) {
     return "there are changes of its state that have not been read (packet mode)";
   if (waiting_bytes(ends.terminal) > kMostInput) return kTooMuchInput;
   if (!takes_more(ends.master)) return "its master takes no input (tcflow(3)), or there is no room for more";
-  if (!takes_more(ends.terminal)) return "its output is stopped, or there is no room for more";
+  if (!takes_more(ends.terminal)) return kNoRoomForOutput;
   return {};
 }
 
 image::TerminalQueues copy_queues(const TerminalEnds& ends) {
   const termios2 own = settings_of(ends.master);
   const Quiet quiet = quiet_settings(own);
+  bring_out_echoes(ends.terminal);
+  if (!takes_more(ends.terminal)) fail(ErrorKind::Refused, "{}", kNoRoomForOutput);
   image::TerminalQueues queues;
   std::exception_ptr problem;
   const auto attempt = [&](auto&& action) {
@@ -418,12 +466,13 @@ image::TerminalQueues copy_queues(const TerminalEnds& ends) {
   const bool has_rest = is_canonical(own) && !has_fitted(quiet, queues);
   const std::string rest = has_rest ? split_off_rest(own, quiet, queues) : std::string();
   attempt([&] { put_input_back(ends, quiet, queues); });
-  attempt([&] { write_to(ends.terminal, queues.output()); });
+  attempt([&] { write_back(ends.terminal, queues.output()); });
   attempt([&] { set(ends.master, own); });
-  attempt([&] { write_to(ends.master, rest); });
+  attempt([&] { write_back_rest(ends.master, rest); });
   forget_changes_of_state(ends.master);
   if (problem) std::rethrow_exception(problem);
   if (is_too_much) fail(ErrorKind::Failed, "{}", kTooMuchInput);
+  if (queues.output().size() > kMostOutput) fail(ErrorKind::Failed, "somebody else writes there");
   return queues;
 }
 
@@ -441,7 +490,7 @@ void check_queues(const image::TerminalQueues& queues, const std::string& settin
 void fill_queues(const TerminalEnds& ends, const image::TerminalQueues& queues) {
   const termios2 own = settings_of(ends.master);
   put_input_back(ends, quiet_settings(own), queues);
-  write_to(ends.terminal, queues.output());
+  write_back(ends.terminal, queues.output());
   set(ends.master, own);
 }
 

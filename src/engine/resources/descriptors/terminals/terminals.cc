@@ -7,7 +7,9 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
+#include <limits>
 
 #include "base/error.h"
 
@@ -53,12 +55,24 @@ image::TerminalState look_at_terminal(int descriptor, std::string_view name) {
   state.set_settings(&settings, sizeof settings);
   state.set_rows(size.ws_row);
   state.set_columns(size.ws_col);
+  state.set_width(size.ws_xpixel);
+  state.set_height(size.ws_ypixel);
   return state;
 }
 
 void check_terminal(const image::TerminalState& state) {
-  if (state.settings().size() != sizeof(termios2))
+  constexpr std::uint32_t kMost = std::numeric_limits<unsigned short>::max();
+  const bool has_size =
+      state.rows() <= kMost && state.columns() <= kMost && state.width() <= kMost && state.height() <= kMost;
+  if (state.settings().size() != sizeof(termios2) || !has_size)
     fail(ErrorKind::Damaged, "the snapshot has terminal settings that cannot be");
+}
+
+winsize size_of(const image::TerminalState& state) {
+  return {.ws_row = static_cast<unsigned short>(state.rows()),
+          .ws_col = static_cast<unsigned short>(state.columns()),
+          .ws_xpixel = static_cast<unsigned short>(state.width()),
+          .ws_ypixel = static_cast<unsigned short>(state.height())};
 }
 
 bool apply_terminal(int descriptor, const image::TerminalState& state) {
@@ -68,7 +82,8 @@ bool apply_terminal(int descriptor, const image::TerminalState& state) {
   static_cast<void>(::ioctl(descriptor, TCSETS2, &settings));
   winsize size{};
   if (::ioctl(descriptor, TIOCGWINSZ, &size) != 0) return false;
-  return size.ws_row != state.rows() || size.ws_col != state.columns();
+  const winsize former = size_of(state);
+  return std::memcmp(&size, &former, sizeof size) != 0;
 }
 
 }  // namespace crs::engine

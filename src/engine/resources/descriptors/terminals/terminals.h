@@ -1,6 +1,8 @@
 // /dev/tty, the controlling terminal, whichever that is; and the settings of terminals (ioctl_tty(2), termios(3)).
 #pragma once
 
+#include <sys/ioctl.h>
+
 #include <string_view>
 
 #include "engine/resources/descriptors/kind.h"
@@ -19,8 +21,10 @@ class ControllingTerminalKind : public Kind {
 // The settings and size of the terminal behind `descriptor`.
 image::TerminalState look_at_terminal(int descriptor, std::string_view name);
 
-// Throws Damaged for settings that cannot be.
+// Throws Damaged for settings or a size that cannot be.
 void check_terminal(const image::TerminalState& state);
+
+winsize size_of(const image::TerminalState& state);
 
 // Gives the terminal behind `descriptor` these settings, if it is one and this process is in its foreground process
 // group. Its size stays its own. Returns whether its size is another than in `state`.
