@@ -227,6 +227,13 @@ void warn_of(const Misjudged& misjudged, std::vector<std::string>& warnings) {
   }
 }
 
+// So much is copied ahead of the stop. Less is read within some milliseconds, fits into the memory that a checkpoint
+// has for that (PauseBudget), and is written when nothing was refused.
+constexpr std::uint64_t kMuchMemory = std::uint64_t{28} << 20;
+// How so much is set takes ten milliseconds to ask for (/proc/PID/smaps): what was known before the stop is relied
+// upon, although all is to be done again if that was wrong.
+constexpr std::uint64_t kSlowToLookAt = std::uint64_t{1} << 30;
+
 // OneAtATime is the caller's. `misjudged`: by earlier attempts. Nothing if something more was misjudged, which is added
 // there; the program runs again, and in `paused` is how long it stood still in vain.
 // NOLINTNEXTLINE(readability-function-size): a story is a list of steps
@@ -245,8 +252,8 @@ std::optional<CheckpointOutcome> take(pid_t root, SnapshotSink& sink, const Chec
   if (options.single) refuse_children(pid, refusals);
   refusals.throw_if_any();
   const bool goes_on = options.after == AfterCheckpoint::Continue;
-  const bool is_much = has_much_memory(pid);
-  const bool is_copied_ahead = goes_on && (options.incremental || is_much);
+  const std::uint64_t memory = memory_of_program(pid);
+  const bool is_copied_ahead = goes_on && (options.incremental || memory >= kMuchMemory);
   KnownMemory known;
   if (is_copied_ahead || is_worth_examining(pid)) paused += examine_alone(root, options, known).pause_nanoseconds;
   const auto ahead = !goes_on          ? Surveys::CopyAhead::OnlyContinued
@@ -257,7 +264,7 @@ std::optional<CheckpointOutcome> take(pid_t root, SnapshotSink& sink, const Chec
   ExtentWriter writer(sink.location(), kPagesName, writer_options(options, sink));
   Surveys surveys(pid, options, incremental, remembered, writer, contents.warnings);
   surveys.use(std::move(known));
-  if (misjudged.settings || !(goes_on || is_much)) surveys.ask_stopped();
+  if (misjudged.settings || !(goes_on || memory >= kSlowToLookAt)) surveys.ask_stopped();
   if (misjudged.sharing) surveys.copy_nothing_ahead();
   warn_of(misjudged, contents.warnings);
   passes.run("look", [&] {

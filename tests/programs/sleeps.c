@@ -17,13 +17,14 @@ static const double kTolerance = 0.8;  // for a busy machine; starting over cost
 static const struct timespec kLimit = {kSeconds, 0};
 
 static _Atomic int stop;
-static double seconds_lost;  // in gaps between the ticks: the time in which this program did not run
+static double
+    seconds_lost;  // in gaps between the ticks: the time in which this program did not run, by the clock of the world
 
 static void* tick(void* unused) {
-  double last = subject_seconds(CLOCK_MONOTONIC);
+  double last = subject_seconds(CLOCK_REALTIME);
   while (!stop) {
     subject_sleep_ms(5);
-    const double now = subject_seconds(CLOCK_MONOTONIC);
+    const double now = subject_seconds(CLOCK_REALTIME);
     if (now - last > 0.03) seconds_lost += now - last;
     last = now;
   }

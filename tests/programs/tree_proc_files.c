@@ -34,8 +34,8 @@ static void expect_owner(int descriptor, pid_t owner) {
   char folder[32];
   snprintf(folder, sizeof folder, "/proc/%d/", owner);
   const char* const link = link_of(descriptor);
-  SUBJECT_CHECK(strncmp(link, folder, strlen(folder)) == 0, "process %d has %s instead of one of process %d", getpid(),
-                link, owner);
+  SUBJECT_CHECK(strncmp(link, folder, strlen(folder)) == 0, "process %d has %.500s instead of one of process %d",
+                getpid(), link, owner);
 }
 
 static int is_shared_with(pid_t other, int descriptor) {

@@ -123,5 +123,39 @@ def while_others_take_it(workspace):
     end(workspace, process)
 
 
+# A parent looks at the clock all the time; a child of it waits in vfork(2) for its own, which waits for an input.
+HELD_UP = r"""
+import ctypes, os, pathlib, time
+libc = ctypes.CDLL(None, use_errno=True)
+child = os.fork()
+if child == 0:
+    VFORK = 58
+    if libc.syscall(VFORK) == 0:
+        libc.pause()
+    os._exit(0)
+largest, before = 0, time.monotonic()
+while True:
+    now = time.monotonic()
+    largest, before = max(largest, now - before), now
+    pathlib.Path("largest.new").write_text(f"{largest} {child}")
+    os.rename("largest.new", "largest")
+    time.sleep(0.002)
+"""
+
+
+def nobody_is_held_up(workspace):
+    """A process that cannot be stopped is told of, and the others go on meanwhile."""
+    process = workspace.start([PYTHON, "-c", HELD_UP])
+    wait_until(lambda: len(read_text(workspace.work / "largest").split()) == 2, "the program runs")
+    child = int(read_text(workspace.work / "largest").split()[1])
+    wait_until(lambda: read_text(f"/proc/{child}/stat").rpartition(")")[2].split()[:1] == ["D"], "its child waits")
+    for command in (["check"], ["checkpoint", "--dry-run"]):
+        result = workspace.crs(*command, process.pid, expect=1)
+        check("a child of vfork" in result.stderr, f"{result}")
+    largest = float(read_text(workspace.work / "largest").split()[0])
+    check(largest < 5, f"the program stood still for {largest} s")
+    end(workspace, process)
+
+
 if __name__ == "__main__":
-    sys.exit(run_tests([what_can_be_kept, what_cannot, whom_it_cannot_look_at, while_others_take_it]))
+    sys.exit(run_tests([what_can_be_kept, what_cannot, whom_it_cannot_look_at, while_others_take_it, nobody_is_held_up]))

@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <string_view>
 #include <vector>
 
@@ -29,9 +30,8 @@ void refuse_memory_shared_outside(pid_t root, Refusals& refusals);
 // share something: it comes back unshared.
 void warn_of_tables_shared_outside(pid_t pid, pid_t own_pid, std::vector<std::string>& warnings);
 
-// Whether the program `pid` and its descendants, which run, have so much memory that it is copied ahead of the stop.
-// That of others is read while they stand still, and written when nothing was refused.
-bool has_much_memory(pid_t pid);
+// How much memory of no file the program `pid` and its descendants, which run, have in RAM, in bytes.
+std::uint64_t memory_of_program(pid_t pid);
 
 // Whether it is worth while to look closely before anything is written, at the price of a stop: they have something
 // open, mapped or shared that may have to be refused.

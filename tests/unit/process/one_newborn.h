@@ -20,6 +20,7 @@ class OneNewborn {
               .first_private_descriptor = first_private_descriptor,
               .begin = [] {},
               .complete = [] {},
+              .begin_descendant = [](std::size_t) {},
               .lead_session = [](std::size_t) {},
               .prepare = [prepare](std::size_t) { return prepare(); }},
         tree_(plan, work_, steps_) {}

@@ -5,6 +5,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <cstring>
 
 #include "base/error.h"
@@ -70,6 +72,11 @@ Captured capture(CaptureContext& context) {
   Captured all;
   capture_signals(context, all.process);
   capture_thread_signals(context, context.remote, all.thread);
+  // The C library's, once this process has had a second thread (nptl(7)).
+  constexpr std::uint32_t kSetIds = 33;
+  auto& actions = *all.process.mutable_actions();
+  const auto own = [](const image::SignalAction& action) { return action.signal() == kSetIds; };
+  actions.erase(std::remove_if(actions.begin(), actions.end(), own), actions.end());
   return all;
 }
 
