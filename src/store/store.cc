@@ -340,7 +340,8 @@ std::string Store::path_if_remembered(const std::string& job) const {
 
 SetAside Store::make_set_aside(const Reference& reference) {
   const JobDirectory directory = create_job(reference.job);
-  disk_->sync(directory.open_store().get(), location_);
+  // With a snapshot in it, it is durable.
+  if (directory.sequences().empty()) disk_->sync(directory.open_store().get(), location_);
   return {directory, reference.sequence.value_or(0)};
 }
 
