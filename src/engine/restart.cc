@@ -134,6 +134,7 @@ void check_tree(CheckContext& context, const image::Tree& tree, const PageData& 
     });
   }
   check_clocks(tree.clocks());
+  for (const image::Process& process : tree.processes()) check_clocks(process.clocks());
   check_system_v(context, tree);
   check_pidfds(tree);
   check_memory_supply(memories_of(tree));
@@ -149,7 +150,9 @@ std::optional<ClockStart> clocks_for(const IdPlan& plan, const image::Tree& tree
 }
 
 void note_waits_of_boot(const image::Tree& tree, std::vector<std::string>& notes) {
-  for (const image::Process& process : tree.processes()) note_waits_of_another_boot(notes, process.threads());
+  const bool another_clock = had_another_clock(tree.clocks());
+  for (const image::Process& process : tree.processes())
+    note_waits_of_another_boot(notes, process.threads(), another_clock);
 }
 
 // Those of the root first.
@@ -175,7 +178,7 @@ class Preparation {
  public:
   Preparation(const image::Tree& tree, const RestartOptions& options, const ContentStore& content,
               const KeptFiles& kept_files, const KeptConnections& connections, const SharedPlaces& shared,
-              const PrivateDescriptors& numbers, const Sharing& sharing, SessionPlace place)
+              const PrivateDescriptors& numbers, const Sharing& sharing, SessionPlace place, bool clocks_go_on)
       : tree_(tree),
         options_(options),
         content_(content),
@@ -185,6 +188,7 @@ class Preparation {
         numbers_(numbers),
         sharing_(sharing),
         place_(place),
+        clocks_go_on_(clocks_go_on),
         streams_(own_standard_streams()),
         process_ids_(process_ids_of(tree)) {}
 
@@ -213,6 +217,8 @@ class Preparation {
   void begin_descendant(std::size_t index) {
     forget_notes_of_others(index);
     NewbornContext context = context_of(index);
+    const image::Process& process = tree_.processes(static_cast<int>(index));
+    if (clocks_go_on_ && process.has_clocks()) enter_clocks_inside(context, process.clocks());
     open_own_inside(context, tree_.descriptors());
   }
 
@@ -286,6 +292,7 @@ class Preparation {
   const PrivateDescriptors& numbers_;
   const Sharing& sharing_;
   SessionPlace place_;
+  bool clocks_go_on_;
   std::array<int, 3> streams_;
   std::vector<pid_t> process_ids_;
   std::vector<std::string> notes_;
@@ -394,7 +401,8 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
 
   // Make the processes; they prepare themselves as far as ordinary code can.
   const SharedPlaces shared(memories_of(tree), tree.system_v());
-  Preparation preparation(tree, options, content, kept_files, connections, shared, numbers, sharing, place);
+  Preparation preparation(tree, options, content, kept_files, connections, shared, numbers, sharing, place,
+                          plan.clocks.has_value());
   Steps steps;
   const FamilyWork work{.kinship = kinship,
                         .steps = steps,
@@ -428,6 +436,7 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
         all[i] = std::make_unique<Rebuilt>(*newborn, tree, static_cast<std::uint32_t>(i), options, content,
                                            program.notes, pages, shared, numbers, sharing.memory_of(i), process_ids);
         contexts[i] = &all[i]->context;
+        contexts[i]->parent_ends = i == 0 && plan.orphan && !plan.makes_namespaces();
         if (sharing.memory_of(i) != i) contexts[sharing.memory_of(i)]->homes_beside.push_back(all[i]->context.reserved);
       });
     }

@@ -127,7 +127,7 @@ std::vector<PageArea> capture_process(CaptureContext& context, pid_t root, Memor
   check_namespaces(context, [&](std::string_view kind) {
     return is_made_by_restart(root, kind) && is_in_namespace_of(context.pid, root, kind);
   });
-  check_time_namespace(context, root);
+  check_time_namespace(context);
   return pages;
 }
 
@@ -290,6 +290,9 @@ class TreeCapture::Rooms {
   void capture(std::size_t index, CaptureContext& context, BorrowedProcess& borrowed, AskedAhead& main) {
     pages_[index] = capture_process(context, processes_.front().pid, surveys_.of(context.pid).memory, borrowed, main,
                                     *image_.mutable_processes(static_cast<int>(index)));
+    if (index == 0) return;
+    capture_own_clocks(context.pid, processes_[processes_[index].parent].pid,
+                       *image_.mutable_processes(static_cast<int>(index)));
   }
 
   void capture_descendant(std::size_t index) {

@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 
-from harness import check, link_target, read_text, run_tests, wait_until
+from harness import check, link_target, name_of, read_text, run_tests, wait_until
 
 PYTHON = "/usr/bin/python3"
 GAP = 2.0  # seconds between checkpoint and restart
@@ -32,7 +32,7 @@ while True:
     before = now
     if asked:
         asked.clear()
-        with open(me + ".new", "w") as file: json.dump(largest, file)
+        with open(me + ".new", "w") as file: json.dump({**largest, "is": now["monotonic"]}, file)
         os.rename(me + ".new", me + ".says")
         largest = dict.fromkeys(CLOCKS, 0)
     time.sleep(0.002)
@@ -46,10 +46,14 @@ def start(workspace):
 
 
 def ask(workspace, pid):
+    return ask_all(workspace, workspace.tree_of(pid))
+
+
+def ask_all(workspace, members):
     answers = []
     for who in ("parent", "child"):
         (workspace.work / f"{who}.says").unlink(missing_ok=True)
-    for member in workspace.tree_of(pid):
+    for member in members:
         os.kill(member, signal.SIGUSR1)
     for who in ("parent", "child"):
         wait_until((workspace.work / f"{who}.says").exists, f"the {who} answers")
@@ -86,6 +90,40 @@ def of_machine(workspace):
     check(link_target(f"/proc/{pid}/ns/time") == link_target("/proc/self/ns/time"), "it is in a time namespace of its own")
 
 
+def of_a_part(workspace):
+    """A child that was in a time namespace of its own, as one that has rolled itself back may be."""
+    if os.geteuid() != 0 or workspace.uid != 0 or not shutil.which("unshare"):
+        return
+    own = ["unshare", "--time", "--monotonic", "100000", PYTHON, "-c", PROGRAM]  # enters it as it executes
+    shell = workspace.start(["/bin/sh", "-c", '"$@" & wait', "sh", *own])
+    wait_until(lambda: all((workspace.work / f"{who}.up").exists() for who in ("parent", "child")), "the program is up")
+    pid = away(workspace, shell.pid)
+    inside = [member for member in set(workspace.tree_of(pid)) if name_of(member).startswith("python")]
+    namespaces = {link_target(f"/proc/{member}/ns/time") for member in inside}
+    check(len(inside) == 2 and len(namespaces) == 1, f"{inside} are in {namespaces}")
+    check(link_target(f"/proc/{pid}/ns/time") not in namespaces, "the first process is in their time namespace")
+    for answer in ask_all(workspace, inside):
+        check(answer["monotonic"] < answer["realtime"] - GAP / 2, f"its clock did not go on: {answer}")
+        check(answer["is"] > 100000, f"it is another clock: {answer}")
+
+
+def waits_for_another_clock(workspace):
+    """Who waits until a time of a clock that goes on is told where it does not any more, also on the same boot."""
+    process = workspace.start([PYTHON, "-c", "import time\ntime.sleep(1000)"])
+    wait_until(lambda: read_text(f"/proc/{process.pid}/wchan") == "hrtimer_nanosleep", "it sleeps")
+    reference = workspace.checkpoint(str(process.pid), "--kill", "--name", "waits")
+    for clocks, noted in (("machine", False), ("continue", False)):
+        result = workspace.restart_result(reference, "--clocks", clocks)
+        check(("until a time of CLOCK_MONOTONIC" in result.stderr) == noted, f"first, {clocks}: {result}")
+        if clocks == "machine":
+            workspace.kill(int(result.stdout))
+    time.sleep(0.3)
+    reference = workspace.checkpoint("waits", "--kill")
+    result = workspace.restart_result(reference, "--clocks", "machine")
+    check("until a time of CLOCK_MONOTONIC" in result.stderr, f"again: {result}")
+    workspace.kill(int(result.stdout))
+
+
 def seen_from_elsewhere(workspace):
     """A start time in /proc is another one in each time namespace."""
     if os.geteuid() != 0 or workspace.uid != 0 or not shutil.which("nsenter"):
@@ -108,4 +146,4 @@ if __name__ == "__main__":
     if not may_set_clocks():
         print("not tested: this user may not make time namespaces here")
         sys.exit(77)
-    run_tests([go_on, of_machine, seen_from_elsewhere])
+    run_tests([go_on, of_machine, of_a_part, waits_for_another_clock, seen_from_elsewhere])

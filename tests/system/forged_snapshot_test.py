@@ -83,7 +83,9 @@ def ordinary_random_changes(workspace, options):
         check(result.status in (0, 1, 4), f"{what}: {result}")
         check(time.monotonic() - begin < 10, f"{what}: took {time.monotonic() - begin:.1f} s")
         counts[result.status] = counts.get(result.status, 0) + 1
-        if result.status == 0:
+        # So the program runs, and its layers have nothing to say.
+        waits_in_vain = result.status == 1 and "its layers have not come back" in result.stderr
+        if result.status == 0 or waits_in_vain:
             # What it does now is its own affair.
             check(result.stdout.strip().isdigit(), f"{what}: {result}")
             workspace.end_processes()

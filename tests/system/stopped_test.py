@@ -6,13 +6,16 @@ import os
 import signal
 import time
 
-from harness import check, is_alive, read_text, run_tests, state_of, wait_until
+from harness import check, is_alive, name_of, parent_of, read_text, run_tests, state_of, wait_until
 
 PYTHON = "/usr/bin/python3"
 
 # A parent that goes on, with a child that is stopped; or alone, to be stopped itself. It leads a process group or not.
 PROGRAM = r"""
-import os, signal, sys, time
+import ctypes, os, signal, sys, time
+if "dies" in sys.argv:
+    PR_SET_PDEATHSIG = 1
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 if "leads" in sys.argv: os.setpgid(0, 0)
 if "parent" in sys.argv:
     child = os.fork()
@@ -54,19 +57,22 @@ def restart(workspace, *options):
     arguments = [str(workspace.crs_path), "restart", "--detach", *options, "sim"]
     result = workspace.run(["/bin/sh", "-c", '"$@"; exit $?', "sh", *arguments], start_new_session=True)
     check(result.status == 0, f"{result}")
-    return int(result.stdout)
+    return int(result.stdout), result.stderr
 
 
 def stays_stopped(workspace, *options):
-    for how in (["leads"], []):
+    for how in (["leads"], [], ["dies"]):
         (workspace.work / "beats").unlink(missing_ok=True)
         pid, shell = start(workspace, *how)
         workspace.checkpoint(str(pid), "--kill", "--name", "sim")
         workspace.wait_exit(shell)
         workspace.wait_gone()
         before = beats(workspace)
-        pid = restart(workspace, *options)
+        pid, said = restart(workspace, *options)
         time.sleep(0.3)  # what ends it would have done so
+        # Its parent ends at once; not so in a private process id namespace.
+        has_init = name_of(parent_of(pid)) == "crs-init"
+        check(("parent-death signal is not set" in said) == ("dies" in how and not has_init), f"{how}: {said}")
         check(is_alive(pid) and state_of(pid) == "T", f"{how}: it is in state {state_of(pid)!r}")
         check(beats(workspace) == before, f"{how}: it has run")
         os.kill(pid, signal.SIGCONT)
@@ -89,7 +95,7 @@ def below_a_running_parent(workspace):
         workspace.checkpoint(str(pid), "--kill", "--name", "sim")
         workspace.wait_exit(shell)
         workspace.wait_gone()
-        pid = restart(workspace)
+        pid, _ = restart(workspace)
         time.sleep(0.3)
         runs_on(workspace)
         states = sorted(state_of(member) for member in set(workspace.tree_of(pid)))

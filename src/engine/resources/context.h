@@ -195,6 +195,7 @@ struct RestoreContext {
   std::map<pid_t, RemoteCaller*> threads;
   std::map<pid_t, pid_t> new_ids;           // image thread id -> the id that the restarted program sees
   std::uint32_t process = 0;                // index in image::Tree
+  bool parent_ends = false;                 // before it runs
   std::span<const pid_t> process_ids = {};  // as in CheckContext
   std::set<int> armed_timers = {};          // POSIX timers that need not be armed any more
 };

@@ -21,7 +21,7 @@ struct Entry {
 
 // The list's next entry is in rbx, how many there still are in rbp: the kernel leaves both alone, as all but rax, rcx
 // and r11 (syscall(2)).
-constexpr std::array<unsigned char, 72> kInstructions = {
+constexpr std::array<unsigned char, 74> kInstructions = {
     0x48, 0x8b, 0x03,              // mov (%rbx), %rax
     0x48, 0x8b, 0x7b, 0x08,        // mov 8(%rbx), %rdi
     0x48, 0x8b, 0x73, 0x10,        // mov 16(%rbx), %rsi
@@ -43,7 +43,9 @@ constexpr std::array<unsigned char, 72> kInstructions = {
     0xba, 0x13, 0x00, 0x00, 0x00,  // mov $SIGSTOP, %edx
     0xb8, 0xea, 0x00, 0x00, 0x00,  // mov $tgkill, %eax
     0x0f, 0x05,                    // syscall
+    0xeb, 0xf7,                    // jmp to the last mov: a SIGCONT may have taken the signal away (signal(7))
 };
+constexpr std::size_t kEnd = kInstructions.size() - 2;  // behind the last system call
 static_assert(sizeof(Entry) == 64);
 
 // A SIGSTOP of somebody else's may come before the loop's own: until it has come to the end, the thread goes on.
@@ -79,7 +81,7 @@ std::vector<std::int64_t> run_loop(const CallLoop& loop, pid_t tid, const Remote
   registers.rbp = entries.size();
   registers.orig_rax = ~std::uint64_t{0};  // it is not inside a call that would have to be restarted
   ptrace::set_registers(tid, registers);
-  run_to_end(tid, loop.code + kInstructions.size());
+  run_to_end(tid, loop.code + kEnd);
   memory.read(loop.list.start, std::as_writable_bytes(std::span(entries)));
   std::ranges::transform(entries, std::back_inserter(results), &Entry::result);
   return results;

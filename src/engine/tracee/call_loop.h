@@ -25,7 +25,8 @@ struct CallLoop {
 
 // `tid` is stopped, as NewbornThread has it, with the registers of `at` beside those that the loop needs; so it is
 // afterwards. At most loop.most_calls() `calls`, of which each returns what it has to say. Returns that, in their
-// order. No SIGCONT may be pending: the thread stops by a SIGSTOP, which would take it away (signal(7)).
+// order. No SIGCONT of the program's may be pending: the thread stops by a SIGSTOP, which would take it away
+// (signal(7)).
 std::vector<std::int64_t> run_loop(const CallLoop& loop, pid_t tid, const RemoteMemory& memory,
                                    const user_regs_struct& at, std::span<const RemoteCaller::StoringCall> calls);
 

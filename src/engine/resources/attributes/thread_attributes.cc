@@ -176,7 +176,7 @@ void restore_thread_attributes(RestoreContext& context, RemoteCaller& thread,
 void finish_thread_attributes(RestoreContext& context, RemoteCaller& thread,
                               const image::ThreadAttributes& attributes) {
   std::uint32_t signal = attributes.parent_death_signal();
-  if (signal != 0 && context.options.detach && parent_is_caller(context.pid)) {
+  if (signal != 0 && context.options.detach && (context.parent_ends || parent_is_caller(context.pid))) {
     add_once(context.notes, "the parent-death signal is not set: a detached program outlives its parent");
     signal = 0;
   }

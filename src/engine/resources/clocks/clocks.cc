@@ -17,25 +17,23 @@ std::uint64_t in_program(clockid_t clock, std::int64_t offset_of_program, std::i
 
 }  // namespace
 
-void check_time_namespace(CaptureContext& context, pid_t root) {
-  const std::string own = namespace_of(context.pid, "time");
-  if (own != namespace_of(root, "time")) {
-    context.refusals.add(
-        fmt::format("process {} is in another time namespace than the program's first", context.own_pid),
-        "it cannot be kept");
-  }
-  if (own != namespace_of(context.pid, "time_for_children")) {
-    context.refusals.add(
-        fmt::format("the children of process {} would be in another time namespace than itself", context.own_pid),
-        "it cannot be kept");
-  }
+void check_time_namespace(CaptureContext& context) {
+  if (namespace_of(context.pid, "time") == namespace_of(context.pid, "time_for_children")) return;
+  context.refusals.add(
+      fmt::format("the children of process {} would be in another time namespace than itself", context.own_pid),
+      "it cannot be kept: let it execute in that namespace what it made it for (unshare(2)), and try again");
 }
 
-void capture_clocks(pid_t root, image::Clocks& clocks) {
+void capture_clocks(pid_t pid, image::Clocks& clocks) {
   const ClockOffsets own = own_clock_offsets();
-  const ClockOffsets of_program = clock_offsets_of(root);
+  const ClockOffsets of_program = clock_offsets_of(pid);
   clocks.set_monotonic(in_program(CLOCK_MONOTONIC, of_program.monotonic, own.monotonic));
   clocks.set_boottime(in_program(CLOCK_BOOTTIME, of_program.boottime, own.boottime));
+  clocks.set_monotonic_offset(of_program.monotonic);
+}
+
+void capture_own_clocks(pid_t pid, pid_t parent, image::Process& process) {
+  if (namespace_of(pid, "time") != namespace_of(parent, "time")) capture_clocks(pid, *process.mutable_clocks());
 }
 
 void check_clocks(const image::Clocks& clocks) {
@@ -46,6 +44,20 @@ void check_clocks(const image::Clocks& clocks) {
 ClockStart clock_start_of(const image::Clocks& clocks) {
   return {.monotonic = static_cast<std::int64_t>(clocks.monotonic()),
           .boottime = static_cast<std::int64_t>(clocks.boottime())};
+}
+
+bool had_another_clock(const image::Clocks& clocks) {
+  return clocks.monotonic_offset() != own_clock_offsets().monotonic;
+}
+
+void enter_clocks_inside(NewbornContext& context, const image::Clocks& clocks) {
+  try {
+    ClocksOfChildren made(clock_start_of(clocks));
+    made.enter();
+  } catch (const Error& error) {
+    context.notes.push_back(
+        fmt::format("{}: process {} sees CLOCK_MONOTONIC jump", error.what(), context.process_ids[context.process]));
+  }
 }
 
 }  // namespace crs::engine

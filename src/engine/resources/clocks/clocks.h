@@ -10,13 +10,19 @@
 
 namespace crs::engine {
 
-// Refuses a process in another time namespace than `root`, or whose children would be in another one.
-void check_time_namespace(CaptureContext& context, pid_t root);
-// The program is frozen; all of its processes are in the time namespace of `root`.
-void capture_clocks(pid_t root, image::Clocks& clocks);
+// Refuses a process whose children would be in another time namespace than itself.
+void check_time_namespace(CaptureContext& context);
+// Process `pid` is frozen.
+void capture_clocks(pid_t pid, image::Clocks& clocks);
+// The same if they are not those of its parent.
+void capture_own_clocks(pid_t pid, pid_t parent, image::Process& process);
 // Throws what cannot be.
 void check_clocks(const image::Clocks& clocks);
 // With which the processes are to be made.
 ClockStart clock_start_of(const image::Clocks& clocks);
+// Whether times of CLOCK_MONOTONIC mean something else to the program from now on if it takes those of the machine.
+bool had_another_clock(const image::Clocks& clocks);
+// In a newborn that has no children yet.
+void enter_clocks_inside(NewbornContext& context, const image::Clocks& clocks);
 
 }  // namespace crs::engine

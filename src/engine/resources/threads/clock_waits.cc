@@ -34,8 +34,8 @@ bool waits_until_time_of_boot(const user_regs_struct& registers, std::uint64_t c
 
 void capture_boot(image::Threads& threads) { threads.set_boot_id(boot_id()); }
 
-void note_waits_of_another_boot(std::vector<std::string>& notes, const image::Threads& threads) {
-  if (threads.boot_id().empty() || threads.boot_id() == boot_id()) return;
+void note_waits_of_another_boot(std::vector<std::string>& notes, const image::Threads& threads, bool another_clock) {
+  if (threads.boot_id().empty() || (threads.boot_id() == boot_id() && !another_clock)) return;
   int waiting = 0;
   for (const image::Thread& thread : threads.threads()) {
     if (thread.ended()) continue;
@@ -46,10 +46,11 @@ void note_waits_of_another_boot(std::vector<std::string>& notes, const image::Th
     if (waits_until_time_of_boot(registers, call)) ++waiting;
   }
   if (waiting == 0) return;
-  notes.push_back(fmt::format(
-      "{} thread{} in a wait until a time of CLOCK_MONOTONIC, which began anew with this boot: the wait lasts "
-      "longer or shorter by the difference",
-      waiting, waiting == 1 ? " is" : "s are"));
+  notes.push_back(
+      fmt::format("{} thread{} in a wait until a time of CLOCK_MONOTONIC, which is another clock than it was: the wait "
+                  "lasts longer or "
+                  "shorter by the difference",
+                  waiting, waiting == 1 ? " is" : "s are"));
 }
 
 }  // namespace crs::engine

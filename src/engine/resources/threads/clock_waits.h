@@ -9,6 +9,7 @@
 namespace crs::engine {
 
 void capture_boot(image::Threads& threads);
-void note_waits_of_another_boot(std::vector<std::string>& notes, const image::Threads& threads);
+// `another_clock`: that of the program was another than the machine's already.
+void note_waits_of_another_boot(std::vector<std::string>& notes, const image::Threads& threads, bool another_clock);
 
 }  // namespace crs::engine
