@@ -44,10 +44,19 @@ void lower_priority() {
 
 }  // namespace
 
-unsigned threads_for_disk() {
-  constexpr unsigned kMost = 12;
-  return std::min(kMost, 2 * std::max(1U, std::thread::hardware_concurrency()));
+namespace {
+
+constexpr unsigned kMostForDisk = 12;
+
+unsigned for_each_processor(unsigned threads) {
+  return std::min(kMostForDisk, threads * std::max(1U, std::thread::hardware_concurrency()));
 }
+
+}  // namespace
+
+unsigned threads_for_disk() { return for_each_processor(2); }
+
+unsigned threads_for_disk_alone() { return for_each_processor(4); }
 
 void run_in_background(const std::function<void()>& worker, unsigned threads) {
   if (threads == 0) threads = std::max(1U, std::thread::hardware_concurrency());

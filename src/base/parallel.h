@@ -12,6 +12,8 @@ namespace crs {
 // How many threads keep a disk busy, and the processors with what is read from it or to be written: while some wait the
 // others work. Not so many that their buffers would need much memory.
 unsigned threads_for_disk();
+// The same where nobody else wants the processors: more requests wait for the disk.
+unsigned threads_for_disk_alone();
 
 // Runs `worker` in `threads` threads at once, the calling one included (0: as many as there are cores), and waits for
 // all of them. The first exception that leaves one is rethrown. Signals are blocked in the threads it starts.
