@@ -425,6 +425,8 @@ def main():
     parser.add_argument("--own", metavar="MIB,CONTENT,THREADS,MIB_PER_SECOND,PAGES", help="a case of your own: 512,text,4,50,huge")
     parser.add_argument("--json", type=pathlib.Path, help="write all figures there")
     parser.add_argument("--plot", type=pathlib.Path, help="write a picture (SVG) of the pauses there")
+    # So that what it has started ends with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = parser.parse_args()
     cases = QUICK if options.quick else {name: case for name, case in SUITE.items() if not options.case or name in options.case}
     if options.own:
