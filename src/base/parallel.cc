@@ -42,10 +42,6 @@ void lower_priority() {
   ::syscall(SYS_ioprio_set, kIoprioWhoProcess, 0, kIoprioIdle);
 }
 
-}  // namespace
-
-namespace {
-
 constexpr unsigned kMostForDisk = 12;
 
 unsigned for_each_processor(unsigned threads) {
@@ -89,8 +85,11 @@ void run_beside(const std::function<void()>& beside, const std::function<void()>
     // No more threads may be had.
   }
   failure.run(action);
-  if (!other.joinable()) failure.run(beside);
-  if (other.joinable()) other.join();
+  if (other.joinable()) {
+    other.join();
+  } else {
+    failure.run(beside);
+  }
   failure.rethrow_if_any();
 }
 

@@ -151,11 +151,10 @@ class Frozen {
   StoppedTree& tree() noexcept { return *tree_; }
 
   // Throws what no room needs to be asked about.
-  void refuse(pid_t pid, const CheckpointOptions& options, Refusals& refusals) const {
+  void refuse(pid_t pid, const Surveys& surveys, const CheckpointOptions& options, Refusals& refusals) const {
     const std::vector<pid_t> running = running_of(*tree_);
     if (options.single) refuse_children(pid, refusals);
-    Surroundings surroundings;
-    for (const pid_t process : running) refuse_unsuitable(process, surroundings, refusals);
+    for (const pid_t process : running) refuse_unsuitable(process, *surveys.surroundings(), refusals);
     refuse_own_ancestors(running, refusals);
     refusals.throw_if_any();
     check_not_in_use(whole_pages_of(options.exclude), tree_->members().front().process->threads());
@@ -201,7 +200,7 @@ Examination examine_alone(pid_t root, const CheckpointOptions& options, KnownMem
                                                           // more, as late as possible
 
   Frozen frozen(pid, options, surveys);
-  frozen.refuse(pid, options, refusals);
+  frozen.refuse(pid, surveys, options, refusals);
   TreeCapture(frozen.tree(), surveys, options, refusals, found.warnings, nowhere, image).run(passes);
   refusals.throw_if_any();
   frozen.let_go_on();
@@ -282,7 +281,7 @@ std::optional<CheckpointOutcome> take(pid_t root, SnapshotSink& sink, const Chec
   // Stop all threads of all processes.
   auto frozen = passes.run("freeze", [&] { return std::make_unique<Frozen>(pid, options, surveys); });
   StoppedTree& tree = frozen->tree();
-  frozen->refuse(pid, options, refusals);
+  frozen->refuse(pid, surveys, options, refusals);
 
   // Ask every room for its part; what cannot be kept stops the checkpoint here, before the pages are written.
   TreeCapture capture(tree, surveys, options, refusals, contents.warnings, content, image);
@@ -377,9 +376,11 @@ CheckpointOutcome checkpoint(pid_t root, SnapshotSink& sink, const CheckpointOpt
 Examination examine(pid_t root, const CheckpointOptions& options) {
   check_is_program(root);
   const OneAtATime alone(root);
-  check_can_be_stopped(root);
-  KnownMemory known;
-  return while_it_runs(root, [&] { return examine_alone(root, options, known); });
+  return while_it_runs(root, [&] {
+    check_can_be_stopped(root);
+    KnownMemory known;
+    return examine_alone(root, options, known);
+  });
 }
 
 }  // namespace crs::engine

@@ -16,6 +16,7 @@
 #include "engine/procfs/shared_tables.h"
 #include "engine/procfs/status.h"
 #include "engine/procfs/tree.h"
+#include "engine/resources/attributes/scheduling.h"
 #include "engine/suitability/suitability.h"
 
 namespace crs::engine {
@@ -51,7 +52,7 @@ Surveys::Surveys(pid_t root, const CheckpointOptions& options, Incremental& incr
 
 void Surveys::add(pid_t pid, bool is_stopped) {
   Refusals refusals;
-  refuse_unsuitable(pid, surroundings_, refusals);
+  refuse_unsuitable(pid, *surroundings_, refusals);
   refusals.throw_if_any();
   if (!is_stopped) wait_for_memory(pid, options_.remembered_path);
   Survey& survey = surveys_.try_emplace(pid, pid, is_stopped).first->second;
@@ -171,6 +172,8 @@ void Surveys::look() {
       try_with(process.pid, [&] { add(process.pid, false); });
   }
   if (!is_running(root_)) fail(ErrorKind::ProgramGone, "process {} ended meanwhile", root_);
+  surroundings_->users_with_keys();
+  foresee_scheduling(*surroundings_);
 }
 
 void Surveys::copy_ahead(pid_t pid, Survey& survey, std::uint64_t least) {

@@ -94,6 +94,8 @@ class Surveys {
   void forget_ended(const StoppedTree& tree);
 
   Survey& of(pid_t pid) { return surveys_.at(pid); }
+  // Asked before the stop for what takes time.
+  const std::shared_ptr<Surroundings>& surroundings() const noexcept { return surroundings_; }
   // Private memory of all processes, in bytes, as far as it is known.
   std::uint64_t private_bytes() const;
   std::optional<std::uint64_t> elapsed_in_call(pid_t pid, pid_t tid) const;
@@ -123,7 +125,7 @@ class Surveys {
   bool ask_stopped_ = false;
   bool copies_ahead_ = true;
   std::map<pid_t, Survey> surveys_;
-  Surroundings surroundings_;
+  const std::shared_ptr<Surroundings> surroundings_ = std::make_shared<Surroundings>();
   int stopped_too_early_ = 0;
   std::chrono::nanoseconds stopped_{};
 };

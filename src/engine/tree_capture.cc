@@ -257,7 +257,7 @@ class TreeCapture::Rooms {
                            .memory_of = memory_of_[index],
                            .signal_actions_of = signal_actions_of_[index],
                            .only_looks = index != 0 && !content_.keeps(),
-                           .surroundings = surroundings_};
+                           .surroundings = surveys_.surroundings()};
     action(context, borrowed, main);
   }
 
@@ -340,7 +340,6 @@ class TreeCapture::Rooms {
   HeldConnections connections_;
   ContentObjects objects_;
   SharedObjects shared_;
-  const std::shared_ptr<Surroundings> surroundings_ = std::make_shared<Surroundings>();
   image::Tree& image_;
   RemoteRange places_in_root_;  // in the memory of the root, while that is borrowed
   std::vector<CapturedProcess> processes_;

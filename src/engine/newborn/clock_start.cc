@@ -51,13 +51,20 @@ ClocksOfChildren::ClocksOfChildren(const ClockStart& start)
     : before_(open_file("/proc/self/ns/time", O_RDONLY)), maker_(::getpid()) {
   const std::string offsets = offsets_for(start);
   if (::unshare(kCloneNewTime) != 0) fail_errno(errno, "cannot make a time namespace");
-  const FileDescriptor file = open_file(kOffsetsFile, O_WRONLY);
-  write_all(file.get(), kOffsetsFile, as_byte_span(offsets));
+  try {
+    const FileDescriptor file = open_file(kOffsetsFile, O_WRONLY);
+    write_all(file.get(), kOffsetsFile, as_byte_span(offsets));
+  } catch (...) {
+    leave();
+    throw;
+  }
 }
+
+ClocksOfChildren::~ClocksOfChildren() { leave(); }
 
 // Not in a copy of this that a child has. Nor where this process has other threads (setns(2)): its later children then
 // begin with these clocks.
-ClocksOfChildren::~ClocksOfChildren() {
+void ClocksOfChildren::leave() noexcept {
   if (before_ && ::getpid() == maker_) ::setns(before_.get(), kCloneNewTime);
 }
 

@@ -4,7 +4,6 @@
 #include <sys/types.h>
 
 #include <cstdint>
-#include <string>
 
 #include "base/file_descriptor.h"
 
@@ -32,6 +31,8 @@ class ClocksOfChildren {
   void enter();
 
  private:
+  void leave() noexcept;
+
   FileDescriptor before_;
   pid_t maker_;
 };

@@ -45,8 +45,7 @@ SavedPages save_page_areas(const RemoteMemory& source, std::span<const PageArea>
       saved += appended;
     }
   };
-  if (threads == 0) threads = held == nullptr ? threads_for_disk_alone() : threads_for_disk();
-  run_in_parallel(telling_of_failure(failed, work), threads);
+  run_in_parallel(telling_of_failure(failed, work), threads == 0 ? threads_for_disk() : threads);
   saved.guards = batches.guards();
   return saved;
 }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/parallel.h"
+
 namespace crs::engine {
 namespace {
 
@@ -64,10 +66,11 @@ void ProcessPages::leave_to_twin(std::vector<PageArea>& rest, RemoteRange scratc
   rest = std::move(now);
 }
 
-// How many threads read what is left: as many as keep the disk busy (0), unless it is only read. Little is read sooner
-// than a second thread begins.
+// How many threads read what is left: as many as keep the disk busy (0; all the processors, too, where the program
+// stands still until it is written), unless it is only read. Little is read sooner than a second thread begins.
 unsigned ProcessPages::readers() const {
-  if (!precopy_ || twin_) return 0;
+  if (!precopy_) return threads_for_disk_alone();
+  if (twin_) return 0;
   return precopy_->expected() <= kMostForOneReader ? 1 : precopy_->expected() <= budget_.most_held ? 2 : 0;
 }
 

@@ -1,7 +1,6 @@
 #include "engine/tracee/asked_ahead.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace crs::engine {
 namespace {
@@ -51,13 +50,9 @@ std::int64_t AskedAhead::raw_call(long number, const std::array<std::uint64_t, 6
     return is_same(call, wanted);
   });
   if (!result) return thread_.raw_call(number, arguments);
-  std::int64_t value = 0;
-  if (stores) {
-    memory().write(scratch(), *result);
-  } else {
-    std::memcpy(&value, result->data(), sizeof value);
-  }
-  return value;
+  if (!stores) return returned(*result);
+  memory().write(scratch(), *result);
+  return 0;
 }
 
 std::vector<RemoteCaller::StoredResult> AskedAhead::call_all(std::string_view name, std::span<const StoringCall> calls,

@@ -208,6 +208,8 @@ void take_time_slice_of_system() noexcept {
   set_scheduling(0, own);
 }
 
+void foresee_scheduling(Surroundings& surroundings) { surroundings.time_slice(find_slice_of_system); }
+
 void add_once(std::vector<std::string>& notes, std::string note) {
   if (std::ranges::find(notes, note) == notes.end()) notes.push_back(std::move(note));
 }

@@ -11,10 +11,12 @@
 
 namespace crs::engine {
 
-// `tid` is a thread as the caller sees it.
 // The calling thread, and what is made by it from now on, has the time slice of the system, whatever it inherited.
 void take_time_slice_of_system() noexcept;
 
+// Before the stop: what capture_scheduling() compares with.
+void foresee_scheduling(Surroundings& surroundings);
+// `tid` is a thread as the caller sees it.
 void capture_scheduling(CaptureContext& context, pid_t tid, image::ThreadAttributes& attributes);
 
 // Throws an Error of kind Damaged for what no kernel can have said.

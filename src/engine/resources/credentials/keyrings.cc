@@ -6,14 +6,11 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
-#include <sstream>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
-#include "base/io.h"
 #include "engine/procfs/status.h"
 
 namespace crs::engine {
