@@ -278,20 +278,26 @@ void Surveys::let_go_on(StoppedTree& tree) {
   for (auto& [pid, survey] : surveys_) survey.waits = WaitsBefore(pid);
 }
 
-Misjudged Surveys::misjudged(const StoppedTree& tree) const {
-  Misjudged misjudged;
-  for (const StoppedTree::Member& member : tree.members()) {
-    if (!member.process) continue;
+// One that was copied ahead may have come to be shared since.
+bool Surveys::sharing_misjudged(const StoppedTree& tree) const {
+  return std::ranges::any_of(tree.members(), [&](const StoppedTree::Member& member) {
+    if (!member.process) return false;
     const Survey& survey = surveys_.at(member.pid);
-    if (survey.found_shared && survey.pages->tracks()) misjudged.sharing = true;  // since it was copied ahead
-    if (!survey.memory.relied_upon) continue;
+    return survey.found_shared && survey.pages->tracks();
+  });
+}
+
+bool Surveys::settings_misjudged(const StoppedTree& tree) const {
+  for (const StoppedTree::Member& member : tree.members()) {
+    if (!member.process || !surveys_.at(member.pid).memory.relied_upon) continue;
+    const Survey& survey = surveys_.at(member.pid);
     try {
-      if (!has_same_settings(member.pid, survey.memory)) misjudged.settings = true;
+      if (!has_same_settings(member.pid, survey.memory)) return true;
     } catch (const Error&) {
-      if (!has_ended(survey)) misjudged.settings = true;  // else it can be asked no more
+      if (!has_ended(survey)) return true;  // else it can be asked no more
     }
   }
-  return misjudged;
+  return false;
 }
 
 void Surveys::forget_ended(const StoppedTree& tree) {

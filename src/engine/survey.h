@@ -88,8 +88,11 @@ class Surveys {
   void note_sharing(pid_t pid) { of(pid).found_shared = true; }
   // Lets it run, to be stopped once more.
   void let_go_on(StoppedTree& tree);
-  // The program runs again.
-  Misjudged misjudged(const StoppedTree& tree) const;
+  // All of the program is, or was, stopped; before any of its pages are finished. Whether who has one memory was
+  // misjudged.
+  bool sharing_misjudged(const StoppedTree& tree) const;
+  // The same of how memory is set, which is asked for anew. Beside whatever the pages need.
+  bool settings_misjudged(const StoppedTree& tree) const;
   // Whoever is not of the tree any more leaves nothing in the snapshot.
   void forget_ended(const StoppedTree& tree);
 

@@ -9,6 +9,7 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <span>
 
 #include "base/error.h"
 #include "base/io.h"
@@ -62,6 +63,24 @@ Pagemap::Pagemap(pid_t pid, bool use_scan)
       file_(open_file(fmt::format("/proc/{}/pagemap", pid), O_RDONLY)),
       scans_(use_scan && can_scan(file_.get())),
       sees_guards_(scans_ && can_see_guards(file_.get())) {}
+
+std::uint64_t Pagemap::bytes_there(RemoteRange range) const {
+  std::array<pagemap_scan::Region, 512> regions;
+  pagemap_scan::Arguments arguments;
+  arguments.any_of = arguments.returned = pagemap_scan::kIsPresent | pagemap_scan::kIsSwapped;
+  arguments.regions = reinterpret_cast<std::uint64_t>(regions.data());
+  arguments.region_count = regions.size();
+  arguments.end = range.end.value;
+  std::uint64_t bytes = 0;
+  for (arguments.start = range.start.value; arguments.start < arguments.end; arguments.start = arguments.walk_end) {
+    const int count = ::ioctl(file_.get(), pagemap_scan::kRequest, &arguments);
+    if (count < 0) fail_errno(errno, "cannot scan the pages of process {} at {:#x}", pid_, arguments.start);
+    for (const pagemap_scan::Region& region : std::span(regions).first(static_cast<std::size_t>(count)))
+      bytes += region.end - region.start;
+    if (arguments.walk_end <= arguments.start) break;
+  }
+  return bytes;
+}
 
 bool PageScan::next(PageRange& found) {
   while (given_ == found_.size()) {

@@ -27,6 +27,13 @@ constexpr std::uint64_t kWorthThread = std::uint64_t{8} << 20;
 
 constexpr std::uint64_t kBlockBytes = 512 * kPageSize;
 
+std::uint64_t own_bytes(const Pagemap& pagemap, RemoteRange range) {
+  std::uint64_t bytes = 0;
+  PageScan scan(pagemap, range);
+  for (PageRange found; scan.next(found);) bytes += found.kind == PageKind::Own ? found.range.size() : 0;
+  return bytes;
+}
+
 }  // namespace
 
 void CopyTable::set(RemoteRange run, std::uint32_t place) {
@@ -108,8 +115,9 @@ void Precopy::choose(const std::vector<PageArea>& areas, std::uint64_t least) {
   std::uint64_t total = 0;
   for (const PageArea& area : areas) {
     Candidate candidate{&area};
-    PageScan scan(pagemap, area.range);
-    for (PageRange found; scan.next(found);) candidate.bytes += found.kind == PageKind::Own ? found.range.size() : 0;
+    const PageRuns known = tracker_ && area.starts_zero ? common_parts(area.range, tracker_->areas()) : PageRuns{};
+    for (const RemoteRange& tracked : known) candidate.bytes += pagemap.bytes_there(tracked);
+    for (const RemoteRange& other : other_parts(area.range, known)) candidate.bytes += own_bytes(pagemap, other);
     total += candidate.bytes;
     if (candidate.bytes > 0 && area.starts_zero) candidates.push_back(candidate);
   }

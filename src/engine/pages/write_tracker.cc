@@ -24,9 +24,6 @@ constexpr std::uint64_t kFeatureAsynchronous = 1 << 15;  // UFFD_FEATURE_WP_ASYN
 // The address space is locked for so much at a time only: system calls of the program that change it wait meanwhile.
 constexpr std::uint64_t kPiece = std::uint64_t{64} << 20;
 
-// Between two regions that differ so much may be looked at again, which is cheaper than another call.
-constexpr std::uint64_t kLookedAtBetween = std::uint64_t{64} * kPageSize;
-
 // In the sharer, whose descriptors are its own.
 FileDescriptor make_userfault(BorrowedThread& borrowed) {
   MemorySharer sharer(borrowed);
@@ -173,49 +170,30 @@ PageRuns WriteTracker::arm(RemoteRange range) {
 }
 
 // Most of it is still as it was armed. The kernel passes over that fastest where it has nothing to report, so it is
-// first asked for all that may be otherwise: gone or swapped (not present), written, or not tracked.
+// asked for all that may be otherwise: gone or swapped (not present), written, or not tracked.
 WriteTracker::View WriteTracker::look(RemoteRange range) const {
+  using namespace pagemap_scan;
+  const std::uint64_t guard = sees_guards_ ? kIsGuard : 0;
   pagemap_scan::Arguments arguments;
-  arguments.inverted = pagemap_scan::kIsTracked | pagemap_scan::kIsPresent;
-  arguments.any_of = arguments.inverted | pagemap_scan::kIsWritten;
-  arguments.returned = pagemap_scan::kIsSwapped;
-  PageRuns others;
-  scan(pagemap_.get(), pid_, range, arguments, [&](const pagemap_scan::Region& region) {
-    if (!others.empty() && region.start <= others.back().end.value + kLookedAtBetween) {
-      others.back().end.value = std::max(others.back().end.value, region.end);
-    } else {
-      others.push_back({{region.start}, {region.end}});
-    }
-  });
+  arguments.inverted = kIsTracked | kIsPresent;
+  arguments.any_of = arguments.inverted | kIsWritten;
+  arguments.returned = arguments.any_of | kIsSwapped | guard;
   View view;
-  for (const RemoteRange& other : others) {
-    if (range.start < other.start) append_run(view.unchanged, {range.start, other.start});
-    look_closely(other, view);
-    range.start = other.end;
-  }
-  if (range.start < range.end) append_run(view.unchanged, range);
-  return view;
-}
-
-void WriteTracker::look_closely(RemoteRange range, View& view) const {
-  pagemap_scan::Arguments arguments;
-  arguments.any_of = pagemap_scan::kIsPresent | pagemap_scan::kIsSwapped | (sees_guards_ ? pagemap_scan::kIsGuard : 0);
-  arguments.returned =
-      pagemap_scan::kIsTracked | pagemap_scan::kIsWritten | (sees_guards_ ? pagemap_scan::kIsGuard : 0);
-  std::uint64_t seen = range.start.value;  // up to here; the program does not run, so what is found again is the same
-  scan(pagemap_.get(), pid_, range, arguments, [&](pagemap_scan::Region region) {
-    region.start = std::max(region.start, seen);
+  scan(pagemap_.get(), pid_, range, arguments, [&](Region region) {
+    region.start = std::max(region.start, range.start.value);  // up to there it was seen before
     if (region.start >= region.end) return;
-    seen = region.end;
-    const bool tracked = (region.categories & pagemap_scan::kIsTracked) != 0;
-    const bool written = (region.categories & pagemap_scan::kIsWritten) != 0;
-    const bool guard = (region.categories & pagemap_scan::kIsGuard) != 0;
-    append_run(guard      ? view.guards
-               : !tracked ? view.untracked
-               : written  ? view.changed
-                          : view.unchanged,
+    if (range.start.value < region.start) append_run(view.unchanged, {range.start, {region.start}});
+    range.start.value = region.end;
+    const auto is = [&](std::uint64_t category) { return (region.categories & category) != 0; };
+    if (!is(kIsPresent | kIsSwapped | guard)) return;
+    append_run(is(guard)         ? view.guards
+               : !is(kIsTracked) ? view.untracked
+               : is(kIsWritten)  ? view.changed
+                                 : view.unchanged,
                {{region.start}, {region.end}});
   });
+  if (range.start < range.end) append_run(view.unchanged, range);
+  return view;
 }
 
 }  // namespace crs::engine

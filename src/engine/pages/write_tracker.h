@@ -51,7 +51,7 @@ class WriteTracker {
   // (execve(2)), of which nothing is tracked.
   void look_anew() { open_pagemap(); }
 
-  // What there is now; the program is stopped.
+  // What there is now; of a program that runs, each page at a moment of its own.
   struct View {
     PageRuns unchanged;  // tracked and armed
     PageRuns changed;    // tracked and not armed
@@ -61,7 +61,6 @@ class WriteTracker {
   View look(RemoteRange range) const;
 
  private:
-  void look_closely(RemoteRange range, View& view) const;
   void handshake() const;
   void open_pagemap();
 

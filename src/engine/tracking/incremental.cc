@@ -89,6 +89,13 @@ Incremental::Incremental(pid_t pid, const CheckpointOptions& options)
 Incremental::Incremental(const CheckpointOptions& options, OnlyLooks)
     : options_(options), path_(path_of_tracking(options.remembered_path)), only_looks_(true) {}
 
+Incremental::~Incremental() {
+  try {
+    end_tracking(std::move(after_));
+  } catch (const std::exception&) {  // the program has ended
+  }
+}
+
 bool Incremental::hide_tracking(pid_t pid, std::vector<MappedArea>& areas) const {
   if (only_looks_) return hide_all_tracking(pid, areas);
   if (!before_) return false;

@@ -32,6 +32,10 @@ class Incremental {
   // For who only looks at the program: tracking goes on as it is.
   struct OnlyLooks {};
   Incremental(const CheckpointOptions& options, OnlyLooks);
+  // Ends tracking that was not kept, so that the program does not wait for it.
+  ~Incremental();
+  Incremental(const Incremental&) = delete;
+  Incremental& operator=(const Incremental&) = delete;
 
   // Takes the marks off that this tracking leaves in what smaps says of process `pid`: to others it would look like a
   // userfaultfd of the program's. Whether tracking goes on that nobody takes over: then the marks will be there again.
