@@ -8,6 +8,7 @@
 #include <array>
 #include <chrono>
 #include <cstring>
+#include <span>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -35,19 +36,20 @@ bool returns_from_signal(const RemoteMemory& memory, RemoteAddress address) {
   return std::ranges::any_of(kSignalReturn, [&](Code code) { return code_at(memory, address, code); });
 }
 
-void look_for(RemoteAddress& place, Code code, std::string_view text, RemoteAddress start) {
+// Not by find(), which stops at every occurrence of the first byte, and that is a frequent one in code.
+void look_for(RemoteAddress& place, Code code, std::span<const char> text, RemoteAddress start) {
   if (place.value != 0) return;
-  const std::size_t found = text.find(code);
-  if (found != std::string_view::npos) place = start + found;
+  const void* const found = ::memmem(text.data(), text.size(), code.data(), code.size());
+  if (found != nullptr) place = start + static_cast<std::uint64_t>(static_cast<const char*>(found) - text.data());
 }
 
-// In pieces that overlap by the length of the longest pattern. What a program can do without is looked for in the first
-// pieces alone.
+// In pieces, which stay in the processor's cache and overlap by the length of the longest pattern. What a program can
+// do without is looked for in the first of them alone.
 void search(const MapsLine& mapping, const RemoteMemory& memory, Gadgets& gadgets) {
-  constexpr std::size_t kPiece = std::size_t{1} << 20;
+  constexpr std::size_t kPiece = std::size_t{128} << 10;
   constexpr std::size_t kOverlap = 16;
+  constexpr std::size_t kLookedAt = std::size_t{4} << 20;
   std::vector<char> piece(kPiece);
-  constexpr std::size_t kLookedAt = 4 * kPiece;
   const auto is_enough = [&](RemoteAddress start) {
     return gadgets.complete() && (gadgets.result_store.value != 0 || start - mapping.range.start >= kLookedAt);
   };
@@ -55,7 +57,7 @@ void search(const MapsLine& mapping, const RemoteMemory& memory, Gadgets& gadget
        start = start + (kPiece - kOverlap)) {
     const std::size_t wanted = std::min<std::uint64_t>(kPiece, mapping.range.end - start);
     const std::size_t got = memory.read_some(start, std::as_writable_bytes(std::span(piece).first(wanted)));
-    const std::string_view text(piece.data(), got);
+    const std::span<const char> text(piece.data(), got);
     look_for(gadgets.syscall_return, kSyscallReturn, text, start);
     for (const Code code : kSignalReturn) look_for(gadgets.signal_return, code, text, start);
     look_for(gadgets.result_store, kResultStore, text, start);
