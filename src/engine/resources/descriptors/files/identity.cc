@@ -86,7 +86,8 @@ Reach reach_of(const Seen& seen) {
 }
 
 bool is_stream_out_of_reach(const Seen& seen) {
-  if (!S_ISREG(seen.status.st_mode) || seen.is_path_only() || seen.first() > STDERR_FILENO) return false;
+  const bool is_stream = !seen.numbers.empty() && seen.first() <= STDERR_FILENO;
+  if (!is_stream || !S_ISREG(seen.status.st_mode) || seen.is_path_only()) return false;
   const Reach reach = reach_of(seen);
   if (reach == Reach::Gone) return !content_can_be_read(seen.copy.get());
   return reach == Reach::Elsewhere || !may_be_opened(seen);

@@ -246,6 +246,7 @@ void InetSocketKind::capture_connection(TableCapture& table, const Known& known,
   if (const Known* const other = other_end(known); other != nullptr) {
     socket.set_state(image::InetSocket::CONNECTED);
     socket.set_peer(other->seen->status.st_ino);
+    if (other == &known) return table.refuse(*known.seen, "a TCP socket that is connected to itself");
     if (is_settled(number, other->seen->copy.get())) return;
     return table.refuse(*known.seen, "a TCP connection with more data on its way than its receiver has room for");
   }

@@ -64,6 +64,7 @@ void capture_connection(TableCapture& table, const Seen& seen, const UnixDiag& d
     socket.set_state(image::UnixSocket::CONNECTED);
     socket.set_peer(*diag.peer);
     const UnixDiag* const peer = table.unix_sockets->find(*diag.peer);
+    if (*diag.peer == diag.inode) table.refuse(seen, "a unix socket that is connected to itself");
     const bool mutual = peer != nullptr && peer->peer == diag.inode;
     if (!mutual && (peer == nullptr || peer->address.empty()))
       table.refuse(seen, "a unix socket that is connected to one without a name, which is connected elsewhere");
