@@ -1,8 +1,11 @@
 #include "engine/resources/descriptors/inet_sockets/datagrams.h"
 
+#include <linux/sockios.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 
 #include <cerrno>
+#include <ctime>
 
 #include "base/error.h"
 #include "engine/resources/descriptors/sockets/peek_position.h"
@@ -33,6 +36,17 @@ std::vector<Datagram> look_at_datagrams(int socket, std::string_view name) {
     offset += data.size();
     datagrams.push_back({std::move(data), InetAddress(std::string_view(reinterpret_cast<const char*>(&sender), size))});
   }
+}
+
+bool has_data_waiting_for_more(int socket) {
+  constexpr int kMoments = 50;
+  constexpr timespec kMoment{0, 1'000'000};
+  for (int moment = 0; moment < kMoments; ++moment) {
+    int unsent = 0;
+    if (::ioctl(socket, SIOCOUTQ, &unsent) != 0 || unsent == 0) return false;
+    ::nanosleep(&kMoment, nullptr);
+  }
+  return true;
 }
 
 }  // namespace crs::engine

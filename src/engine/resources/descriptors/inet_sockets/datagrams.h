@@ -1,4 +1,4 @@
-// What waits to be read at a UDP socket.
+// What waits to be read, or to be sent, at a UDP socket.
 #pragma once
 
 #include <string>
@@ -16,5 +16,9 @@ struct Datagram {
 
 // Looks at all of them with MSG_PEEK, oldest first. Throws.
 std::vector<Datagram> look_at_datagrams(int socket, std::string_view name);
+
+// Whether data is there that waits for more before it is sent (MSG_MORE of send(2), UDP_CORK of udp(7)), which nobody
+// can read. What a network device has not sent yet is given a moment. The program is stopped.
+bool has_data_waiting_for_more(int socket);
 
 }  // namespace crs::engine

@@ -98,6 +98,20 @@ InetAddress InetAddress::reachable() const {
   return loopback(storage_.ss_family).with_port(place().port);
 }
 
+InetAddress InetAddress::reachable_from(const InetPlace& sender, int family) const {
+  const InetPlace own = place();
+  if (empty() || !sender.is_version_4() || (!own.is_any() && !own.is_version_4())) return reachable();
+  const InetPlace to = own.is_any() ? loopback(AF_INET).place() : own;
+  InetAddress made = loopback(family);
+  if (family == AF_INET6) {
+    std::memcpy(&reinterpret_cast<sockaddr_in6&>(made.storage_).sin6_addr, to.address.data(), to.address.size());
+  } else {
+    std::memcpy(&reinterpret_cast<sockaddr_in&>(made.storage_).sin_addr, to.address.data() + kVersion4.size(),
+                sizeof(in_addr));
+  }
+  return made.with_port(own.port);
+}
+
 InetAddress InetAddress::with_port(std::uint16_t port) const {
   InetAddress address = *this;
   // The port lies at the same place in both.

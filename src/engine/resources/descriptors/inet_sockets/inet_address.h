@@ -42,6 +42,9 @@ class InetAddress {
   std::string words() const;  // "127.0.0.1:80"
   // The same port on this machine, for what is bound to all its addresses.
   InetAddress reachable() const;
+  // The same for a socket of `family` (AF_INET, AF_INET6) at `sender`: IPv4 addresses reach each other alone, whichever
+  // family names them.
+  InetAddress reachable_from(const InetPlace& sender, int family) const;
   InetAddress with_port(std::uint16_t port) const;
 
  private:

@@ -30,6 +30,13 @@ void allow_reuse(int socket) {
   ::setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &kYes, sizeof kYes);
 }
 
+// AF_UNSPEC if it is none.
+int family_of(int socket) {
+  int family = AF_UNSPEC;
+  socklen_t size = sizeof family;
+  return ::getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &family, &size) == 0 ? family : AF_UNSPEC;
+}
+
 void bind_to(int socket, const InetAddress& address) {
   if (::bind(socket, address.get(), address.size()) == 0) return;
   if (errno == EADDRINUSE) {
@@ -264,7 +271,7 @@ void InetAssembly::fill_stream(const Made& receiver) {
 
 // From the socket that sent it, or from one that has its address for a moment.
 void InetAssembly::fill_datagrams(const Made& receiver) {
-  const InetAddress to = local_of(*receiver.image).reachable();
+  const InetAddress local = local_of(*receiver.image);
   for (const image::InetDatagram& datagram : receiver.image->datagrams()) {
     const InetAddress from(datagram.sender());
     const Made* const known = find_at(from.place(), [](const image::InetSocket& socket) { return !is_stream(socket); });
@@ -277,9 +284,10 @@ void InetAssembly::fill_datagrams(const Made& receiver) {
     }
     const std::string& data = datagram.data();
     if (sender >= 0) widen_send_buffer(sender);
+    const InetAddress to = local.reachable_from(from.place(), family_of(sender));
     if (sender < 0 || ::sendto(sender, data.data(), data.size(), MSG_DONTWAIT, to.get(), to.size()) < 0)
       table_.context.notes.push_back(
-          fmt::format("a datagram from {} that waited at {} is lost", from.words(), local_of(*receiver.image).words()));
+          fmt::format("a datagram from {} that waited at {} is lost", from.words(), local.words()));
   }
 }
 

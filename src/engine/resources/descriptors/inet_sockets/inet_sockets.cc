@@ -209,6 +209,8 @@ void InetSocketKind::capture(TableCapture& table, const Seen& seen, Description&
 void InetSocketKind::capture_datagrams(TableCapture& table, const Seen& seen, image::InetSocket& socket) {
   const int number = seen.copy.get();
   if (!socket.remote().empty()) socket.set_state(image::InetSocket::CONNECTED);
+  if (has_data_waiting_for_more(number))
+    table.refuse(seen, "a UDP socket with data that waits for more before it is sent (MSG_MORE, UDP_CORK)");
   // A look at empty datagrams is remembered by the kernel: who only looks at the program leaves them alone.
   if (!table.context.content.keeps()) return;
   std::size_t unread = 0;

@@ -4,6 +4,7 @@
 #include <linux/in6.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <netinet/udp.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -118,8 +119,15 @@ constexpr std::array kOptions{
     Option{IPPROTO_TCP, TCP_NOTSENT_LOWAT, "TCP_NOTSENT_LOWAT"},
     Option{IPPROTO_TCP, TCP_SAVE_SYN, "TCP_SAVE_SYN"},
     Option{IPPROTO_TCP, TCP_INQ, "TCP_INQ"},
+    // udp(7), linux/udp.h
+    Option{IPPROTO_UDP, UDP_ENCAP, "UDP_ENCAP"},
+    Option{IPPROTO_UDP, UDP_NO_CHECK6_TX, "UDP_NO_CHECK6_TX"},
+    Option{IPPROTO_UDP, UDP_NO_CHECK6_RX, "UDP_NO_CHECK6_RX"},
+    Option{IPPROTO_UDP, UDP_SEGMENT, "UDP_SEGMENT"},
+    Option{IPPROTO_UDP, UDP_GRO, "UDP_GRO"},
     // Last: what is corked is not sent before it is uncorked.
     Option{IPPROTO_TCP, TCP_CORK, "TCP_CORK"},
+    Option{IPPROTO_UDP, UDP_CORK, "UDP_CORK"},
 };
 
 // Nothing where this kind of socket does not have the option.
@@ -145,9 +153,9 @@ bool belongs_to(int socket, const Option& option) {
   if (option.of_multicasts && number_of(socket, SO_TYPE) == SOCK_STREAM) return false;
   const int family = number_of(socket, SO_DOMAIN).value_or(AF_UNSPEC);
   const int protocol = number_of(socket, SO_PROTOCOL).value_or(0);
-  if (option.level == IPPROTO_TCP) return (family == AF_INET || family == AF_INET6) && protocol == IPPROTO_TCP;
   if (option.level == IPPROTO_IPV6) return family == AF_INET6;
-  return family == AF_INET || family == AF_INET6;
+  const bool is_inet = family == AF_INET || family == AF_INET6;
+  return is_inet && (option.level == IPPROTO_IP || option.level == protocol);
 }
 
 // getsockopt(2) of SO_GET_FILTER counts in filter instructions, and refuses filters of the newer kind (BPF).
