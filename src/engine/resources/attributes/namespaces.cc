@@ -29,9 +29,9 @@ constexpr std::array<std::string_view, 5> kOfThreads{"mnt", "net", "ipc", "uts",
 void check_threads(CaptureContext& context, std::string_view file, const std::string& of_process) {
   for (const pid_t tid : context.threads) {
     if (tid == context.pid || namespace_of(tid, file) == of_process) continue;
-    context.refusals.add(fmt::format("thread {} of process {} is in another {} namespace than its process",
-                                     innermost_id(tid), context.own_pid, file),
-                         "it cannot be kept");
+    context.refusals.add(
+        fmt::format("thread {} of process {} is in another {} namespace than its process", tid, context.pid, file),
+        "take the checkpoint before the program calls unshare(2) or setns(2)");
   }
 }
 
@@ -46,12 +46,12 @@ void check_namespaces(CaptureContext& context, const std::function<bool(std::str
     if (base != kind.file) {  // the children's: a restart makes it the process's own
       if (found == of_process[base]) continue;
       context.refusals.add(
-          fmt::format("process {} is in another {} namespace than it is itself", context.own_pid, kind.name),
-          "it cannot be kept");
+          fmt::format("process {} is in another {} namespace than it is itself", context.pid, kind.name),
+          "take the checkpoint before the program calls unshare(2) or setns(2)");
       continue;
     }
     if (found == here.own_namespace(kind.file) || (made_by_restart && made_by_restart(base))) continue;
-    context.refusals.add(fmt::format("process {} is in another {} namespace than crs", context.own_pid, kind.name),
+    context.refusals.add(fmt::format("process {} is in another {} namespace than crs", context.pid, kind.name),
                          "run crs inside the same container");
   }
   for (const std::string_view file : kOfThreads) check_threads(context, file, of_process[file]);

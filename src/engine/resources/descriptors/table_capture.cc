@@ -103,6 +103,16 @@ void add_shared_tables(image::Descriptors& image, std::span<const CapturedProces
   }
 }
 
+constexpr std::string_view kUnseen =
+    "descriptors are on their way through unix sockets for datagrams or packets, which only a checkpoint itself looks "
+    "at: what stands in the way there is not known";
+
+// Pipes, sockets and pseudo-terminals.
+bool may_have_other_end(const Seen& seen) {
+  return !seen.is_path_only() &&
+         (S_ISFIFO(seen.status.st_mode) || S_ISSOCK(seen.status.st_mode) || S_ISCHR(seen.status.st_mode));
+}
+
 void add_left_out(TableCapture& table, Kind& kind, const Numbers& numbers) {
   for (const SeenNumber& number : numbers) {
     const Seen unused;
@@ -123,10 +133,12 @@ void capture_descriptors(CaptureContext& context, std::span<const CapturedProces
   table.unix_sockets = &unix_sockets;
   check_channel(table);
   const std::vector<std::unique_ptr<Kind>> kinds = make_kinds();
+  if (unix_sockets.has_unseen()) context.warnings.push_back(std::string(kUnseen));
   for (const Seen& one : seen) {
     const auto kind =
         std::ranges::find_if(kinds, [&](const auto& candidate) { return candidate->recognises(table, one); });
     if (kind == kinds.end()) {
+      if (unix_sockets.has_unseen() && may_have_other_end(one)) continue;
       table.refuse(one, describe_refused(one));
       if (table.take_given_up()) give_up(table, one);
     } else {

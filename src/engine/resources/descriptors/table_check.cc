@@ -46,20 +46,19 @@ std::uint64_t highest_limit() {
   return limit.rlim_max;
 }
 
-void check_limit(const image::Descriptors& image) {
-  int highest = -1;
-  for (const image::Descriptor& descriptor : image.descriptors()) highest = std::max(highest, descriptor.number());
-  if (highest < 0 || static_cast<std::uint64_t>(highest) < highest_limit()) return;
-  throw Error(ErrorKind::Failed, fmt::format("the program has descriptor {} open, and no more than {} are allowed here",
-                                             highest, highest_limit()))
-      .advise(fmt::format("Raise the hard limit of open files to {} or more (ulimit -Hn)", highest + 1));
+void check_limit(const CheckContext& context, const image::Descriptors& image) {
+  const auto highest = std::ranges::max_element(image.descriptors(), {}, &image::Descriptor::number);
+  if (highest == image.descriptors().end() || static_cast<std::uint64_t>(highest->number()) < highest_limit()) return;
+  throw Error(ErrorKind::Failed, fmt::format("{} is open, and no more than {} are allowed here",
+                                             name_of(*highest, context.process_ids), highest_limit()))
+      .advise(fmt::format("Raise the hard limit of open files to {} or more (ulimit -Hn)", highest->number() + 1));
 }
 
 }  // namespace
 
 void check_descriptors(CheckContext& context, const image::Descriptors& image, std::uint32_t processes) {
   check_numbers(image, processes);
-  check_limit(image);
+  check_limit(context, image);
   TableCheck table{context, image};
   check_content_objects(table);
   check_locks(image);

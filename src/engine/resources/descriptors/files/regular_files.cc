@@ -80,7 +80,8 @@ void RegularFileKind::capture(TableCapture& table, const Seen& seen, Description
     table.context.refusals.add(
         fmt::format("{} is {}, whose permissions would not let a restart open it again as it is open now",
                     table.name_of(seen), seen.link),
-        fmt::format("chmod u+rw it, or {}", leave_out_advice(seen.first())));
+        seen.numbers.empty() ? "chmod u+rw it, or let the program receive it before the checkpoint"
+                             : fmt::format("chmod u+rw it, or {}", leave_out_advice(seen.first())));
   }
   note_if_it_cannot_be_cut(table, seen);
   image::RegularFile& file = *description.mutable_regular_file();

@@ -20,6 +20,7 @@
 #include "engine/resources/descriptors/sockets/settings.h"
 #include "engine/resources/descriptors/sockets/sockets.h"
 #include "engine/resources/descriptors/standard_streams/standard_streams.h"
+#include "engine/resources/descriptors/unix_sockets/survey.h"
 
 namespace crs::engine {
 namespace {
@@ -101,8 +102,9 @@ bool never_connected(int socket) {
 }
 
 void reset_later(TableCapture& table, const Seen& seen, image::InetSocket& socket) {
-  if (table.context.options.tcp == TcpPolicy::Refuse) return table.refuse(seen, describe_refused(seen));
   socket.set_state(image::InetSocket::RESET);
+  if (table.unix_sockets->has_unseen()) return;  // its other end may be there
+  if (table.context.options.tcp == TcpPolicy::Refuse) return table.refuse(seen, describe_refused(seen));
   table.context.warnings.push_back(
       fmt::format("{} is {}: in a restarted program it has been reset by the other side (ECONNRESET)",
                   table.name_of(seen), describe_refused(seen)));

@@ -72,7 +72,11 @@ void UnixSurvey::add_place(std::vector<Seen>& seen, std::size_t index) {
 void UnixSurvey::look_into(std::vector<Seen>& seen, std::size_t index) {
   const UnixDiag* const diag = find(seen[index]);
   if (diag == nullptr || diag->listens || messages_.contains(diag->inode) || !is_whole(seen[index])) return;
-  if (diag->type == SOCK_STREAM ? diag->unread == 0 : !keeps_) return;
+  if (diag->type == SOCK_STREAM ? diag->unread == 0 : !keeps_) {
+    // proc_pid_fdinfo(5): how many are in its queue.
+    if (diag->type != SOCK_STREAM && seen[index].info.find("scm_fds").value_or("0") != "0") has_unseen_ = true;
+    return;
+  }
   std::vector<SurveyedMessage> surveyed;
   const std::uint32_t inode = diag->inode;
   const std::string name = seen[index].numbers.empty()

@@ -24,6 +24,10 @@ class UnixSurvey {
   // are then left alone.
   UnixSurvey(std::vector<Seen>& seen, bool keeps);
 
+  // Whether descriptors are on their way that were left alone so: what looks as if it led out of the program may have
+  // its other end there.
+  bool has_unseen() const { return has_unseen_; }
+
   // Nothing for what is no unix socket, or not known.
   const UnixDiag* find(const Seen& seen) const;
   const UnixDiag* find(std::uint32_t inode) const;
@@ -41,6 +45,7 @@ class UnixSurvey {
   std::size_t place_of(std::vector<Seen>& seen, FileDescriptor descriptor);
 
   bool keeps_;
+  bool has_unseen_ = false;
   UnixDiags diags_;
   std::unordered_map<std::uint32_t, std::size_t> place_;  // of unix sockets in the table
   std::unordered_map<std::uint32_t, std::uint32_t> waits_at_;
