@@ -237,6 +237,7 @@ class Rebuilt {
     threads.create(context, ids);
     if (memory) memory->finish();
     restore_attributes(context, image.attributes());
+    if (memory && image.attributes().memory_merge()) memory->take_out_of_merging();
     restore_state_components(context, image.attributes());
     restore_local_descriptors(context, image.attributes());
     threads.restore(context, image.timers());

@@ -110,7 +110,7 @@ Securebits capture_threads(CaptureContext& context, BorrowedProcess& borrowed, b
 std::vector<PageArea> capture_process(CaptureContext& context, pid_t root, MemorySurvey& survey,
                                       BorrowedProcess& borrowed, AskedAhead& main, image::Process& image) {
   const auto before_timers = Clock::now();
-  const bool about_keys = may_hold_keys(*context.surroundings, context.pid);
+  const bool about_keys = may_hold_keys(*context.surroundings);
   if (!context.only_looks) main.ask(questions_for_process(about_keys));
   if (about_keys) refuse_keys_of_process(context, context.remote);
   capture_timers(context, *image.mutable_timers());
@@ -121,6 +121,7 @@ std::vector<PageArea> capture_process(CaptureContext& context, pid_t root, Memor
   std::vector<const image::ThreadSignals*> of_threads;
   for (const image::Thread& thread : image.threads().threads()) of_threads.push_back(&thread.signals());
   account_for_expirations(*image.mutable_timers(), image.signals(), of_threads, before_timers);
+  count_from_clocks(*image.mutable_timers(), before_timers - context.clocks_read);
   capture_credentials(context, securebits, *image.mutable_credentials());
   capture_attributes(context, *image.mutable_attributes());
   refuse_foreign_code(context);
@@ -189,13 +190,16 @@ class TreeCapture::Rooms {
     with_process(0, [&](CaptureContext& root, BorrowedProcess& borrowed, AskedAhead& main) {
       places_in_root_ = borrowed.scratch_range();
       passes.run("processes", [&] {
-        capture_clocks(root.pid, *image_.mutable_clocks());
+        root.clocks_read = clocks_read_ = Clock::now();
+        capture_clocks(root.pid, root.since_clocks_read(), *image_.mutable_clocks());
         capture(0, root, borrowed, main);
         for (std::size_t i = 1; i < processes_.size(); ++i) {
           if (tree_.members()[i].process) capture_descendant(i);
         }
         capture_unmapped_parts(root);
       });
+      // What has timers comes before what may take long.
+      passes.run("descriptors", [&] { capture_descriptors(root, processes_, *image_.mutable_descriptors()); });
       passes.run("System V objects", [&] {
         capture_system_v(root, processes_, image_);
         capture_adjustments(root, image_.system_v(), *image_.mutable_processes(0));
@@ -203,7 +207,6 @@ class TreeCapture::Rooms {
           if (tree_.members()[i].process) capture_adjustments_of_descendant(i);
         }
       });
-      passes.run("descriptors", [&] { capture_descriptors(root, processes_, *image_.mutable_descriptors()); });
       refuse_impossible_births(image_, refusals_);
       passes.run("files", [&] { keep_files(root, memories(), *image_.mutable_descriptors()); });
       if (refusals_.empty()) look_for_numbers(root);
@@ -257,7 +260,8 @@ class TreeCapture::Rooms {
                            .memory_of = memory_of_[index],
                            .signal_actions_of = signal_actions_of_[index],
                            .only_looks = index != 0 && !content_.keeps(),
-                           .surroundings = surveys_.surroundings()};
+                           .surroundings = surveys_.surroundings(),
+                           .clocks_read = clocks_read_};
     action(context, borrowed, main);
   }
 
@@ -291,7 +295,7 @@ class TreeCapture::Rooms {
     pages_[index] = capture_process(context, processes_.front().pid, surveys_.of(context.pid).memory, borrowed, main,
                                     *image_.mutable_processes(static_cast<int>(index)));
     if (index == 0) return;
-    capture_own_clocks(context.pid, processes_[processes_[index].parent].pid,
+    capture_own_clocks(context, processes_[processes_[index].parent].pid,
                        *image_.mutable_processes(static_cast<int>(index)));
   }
 
@@ -341,6 +345,7 @@ class TreeCapture::Rooms {
   ContentObjects objects_;
   SharedObjects shared_;
   image::Tree& image_;
+  Clock::time_point clocks_read_ = Clock::now();
   RemoteRange places_in_root_;  // in the memory of the root, while that is borrowed
   std::vector<CapturedProcess> processes_;
   OtherProcesses directories_of_;

@@ -157,5 +157,30 @@ def nobody_is_held_up(workspace):
     end(workspace, process)
 
 
+# The ordinary user stays who it is. Root becomes somebody of whom the kernel has no keyring.
+WITH_KEY = r"""
+import ctypes, os, time
+ADD_KEY, OF_PROCESS = 248, -2  # asm/unistd_64.h, linux/keyctl.h
+assert ctypes.CDLL(None).syscall(ADD_KEY, b"user", b"secret", b"abc", 3, OF_PROCESS) >= 0
+ready = open("ready", "w")
+user = 1_000_000 + os.getpid()
+if os.geteuid() == 0:
+    os.setresuid(user, user, user)
+ready.write("yes")
+ready.close()
+time.sleep(1000)
+"""
+
+
+def keys_of_former_user(workspace):
+    """Keys are those of the user who made them, also where the process has become another one since, as a daemon does."""
+    process = workspace.start([PYTHON, "-c", WITH_KEY])
+    wait_until(lambda: read_text(workspace.work / "ready"), "the program has a key")
+    for command in (["check"], ["checkpoint", "--kill"]):
+        result = workspace.crs(*command, process.pid, expect=1)
+        check("has keys in its process keyring" in result.stderr, f"{result}")
+    end(workspace, process)
+
+
 if __name__ == "__main__":
-    sys.exit(run_tests([what_can_be_kept, what_cannot, whom_it_cannot_look_at, while_others_take_it, nobody_is_held_up]))
+    sys.exit(run_tests([keys_of_former_user, what_can_be_kept, what_cannot, whom_it_cannot_look_at, while_others_take_it, nobody_is_held_up]))

@@ -17,6 +17,7 @@
 #include <sys/types.h>
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <limits>
 #include <map>
@@ -140,6 +141,11 @@ struct CaptureContext {
   // One for all processes of the program.
   std::shared_ptr<Surroundings> surroundings = std::make_shared<Surroundings>();
   StatusesAtStop statuses = {};
+  // When the program's clocks were read. What remains of its timers is counted from there: they run on meanwhile, and
+  // in a restarted program its clocks do not.
+  std::chrono::steady_clock::time_point clocks_read = std::chrono::steady_clock::now();
+
+  std::chrono::nanoseconds since_clocks_read() const { return std::chrono::steady_clock::now() - clocks_read; }
 };
 
 // What a restart by this user would fail at, though the program can be captured: `what` is in the way unless the user

@@ -11,8 +11,9 @@ namespace {
 // The kernel's own limit is higher (KTIME_SEC_MAX of linux/ktime.h, halved): 146 years.
 constexpr std::uint64_t kMost = std::uint64_t{1} << 61;
 
-std::uint64_t in_program(clockid_t clock, std::int64_t offset_of_program, std::int64_t own_offset) {
-  return static_cast<std::uint64_t>(nanoseconds_of(clock) - own_offset + offset_of_program);
+std::uint64_t in_program(clockid_t clock, std::chrono::nanoseconds ago, std::int64_t offset_of_program,
+                         std::int64_t own_offset) {
+  return static_cast<std::uint64_t>(nanoseconds_of(clock) - ago.count() - own_offset + offset_of_program);
 }
 
 }  // namespace
@@ -24,16 +25,17 @@ void check_time_namespace(CaptureContext& context) {
       "it cannot be kept: let it execute in that namespace what it made it for (unshare(2)), and try again");
 }
 
-void capture_clocks(pid_t pid, image::Clocks& clocks) {
+void capture_clocks(pid_t pid, std::chrono::nanoseconds ago, image::Clocks& clocks) {
   const ClockOffsets own = own_clock_offsets();
   const ClockOffsets of_program = clock_offsets_of(pid);
-  clocks.set_monotonic(in_program(CLOCK_MONOTONIC, of_program.monotonic, own.monotonic));
-  clocks.set_boottime(in_program(CLOCK_BOOTTIME, of_program.boottime, own.boottime));
+  clocks.set_monotonic(in_program(CLOCK_MONOTONIC, ago, of_program.monotonic, own.monotonic));
+  clocks.set_boottime(in_program(CLOCK_BOOTTIME, ago, of_program.boottime, own.boottime));
   clocks.set_monotonic_offset(of_program.monotonic);
 }
 
-void capture_own_clocks(pid_t pid, pid_t parent, image::Process& process) {
-  if (namespace_of(pid, "time") != namespace_of(parent, "time")) capture_clocks(pid, *process.mutable_clocks());
+void capture_own_clocks(const CaptureContext& context, pid_t parent, image::Process& process) {
+  if (namespace_of(context.pid, "time") != namespace_of(parent, "time"))
+    capture_clocks(context.pid, context.since_clocks_read(), *process.mutable_clocks());
 }
 
 void check_clocks(const image::Clocks& clocks) {

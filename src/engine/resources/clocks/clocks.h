@@ -4,6 +4,8 @@
 
 #include <sys/types.h>
 
+#include <chrono>
+
 #include "engine/image/process.pb.h"
 #include "engine/newborn/clock_start.h"
 #include "engine/resources/context.h"
@@ -12,10 +14,10 @@ namespace crs::engine {
 
 // Refuses a process whose children would be in another time namespace than itself.
 void check_time_namespace(CaptureContext& context);
-// Process `pid` is frozen.
-void capture_clocks(pid_t pid, image::Clocks& clocks);
+// Process `pid` is frozen; as they were so long ago.
+void capture_clocks(pid_t pid, std::chrono::nanoseconds ago, image::Clocks& clocks);
 // The same if they are not those of its parent.
-void capture_own_clocks(pid_t pid, pid_t parent, image::Process& process);
+void capture_own_clocks(const CaptureContext& context, pid_t parent, image::Process& process);
 // Throws what cannot be.
 void check_clocks(const image::Clocks& clocks);
 // With which the processes are to be made.

@@ -38,7 +38,9 @@ class KeyFinder {
 
   bool finds_in(std::int64_t keyring) {
     if (!seen_.insert(keyring).second) return false;
-    for (const Serial serial : content_of(keyring)) {
+    const std::int64_t bytes = call(KEYCTL_READ, keyring);
+    if (bytes == -EACCES) return true;  // whatever it holds
+    for (const Serial serial : content_of(bytes)) {
       const std::string description = description_of(serial);
       if (description.starts_with("keyring;")) {
         if (!is_of_user(description) && finds_in(serial)) return true;
@@ -50,9 +52,9 @@ class KeyFinder {
   }
 
  private:
-  std::vector<Serial> content_of(std::int64_t keyring) {
+  // Of so many bytes, which have just been read.
+  std::vector<Serial> content_of(std::int64_t bytes) {
     std::vector<Serial> serials(RemoteCaller::kScratchSize / sizeof(Serial));
-    const std::int64_t bytes = call(KEYCTL_READ, keyring);
     serials.resize(bytes <= 0 ? 0 : std::min(serials.size(), static_cast<std::size_t>(bytes) / sizeof(Serial)));
     thread_.memory().read(thread_.scratch(), std::as_writable_bytes(std::span(serials)));
     return serials;
@@ -88,10 +90,7 @@ void refuse(CaptureContext& context, const std::string& whose, std::string_view 
 
 }  // namespace
 
-bool may_hold_keys(Surroundings& surroundings, pid_t pid) {
-  const std::vector<std::uint64_t> ids = ProcessStatus::of(pid).numbers("Uid");
-  return std::ranges::any_of(ids, [&](std::uint64_t id) { return surroundings.users_with_keys().contains(id); });
-}
+bool may_hold_keys(Surroundings& surroundings) { return !surroundings.users_with_keys().empty(); }
 
 void foresee_keyring_of_thread(Questions& questions) {
   questions.of_thread.push_back(question(KEY_SPEC_THREAD_KEYRING));

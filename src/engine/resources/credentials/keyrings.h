@@ -10,8 +10,9 @@
 
 namespace crs::engine {
 
-// Whether anyone whose ids process `pid` has may have any (keys beside keyrings). If not, it need not be asked.
-bool may_hold_keys(Surroundings& surroundings, pid_t pid);
+// Whether anyone has any (keys beside keyrings): they are those of whoever made them, whatever ids the process has by
+// now. If not, it need not be asked.
+bool may_hold_keys(Surroundings& surroundings);
 
 // What refuse_keys_of_thread() and, for the main thread, refuse_keys_of_process() are going to ask.
 void foresee_keyring_of_thread(Questions& questions);

@@ -95,6 +95,9 @@ class MemoryRestore {
   // Final protections, names, guards, locks, seals, the kernel's bookkeeping, the executable link; closes the
   // descriptors.
   void finish();
+  // Once the program's memory is to be merged as a whole (PR_SET_MEMORY_MERGE), which takes in every area: those that
+  // it has taken out of that again.
+  void take_out_of_merging();
 
  private:
   void unmap_what_was_not_mapped();

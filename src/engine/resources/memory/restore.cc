@@ -369,6 +369,14 @@ void MemoryRestore::finish() {
   }
 }
 
+void MemoryRestore::take_out_of_merging() {
+  for (const Area& area : image_.areas()) {
+    // What could not be merged in the first place refuses it, and is none the worse.
+    if (!has_property(area, Area::MERGEABLE))
+      context_.remote.raw_call(SYS_madvise, {area.start(), area.end() - area.start(), MADV_UNMERGEABLE});
+  }
+}
+
 void MemoryRestore::unmap_what_was_not_mapped() {
   for (const Area& area : image_.areas()) {
     if (has_property(area, Area::NOT_MAPPED))

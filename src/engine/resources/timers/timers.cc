@@ -9,6 +9,7 @@
 #include <csignal>
 #include <cstring>
 #include <ctime>
+#include <limits>
 #include <optional>
 #include <ratio>
 #include <set>
@@ -161,6 +162,16 @@ std::chrono::nanoseconds nanoseconds_of(const image::TimerDuration& kept) {
   // Longer than any capture, and far from overflow.
   constexpr std::int64_t kLong = 1'000'000'000;
   return std::chrono::seconds(std::min(kept.seconds(), kLong)) + std::chrono::nanoseconds(kept.nanoseconds());
+}
+
+// Of what is disarmed nothing remains.
+void add_to(image::TimerDuration& kept, std::chrono::nanoseconds added) {
+  if ((kept.seconds() == 0 && kept.nanoseconds() == 0) || kept.seconds() >= std::numeric_limits<std::int32_t>::max())
+    return;
+  const std::chrono::nanoseconds all =
+      std::chrono::seconds(kept.seconds()) + std::chrono::nanoseconds(kept.nanoseconds()) + added;
+  kept.set_seconds(all.count() / std::nano::den);
+  kept.set_nanoseconds(all.count() % std::nano::den);
 }
 
 bool is_zero(const image::TimerDuration& kept) { return kept.seconds() == 0 && kept.nanoseconds() == 0; }
@@ -335,6 +346,18 @@ void account_for_expirations(image::Timers& timers, const image::Signals& of_pro
     const bool expired = timer.which() == ITIMER_REAL && nanoseconds_of(timer.remaining()) <= elapsed;
     // A periodic one rests now: see capture_interval_timers.
     if (expired && signals.of_interval_timer && is_zero(timer.interval())) timer.mutable_remaining()->Clear();
+  }
+}
+
+void count_from_clocks(image::Timers& timers, std::chrono::nanoseconds ago) {
+  for (image::IntervalTimer& timer : *timers.mutable_intervals()) {
+    if (timer.which() == ITIMER_REAL) add_to(*timer.mutable_remaining(), ago);
+  }
+  for (image::PosixTimer& timer : *timers.mutable_timers()) {
+    // More than its interval would mean that it was set anew (expired_timers.cc).
+    const bool stays_within =
+        is_zero(timer.interval()) || nanoseconds_of(timer.remaining()) + ago <= nanoseconds_of(timer.interval());
+    if (!cpu_clock::is(timer.clock()) && stays_within) add_to(*timer.mutable_remaining(), ago);
   }
 }
 

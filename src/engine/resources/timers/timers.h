@@ -25,6 +25,9 @@ void foresee_timers(Questions& questions);
 void account_for_expirations(image::Timers& timers, const image::Signals& of_process,
                              const std::vector<const image::ThreadSignals*>& of_threads,
                              std::chrono::steady_clock::time_point since);
+// After that: makes what remains of timers on clocks that only the time drives count from `ago` before it was asked
+// for.
+void count_from_clocks(image::Timers& timers, std::chrono::nanoseconds ago);
 // Throws an Error of kind Damaged for what no kernel can have said.
 void check_timers(CheckContext& context, const image::Timers& timers);
 // Creates the timers, disarmed. All threads must exist; credentials must still be the newborn's own.

@@ -17,6 +17,7 @@ namespace crs::engine {
 namespace {
 
 constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
+constexpr std::uint64_t kLong = std::uint64_t{1} << 62;
 constexpr unsigned long kSetTicks = _IOW('T', 0, std::uint64_t);  // TFD_IOC_SET_TICKS, timerfd_create(2)
 constexpr std::uint32_t kKnownFlags = TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET;
 
@@ -72,6 +73,11 @@ FdInfo look_at_running(const TableCapture& table, const Seen& seen) {
   return info;
 }
 
+// Of one that has expired again since the clocks were read, which counts as another expiration.
+bool passes_interval(const image::Timerfd& timer, std::uint64_t since_clocks_read) {
+  return timer.remaining() <= timer.interval() && timer.remaining() + since_clocks_read > timer.interval();
+}
+
 }  // namespace
 
 bool TimerfdKind::recognises(const TableCapture& /*table*/, const Seen& seen) { return seen.is_anonymous("[timerfd]"); }
@@ -82,11 +88,14 @@ void TimerfdKind::capture(TableCapture& table, const Seen& seen, Description& de
   timer.set_clock(static_cast<int>(info.number("clockid")));
   timer.set_settime_flags(static_cast<std::uint32_t>(info.number("settime flags", 8)) & kKnownFlags);
   timer.set_ticks(info.number("ticks"));
+  const auto since_clocks_read = static_cast<std::uint64_t>(table.context.since_clocks_read().count());
   timer.set_remaining(time_in(info, "it_value"));
   timer.set_interval(time_in(info, "it_interval"));
   const bool absolute = (timer.settime_flags() & TFD_TIMER_ABSTIME) != 0;
   if (absolute && is_wall_clock(timer.clock()) && timer.remaining() != 0)
     timer.set_deadline(wall_clock() + timer.remaining());
+  if (timer.remaining() != 0 && timer.remaining() < kLong && !passes_interval(timer, since_clocks_read))
+    timer.set_remaining(timer.remaining() + since_clocks_read);
 }
 
 void TimerfdKind::check(TableCheck& /*table*/, const Description& description) {
