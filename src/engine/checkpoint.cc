@@ -229,8 +229,10 @@ void warn_of(const Misjudged& misjudged, std::vector<std::string>& warnings) {
 // So much is copied ahead of the stop. Less is read within some milliseconds, fits into the memory that a checkpoint
 // has for that (PauseBudget), and is written when nothing was refused.
 constexpr std::uint64_t kMuchMemory = std::uint64_t{28} << 20;
-// How so much is set takes ten milliseconds to ask for (/proc/PID/smaps): what was known before the stop is relied
-// upon, although all is to be done again if that was wrong.
+// How memory is set takes about a millisecond for each of these to ask for (/proc/PID/smaps). Of more than so much of a
+// program that goes on, or that stands still anyway, what was known before the stop is relied upon, although all is to
+// be done again if that was wrong.
+constexpr std::uint64_t kSoonLookedAt = std::uint64_t{128} << 20;
 constexpr std::uint64_t kSlowToLookAt = std::uint64_t{1} << 30;
 
 // OneAtATime is the caller's. `misjudged`: by earlier attempts. Nothing if something more was misjudged, which is added
@@ -263,7 +265,7 @@ std::optional<CheckpointOutcome> take(pid_t root, SnapshotSink& sink, const Chec
   ExtentWriter writer(sink.location(), kPagesName, writer_options(options, sink));
   Surveys surveys(pid, options, incremental, remembered, writer, contents.warnings);
   surveys.use(std::move(known));
-  if (misjudged.settings || !(goes_on || memory >= kSlowToLookAt)) surveys.ask_stopped();
+  if (misjudged.settings || memory < (goes_on ? kSoonLookedAt : kSlowToLookAt)) surveys.ask_stopped();
   if (misjudged.sharing) surveys.copy_nothing_ahead();
   warn_of(misjudged, contents.warnings);
   passes.run("look", [&] {
@@ -303,6 +305,7 @@ std::optional<CheckpointOutcome> take(pid_t root, SnapshotSink& sink, const Chec
   if (goes_on) frozen->let_go_on();
   paused += nanoseconds_since(tree.since()) + static_cast<std::uint64_t>(surveys.stopped().count());
   contents.pause_nanoseconds = paused;
+  found.settings = found.settings || surveys.twins_misjudged();
   if (is_to_be_done_again()) return std::nullopt;
   const auto write_pages = [&] {
     finish_pages(tree, surveys, incremental, image);

@@ -287,6 +287,19 @@ bool Surveys::sharing_misjudged(const StoppedTree& tree) const {
   });
 }
 
+bool Surveys::twins_misjudged() const {
+  return std::ranges::any_of(surveys_, [](const auto& entry) {
+    const ProcessPages& pages = *entry.second.pages;
+    if (pages.twin() == 0) return false;
+    PageRuns copied;
+    for (const MappedArea& area : read_smaps(pages.twin())) {
+      if (!area.has("wf")) append_run(copied, area.range);
+    }
+    return std::ranges::any_of(pages.left_to_twin(),
+                               [&](const PageArea& area) { return !other_parts(area.range, copied).empty(); });
+  });
+}
+
 bool Surveys::settings_misjudged(const StoppedTree& tree) const {
   for (const StoppedTree::Member& member : tree.members()) {
     if (!member.process || !surveys_.at(member.pid).memory.relied_upon) continue;

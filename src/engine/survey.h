@@ -91,6 +91,9 @@ class Surveys {
   // All of the program is, or was, stopped; before any of its pages are finished. Whether who has one memory was
   // misjudged.
   bool sharing_misjudged(const StoppedTree& tree) const;
+  // Whether a twin lacks what was left to it: an area was not to be copied for a child (MADV_DONTFORK,
+  // MADV_WIPEONFORK), and was to be when it was looked at.
+  bool twins_misjudged() const;
   // The same of how memory is set, which is asked for anew. Beside whatever the pages need.
   bool settings_misjudged(const StoppedTree& tree) const;
   // Whoever is not of the tree any more leaves nothing in the snapshot.

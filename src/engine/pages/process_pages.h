@@ -51,7 +51,9 @@ class ProcessPages {
   // Before take(): whose pages they are, by its index in the tree, which is known when all of it is frozen.
   void set_process(std::uint32_t process) noexcept { process_ = process; }
 
-  bool has_twin() const noexcept { return twin_ != nullptr; }
+  // The twin (0: none) and what finish() is going to read of it.
+  pid_t twin() const noexcept { return twin_ ? twin_->pid() : 0; }
+  std::span<const PageArea> left_to_twin() const noexcept { return left_to_twin_; }
   bool tracks() const noexcept { return precopy_ && precopy_->tracks(); }
 
   // Makes a twin of the frozen program, if it can; `scratch` is set to where its memory is not the program's.

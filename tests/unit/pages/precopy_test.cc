@@ -311,7 +311,7 @@ Frozen PrecopyTest::take(pid_t pid, const std::string& directory, Row& row) {
     scratch = borrowed.scratch_range();
     return std::make_unique<Twin>(borrowed);
   });
-  twins_ += pages.has_twin() ? 1 : 0;
+  twins_ += pages.twin() != 0 ? 1 : 0;
   frozen.maps = read_maps(pid);
   std::erase_if(frozen.maps, [](const MapsLine& line) { return !is_private_memory(line); });
   for (const MapsLine& line : frozen.maps) {
