@@ -291,12 +291,8 @@ std::optional<CheckpointOutcome> take(pid_t root, SnapshotSink& sink, const Chec
   refusals.throw_if_any();
 
   // What is left of the pages, while the program stands still with nothing borrowed. Looking at the settings of much
-  // memory takes long: it is done while the disk is waited for, and only then if the program need not stand still.
+  // memory takes long: if the program stands still anyway, it is done while the disk is waited for.
   Misjudged found{.sharing = surveys.sharing_misjudged(tree)};
-  const auto is_to_be_done_again = [&] {
-    misjudged = {misjudged.settings || found.settings, misjudged.sharing || found.sharing};
-    return found.any();
-  };
   const auto look_at_settings = [&] { found.settings = surveys.settings_misjudged(tree); };
   const auto take_all_pages = [&] { take_pages(tree, capture.pages(), image, surveys); };
   passes.run("pages", [&] { goes_on ? take_all_pages() : run_beside(look_at_settings, take_all_pages); });
@@ -305,17 +301,17 @@ std::optional<CheckpointOutcome> take(pid_t root, SnapshotSink& sink, const Chec
   if (goes_on) frozen->let_go_on();
   paused += nanoseconds_since(tree.since()) + static_cast<std::uint64_t>(surveys.stopped().count());
   contents.pause_nanoseconds = paused;
+  if (goes_on) look_at_settings();
   found.settings = found.settings || surveys.twins_misjudged();
-  if (is_to_be_done_again()) return std::nullopt;
-  const auto write_pages = [&] {
-    finish_pages(tree, surveys, incremental, image);
-    writer.finish();
-  };
+  if (found.any()) {
+    misjudged = {misjudged.settings || found.settings, misjudged.sharing || found.sharing};
+    return std::nullopt;
+  }
   passes.run("write pages", [&] {
     surveys.forget_ended(tree);
-    goes_on ? run_beside(look_at_settings, write_pages) : write_pages();
+    finish_pages(tree, surveys, incremental, image);
+    writer.finish();
   });
-  if (is_to_be_done_again()) return std::nullopt;
   for (const image::Process& process : image.processes()) passes.add_bytes(process.memory().page_bytes());
   image.set_incremental(options.incremental);
   describe(image, contents);

@@ -20,6 +20,7 @@ int main(void) {
   static const clockid_t clocks[] = {CLOCK_MONOTONIC, CLOCK_BOOTTIME};
   const int queue = msgget(IPC_PRIVATE, 0600);
   SUBJECT_NEED(queue >= 0);
+  subject_leaves('q', queue);
   const struct {
     long type;
     char text[1];
