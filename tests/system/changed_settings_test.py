@@ -78,8 +78,8 @@ def round_trips(workspace, megabytes, rest, options, is_wanted):
 
 
 def small(workspace):
-    """How its memory is set is asked for while it stands still."""
-    round_trips(workspace, 64, 0, [], lambda said: said == 0)
+    """Looked at while it stands still: it may change its settings as often as it wants to."""
+    round_trips(workspace, 64, 0, [], lambda said: said > 0)
 
 
 def going_on(workspace):
