@@ -232,8 +232,6 @@ constexpr std::uint64_t kMuchMemory = std::uint64_t{28} << 20;
 // How so much is set takes ten milliseconds to ask for (/proc/PID/smaps): what was known before the stop is relied
 // upon, although all is to be done again if that was wrong.
 constexpr std::uint64_t kSlowToLookAt = std::uint64_t{1} << 30;
-// How less than this is set takes no longer to ask for than the rest of the stop.
-constexpr std::uint64_t kSoonLookedAt = std::uint64_t{128} << 20;
 
 // OneAtATime is the caller's. `misjudged`: by earlier attempts. Nothing if something more was misjudged, which is added
 // there; the program runs again, and in `paused` is how long it stood still in vain.
@@ -291,19 +289,18 @@ std::optional<CheckpointOutcome> take(pid_t root, SnapshotSink& sink, const Chec
   refusals.throw_if_any();
 
   // What is left of the pages, while the program stands still with nothing borrowed. Beside that it is looked at the
-  // settings of memory once more, unless that takes longer: then a program that goes on need not wait for it, and what
-  // it changed and changed back about its stop is not seen.
+  // settings of memory once more. That takes longer where the pages were copied ahead: then the program need not wait
+  // for it, and what it changed and changed back about its stop is not seen.
   Misjudged found{.sharing = surveys.sharing_misjudged(tree)};
   const auto look_at_settings = [&] { found.settings = surveys.settings_misjudged(tree); };
   const auto take_all_pages = [&] { take_pages(tree, capture.pages(), image, surveys); };
-  const bool is_looked_at_later = goes_on && memory >= kSoonLookedAt;
-  passes.run("pages", [&] { is_looked_at_later ? take_all_pages() : run_beside(look_at_settings, take_all_pages); });
+  passes.run("pages", [&] { is_copied_ahead ? take_all_pages() : run_beside(look_at_settings, take_all_pages); });
 
   // The program goes on; what follows is not part of its pause.
   if (goes_on) frozen->let_go_on();
   paused += nanoseconds_since(tree.since()) + static_cast<std::uint64_t>(surveys.stopped().count());
   contents.pause_nanoseconds = paused;
-  if (is_looked_at_later) look_at_settings();
+  if (is_copied_ahead) look_at_settings();
   found.settings = found.settings || surveys.twins_misjudged();
   if (found.any()) {
     misjudged = {misjudged.settings || found.settings, misjudged.sharing || found.sharing};

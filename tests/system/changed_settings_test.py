@@ -79,15 +79,15 @@ def round_trips(workspace, megabytes, rest, options, is_wanted):
 
 def small(workspace):
     """Looked at while it stands still: it may change its settings as often as it wants to."""
-    round_trips(workspace, 64, 0, [], lambda said: said > 0)
+    round_trips(workspace, 8, 0, [], lambda said: said > 0)
 
 
 def going_on(workspace):
-    round_trips(workspace, 256, 0.003, [], lambda said: said > 0)
+    round_trips(workspace, 128, 0.006, [], lambda said: said > 0)
 
 
 def incremental(workspace):
-    round_trips(workspace, 256, 0.003, ["--incremental"], lambda said: said > 0)
+    round_trips(workspace, 128, 0.006, ["--incremental"], lambda said: said > 0)
 
 
 def ended_with_much_memory(workspace):
