@@ -27,10 +27,11 @@ def look(): return {name: time.clock_gettime(clock) for name, clock in CLOCKS.it
 before = look()
 open(me + ".up", "w").close()
 while True:
+    answers = bool(asked)  # before the look: it may be away after one
     now = look()
     for name in CLOCKS: largest[name] = max(largest[name], now[name] - before[name])
     before = now
-    if asked:
+    if answers:
         asked.clear()
         with open(me + ".new", "w") as file: json.dump({**largest, "is": now["monotonic"]}, file)
         os.rename(me + ".new", me + ".says")
