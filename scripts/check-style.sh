@@ -20,7 +20,7 @@ fi
 # The tree in which the files of a folder are compiled together: what they include is read and looked at once for all of them.
 build=build/release
 cmake --preset release >/dev/null
-cmake --build "$build" --target crs_engine_schema_generated crs_store_schema_generated >/dev/null
+cmake --build "$build" --target crs_engine_schema_generated crs_store_schema_generated crs_extents_schema_generated >/dev/null
 run-clang-tidy-19 -quiet -checks=-bugprone-suspicious-include -p "$build" -j "$(nproc)" "^$PWD/$build/src/" 2>/dev/null | { grep -E '(warning|error):' || true; } | sort -u >"$build/clang-tidy.txt"
 if [[ -s $build/clang-tidy.txt ]]; then
   cat "$build/clang-tidy.txt"

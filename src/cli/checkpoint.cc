@@ -115,12 +115,7 @@ class CheckpointVerb : public Verb {
     ::signal(SIGPIPE, SIG_IGN);
     ignore_file_size_signal();
     ::prctl(PR_SET_NAME, engine::kCheckpointName);
-    if (dry_run_ && (stop_ || kill_))
-      fail(ErrorKind::Usage, "--dry-run leaves the program as it is: neither --stop nor --kill");
-    if (!name_.empty()) check_chosen_job_name(name_);
-    parse_compression(storing_.compression);
-    static_cast<void>(engine::FileRules(storing_.files));
-    if (!io_limit_.empty()) storing_.write_limit = parse_rate(io_limit_);
+    check_options();
     if (!component_.empty()) context.parameters().read_option("crs=" + component_);
     Target target = find_target(context.store(), target_);
     if (!name_.empty()) target = {.pid = target.pid, .job = name_};
@@ -143,6 +138,15 @@ class CheckpointVerb : public Verb {
   }
 
  private:
+  void check_options() {
+    if (dry_run_ && (stop_ || kill_))
+      fail(ErrorKind::Usage, "--dry-run leaves the program as it is: neither --stop nor --kill");
+    if (!name_.empty()) check_chosen_job_name(name_);
+    parse_compression(storing_.compression);
+    static_cast<void>(engine::FileRules(storing_.files));
+    if (!io_limit_.empty()) storing_.write_limit = parse_rate(io_limit_);
+  }
+
   // The program's layers are told, by its own service.
   int through_service(Context& context, wire::Connection& connection, const Target& target) {
     const auto limit = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::duration<double>(timeout_));

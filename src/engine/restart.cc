@@ -204,32 +204,42 @@ class Preparation {
   std::unique_ptr<OpenedDescriptions> opened_;
 };
 
+// What all processes of a restart have in common.
+struct Common {
+  const image::Tree& tree;
+  const RestartOptions& options;
+  const ContentStore& content;
+  std::vector<std::string>& notes;
+  const PageData& pages;
+  const SharedPlaces& shared;
+  const PrivateDescriptors& numbers;
+  std::span<const pid_t> process_ids;
+};
+
 // A process on its way from a newborn to one of the program's.
 class Rebuilt {
  public:
-  Rebuilt(Newborn& made, const image::Tree& tree, std::uint32_t index, const RestartOptions& options,
-          const ContentStore& content, std::vector<std::string>& notes, const PageData& pages,
-          const SharedPlaces& shared, const PrivateDescriptors& numbers, std::size_t memory_of,
-          std::span<const pid_t> process_ids)
-      : image(tree.processes(static_cast<int>(index))),
+  Rebuilt(Newborn& made, std::uint32_t index, std::size_t memory_of, const Common& common)
+      : image(common.tree.processes(static_cast<int>(index))),
         newborn(made),
         context{.pid = made.pid(),
                 .remote = made.main_thread(),
                 .memory = made.memory(),
-                .options = options,
-                .content = content,
-                .notes = notes,
-                .first_private_descriptor = numbers.all().first,
-                .end_private_descriptor = numbers.all().end,
-                .reserved = made.settle(occupied_ranges(tree.processes(static_cast<int>(memory_of)).memory())),
+                .options = common.options,
+                .content = common.content,
+                .notes = common.notes,
+                .first_private_descriptor = common.numbers.all().first,
+                .end_private_descriptor = common.numbers.all().end,
+                .reserved = made.settle(occupied_ranges(common.tree.processes(static_cast<int>(memory_of)).memory())),
                 .has_anothers_memory = memory_of != index,
-                .inherited = shared.range(),
+                .inherited = common.shared.range(),
                 .threads = {},
                 .new_ids = {},
                 .process = index,
-                .process_ids = process_ids},
+                .process_ids = common.process_ids},
         threads(made.main_thread(), image.threads()) {
-    if (memory_of == index) memory.emplace(context, image.memory(), pages, shared, numbers.of_memory(index));
+    if (memory_of == index)
+      memory.emplace(context, image.memory(), common.pages, common.shared, common.numbers.of_memory(index));
   }
 
   void restore_threads(IdPlan::ThreadIds ids) {
@@ -324,6 +334,7 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
   passes.run("newborn", [&] { newborns.start(); });
   program.notes.insert(program.notes.end(), newborns.notes().begin(), newborns.notes().end());
 
+  const Common common{tree, options, content, program.notes, pages, shared, numbers, process_ids};
   // Take them over and give each a home outside all that its memory will occupy.
   std::vector<std::unique_ptr<Rebuilt>> all(newborns.processes().size());
   std::vector<RestoreContext*> contexts(all.size());
@@ -338,8 +349,7 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
       if (newborn == nullptr) continue;
       for_process(tree, tree.processes(static_cast<int>(i)), [&] {
         newborn->take_over();
-        all[i] = std::make_unique<Rebuilt>(*newborn, tree, static_cast<std::uint32_t>(i), options, content,
-                                           program.notes, pages, shared, numbers, sharing.memory_of(i), process_ids);
+        all[i] = std::make_unique<Rebuilt>(*newborn, static_cast<std::uint32_t>(i), sharing.memory_of(i), common);
         contexts[i] = &all[i]->context;
         contexts[i]->parent_ends = i == 0 && plan.orphan && !plan.makes_namespaces();
         if (sharing.memory_of(i) != i) contexts[sharing.memory_of(i)]->homes_beside.push_back(all[i]->context.reserved);

@@ -51,7 +51,7 @@ fs::path in_own_tree(const fs::path& relative) {
 }
 
 std::string program(const fs::path& relative) {
-  const fs::path configured = fs::path(CRS_PREFIX) / relative;
+  fs::path configured = fs::path(CRS_PREFIX) / relative;
   for (const fs::path& file : {in_own_tree(relative), configured}) {
     if (!file.empty() && ::access(file.c_str(), X_OK) == 0) return file.native();
   }

@@ -32,7 +32,7 @@ std::string nearest_name(std::string_view name, std::span<const std::string> can
 }
 
 std::string meant_name(std::string_view name, std::span<const std::string> candidates) {
-  std::string nearest = nearest_name(name, candidates);
+  const std::string nearest = nearest_name(name, candidates);
   const std::size_t tolerated = std::max<std::size_t>(2, std::max(name.size(), nearest.size()) / 2);
   return edit_distance(name, nearest) <= tolerated ? nearest : "";
 }

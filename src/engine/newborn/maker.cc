@@ -63,7 +63,7 @@ namespace {
 
 // The child begins behind the system call with nothing but its registers.
 long clone_with_stack(const clone_args& arguments, void (*life)(void*), void* argument) {
-  long result = SYS_clone3;
+  long result = SYS_clone3;  // NOLINT(misc-const-correctness): the system call changes it
   register auto life_register __asm__("r12") = life;
   register auto argument_register __asm__("r13") = argument;
   __asm__ volatile(

@@ -12,10 +12,12 @@ namespace crs::engine {
 // The kernel's answer, a negated errno if it is an error; errno stays as it is (syscall(2)).
 inline long system_call_alone(long number, std::uint64_t first = 0, std::uint64_t second = 0, std::uint64_t third = 0,
                               std::uint64_t fourth = 0) noexcept {
+  // NOLINTBEGIN(misc-const-correctness): a constant need not be in its register
   long result = number;
   register std::uint64_t fourth_register __asm__("r10") = fourth;
   register std::uint64_t none __asm__("r8") = 0;
   register std::uint64_t none_either __asm__("r9") = 0;
+  // NOLINTEND(misc-const-correctness)
   __asm__ volatile("syscall"
                    : "+a"(result)
                    : "D"(first), "S"(second), "d"(third), "r"(fourth_register), "r"(none), "r"(none_either)

@@ -133,7 +133,7 @@ void capture_descriptors(CaptureContext& context, std::span<const CapturedProces
   table.unix_sockets = &unix_sockets;
   check_channel(table);
   const std::vector<std::unique_ptr<Kind>> kinds = make_kinds();
-  if (unix_sockets.has_unseen()) context.warnings.push_back(std::string(kUnseen));
+  if (unix_sockets.has_unseen()) context.warnings.emplace_back(kUnseen);
   for (const Seen& one : seen) {
     const auto kind =
         std::ranges::find_if(kinds, [&](const auto& candidate) { return candidate->recognises(table, one); });

@@ -109,6 +109,11 @@ void AreaSettings::finish(const image::Memory& image, const std::vector<bool>& c
     context_.remote.call("madvise (guard pages)", SYS_madvise, guard.start(), guard.end() - guard.start(),
                          kAdviceGuardInstall);
   }
+  lock(image);
+  seal(image);
+}
+
+void AreaSettings::lock(const image::Memory& image) {
   for (const Area& area : image.areas()) {
     if (!has_property(area, Area::LOCKED)) continue;
     if (const int problem = call(SYS_mlock2, area, has_property(area, Area::LOCK_ON_FAULT) ? MLOCK_ONFAULT : 0)) {
@@ -119,6 +124,9 @@ void AreaSettings::finish(const image::Memory& image, const std::vector<bool>& c
                             ::strerrordesc_np(problem)));
     }
   }
+}
+
+void AreaSettings::seal(const image::Memory& image) {
   for (const Area& area : image.areas()) {
     if (!has_property(area, Area::SEALED)) continue;
     if (const int problem = call(kMseal, area)) {

@@ -35,6 +35,8 @@ class AreaSettings {
   void advise(const Calls& calls);
   void set_key(const image::Area& area);
   void name(const image::Area& area);
+  void lock(const image::Memory& image);
+  void seal(const image::Memory& image);
   void allocate_keys_up_to(unsigned key);
   // A remote call over the whole area. Returns 0 or the errno.
   int call(long number, const image::Area& area, std::uint64_t third = 0, std::uint64_t fourth = 0);
