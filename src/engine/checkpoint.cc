@@ -105,7 +105,7 @@ std::unique_ptr<StoppedTree> freeze(pid_t pid, Surveys& surveys) {
     auto tree = std::make_unique<StoppedTree>(
         pid, [&](pid_t process, pid_t tid) { return surveys.elapsed_in_call(process, tid); });
     if (!tree->members().front().process) fail(ErrorKind::ProgramGone, "process {} ended meanwhile", pid);
-    const bool complete = surveys.look_at_stopped(*tree);
+    const bool complete = surveys.look_at_stopped(*tree) && !surveys.should_read_answers(*tree);
     surveys.note_waits(*tree);
     if (complete) return tree;
     surveys.let_go_on(*tree);
@@ -263,7 +263,7 @@ std::optional<CheckpointOutcome> take(pid_t root, SnapshotSink& sink, const Chec
   ExtentWriter writer(sink.location(), kPagesName, writer_options(options, sink));
   Surveys surveys(pid, options, incremental, remembered, writer, contents.warnings);
   surveys.use(std::move(known));
-  if (misjudged.settings || !(goes_on || memory >= kSlowToLookAt)) surveys.ask_stopped();
+  if (misjudged.settings || (!goes_on && memory < kSlowToLookAt)) surveys.ask_stopped();
   if (misjudged.sharing) surveys.copy_nothing_ahead();
   warn_of(misjudged, contents.warnings);
   passes.run("look", [&] {

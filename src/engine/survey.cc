@@ -17,6 +17,7 @@
 #include "engine/procfs/status.h"
 #include "engine/procfs/tree.h"
 #include "engine/resources/attributes/scheduling.h"
+#include "engine/resources/memory/asynchronous_io/asynchronous_io.h"
 #include "engine/suitability/suitability.h"
 
 namespace crs::engine {
@@ -115,6 +116,13 @@ bool Surveys::is_shared(pid_t pid) {
   return true;
 }
 
+namespace {
+
+// A stop does not stop what devices write for requests that are under way, and no tracking of writes shows it.
+bool has_asynchronous_io(const MemorySurvey& survey) { return std::ranges::any_of(survey.areas, is_asynchronous_io); }
+
+}  // namespace
+
 MemorySurvey Surveys::look_at_memory_of(pid_t pid) {
   MemorySurvey survey;
   const auto known = known_memory_.extract(pid);
@@ -192,7 +200,7 @@ void Surveys::copy_ahead(CopyAhead what) {
     for (const pid_t pid : known()) {
       if (!seen.insert(pid).second) continue;
       try_with(pid, [&] {
-        const bool shared = !copies_ahead_ || is_shared(pid);
+        const bool shared = !copies_ahead_ || has_asynchronous_io(of(pid).memory) || is_shared(pid);
         if (shared) incremental_.give_up_earlier(pid);
         const bool continues = !shared && incremental_.continue_from_earlier(pid, *of(pid).pages, warnings_);
         const bool at_once = what == CopyAhead::ReadAtOnce || shared;
@@ -259,6 +267,17 @@ bool Surveys::look_at_stopped(const StoppedTree& tree) {
   return true;
 }
 
+bool Surveys::should_read_answers(const StoppedTree& tree) {
+  constexpr int kMostWaited = 20;
+  const bool some = std::ranges::any_of(tree.members(), [&](const StoppedTree::Member& member) {
+    if (!member.process) return false;
+    return std::ranges::any_of(surveys_.at(member.pid).memory.areas, [&](const MappedArea& area) {
+      return is_asynchronous_io(area) && has_unread_answers(member.process->memory(), area.range);
+    });
+  });
+  return some && ++unread_answers_ < kMostWaited;
+}
+
 void Surveys::note_waits(StoppedTree& tree) {
   for (StoppedTree::Member& member : tree.members()) {
     if (!member.process) continue;
@@ -278,12 +297,12 @@ void Surveys::let_go_on(StoppedTree& tree) {
   for (auto& [pid, survey] : surveys_) survey.waits = WaitsBefore(pid);
 }
 
-// One that was copied ahead may have come to be shared since.
+// One that was copied ahead may have come to be shared since, or to have a context of asynchronous I/O.
 bool Surveys::sharing_misjudged(const StoppedTree& tree) const {
   return std::ranges::any_of(tree.members(), [&](const StoppedTree::Member& member) {
     if (!member.process) return false;
     const Survey& survey = surveys_.at(member.pid);
-    return survey.found_shared && survey.pages->tracks();
+    return survey.written_by_others && survey.pages->tracks();
   });
 }
 

@@ -33,8 +33,8 @@ struct Survey {
   // Its parent, if it had that one's memory (CLONE_VM of clone(2), vfork(2)); else 0. Of such memory the areas are
   // known of the parent alone.
   pid_t memory_of = 0;
-  // As found when it was frozen: others have its memory.
-  bool found_shared = false;
+  // As found when it was frozen: others have its memory, or devices may write into it (asynchronous I/O).
+  bool written_by_others = false;
   FileDescriptor process;
   Gadgets gadgets;
   MemorySurvey memory;
@@ -49,7 +49,7 @@ using KnownMemory = std::map<pid_t, MemorySurvey>;
 // What of a capture had to be relied upon and was not so, of any process: it is to be done again without.
 struct Misjudged {
   bool settings = false;  // of memory
-  bool sharing = false;   // who has one memory
+  bool sharing = false;   // who writes into memory: other processes, devices
 
   bool any() const noexcept { return settings || sharing; }
 };
@@ -82,14 +82,18 @@ class Surveys {
   // All of the program is stopped. Looks at those that have come since. False: one of them has only just begun, and
   // must run a little before it can be looked at.
   bool look_at_stopped(const StoppedTree& tree);
+  // Whether it had better run a little: then one of them may have read the answers to its asynchronous I/O, and what is
+  // under way of that can be found out without its answers being out of their place for a moment, in which the end of
+  // this process would lose them.
+  bool should_read_answers(const StoppedTree& tree);
   // What each thread of it waits for.
   void note_waits(StoppedTree& tree);
-  // Another process has the memory of `pid`.
-  void note_sharing(pid_t pid) { of(pid).found_shared = true; }
+  // Another process has the memory of `pid`, or devices may write into it for requests of asynchronous I/O.
+  void note_other_writers(pid_t pid) { of(pid).written_by_others = true; }
   // Lets it run, to be stopped once more.
   void let_go_on(StoppedTree& tree);
-  // All of the program is, or was, stopped; before any of its pages are finished. Whether who has one memory was
-  // misjudged.
+  // All of the program is, or was, stopped; before any of its pages are finished. Whether who writes into its
+  // memory was misjudged.
   bool sharing_misjudged(const StoppedTree& tree) const;
   // Whether a twin lacks what was left to it: an area was not to be copied for a child (MADV_DONTFORK,
   // MADV_WIPEONFORK), and was to be when it was looked at.
@@ -133,6 +137,7 @@ class Surveys {
   std::map<pid_t, Survey> surveys_;
   const std::shared_ptr<Surroundings> surroundings_ = std::make_shared<Surroundings>();
   int stopped_too_early_ = 0;
+  int unread_answers_ = 0;  // stops with some
   std::chrono::nanoseconds stopped_{};
 };
 

@@ -202,6 +202,7 @@ class TreeCapture::Rooms {
       passes.run("descriptors", [&] { capture_descriptors(root, processes_, *image_.mutable_descriptors()); });
       passes.run("System V objects", [&] {
         capture_system_v(root, processes_, image_);
+        if (!image_.system_v().semaphores().empty()) refuse_shared_adjustments(root, processes_);
         capture_adjustments(root, image_.system_v(), *image_.mutable_processes(0));
         for (std::size_t i = 1; i < processes_.size() && !image_.system_v().semaphores().empty(); ++i) {
           if (tree_.members()[i].process) capture_adjustments_of_descendant(i);
@@ -276,7 +277,7 @@ class TreeCapture::Rooms {
     directories_of_ = others_of(directories);
     memory_of_ = others_of(first_with_same_table(pids, KCMP_VM));
     for (const std::optional<std::uint32_t>& owner : memory_of_) {
-      if (owner) surveys_.note_sharing(pids[*owner]);
+      if (owner) surveys_.note_other_writers(pids[*owner]);
     }
     signal_actions_of_ = others_of(first_with_same_table(pids, KCMP_SIGHAND));
   }
@@ -294,6 +295,8 @@ class TreeCapture::Rooms {
   void capture(std::size_t index, CaptureContext& context, BorrowedProcess& borrowed, AskedAhead& main) {
     pages_[index] = capture_process(context, processes_.front().pid, surveys_.of(context.pid).memory, borrowed, main,
                                     *image_.mutable_processes(static_cast<int>(index)));
+    if (image_.processes(static_cast<int>(index)).memory().asynchronous_io_size() > 0)
+      surveys_.note_other_writers(context.pid);
     if (index == 0) return;
     capture_own_clocks(context, processes_[processes_[index].parent].pid,
                        *image_.mutable_processes(static_cast<int>(index)));

@@ -136,8 +136,11 @@ DESCRIPTORS = {
 
 
 def asynchronous_context():
+    """With a poll (IOCB_CMD_POLL) for what never comes."""
     context = ctypes.c_ulong(0)
     call(206, 4, ctypes.byref(context))
+    request = ctypes.create_string_buffer(struct.pack("=QIIHhIQQqQII", 0, 0, 0, 5, 0, call(290, 0, 0), 1, 0, 0, 0, 0, 0))
+    call(209, context, 1, ctypes.byref(ctypes.c_void_p(ctypes.addressof(request))))
     return context.value
 
 

@@ -38,7 +38,7 @@ DESCRIPTORS = {
     "file-system-context": "a file system that is being configured",
     "pipe-to-another-process": "the reading end of pipe",
 }
-AREAS = {"aio-context": "asynchronous I/O", "secret-memory": "secret memory"}
+AREAS = {"aio-context": "an asynchronous I/O context (io_setup) with 1 request(s) under way", "secret-memory": "secret memory"}
 SETTINGS = {"user-dispatch": "uses system call user dispatch"}  # which only a stop shows
 
 

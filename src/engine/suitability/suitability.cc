@@ -71,6 +71,9 @@ void refuse_32_bit(pid_t pid, Refusals& refusals) {
   const std::string path = fmt::format("/proc/{}/exe", pid);
   const FileDescriptor executable(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!executable && (errno == EACCES || errno == EPERM)) return;  // the room of memory refuses it if it is needed
+  // Its main thread has ended: another one takes its place (execve(2)), or all end.
+  if (!executable && (errno == ENOENT || errno == ESRCH))
+    fail(ErrorKind::ProgramGone, "process {} is just about to end or to execute another program", pid);
   if (!executable) fail_errno(errno, "cannot open {}", path);
   if (::pread(executable.get(), identity.data(), identity.size(), 0) != static_cast<ssize_t>(identity.size())) return;
   if (std::to_integer<int>(identity[EI_CLASS]) == ELFCLASS32) {

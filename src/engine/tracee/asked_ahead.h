@@ -34,6 +34,10 @@ class AskedAhead final : public RemoteCaller {
   std::optional<std::vector<StoredResult>> call_at_once(std::span<const StoringCall> calls, Answer answer) override {
     return thread_.call_at_once(calls, answer);
   }
+  std::vector<std::int64_t> call_to_the_end(std::span<const StoringCall> calls,
+                                            std::span<const StoringCall> endings) override {
+    return thread_.call_to_the_end(calls, endings);
+  }
 
  private:
   struct Answered {

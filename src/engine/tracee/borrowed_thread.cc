@@ -8,9 +8,11 @@
 #include <sys/wait.h>
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 #include <string_view>
 #include <system_error>
+#include <tuple>
 
 #include "base/error.h"
 #include "base/io.h"
@@ -288,6 +290,32 @@ void BorrowedThread::write_frame(RemoteAddress place, user_regs_struct registers
   const std::vector<std::byte> frame = make_signal_frame(place, gadgets_.signal_return, registers, {}, kAllSignals);
   if (place + frame.size() > scratch_ + kScratchSize) fail(ErrorKind::Failed, "two signal frames need more room");
   memory_.write(place, frame);
+}
+
+// The way home leads over a frame for each of the endings meanwhile.
+std::vector<std::int64_t> BorrowedThread::call_to_the_end(std::span<const StoringCall> calls,
+                                                          std::span<const StoringCall> endings) {
+  const std::array places{reaping_frame(), ending_frame()};
+  if (endings.size() > places.size()) fail(ErrorKind::Failed, "{} calls are too many to end with", endings.size());
+  RemoteAddress way_home = frame_;
+  std::vector<RemoteAddress> ways;  // from behind each of the endings, the last one first
+  for (std::size_t i = endings.size(); i-- > 0;) {
+    ways.push_back(way_home);
+    user_regs_struct at = registers_;
+    const auto& [rdi, rsi, rdx, r10, r8, r9] = endings[i].arguments;
+    std::tie(at.rdi, at.rsi, at.rdx, at.r10, at.r8, at.r9) = std::tie(rdi, rsi, rdx, r10, r8, r9);
+    at.rax = static_cast<std::uint64_t>(endings[i].number);
+    at.rsp = way_home.value;
+    write_frame(places.at(i), at);
+    way_home = places.at(i);
+  }
+  std::vector<std::int64_t> results;
+  for (const StoringCall& call : calls) results.push_back(call_on(way_home, call.number, call.arguments).value);
+  for (const StoringCall& call : endings) {
+    results.push_back(call_on(ways.back(), call.number, call.arguments).value);
+    ways.pop_back();
+  }
+  return results;
 }
 
 user_regs_struct BorrowedThread::sharer_registers() const {

@@ -73,6 +73,8 @@ class BorrowedThread final : public RemoteCaller {
   // has a child do it (MemorySharer).
   std::vector<StoredResult> call_all(std::string_view name, std::span<const StoringCall> calls, Answer answer) override;
   std::optional<std::vector<StoredResult>> call_at_once(std::span<const StoringCall> calls, Answer answer) override;
+  std::vector<std::int64_t> call_to_the_end(std::span<const StoringCall> calls,
+                                            std::span<const StoringCall> endings) override;
 
   // For MemorySharer: makes a child that shares the program's memory and descriptors, of which the program hears
   // nothing. The child is traced and stopped; wherever it is let go, it ends at once. Until reap() the borrowed thread

@@ -20,11 +20,12 @@ constexpr std::uint64_t kSyscallBytes = 2;  // of the instruction
 // with SO_RCVTIMEO or SO_SNDTIMEO. EINTR means that they have done nothing yet, and without such a limit the kernel
 // itself makes them again.
 bool is_restarted_after_stop(std::uint64_t call) {
-  constexpr std::array<std::uint64_t, 26> kCalls{
-      SYS_select,     SYS_pselect6,        SYS_ppoll,  SYS_epoll_wait, SYS_epoll_pwait, SYS_epoll_pwait2, SYS_semop,
-      SYS_semtimedop, SYS_rt_sigtimedwait, SYS_read,   SYS_readv,      SYS_recvfrom,    SYS_recvmsg,      SYS_recvmmsg,
-      SYS_accept,     SYS_accept4,         SYS_write,  SYS_writev,     SYS_sendto,      SYS_sendmsg,      SYS_sendmmsg,
-      SYS_connect,    SYS_sendfile,        SYS_splice, SYS_preadv2,    SYS_pwritev2};
+  constexpr std::array<std::uint64_t, 28> kCalls{
+      SYS_select,  SYS_pselect6,   SYS_ppoll,           SYS_epoll_wait,   SYS_epoll_pwait, SYS_epoll_pwait2,
+      SYS_semop,   SYS_semtimedop, SYS_rt_sigtimedwait, SYS_read,         SYS_readv,       SYS_recvfrom,
+      SYS_recvmsg, SYS_recvmmsg,   SYS_accept,          SYS_accept4,      SYS_write,       SYS_writev,
+      SYS_sendto,  SYS_sendmsg,    SYS_sendmmsg,        SYS_connect,      SYS_sendfile,    SYS_splice,
+      SYS_preadv2, SYS_pwritev2,   SYS_io_getevents,    SYS_io_pgetevents};
   return std::ranges::find(kCalls, call) != kCalls.end();
 }
 

@@ -45,4 +45,12 @@ std::optional<std::vector<RemoteCaller::StoredResult>> RemoteCaller::call_at_onc
   return std::nullopt;
 }
 
+std::vector<std::int64_t> RemoteCaller::call_to_the_end(std::span<const StoringCall> calls,
+                                                        std::span<const StoringCall> endings) {
+  std::vector<std::int64_t> results;
+  for (const StoringCall& call : calls) results.push_back(raw_call(call.number, call.arguments));
+  for (const StoringCall& call : endings) results.push_back(raw_call(call.number, call.arguments));
+  return results;
+}
+
 }  // namespace crs::engine

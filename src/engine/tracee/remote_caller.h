@@ -73,6 +73,12 @@ class RemoteCaller {
   // The same, but only if it is faster than one by one: nothing if not, or if one that stores its result has failed.
   virtual std::optional<std::vector<StoredResult>> call_at_once(std::span<const StoringCall> calls, Answer answer);
 
+  // What is made of one call after the other, and what they must not stay without: at most two calls that end it. Once
+  // the first call has begun, a program's thread makes those on its own way home if this process dies. Returns what
+  // each has returned, an error or not. Uses the scratch memory, in which no argument may lie.
+  virtual std::vector<std::int64_t> call_to_the_end(std::span<const StoringCall> calls,
+                                                    std::span<const StoringCall> endings);
+
   // Puts `value` into the scratch area at `offset` and returns its address there.
   template <typename T>
   RemoteAddress put(const T& value, std::size_t offset = 0) {

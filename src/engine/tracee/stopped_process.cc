@@ -96,6 +96,38 @@ bool is_about_to_end(pid_t tid) {
           "it; see 'crs check'");
 }
 
+// Whether this thread traces it: a thread that executes another program takes the place of its process's main thread,
+// and is traced there as it was (ptrace(2), "execve(2) under ptrace").
+bool is_traced_here(pid_t tid) {
+  try {
+    return static_cast<pid_t>(ProcessStatus::of(tid).number("TracerPid")) == ::gettid();
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+// The main thread may not be traced from when it has ended until another one that executes a program has taken its
+// place, which is a matter of moments. Returns the last error, or nothing.
+std::optional<Error> seize_main(pid_t tid) {
+  constexpr int kAttempts = 40;
+  constexpr timespec kMoment{0, 250'000};
+  std::optional<Error> problem;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    if (attempt > 0) ::nanosleep(&kMoment, nullptr);
+    try {
+      ptrace::seize(tid, kTraceOptions);
+      return std::nullopt;
+    } catch (const Error& error) {
+      problem = error;
+    }
+    if (is_traced_here(tid)) return std::nullopt;
+    const bool may_change = problem->error_number() == EPERM && is_running(living_thread_of(tid));
+    const bool is_certain = attempt > 3 && !is_ending(tid);
+    if (!may_change || is_certain) return problem;
+  }
+  return problem;
+}
+
 // Such calls have other numbers and other registers, and are made again by another instruction.
 void refuse_32_bit_call(const StoppedThread& thread, pid_t pid) {
   if (static_cast<long>(thread.registers.orig_rax) < 0 || !ptrace::is_in_32_bit_call(thread.tid)) return;
@@ -153,6 +185,21 @@ const std::vector<MapsLine>& StoppedProcess::areas() const {
   return areas_;
 }
 
+// False: it ends, and is none of the process any more.
+bool StoppedProcess::seize(pid_t tid) const {
+  if (tid == pid_) {
+    if (auto problem = seize_main(tid)) explain_failed_seize(tid, *problem);
+    return true;
+  }
+  try {
+    ptrace::seize(tid, kTraceOptions);
+    return true;
+  } catch (Error& error) {
+    if (error.kind() == ErrorKind::ProgramGone || is_ending(tid)) return false;
+    explain_failed_seize(tid, error);
+  }
+}
+
 // New threads may come while the first are being stopped, but only from threads that still run: repeat until none is
 // left.
 void StoppedProcess::seize_all() {
@@ -162,12 +209,7 @@ void StoppedProcess::seize_all() {
     const std::size_t first = threads_.size();
     for (const pid_t tid : threads_of(pid_)) {
       if (std::ranges::find(threads_, tid, &StoppedThread::tid) != threads_.end()) continue;
-      try {
-        ptrace::seize(tid, kTraceOptions);
-      } catch (Error& error) {
-        if (tid != pid_ && (error.kind() == ErrorKind::ProgramGone || is_ending(tid))) continue;
-        explain_failed_seize(tid, error);
-      }
+      if (!seize(tid)) continue;
       threads_.emplace_back().tid = tid;
       found_new = true;
       // One that has ended since is found by waiting for it.

@@ -76,6 +76,7 @@ class StoppedProcess {
   void kill() noexcept;
 
  private:
+  bool seize(pid_t tid) const;
   void seize_all();
   void wait_for_threads(std::size_t first);
   void stop(StoppedThread& thread);

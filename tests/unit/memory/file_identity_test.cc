@@ -88,12 +88,12 @@ TEST_F(FileIdentityTest, KnowsWhatIsNoFile) {
   segment.name = "/SYSV00000000 (deleted)";
   segment.shared = true;
   EXPECT_EQ(Backings().of(segment).kind, BackingKind::SystemV);
-  for (const char* name : {"/[aio] (deleted)", "anon_inode:[io_uring]"}) {
-    MapsLine line;
-    line.inode = 1;
-    line.name = name;
-    EXPECT_EQ(Backings().of(line).kind, BackingKind::Unsupported) << name;
-  }
+  MapsLine other;
+  other.inode = 1;
+  other.name = "/[aio] (deleted)";
+  EXPECT_EQ(Backings().of(other).kind, BackingKind::AsynchronousIo);
+  other.name = "anon_inode:[io_uring]";
+  EXPECT_EQ(Backings().of(other).kind, BackingKind::Unsupported);
 }
 
 TEST_F(FileIdentityTest, SaysWhatChanged) {

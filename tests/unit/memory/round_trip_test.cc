@@ -2,7 +2,10 @@
 // on.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/aio_abi.h>
+#include <poll.h>
 #include <sched.h>
+#include <sys/eventfd.h>
 #include <sys/ipc.h>
 #include <sys/mman.h>
 #include <sys/shm.h>
@@ -388,8 +391,13 @@ TEST_F(RoundTripTest, AForeignVdsoIsLedToThisKernels) {
 
 TEST_F(RoundTripTest, RefusesWhatCannotBeKept) {
   const Child child([] {
-    unsigned long context = 0;
-    return ::syscall(SYS_io_setup, 1, &context) == 0;
+    aio_context_t context = 0;
+    iocb never{};
+    never.aio_lio_opcode = IOCB_CMD_POLL;
+    never.aio_fildes = static_cast<std::uint32_t>(::eventfd(0, 0));
+    never.aio_buf = POLLIN;
+    iocb* request = &never;
+    return ::syscall(SYS_io_setup, 1, &context) == 0 && ::syscall(SYS_io_submit, context, 1, &request) == 1;
   });
   try {
     capture(child.pid());

@@ -222,7 +222,9 @@ void capture_scheduling(CaptureContext& context, pid_t tid, image::ThreadAttribu
         fmt::format("thread {} of process {} has the real-time policy {} with priority {}, which this user may not "
                     "give it again",
                     innermost_id(tid), context.own_pid, now.policy, now.priority),
-        "take and restart it as root, or with a limit for real-time priorities (ulimit -r) that allows it");
+        now.policy == kDeadline
+            ? "take and restart it as root"
+            : "take and restart it as root, or with a limit for real-time priorities (ulimit -r) that allows it");
   }
   image::Scheduling& kept = *attributes.mutable_scheduling();
   kept.set_policy(now.policy);

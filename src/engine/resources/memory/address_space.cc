@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "engine/resources/memory/area_properties.h"
+#include "engine/resources/memory/asynchronous_io/asynchronous_io.h"
 #include "engine/resources/memory/huge_pages.h"
 #include "engine/resources/memory/memory.h"
 
@@ -55,6 +56,8 @@ std::uint32_t backings_of(const image::Memory& memory, Area::Kind kind, std::uin
     case Area::SHARED_CONTENT:
     case Area::PRIVATE_CONTENT:
       return content_objects;
+    case Area::ASYNCHRONOUS_IO:
+      return static_cast<std::uint32_t>(memory.asynchronous_io_size());
     default:
       return 0;
   }
@@ -69,6 +72,8 @@ void validate_area(const image::Memory& memory, const Area& area, std::uint32_t 
   if (area.protection_key() > 15) refuse("an unknown protection key");
   if (area.offset() % kPageSize != 0 || area.offset() > (std::uint64_t{1} << 62)) refuse("an offset that cannot be");
   if (has_property(area, Area::NOT_MAPPED) && area.kind() != Area::SHARED_MEMORY) refuse("no memory to go on");
+  if (area.kind() == Area::ASYNCHRONOUS_IO)
+    validate_asynchronous_io(area, memory.asynchronous_io(static_cast<int>(area.backing())));
   if (area.name().size() > 79 || area.name().find('\0') != std::string::npos) refuse("a name that cannot be");
   if (area.kind() == Area::SHARED_MEMORY) {
     const std::uint64_t size = memory.shared(static_cast<int>(area.backing())).size();

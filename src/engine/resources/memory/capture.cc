@@ -10,6 +10,7 @@
 #include "base/io.h"
 #include "engine/resources/descriptors/content_objects.h"
 #include "engine/resources/memory/area_properties.h"
+#include "engine/resources/memory/asynchronous_io/asynchronous_io.h"
 #include "engine/resources/memory/exclusion.h"
 #include "engine/resources/memory/file_identity.h"
 #include "engine/resources/memory/future_locks.h"
@@ -144,9 +145,27 @@ class MemoryCapture {
       case BackingKind::SharedZero:
       case BackingKind::SystemV:
         return capture_shared_memory(area);
+      case BackingKind::AsynchronousIo:
+        return capture_context(area);
       case BackingKind::Unsupported:
         return refuse(area, backing.path, "Let the program release it first");
     }
+  }
+
+  // Disks mostly answer in milliseconds. Who only looks waits for none that is slow.
+  void capture_context(const MappedArea& area) {
+    const std::chrono::milliseconds patience{context_.content.keeps() ? 1000 : 5};
+    image::AsynchronousIo& context = *image_.add_asynchronous_io();
+    const AsynchronousIoState state = capture_asynchronous_io(context_.remote, area.range, patience, context);
+    constexpr std::string_view kWhat = "the ring of an asynchronous I/O context (io_setup)";
+    if (!state.obstacle.empty())
+      return refuse(area, fmt::format("{}, {}", kWhat, state.obstacle), "Let the program end it (io_destroy)");
+    if (state.under_way > 0) {
+      return refuse(area, fmt::format("{} with {} request(s) under way", kWhat, state.under_way),
+                    "Try again when they have been answered");
+    }
+    Area& entry = add(area, Area::ASYNCHRONOUS_IO);
+    entry.set_backing(static_cast<std::uint32_t>(image_.asynchronous_io_size() - 1));
   }
 
   void capture_file(const MappedArea& area, const std::string& path) {
@@ -257,6 +276,10 @@ class MemoryCapture {
     if (area.has(kHuge)) memory.set_huge_page_bytes(area.page_bytes);
     if (area.has(kHuge) && memory.has_segment()) return;  // whose content capture_system_v() keeps
     if (area.has(kHuge)) return capture_shared_huge(area, object);
+    save_existing_pages(area, object);
+  }
+
+  void save_existing_pages(const MappedArea& area, SharedObjects::Object& object) {
     const PageRuns guards = record_guards(area);
     const bool readable = (area.protection & PROT_READ) != 0;
     for (const RemoteRange& run :

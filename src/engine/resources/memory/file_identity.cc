@@ -14,6 +14,7 @@
 #include "base/file_birth.h"
 #include "base/file_descriptor.h"
 #include "engine/resources/descriptors/huge_files.h"
+#include "engine/resources/memory/asynchronous_io/asynchronous_io.h"
 
 namespace crs::engine {
 namespace {
@@ -80,10 +81,7 @@ std::optional<Backing> special(const MapsLine& line) {
   const std::string& name = line.name;
   if (is_shared_zero_name(name)) return Backing{line.shared ? BackingKind::SharedZero : BackingKind::Gone, name};
   if (is_segment(line)) return Backing{BackingKind::SystemV, name};
-  if (name.starts_with("/[aio]"))
-    return Backing{
-        BackingKind::Unsupported,
-        "the ring of an asynchronous I/O context (io_setup), of which the kernel does not show what is under way"};
+  if (is_asynchronous_io(line)) return Backing{BackingKind::AsynchronousIo, name};
   if (is_memfd_name(name)) return Backing{BackingKind::Gone, name};
   if (name.starts_with("/secretmem")) return Backing{BackingKind::Unsupported, "secret memory (memfd_secret)"};
   if (!name.starts_with("/")) return Backing{BackingKind::Unsupported, name};

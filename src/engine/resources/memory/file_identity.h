@@ -13,12 +13,13 @@
 namespace crs::engine {
 
 enum class BackingKind {
-  File,         // a regular file that `path` reaches
-  Gone,         // unlinked, or another file is at its path now; also memfds
-  ZeroDevice,   // /dev/zero mapped privately: anonymous memory
-  SharedZero,   // shared anonymous memory
-  SystemV,      // a System V segment
-  Unsupported,  // `path` says what it is
+  File,            // a regular file that `path` reaches
+  Gone,            // unlinked, or another file is at its path now; also memfds
+  ZeroDevice,      // /dev/zero mapped privately: anonymous memory
+  SharedZero,      // shared anonymous memory
+  SystemV,         // a System V segment
+  AsynchronousIo,  // the ring of a context of asynchronous I/O
+  Unsupported,     // `path` says what it is
 };
 
 struct Backing {

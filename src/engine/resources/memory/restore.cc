@@ -15,6 +15,7 @@
 #include "engine/resources/memory/address_space.h"
 #include "engine/resources/memory/area_properties.h"
 #include "engine/resources/memory/area_settings.h"
+#include "engine/resources/memory/asynchronous_io/asynchronous_io.h"
 #include "engine/resources/memory/future_locks.h"
 #include "engine/resources/memory/huge_pages.h"
 #include "engine/resources/memory/kernel_areas.h"
@@ -75,7 +76,8 @@ bool was_divided(const Area& area) { return area.kind() == Area::ANONYMOUS && ha
 
 // Whatever is filled must be writable until it is; what was one area is mapped as one.
 int first_protection(const Area& area, bool filled) {
-  if (area.kind() == Area::SHARED_MEMORY || was_divided(area)) return PROT_READ | PROT_WRITE;
+  const bool made_writable = area.kind() == Area::SHARED_MEMORY || area.kind() == Area::ASYNCHRONOUS_IO;
+  if (made_writable || was_divided(area)) return PROT_READ | PROT_WRITE;
   return static_cast<int>(area.protection()) | (filled ? PROT_READ | PROT_WRITE : 0);
 }
 
@@ -118,6 +120,12 @@ class AreaMapper {
       of_area(area, [&] { map_otherwise(area, filled_[mapped[k]], static_cast<int>(-result)); });
     }
     map_shared_memory(views);
+    for (const Area& area : image_.areas()) {
+      if (area.kind() != Area::ASYNCHRONOUS_IO) continue;
+      of_area(area, [&] {
+        restore_asynchronous_io(remote_, area, image_.asynchronous_io(static_cast<int>(area.backing())));
+      });
+    }
   }
 
  private:
@@ -141,6 +149,8 @@ class AreaMapper {
         return {protection, MAP_SHARED, content_number(area)};
       case Area::PRIVATE_CONTENT:
         return {protection, MAP_PRIVATE, content_object_descriptor(context_.first_private_descriptor, area.backing())};
+      case Area::ASYNCHRONOUS_IO:  // keeps the place free
+        return {PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE};
       default:
         fail(ErrorKind::Damaged, "its kind is unknown");
     }
@@ -162,7 +172,10 @@ class AreaMapper {
     if (area.kind() == Area::ANONYMOUS) {
       Mapping mapping{first_protection(area, filled),
                       MAP_PRIVATE | MAP_ANONYMOUS | huge_page_flags(area.huge_page_bytes())};
-      if (has_property(area, Area::DROPPABLE) && (problem = try_map(area, mapping)) == 0) return;
+      if (has_property(area, Area::DROPPABLE)) {
+        problem = try_map(area, mapping);
+        if (problem == 0) return;
+      }
       // Writable memory counts against RLIMIT_DATA.
       mapping.protection = static_cast<int>(area.protection());
       if (was_divided(area) && !filled && try_map(area, mapping) == 0) return;
@@ -331,7 +344,7 @@ void MemoryRestore::load_pages_lazily(std::span<const pid_t> members, const Lazy
 }
 
 std::unique_ptr<WriteTracker> MemoryRestore::track_writes() {
-  if (image_.page_bytes() < kWorthTracking) return nullptr;
+  if (image_.page_bytes() < kWorthTracking || image_.asynchronous_io_size() > 0) return nullptr;
   try {
     auto tracker = std::make_unique<WriteTracker>(context_.pid, userfault_of(context_, kTrackerFlags));
     for (std::size_t i = 0; i < filled_.size(); ++i) {

@@ -5,14 +5,17 @@
 // operation cannot be done changes nothing, and tells by its error, ERANGE or EAGAIN, on which side of a bound the
 // adjustment lies.
 #include <fmt/format.h>
+#include <linux/kcmp.h>
 #include <sys/sem.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <vector>
 
 #include "base/error.h"
+#include "engine/procfs/shared_tables.h"
 #include "engine/resources/system_v/objects.h"
 #include "engine/resources/system_v/system_v.h"
 
@@ -133,6 +136,23 @@ void capture_adjustments_of(RemoteCaller& remote, const image::SemaphoreSet& set
 }
 
 }  // namespace
+
+void refuse_shared_adjustments(CaptureContext& root, std::span<const CapturedProcess> tree) {
+  std::vector<pid_t> pids;
+  for (const CapturedProcess& process : tree) {
+    // This process has no list, and whoever has none either has nothing to share.
+    const bool has_list = process.pidfd >= 0 && ::syscall(SYS_kcmp, ::getpid(), process.pid, KCMP_SYSVSEM, 0, 0) != 0;
+    pids.push_back(has_list ? process.pid : 0);
+  }
+  const std::vector<std::size_t> first = first_with_same_table(pids, KCMP_SYSVSEM);
+  for (std::size_t i = 0; i < first.size(); ++i) {
+    if (first[i] == i) continue;
+    root.refusals.add(fmt::format("process {} has one list of semaphore adjustments (SEM_UNDO) with process {} "
+                                  "(CLONE_SYSVSEM)",
+                                  tree[i].own_pid, tree[first[i]].own_pid),
+                      "let them be made without CLONE_SYSVSEM");
+  }
+}
 
 void capture_adjustments(CaptureContext& context, const image::SystemV& system_v, image::Process& process) {
   for (const image::SemaphoreSet& set : system_v.semaphores()) capture_adjustments_of(context.remote, set, process);

@@ -24,6 +24,10 @@ void capture_system_v(CaptureContext& root, std::span<const CapturedProcess> tre
 
 bool has_objects(const image::SystemV& image);
 
+// Of processes that have one list of what their end does to semaphores (CLONE_SYSVSEM of clone(2)): the last of them
+// does it, and a restart would give each a list of its own. Threads of one process are none of its business.
+void refuse_shared_adjustments(CaptureContext& root, std::span<const CapturedProcess> tree);
+
 // Of each process, when the objects of the tree are known: what its end does to semaphores.
 void capture_adjustments(CaptureContext& context, const image::SystemV& system_v, image::Process& process);
 
