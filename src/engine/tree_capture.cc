@@ -202,11 +202,11 @@ class TreeCapture::Rooms {
       passes.run("descriptors", [&] { capture_descriptors(root, processes_, *image_.mutable_descriptors()); });
       passes.run("System V objects", [&] {
         capture_system_v(root, processes_, image_);
-        if (!image_.system_v().semaphores().empty()) refuse_shared_adjustments(root, processes_);
         capture_adjustments(root, image_.system_v(), *image_.mutable_processes(0));
         for (std::size_t i = 1; i < processes_.size() && !image_.system_v().semaphores().empty(); ++i) {
           if (tree_.members()[i].process) capture_adjustments_of_descendant(i);
         }
+        if (!image_.system_v().semaphores().empty()) refuse_shared_adjustments(root, processes_);
       });
       refuse_impossible_births(image_, refusals_);
       passes.run("files", [&] { keep_files(root, memories(), *image_.mutable_descriptors()); });

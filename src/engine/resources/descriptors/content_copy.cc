@@ -152,6 +152,7 @@ void needing_room(std::string_view what, const std::function<void()>& action) {
   } catch (Error& error) {
     if (error.error_number() == ENOSPC || error.error_number() == EDQUOT)
       error.advise(fmt::format("Make room on the file system of {}", what));
+    if (error.error_number() == EFBIG) error.advise("Raise the limit of file sizes (ulimit -f)");
     throw;
   }
 }
@@ -213,8 +214,10 @@ std::uint64_t pack_content_without_seeking(int from, std::uint64_t size, int to,
 }
 
 void unpack_content(int from, int to, const image::ContentObject& object, std::string_view what) {
-  if (::ftruncate(to, static_cast<off_t>(object.size())) != 0)
-    fail_errno(errno, "cannot give {} its size of {} bytes", what, object.size());
+  needing_room(what, [&] {
+    if (::ftruncate(to, static_cast<off_t>(object.size())) != 0)
+      fail_errno(errno, "cannot give {} its size of {} bytes", what, object.size());
+  });
   const std::string copy = copy_of(what);
   needing_room(what, [&] {
     std::uint64_t packed = 0;
@@ -235,8 +238,10 @@ void write_over_content(int from, int to, const image::ContentObject& object, st
       packed += end - start;
     });
   });
-  if (::ftruncate(to, static_cast<off_t>(object.size())) != 0)
-    fail_errno(errno, "cannot give {} its size of {} bytes", what, object.size());
+  needing_room(what, [&] {
+    if (::ftruncate(to, static_cast<off_t>(object.size())) != 0)
+      fail_errno(errno, "cannot give {} its size of {} bytes", what, object.size());
+  });
 }
 
 bool holds_content(int file, int packed, const image::ContentObject& object, std::string_view what) {

@@ -1,4 +1,5 @@
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -38,6 +39,13 @@ bool has_page_data(const Area& area) { return is_private(area) || area.kind() ==
       .advise("Give yourself the right to open it again (chmod), or restart as root");
 }
 
+// Of a file that some area shares for writing.
+bool has_been_written(const image::MappedFile& file) {
+  struct stat now{};
+  return file.writable() && !file.private_areas() && ::stat(file.path().c_str(), &now) == 0 &&
+         (now.st_mtim.tv_sec != file.modified_seconds() || now.st_mtim.tv_nsec != file.modified_nanoseconds());
+}
+
 void check_files(CheckContext& context, const image::Memory& image) {
   std::string wrong;
   for (const image::MappedFile& file : image.files()) {
@@ -46,6 +54,8 @@ void check_files(CheckContext& context, const image::Memory& image) {
     if (!change) {
       const bool readable = ::eaccess(file.path().c_str(), file.writable() ? R_OK | W_OK : R_OK) == 0;
       if (!readable) fail_forbidden(file.path(), errno);
+      if (compares(context.kept_files, file.path()) && has_been_written(file))
+        note_written_since(context.notes, file.path(), file.size());
     } else if (context.options.changed_files == ChangedFiles::Accept && ::access(file.path().c_str(), R_OK) == 0) {
       context.notes.push_back(fmt::format("{}, which the program has mapped; restarted all the same", *change));
     } else {

@@ -8,7 +8,6 @@
 #include <linux/kcmp.h>
 #include <sys/sem.h>
 #include <sys/syscall.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -139,11 +138,7 @@ void capture_adjustments_of(RemoteCaller& remote, const image::SemaphoreSet& set
 
 void refuse_shared_adjustments(CaptureContext& root, std::span<const CapturedProcess> tree) {
   std::vector<pid_t> pids;
-  for (const CapturedProcess& process : tree) {
-    // This process has no list, and whoever has none either has nothing to share.
-    const bool has_list = process.pidfd >= 0 && ::syscall(SYS_kcmp, ::getpid(), process.pid, KCMP_SYSVSEM, 0, 0) != 0;
-    pids.push_back(has_list ? process.pid : 0);
-  }
+  for (const CapturedProcess& process : tree) pids.push_back(process.pidfd < 0 ? 0 : process.pid);  // 0: a zombie
   const std::vector<std::size_t> first = first_with_same_table(pids, KCMP_SYSVSEM);
   for (std::size_t i = 0; i < first.size(); ++i) {
     if (first[i] == i) continue;

@@ -1,4 +1,6 @@
 #include <fmt/format.h>
+#include <sys/syscall.h>
+#include <sys/user.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -57,6 +59,30 @@ std::map<int, Attachment> attachments_of(const image::Tree& image) {
   return attachments;
 }
 
+// What threads wait for in semop(2), semtimedop(2), msgsnd(2) and msgrcv(2), by their ids.
+struct WaitedFor {
+  std::set<int> semaphores;
+  std::set<int> queues;
+
+  explicit WaitedFor(const image::Tree& image) {
+    for (const image::Process& process : image.processes()) {
+      for (const image::Thread& thread : process.threads().threads()) add(thread);
+    }
+  }
+
+ private:
+  void add(const image::Thread& thread) {
+    user_regs_struct registers{};
+    if (thread.registers().size() != sizeof registers) return;  // it has ended, or was only looked at
+    std::memcpy(&registers, thread.registers().data(), sizeof registers);
+    // In the call, or just before it is made again.
+    const auto interrupted = static_cast<long>(registers.orig_rax);
+    const long call = interrupted >= 0 ? interrupted : static_cast<long>(registers.rax);
+    if (call == SYS_semop || call == SYS_semtimedop) semaphores.insert(static_cast<int>(registers.rdi));
+    if (call == SYS_msgsnd || call == SYS_msgrcv) queues.insert(static_cast<int>(registers.rdi));
+  }
+};
+
 // The processes of the tree by what the kernel notes of them in an object: their ids as this process sees them.
 class Members {
  public:
@@ -74,6 +100,11 @@ class Members {
     constexpr time_t kClocksApart = 10;
     const auto member = started_.find(pid);
     return member != started_.end() && time + kClocksApart >= member->second;
+  }
+  // Whether one of them may have made at `time` what nobody has used since: who did the kernel does not say.
+  bool may_have_made(time_t time) const {
+    constexpr time_t kRounding = 2;
+    return std::ranges::any_of(started_, [&](const auto& member) { return time + kRounding >= member.second; });
   }
   bool has_user(uid_t user) const { return users_.contains(user); }
 
@@ -99,6 +130,7 @@ class SystemVCapture {
         tree_(tree),
         image_(*image.mutable_system_v()),
         attachments_(attachments_of(image)),
+        waited_for_(image),
         own_namespace_(!is_in_own_ipc_namespace(root.pid)) {}
 
   void run() {
@@ -182,17 +214,21 @@ class SystemVCapture {
 
   void capture_semaphores(const FoundSemaphores& found) {
     const semid_ds& state = found.state;
-    if (!own_namespace_ && !members().has_user(state.sem_perm.uid)) return;
+    const bool waits = waited_for_.semaphores.contains(found.id);
+    if (!own_namespace_ && !waits && !members().has_user(state.sem_perm.uid)) return;
     image::SemaphoreSet set;
     record_object(found.id, state.sem_perm, *set.mutable_object());
     try {
-      bool used = own_namespace_;
+      bool used = own_namespace_ || waits;
+      bool by_anybody = false;
       for (const SemaphoreState& one : all_of<SemaphoreState>([&] { return look_at_semaphores(found); })) {
         used = used || members().did(one.last_process, std::max(state.sem_otime, state.sem_ctime));
+        by_anybody = by_anybody || one.last_process != 0;
         image::Semaphore& semaphore = *set.add_semaphores();
         semaphore.set_value(static_cast<std::uint32_t>(one.value));
         semaphore.set_last_process(own_id_of(one.last_process));
       }
+      used = used || (!by_anybody && state.sem_otime == 0 && members().may_have_made(state.sem_ctime));
       if (used) *image_.add_semaphores() = set;
     } catch (const Error& error) {
       // Elsewhere it cannot be told whether it is the tree's.
@@ -205,12 +241,16 @@ class SystemVCapture {
     return member == tree_.end() ? 0 : member->own_pid;
   }
 
+  bool belongs(int queue, const msqid_ds& state) {
+    if (own_namespace_ || waited_for_.queues.contains(queue)) return true;
+    if (!members().has_user(state.msg_perm.uid)) return false;
+    if (members().did(state.msg_lspid, state.msg_stime) || members().did(state.msg_lrpid, state.msg_rtime)) return true;
+    return state.msg_stime == 0 && state.msg_rtime == 0 && members().may_have_made(state.msg_ctime);
+  }
+
   void capture_queue(const FoundQueue& found) {
     const msqid_ds& state = found.state;
-    const bool ours =
-        own_namespace_ || (members().has_user(state.msg_perm.uid) && (members().did(state.msg_lspid, state.msg_stime) ||
-                                                                      members().did(state.msg_lrpid, state.msg_rtime)));
-    if (!ours) return;
+    if (!belongs(found.id, state)) return;
     image::MessageQueue& queue = *image_.add_queues();
     record_object(found.id, state.msg_perm, *queue.mutable_object());
     queue.set_most_bytes(state.msg_qbytes);
@@ -257,6 +297,7 @@ class SystemVCapture {
   std::span<const CapturedProcess> tree_;
   image::SystemV& image_;
   std::map<int, Attachment> attachments_;
+  WaitedFor waited_for_;
   bool own_namespace_;
   std::optional<Members> members_;
 };

@@ -1,7 +1,8 @@
 // System V IPC objects (sysvipc(7)): they belong to an IPC namespace, not to a process.
 //
 // Which are of the tree? Those that a member has attached; all in an IPC namespace that a restart made; and elsewhere
-// those of the members' users that a member made or used last, as far as the kernel says who did.
+// those of the members' users that a member made or used last, as far as the kernel says who did; those that a thread
+// waits for; and of those users' semaphores and queues that nobody has used yet, those that are younger than the tree.
 //
 // A restart below an init of its own makes an IPC namespace, too, and there every id is free. Elsewhere an id that is
 // taken is an error, unless it is the very object that the killed program left behind: that is replaced.
@@ -24,6 +25,7 @@ void capture_system_v(CaptureContext& root, std::span<const CapturedProcess> tre
 
 bool has_objects(const image::SystemV& image);
 
+// After capture_adjustments() of each, for which every one that has none yet is given a list by the kernel.
 // Of processes that have one list of what their end does to semaphores (CLONE_SYSVSEM of clone(2)): the last of them
 // does it, and a restart would give each a list of its own. Threads of one process are none of its business.
 void refuse_shared_adjustments(CaptureContext& root, std::span<const CapturedProcess> tree);

@@ -73,6 +73,9 @@ class KeptFiles {
 
 // The same where there may be none (null).
 bool compares(const KeptFiles* kept, const std::string& path);
+
+// Notes, once, that the file may have been written over inside its `size` bytes.
+void note_written_since(std::vector<std::string>& notes, const std::string& path, std::uint64_t size);
 std::string place_of(const KeptFiles* kept, const std::string& path);
 
 }  // namespace crs::engine

@@ -115,6 +115,13 @@ void check_may_be_made(const image::ContentObject& object) {
 
 }  // namespace
 
+void note_written_since(std::vector<std::string>& notes, const std::string& path, std::uint64_t size) {
+  std::string note = fmt::format(
+      "{} has been written to since the checkpoint, perhaps inside its {} bytes of then: they stay as they are now",
+      path, size);
+  if (std::ranges::find(notes, note) == notes.end()) notes.push_back(std::move(note));
+}
+
 bool compares(const KeptFiles* kept, const std::string& path) { return kept == nullptr || kept->compares(path); }
 
 std::string place_of(const KeptFiles* kept, const std::string& path) {

@@ -49,6 +49,7 @@ FileDescriptor open_file_again(const image::OpenDescription& description, const 
     if (problem == ENOENT || problem == ENOTDIR) error.advise(std::string(kMissing));
     if (problem == EISDIR) error.advise(std::string(kDirectory));
     if (problem == EACCES || problem == EPERM) error.advise(std::string(kForbidden));
+    if (problem == EROFS) error.advise("Mount its file system for writing again");
     throw error.add_context("the program had it open at the checkpoint");
   }
 }
@@ -112,11 +113,7 @@ void RegularFileKind::check(TableCheck& table, const Description& description) {
   if (!compares(kept, file.path())) return;
   const struct stat now = status_of(opened, file.path());
   compare_file(file, now, is_written(table.image, file.path()), table.context.options, &table.context.notes);
-  if (may_be_changed_inside(description, now)) {
-    table.context.notes.push_back(fmt::format(
-        "{} has been written to since the checkpoint, perhaps inside its {} bytes of then: they stay as they are now",
-        file.path(), file.size()));
-  }
+  if (may_be_changed_inside(description, now)) note_written_since(table.context.notes, file.path(), file.size());
 }
 
 Opener RegularFileKind::opener(const Description& description) const {
