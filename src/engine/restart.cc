@@ -281,7 +281,7 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
   const Sharing sharing(tree);
   const std::vector<pid_t> process_ids = process_ids_of(tree);
   passes.run("check", [&] {
-    kept_files.check();
+    kept_files.check(options.changed_files);
     CheckContext context{options, content, program.notes, &kept_files, process_ids};
     check_tree(context, tree, pages);
   });

@@ -270,6 +270,12 @@ def what_cannot_come_back_is_an_error(workspace):
     (work / "log").write_bytes(b"changed")
     workspace.kill(restart(workspace, second)[0].pid)
     check(content(workspace, "log too") == b"one\n", "the other name leads to another file")
+    for name in ("log", "log too"):
+        (work / name).unlink()
+    accepted = workspace.restart_result(second, "--files", "accept")
+    check("log had 2 names (hard links) at the checkpoint, and has this one alone now" in accepted.stderr, f"not said: {accepted}")
+    check(content(workspace, "log") == b"one\n", "it did not come back")
+    workspace.kill(int(accepted.stdout))
 
 
 def damage_is_found(workspace):

@@ -36,7 +36,8 @@ class KeptFiles {
   KeptFiles& operator=(const KeptFiles&) = delete;
 
   // Throws Damaged for files that cannot be, Failed where one cannot be brought back here. Changes nothing.
-  void check();
+  // With ChangedFiles::Accept a file that had several names comes back under each as one of its own.
+  void check(ChangedFiles changed);
   // Makes what will be put in place, and the copies of what will be written over, and syncs both. Adds notes.
   void stage(std::vector<std::string>& notes);
   // Puts all in place. Adds a note for each file that was not as it is now.
@@ -58,7 +59,7 @@ class KeptFiles {
     std::string aside;  // the copy of what is written over
   };
 
-  void choose_way(File& file) const;
+  void choose_way(File& file, ChangedFiles changed) const;
   void make_new(File& file, std::vector<std::string>& notes) const;
   void copy_aside(File& file) const;
   void replace(File& file, std::vector<std::string>& notes) const;

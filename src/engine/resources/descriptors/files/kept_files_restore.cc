@@ -91,14 +91,16 @@ void check_may_be_renamed(const std::string& path, const struct stat& now) {
       .advise("Remove it, or restart as its owner");
 }
 
-void check_may_be_made(const image::ContentObject& object) {
+void check_may_be_made(const image::ContentObject& object, ChangedFiles changed) {
   const std::string& path = object.name();
-  if (object.links() > 1) {
+  if (object.links() > 1 && changed != ChangedFiles::Accept) {
     throw Error(ErrorKind::Failed,
                 fmt::format("{} had {} names (hard links) at the checkpoint and is another file or missing now: it "
                             "cannot be brought back under all of them",
                             path, object.links()))
-        .advise("Link the other name to this one (ln), so that it is the same file again");
+        .advise(
+            "If it still has the others, link one to this name (ln); or restart with --files accept, which brings it "
+            "back under this one alone");
   }
   if (is_mount_point(path)) {
     throw Error(ErrorKind::Failed, fmt::format("{} is a mount point now, and cannot be replaced", path))
@@ -155,14 +157,14 @@ FileDescriptor KeptFiles::content_of(const File& file) const {
   return file.object->content().empty() ? FileDescriptor() : content_.open(file.object->content());
 }
 
-void KeptFiles::check() {
+void KeptFiles::check(ChangedFiles changed) {
   for (File& file : files_) {
     check_content_object(content_, *file.object, image::ContentObject::PATH);
-    in_context("the snapshot has this file's content", [&] { choose_way(file); });
+    in_context("the snapshot has this file's content", [&] { choose_way(file, changed); });
   }
 }
 
-void KeptFiles::choose_way(File& file) const {
+void KeptFiles::choose_way(File& file, ChangedFiles changed) const {
   const image::ContentObject& object = *file.object;
   const std::string& path = object.name();
   struct stat now{};
@@ -186,7 +188,7 @@ void KeptFiles::choose_way(File& file) const {
   }
   check_folder(path);
   if (file.way == Way::Replace) {
-    check_may_be_made(object);
+    check_may_be_made(object, changed);
     if (!file.was_missing) check_may_be_renamed(path, now);
   } else if (::faccessat(AT_FDCWD, path.c_str(), W_OK, AT_EACCESS) != 0) {
     throw Error::from_errno(fmt::format("{} has changed since the checkpoint and cannot be written to", path), errno)
@@ -197,6 +199,10 @@ void KeptFiles::choose_way(File& file) const {
 void KeptFiles::stage(std::vector<std::string>& notes) {
   for (File& file : files_) {
     if (file.way == Way::Replace) make_new(file, notes);
+    if (file.way == Way::Replace && file.object->links() > 1) {
+      notes.push_back(fmt::format("{} had {} names (hard links) at the checkpoint, and has this one alone now",
+                                  file.object->name(), file.object->links()));
+    }
     if (file.way == Way::WriteOver) copy_aside(file);
   }
 }
