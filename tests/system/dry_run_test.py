@@ -94,6 +94,9 @@ def whom_it_cannot_look_at(workspace):
     workspace.crs("check", "nobody", expect=3)
     for other in ("--kill", "--stop"):
         check("--dry-run" in workspace.crs("checkpoint", "--dry-run", other, os.getpid(), expect=2).stderr, other)
+    own = workspace.start(["/bin/sleep", "1000"])
+    no_rule = ("--param", "crs_native_files=bogus")
+    check("'bogus' is no rule" in workspace.crs("checkpoint", "--dry-run", *no_rule, own.pid, expect=2).stderr, "not looked at")
 
 
 def while_others_take_it(workspace):

@@ -53,14 +53,15 @@ class NativeModule final : public Module {
   // Says what it did when the program runs again: whoever reads may be slow.
   CheckpointOutcome checkpoint(pid_t pid, SnapshotSink& sink, const CheckpointOptions& options) override {
     NotingSink noting(sink);
-    CheckpointOptions wanted = options;
-    if (wanted.files.empty()) wanted.files = rules_for_files();
-    const CheckpointOutcome outcome = engine::checkpoint(pid == 0 ? ::getpid() : pid, noting, wanted);
+    const CheckpointOutcome outcome =
+        engine::checkpoint(pid == 0 ? ::getpid() : pid, noting, with_rules_for_files(options));
     tell("checkpoint", noting.passes());
     return outcome;
   }
 
-  Examination examine(pid_t pid, const CheckpointOptions& options) override { return engine::examine(pid, options); }
+  Examination examine(pid_t pid, const CheckpointOptions& options) override {
+    return engine::examine(pid, with_rules_for_files(options));
+  }
 
   // All but the page data, which is verified while it is loaded, was verified by whoever opened the snapshot.
   RestartedProgram restart(Snapshot& snapshot, const RestartOptions& options) override {
@@ -89,10 +90,11 @@ class NativeModule final : public Module {
     for (const Pass& pass : passes) output_(1, fmt::format("{}: {}", operation, text_of(pass)));
   }
 
-  std::vector<std::string> rules_for_files() const {
-    if (!settings_) return {};
+  CheckpointOptions with_rules_for_files(CheckpointOptions options) const {
+    if (!settings_ || !options.files.empty()) return options;
     std::istringstream words(std::get<std::string>(settings_(kFilesParameter)));
-    return {std::istream_iterator<std::string>(words), std::istream_iterator<std::string>()};
+    options.files = {std::istream_iterator<std::string>(words), std::istream_iterator<std::string>()};
+    return options;
   }
 
   ComponentOutput output_;
