@@ -228,7 +228,8 @@ class SystemVCapture {
         semaphore.set_value(static_cast<std::uint32_t>(one.value));
         semaphore.set_last_process(own_id_of(one.last_process));
       }
-      used = used || (!by_anybody && state.sem_otime == 0 && members().may_have_made(state.sem_ctime));
+      if (!used && !by_anybody && members().may_have_made(state.sem_ctime))
+        warn_of_unused(kSemaphoresName, set.object());
       if (used) *image_.add_semaphores() = set;
     } catch (const Error& error) {
       // Elsewhere it cannot be told whether it is the tree's.
@@ -241,11 +242,24 @@ class SystemVCapture {
     return member == tree_.end() ? 0 : member->own_pid;
   }
 
+  // It may be another program's as well.
+  void warn_of_unused(std::string_view kind, const image::SystemVObject& object) const {
+    root_.warnings.push_back(fmt::format(
+        "{} was made while the program ran, and nobody has used it yet: the kernel does not say whether it is "
+        "the program's, and it is not in the snapshot",
+        name_of_object(kind, object)));
+  }
+
   bool belongs(int queue, const msqid_ds& state) {
     if (own_namespace_ || waited_for_.queues.contains(queue)) return true;
     if (!members().has_user(state.msg_perm.uid)) return false;
     if (members().did(state.msg_lspid, state.msg_stime) || members().did(state.msg_lrpid, state.msg_rtime)) return true;
-    return state.msg_stime == 0 && state.msg_rtime == 0 && members().may_have_made(state.msg_ctime);
+    if (state.msg_stime == 0 && state.msg_rtime == 0 && members().may_have_made(state.msg_ctime)) {
+      image::SystemVObject unused;
+      record_object(queue, state.msg_perm, unused);
+      warn_of_unused(kQueueName, unused);
+    }
+    return false;
   }
 
   void capture_queue(const FoundQueue& found) {

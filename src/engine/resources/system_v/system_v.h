@@ -2,7 +2,7 @@
 //
 // Which are of the tree? Those that a member has attached; all in an IPC namespace that a restart made; and elsewhere
 // those of the members' users that a member made or used last, as far as the kernel says who did; those that a thread
-// waits for; and of those users' semaphores and queues that nobody has used yet, those that are younger than the tree.
+// waits for. Of semaphores and queues that nobody has used yet the kernel says nothing: a warning tells of them.
 //
 // A restart below an init of its own makes an IPC namespace, too, and there every id is free. Elsewhere an id that is
 // taken is an error, unless it is the very object that the killed program left behind: that is replaced.
