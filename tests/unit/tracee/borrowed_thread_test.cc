@@ -23,6 +23,7 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "engine/procfs/status.h"
 #include "engine/resources/threads/timed_wait.h"
 #include "engine/tracee/asked_ahead.h"
 #include "engine/tracee/borrowed_process.h"
@@ -377,6 +378,71 @@ TEST(BorrowedThread, ProgramSurvivesTheDeathOfItsTracer) {
           << "stuck (" << state_of(program.pid()) << ") in round " << i << " of seed " << seed;
       std::this_thread::yield();
     }
+  }
+  EXPECT_EQ(program.finish(), 0) << "seed " << seed;
+}
+
+// Two settings of the main thread that a row of calls changes, and that its endings put back.
+class Settings {
+ public:
+  explicit Settings(pid_t pid) : pid_(pid), mask_(ProcessStatus::of(pid).field("Umask").value_or("")) {}
+
+  std::vector<std::int64_t> change_and_put_back() const {
+    StoppedProcess process(pid_);
+    BorrowedProcess borrowed(process, find_gadgets(pid_, process.memory()));
+    const auto mask = std::stoul(mask_, nullptr, 8);
+    const std::array<RemoteCaller::StoringCall, 3> calls{
+        {{SYS_umask, {0123}}, {SYS_prctl, {PR_SET_TIMERSLACK, 12345}}, {SYS_close, {100000}}}};
+    const std::array<RemoteCaller::StoringCall, 2> endings{
+        {{SYS_prctl, {PR_SET_TIMERSLACK, kSlack}}, {SYS_umask, {mask}}}};
+    return borrowed.main().call_to_the_end(calls, endings);
+  }
+  bool are_as_before() const {
+    return ProcessStatus::of(pid_).field("Umask") == mask_ &&
+           read_file("/proc/" + std::to_string(pid_) + "/timerslack_ns") == std::to_string(kSlack) + "\n";
+  }
+  void set_slack() const {
+    StoppedProcess process(pid_);
+    BorrowedProcess(process, find_gadgets(pid_, process.memory()))
+        .main()
+        .raw_call(SYS_prctl, {PR_SET_TIMERSLACK, kSlack});
+  }
+
+ private:
+  static constexpr std::uint64_t kSlack = 54321;
+  pid_t pid_;
+  std::string mask_;
+};
+
+TEST(BorrowedThread, ARowOfCallsIsMadeToTheEnd) {
+  const ChildSignalBlocked child_signal;
+  test::TestProgram program(1);
+  const Settings settings(program.pid());
+  settings.set_slack();
+  EXPECT_EQ(settings.change_and_put_back(), (std::vector<std::int64_t>{022, 0, -EBADF, 0, 0123}));
+  EXPECT_TRUE(settings.are_as_before());
+  EXPECT_EQ(program.finish(), 0);
+}
+
+TEST(BorrowedThread, ARowOfCallsIsMadeToTheEndWithoutItsTracer) {
+  const ChildSignalBlocked child_signal;
+  test::TestProgram program(1);
+  const Settings settings(program.pid());
+  settings.set_slack();
+  const unsigned seed = std::random_device{}();
+  std::mt19937 random(seed);
+  for (int i = 0; i < 100; ++i) {
+    const pid_t tracer = ::fork();
+    if (tracer == 0) {
+      while (true) settings.change_and_put_back();
+    }
+    const timespec moment{0, static_cast<long>(random() % 4000000)};
+    ::nanosleep(&moment, nullptr);
+    ::kill(tracer, SIGKILL);
+    ::waitpid(tracer, nullptr, 0);
+    const unsigned long rounds = program.rounds();
+    while (program.rounds() < rounds + 10) std::this_thread::yield();
+    ASSERT_TRUE(settings.are_as_before()) << "in round " << i << " of seed " << seed;
   }
   EXPECT_EQ(program.finish(), 0) << "seed " << seed;
 }
