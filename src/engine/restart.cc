@@ -274,7 +274,7 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
   const ContentStore content(snapshot.location);
 
   // Check everything that can be checked before a process exists.
-  const image::Tree tree = passes.run("read image", [&] { return read_image(snapshot.location); });
+  image::Tree tree = passes.run("read image", [&] { return read_image(snapshot.location); });
   const bool is_tree = tree.processes_size() > 1;
   const PageData pages(snapshot.location, kPagesName, static_cast<std::size_t>(tree.processes_size()));
   KeptFiles kept_files(tree.descriptors(), content);
@@ -299,7 +299,8 @@ RestartedProgram restart_once(const Snapshot& snapshot, const RestartOptions& op
   plan.clocks = clocks_for(plan, tree, options);
   if (!plan.clocks) note_waits_of_boot(tree, program.notes);
   plan.ipc_namespace =
-      plan.makes_namespaces() && (has_objects(tree.system_v()) || has_own_message_queues(tree.descriptors()));
+      plan.makes_namespaces() && (needs_own_namespace(tree.system_v()) || has_own_message_queues(tree.descriptors()));
+  if (!plan.ipc_namespace) leave_alone(*tree.mutable_system_v());
   SystemVPlaces system_v(tree.system_v());
   if (!plan.ipc_namespace) {
     system_v.check();

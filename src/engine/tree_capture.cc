@@ -203,10 +203,11 @@ class TreeCapture::Rooms {
       passes.run("System V objects", [&] {
         capture_system_v(root, processes_, image_);
         capture_adjustments(root, image_.system_v(), *image_.mutable_processes(0));
-        for (std::size_t i = 1; i < processes_.size() && !image_.system_v().semaphores().empty(); ++i) {
+        const bool adjusts = has_adjustable(image_.system_v());
+        for (std::size_t i = 1; i < processes_.size() && adjusts; ++i) {
           if (tree_.members()[i].process) capture_adjustments_of_descendant(i);
         }
-        if (!image_.system_v().semaphores().empty()) refuse_shared_adjustments(root, processes_);
+        if (adjusts) refuse_shared_adjustments(root, processes_);
       });
       refuse_impossible_births(image_, refusals_);
       passes.run("files", [&] { keep_files(root, memories(), *image_.mutable_descriptors()); });

@@ -149,8 +149,15 @@ void refuse_shared_adjustments(CaptureContext& root, std::span<const CapturedPro
   }
 }
 
+bool has_adjustable(const image::SystemV& image) {
+  return std::ranges::any_of(image.semaphores(),
+                             [](const image::SemaphoreSet& set) { return !set.object().awaited(); });
+}
+
 void capture_adjustments(CaptureContext& context, const image::SystemV& system_v, image::Process& process) {
-  for (const image::SemaphoreSet& set : system_v.semaphores()) capture_adjustments_of(context.remote, set, process);
+  for (const image::SemaphoreSet& set : system_v.semaphores()) {
+    if (!set.object().awaited()) capture_adjustments_of(context.remote, set, process);
+  }
 }
 
 void restore_adjustments(RestoreContext& context, const image::SystemV& system_v, const image::Process& process) {

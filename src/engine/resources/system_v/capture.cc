@@ -219,7 +219,7 @@ class SystemVCapture {
     image::SemaphoreSet set;
     record_object(found.id, state.sem_perm, *set.mutable_object());
     try {
-      bool used = own_namespace_ || waits;
+      bool used = own_namespace_;
       bool by_anybody = false;
       for (const SemaphoreState& one : all_of<SemaphoreState>([&] { return look_at_semaphores(found); })) {
         used = used || members().did(one.last_process, std::max(state.sem_otime, state.sem_ctime));
@@ -228,9 +228,10 @@ class SystemVCapture {
         semaphore.set_value(static_cast<std::uint32_t>(one.value));
         semaphore.set_last_process(own_id_of(one.last_process));
       }
-      if (!used && !by_anybody && members().may_have_made(state.sem_ctime))
+      if (!used && waits) set.mutable_object()->set_awaited(true);
+      if (!used && !waits && !by_anybody && members().may_have_made(state.sem_ctime))
         warn_of_unused(kSemaphoresName, set.object());
-      if (used) *image_.add_semaphores() = set;
+      if (used || waits) *image_.add_semaphores() = set;
     } catch (const Error& error) {
       // Elsewhere it cannot be told whether it is the tree's.
       if (own_namespace_) root_.refusals.add(error.what(), "let the program remove it first");
@@ -251,10 +252,11 @@ class SystemVCapture {
   }
 
   bool belongs(int queue, const msqid_ds& state) {
-    if (own_namespace_ || waited_for_.queues.contains(queue)) return true;
+    if (own_namespace_) return true;
     if (!members().has_user(state.msg_perm.uid)) return false;
     if (members().did(state.msg_lspid, state.msg_stime) || members().did(state.msg_lrpid, state.msg_rtime)) return true;
-    if (state.msg_stime == 0 && state.msg_rtime == 0 && members().may_have_made(state.msg_ctime)) {
+    const bool waits = waited_for_.queues.contains(queue);
+    if (!waits && state.msg_stime == 0 && state.msg_rtime == 0 && members().may_have_made(state.msg_ctime)) {
       image::SystemVObject unused;
       record_object(queue, state.msg_perm, unused);
       warn_of_unused(kQueueName, unused);
@@ -264,9 +266,11 @@ class SystemVCapture {
 
   void capture_queue(const FoundQueue& found) {
     const msqid_ds& state = found.state;
-    if (!belongs(found.id, state)) return;
+    const bool belongs_to_tree = belongs(found.id, state);
+    if (!belongs_to_tree && !waited_for_.queues.contains(found.id)) return;
     image::MessageQueue& queue = *image_.add_queues();
     record_object(found.id, state.msg_perm, *queue.mutable_object());
+    queue.mutable_object()->set_awaited(!belongs_to_tree);
     queue.set_most_bytes(state.msg_qbytes);
     try {
       image::MessageQueue content;

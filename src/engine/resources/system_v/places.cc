@@ -87,7 +87,44 @@ void for_each_object(const image::SystemV& image, Action action) {
   for (const image::MessageQueue& queue : image.queues()) action(queue);
 }
 
+template <typename Object, typename Found, typename Rights>
+bool is_still_there(const Object& object, const std::optional<Found>& found, Rights rights) {
+  const image::SystemVObject& common = object.object();
+  if (!common.awaited() || !found) return false;
+  const ipc_perm& now = rights(*found);
+  return found->id == common.id() && now.__key == common.key() && now.cuid == common.creator_user();
+}
+
+bool is_still_there(const image::SemaphoreSet& set) {
+  return is_still_there(set, semaphores_at(set.object().id()),
+                        [](const FoundSemaphores& found) -> const ipc_perm& { return found.state.sem_perm; });
+}
+
+bool is_still_there(const image::MessageQueue& queue) {
+  return is_still_there(queue, queue_at(queue.object().id()),
+                        [](const FoundQueue& found) -> const ipc_perm& { return found.state.msg_perm; });
+}
+
+template <typename Objects>
+void erase_those_there(Objects& objects) {
+  for (int i = objects.size(); i-- > 0;) {
+    if (is_still_there(objects.Get(i))) objects.erase(objects.begin() + i);
+  }
+}
+
 }  // namespace
+
+bool needs_own_namespace(const image::SystemV& image) {
+  image::SystemV rest = image;
+  leave_alone(rest);
+  return has_objects(rest);
+}
+
+void leave_alone(image::SystemV& image) {
+  if (!has_objects(image) || image.boot() != read_file("/proc/sys/kernel/random/boot_id")) return;
+  erase_those_there(*image.mutable_semaphores());
+  erase_those_there(*image.mutable_queues());
+}
 
 void remove_object(const image::SharedSegment& segment) { ::shmctl(segment.object().id(), IPC_RMID, nullptr); }
 void remove_object(const image::SemaphoreSet& set) { ::semctl(set.object().id(), 0, IPC_RMID); }

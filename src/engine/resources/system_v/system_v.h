@@ -25,12 +25,18 @@ void capture_system_v(CaptureContext& root, std::span<const CapturedProcess> tre
 
 bool has_objects(const image::SystemV& image);
 
+// Whether there is more than objects that are only awaited and still there (leave_alone()).
+bool needs_own_namespace(const image::SystemV& image);
+// For a restart that makes no IPC namespace: takes those out of the image.
+void leave_alone(image::SystemV& image);
+
 // After capture_adjustments() of each, for which every one that has none yet is given a list by the kernel.
 // Of processes that have one list of what their end does to semaphores (CLONE_SYSVSEM of clone(2)): the last of them
 // does it, and a restart would give each a list of its own. Threads of one process are none of its business.
 void refuse_shared_adjustments(CaptureContext& root, std::span<const CapturedProcess> tree);
 
-// Of each process, when the objects of the tree are known: what its end does to semaphores.
+// Of each process, when the objects of the tree are known: what its end does to semaphores that are more than awaited.
+bool has_adjustable(const image::SystemV& image);
 void capture_adjustments(CaptureContext& context, const image::SystemV& system_v, image::Process& process);
 
 // Bytes of huge pages (SHM_HUGETLB) by their size that the content of the segments takes at least, beside those that

@@ -92,6 +92,7 @@ void InstantRequests::make(std::uint64_t count) {
   std::uint64_t made = 0;
   while (made < count) {
     const std::int64_t result = remote_.call("io_submit", SYS_io_submit, context_, count - made, list());
+    if (result <= 0) fail(ErrorKind::Failed, "io_submit has made nothing");
     made += static_cast<std::uint64_t>(result);
   }
 }

@@ -36,20 +36,19 @@ bool Ring::is_known() const {
   if (range_.size() < kPageSize) return false;
   const RingHeader known = header();
   return known.magic == kMagic && known.compatible_features == kCompatible && known.incompatible_features == 0 &&
-         known.header_bytes == sizeof(RingHeader) && known.slots == slots_in(range_.size()) &&
-         known.head < known.slots && known.tail < known.slots;
+         known.header_bytes == sizeof(RingHeader) && known.slots == slots_ && known.head < slots_ &&
+         known.tail < slots_;
 }
 
 std::uint64_t Ring::unread() const {
   const RingHeader now = header();
-  return (now.tail + now.slots - now.head % now.slots) % now.slots;
+  return (now.tail % slots_ + slots_ - now.head % slots_) % slots_;
 }
 
 std::vector<io_event> Ring::answers() const {
-  const RingHeader now = header();
-  std::vector<io_event> events((now.tail + now.slots - now.head % now.slots) % now.slots);
-  for (std::size_t i = 0; i < events.size(); ++i)
-    events[i] = memory_.read_value<io_event>(place_of((now.head + i) % now.slots));
+  const std::uint64_t head = header().head;
+  std::vector<io_event> events(unread());
+  for (std::size_t i = 0; i < events.size(); ++i) events[i] = memory_.read_value<io_event>(place_of(head + i));
   return events;
 }
 

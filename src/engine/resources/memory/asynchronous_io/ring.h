@@ -33,7 +33,8 @@ std::uint64_t capacity_in(std::uint64_t bytes);
 class Ring {
  public:
   // `memory` must outlive this.
-  Ring(const RemoteMemory& memory, RemoteRange range) : memory_(memory), range_(range) {}
+  Ring(const RemoteMemory& memory, RemoteRange range)
+      : memory_(memory), range_(range), slots_(slots_in(range.size())) {}
 
   // Whether it looks like one that this code knows.
   bool is_known() const;
@@ -43,11 +44,11 @@ class Ring {
   // Replaces those of them that `is_wanted`, in their order, by `events`, as far as there are any.
   template <typename Wanted>
   void replace(std::span<const io_event> events, Wanted is_wanted) const {
-    const RingHeader header = this->header();
+    const std::uint64_t head = header().head;
     const std::vector<io_event> present = answers();
     for (std::size_t i = 0; i < present.size() && !events.empty(); ++i) {
       if (!is_wanted(present[i])) continue;
-      memory_.write_value(place_of((header.head + i) % header.slots), events.front());
+      memory_.write_value(place_of(head + i), events.front());
       events = events.subspan(1);
     }
   }
@@ -55,11 +56,12 @@ class Ring {
  private:
   RingHeader header() const { return memory_.read_value<RingHeader>(range_.start); }
   RemoteAddress place_of(std::uint64_t slot) const {
-    return range_.start + sizeof(RingHeader) + slot * sizeof(io_event);
+    return range_.start + sizeof(RingHeader) + slot % slots_ * sizeof(io_event);
   }
 
   const RemoteMemory& memory_;
   RemoteRange range_;
+  std::uint64_t slots_;  // not as the ring says: others may write to it
 };
 
 }  // namespace crs::engine
