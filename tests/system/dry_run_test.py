@@ -58,7 +58,9 @@ def what_can_be_kept(workspace):
         said = workspace.crs(*command, process.pid)
         check(said.stdout == f"process {process.pid} can be checkpointed: 2 processes, 2 threads\n", f"{said}")
         found = json.loads(workspace.crs(*command, "--json", process.pid).stdout)
-        check((found["possible"], found["processes"], found["threads"], found["warnings"]) == (True, 2, 2, []), f"{found}")
+        # Of what other tests have made meanwhile.
+        warnings = [text for text in found["warnings"] if not (text.startswith("System V") and "nobody has used it yet" in text)]
+        check((found["possible"], found["processes"], found["threads"], warnings) == (True, 2, 2, []), f"{found}")
         check(found["pause_seconds"] > 0, f"{found}")
         goes_on(workspace)
     check(files_in(workspace.store) == before, "something was written")
